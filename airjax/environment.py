@@ -1,0 +1,64 @@
+"""Where a result was made: device, versions, commit."""
+
+import functools
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("airjax", "jax", "jaxlib", "flax", "optax", "numpy")
+
+
+@functools.cache
+def describe() -> dict[str, Any]:
+    """Device, versions and source commit, as a record for results."""
+    import jax
+
+    device = jax.devices()[0]
+    return {
+        "device": _cpu_name() if device.platform == "cpu" else device.device_kind,
+        "platform": device.platform,
+        "num_devices": jax.device_count(),
+        "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
+        "commit": _commit(),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _cpu_name() -> str:
+    import os
+
+    name = platform.processor() or platform.machine()
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                name = line.split(":", 1)[1].strip()
+                break
+    except OSError:
+        pass
+    return f"{name}, {len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores"
+
+
+def _commit() -> str | None:
+    """Commit of the checkout that this file is in, with "+" where it differs; None outside a checkout."""
+    folder = Path(__file__).parent.parent
+    if not (folder / ".git").exists():
+        return None
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", "airjax", "parity", "benchmarks/*.py")
+        return git("rev-parse", "--short=12", "HEAD") + ("+" if changed else "")
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,0 +1,35 @@
+"""Lookahead: every few steps the network becomes a decaying average of itself. (§4.7)
+
+The slow copy covers the trained parameters and BatchNorm's running statistics, not the momentum.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+
+class LookaheadState(NamedTuple):
+    """What lookahead remembers."""
+
+    slow: Any  # the same tree as the fast one
+
+
+def lookahead_init(fast: Any) -> LookaheadState:
+    """Start from a copy: the fast tree may be donated later."""
+    return LookaheadState(jax.tree.map(jnp.copy, fast))
+
+
+def lookahead_update(fast: Any, state: LookaheadState, decay: Array, sync: Array) -> tuple[Any, LookaheadState]:
+    """Where sync [] bool holds, slow := decay * slow + (1 - decay) * fast and fast := slow.
+
+    A select rather than a branch: a branch on an accelerator waits for the host.
+    """
+
+    def moved(slow: Array, current: Array) -> Array:
+        # This form keeps a tensor that no longer changes exactly where it is.
+        return slow + (1 - decay).astype(slow.dtype) * (current - slow)
+
+    slow = jax.tree.map(lambda s, f: jnp.where(sync, moved(s, f), s), state.slow, fast)
+    return jax.tree.map(lambda s, f: jnp.where(sync, s, f), slow, fast), LookaheadState(slow)

@@ -1,0 +1,377 @@
+"""Recipes: every number of a training method, with its unit, as one frozen and hashable value.
+
+A recipe is a claim. Each one states what it is expected to reach, and its steps, parameters and FLOPs follow from its
+fields. `python -m airjax.recipe` prints them all.
+"""
+
+import json
+import math
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal
+
+CLASSES = 10
+IMAGE_SIZE = 32  # pixels, height and width
+WHITEN_KERNEL = 2  # pixels
+WHITEN_WIDTH = 24  # the 3 * 2 * 2 = 12 eigenfilters and their negatives
+KAPPA_BATCH = 1024  # examples; the constant of the decoupled hyperparameters, not the batch size
+
+Flip = Literal["none", "random", "alternating", "alternating-hash"]
+Order = Literal["reshuffle", "replacement", "fixed"]
+Residual = Literal["none", "before-activation", "after-activation"]
+PrecisionName = Literal["auto", "float32", "bfloat16", "float16", "float64"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One training method; the defaults are those of 94. Section numbers refer to docs/recipes.md."""
+
+    # Length
+    epochs: float = 9.9
+    """Length of training, in passes over the training examples. May be fractional."""
+    batch_size: int = 1024
+    """Examples per optimizer step."""
+    train_examples: int = 50_000
+    """Training examples used: the first so many of the data set."""
+    test_examples: int = 10_000
+    """Test examples evaluated: the first so many of the data set."""
+
+    # Network (§1)
+    widths: tuple[int, int, int] = (64, 256, 256)
+    """Channels of the three blocks."""
+    convs_per_block: int = 2
+    """3x3 convolutions in each block, 2 or 3."""
+    residual: Residual = "none"
+    """Add the first convolution's output to the last one's, before or after the last activation (three convolutions)."""
+    logit_scale: float = 1 / 9
+    """Factor on the logits."""
+    batchnorm_momentum: float = 0.6
+    """Fraction of the old running statistics that BatchNorm keeps at each step."""
+    batchnorm_epsilon: float = 1e-12
+    """Added to the variance in BatchNorm."""
+
+    # Initialisation (§1, §2)
+    whiten: bool = True
+    """Set the first convolution to whitening filters and freeze it; otherwise it is initialised as usual and trained."""
+    whiten_examples: int = 5000
+    """Training examples whose patches the whitening filters are computed from."""
+    whiten_epsilon: float = 5e-4
+    """Added to the eigenvalues of the patches' second moment before the inverse square root."""
+    whiten_bias: bool = True
+    """Give the first convolution a bias, initially zero."""
+    whiten_bias_epochs: float | None = 3.0
+    """Epochs after which the first convolution's bias is frozen; None trains it to the end."""
+    dirac: bool = True
+    """Initialise the first input-many filters of every 3x3 convolution as the identity."""
+
+    # Optimisation (§4)
+    learning_rate: float = 11.5
+    """Decoupled learning rate: loss change per 1024 examples, independent of batch size and momentum."""
+    weight_decay: float = 0.0153
+    """Decoupled weight decay per 1024 examples."""
+    momentum: float = 0.85
+    """Nesterov momentum, in [0, 1)."""
+    bias_scale: float = 64.0
+    """Learning rate of the BatchNorm biases relative to the other parameters."""
+    label_smoothing: float = 0.2
+    """Probability mass that the label gives up to the uniform distribution over all classes, in [0, 1)."""
+    schedule_start: float = 0.2
+    """Learning-rate factor at the first step."""
+    schedule_peak: float = 0.23
+    """Fraction of the steps at which the learning-rate factor reaches 1."""
+    schedule_end: float = 0.07
+    """Learning-rate factor that the straight line after the peak would reach one step past the last."""
+    lookahead: bool = True
+    """Pull the network towards a slow moving average of itself, and end on that average."""
+    lookahead_every: int = 5
+    """Steps between two lookahead updates."""
+    lookahead_decay: float = 0.95**5
+    """Share of the slow average kept by the last lookahead update; it grows with the cube of the progress."""
+
+    # Data (§3)
+    flip: Flip = "alternating"
+    """Horizontal flip: none; random each epoch; alternating from a random start; alternating from an index hash."""
+    order: Order = "reshuffle"
+    """Order of the examples: a new permutation each epoch; sampled with replacement; the data set's own order."""
+    translate: int = 2
+    """Largest random shift, in pixels, with reflected borders."""
+    cutout: int = 0
+    """Side of the square set to the mean colour, in pixels; 0 for none."""
+
+    # Evaluation (§5) and arithmetic
+    tta_level: int = 2
+    """Test-time augmentation: 0 none, 1 mirror, 2 mirror and two one-pixel shifts."""
+    precision: PrecisionName = "auto"
+    """Arithmetic: float32 on a CPU and bfloat16 with float32 master weights elsewhere (auto), or the one named."""
+
+    def __post_init__(self) -> None:
+        for name, (holds, requirement) in _RANGES.items():
+            value = getattr(self, name)
+            if not holds(value):
+                raise ValueError(f"{name.replace('_', '-')} is {value!r}, but it must be {requirement}")
+        if self.residual != "none" and self.convs_per_block != 3:
+            raise ValueError("residual needs convs-per-block 3: the connection skips the second and third convolution")
+        if self.steps_per_epoch < 1:
+            raise ValueError(
+                f"batch-size is {self.batch_size}, but there are only {self.train_examples} training examples; "
+                "make batch-size smaller"
+            )
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Whole batches in one pass; the remainder is dropped."""
+        return self.train_examples // self.batch_size
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps of a run."""
+        return math.ceil(self.steps_per_epoch * self.epochs)
+
+    @property
+    def freeze_step(self) -> int:
+        """First step (from 0) at which the first convolution's bias no longer trains; total_steps if it always does."""
+        if not self.whiten_bias or self.whiten_bias_epochs is None:
+            return self.total_steps
+        return min(self.total_steps, round(self.whiten_bias_epochs * self.steps_per_epoch))
+
+    @property
+    def sgd_learning_rate(self) -> float:
+        """Learning rate for a loss that is summed over the batch (§4.2)."""
+        return self.learning_rate / _kappa(self.momentum)
+
+    @property
+    def sgd_weight_decay(self) -> float:
+        """Fraction of each parameter removed per step at learning-rate factor 1, before momentum (§4.2)."""
+        return self.weight_decay * self.batch_size / _kappa(self.momentum)
+
+    @property
+    def num_params(self) -> int:
+        """Parameters, counting the whitening filters and the BatchNorm biases (BatchNorm has no scale)."""
+        convs = sum(9 * c.inputs * c.outputs for c in conv_shapes(self))
+        norms = sum(c.outputs for c in conv_shapes(self))
+        first = WHITEN_KERNEL**2 * 3 * WHITEN_WIDTH + (WHITEN_WIDTH if self.whiten_bias else 0)
+        return first + convs + norms + self.widths[-1] * CLASSES
+
+    @property
+    def forward_macs(self) -> int:
+        """Multiply-accumulates of one image's forward pass through the network as defined."""
+        first = (IMAGE_SIZE - 1) ** 2 * WHITEN_KERNEL**2 * 3 * WHITEN_WIDTH
+        return first + sum(c.size**2 * 9 * c.inputs * c.outputs for c in conv_shapes(self)) + self.widths[-1] * CLASSES
+
+    @property
+    def flops(self) -> float:
+        """Floating-point operations of a run: three forward costs per training image, plus the test views."""
+        views = (1, 2, 6)[self.tta_level]
+        return 2.0 * self.forward_macs * (3 * self.total_steps * self.batch_size + views * self.test_examples)
+
+    def fit_to(self, num_train: int, num_test: int) -> "Recipe":
+        """The same recipe using no more examples than there are."""
+        return replace(
+            self,
+            train_examples=min(self.train_examples, num_train),
+            test_examples=min(self.test_examples, num_test),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Fields as plain values, for JSON."""
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(values: dict[str, Any]) -> "Recipe":
+        """The inverse of to_dict. Raises ValueError for a field that this version does not know."""
+        unknown = set(values) - {field.name for field in fields(Recipe)}
+        if unknown:
+            raise ValueError(f"unknown recipe field {', '.join(sorted(unknown))}; was it written by another version?")
+        return Recipe(**{**values, "widths": tuple(values["widths"])})
+
+
+@dataclass(frozen=True)
+class ConvShape:
+    """One 3x3 convolution: channels in and out, and the side of its output in pixels."""
+
+    inputs: int
+    outputs: int
+    size: int
+
+
+def conv_shapes(recipe: Recipe) -> list[ConvShape]:
+    """The 3x3 convolutions in order. The first of each block is followed by a 2x2 pool that drops an odd row. (§1)"""
+    size, inputs, shapes = IMAGE_SIZE - 1, WHITEN_WIDTH, []
+    for width in recipe.widths:
+        shapes.append(ConvShape(inputs, width, size))
+        size //= 2
+        shapes += [ConvShape(width, width, size)] * (recipe.convs_per_block - 1)
+        inputs = width
+    return shapes
+
+
+def get_recipe(name: str) -> Recipe:
+    """The recipe of that name. Raises ValueError listing the names there are."""
+    if name not in RECIPES:
+        raise ValueError(f"unknown recipe {name!r}; the recipes are {', '.join(RECIPES)}")
+    return RECIPES[name]
+
+
+def _kappa(momentum: float) -> float:
+    # A step's gradient moves the parameters by 1 + m + m^2 + ... plus Nesterov's extra one.
+    return KAPPA_BATCH * (1 + 1 / (1 - momentum))
+
+
+def _between(low: float, high: float, kind: type | tuple[type, ...] = (int, float)) -> Callable[[Any], bool]:
+    # bool is an int to isinstance; a NaN fails both comparisons.
+    return lambda value: isinstance(value, kind) and not isinstance(value, bool) and low <= value <= high
+
+
+def _one_of(*choices: object) -> tuple[Callable[[Any], bool], str]:
+    return lambda value: value in choices, "one of " + ", ".join(str(c) for c in choices)
+
+
+_RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "epochs": (lambda v: _between(0, 10_000)(v) and v > 0, "more than 0 and at most 10000 epochs"),
+    "batch_size": (_between(2, 50_000, int), "a whole number of examples from 2 to 50000"),
+    "train_examples": (_between(2, 100_000_000, int), "a whole number of examples, at least 2"),
+    "test_examples": (_between(1, 100_000_000, int), "a whole number of examples, at least 1"),
+    "widths": (
+        lambda v: isinstance(v, tuple) and len(v) == 3 and all(_between(1, 16_384, int)(w) for w in v),
+        "three whole numbers of channels from 1 to 16384",
+    ),
+    "convs_per_block": _one_of(2, 3),
+    "residual": _one_of("none", "before-activation", "after-activation"),
+    "logit_scale": (lambda v: _between(0, 1000)(v) and v > 0, "more than 0"),
+    "batchnorm_momentum": (lambda v: _between(0, 1)(v) and v < 1, "in [0, 1)"),
+    "batchnorm_epsilon": (lambda v: _between(0, 1)(v) and v > 0, "more than 0 and at most 1"),
+    "whiten_examples": (_between(1, 100_000_000, int), "a whole number of examples, at least 1"),
+    "whiten_epsilon": (_between(0, 1), "in [0, 1]"),
+    "whiten_bias_epochs": (lambda v: v is None or _between(0, 10_000)(v), "None or from 0 to 10000 epochs"),
+    "learning_rate": (lambda v: _between(0, 1e9)(v) and v > 0, "more than 0"),
+    "weight_decay": (_between(0, 100), "in [0, 100]"),
+    "momentum": (lambda v: _between(0, 1)(v) and v < 1, "in [0, 1)"),
+    "bias_scale": (lambda v: _between(0, 1e6)(v) and v > 0, "more than 0"),
+    "label_smoothing": (lambda v: _between(0, 1)(v) and v < 1, "in [0, 1)"),
+    "schedule_start": (_between(0, 1), "in [0, 1]"),
+    "schedule_peak": (lambda v: _between(0, 1)(v) and v < 1, "in [0, 1)"),
+    "schedule_end": (_between(0, 1), "in [0, 1]"),
+    "lookahead_every": (_between(1, 1_000_000, int), "a whole number of steps, at least 1"),
+    "lookahead_decay": (_between(0, 1), "in [0, 1]"),
+    "flip": _one_of("none", "random", "alternating", "alternating-hash"),
+    "order": _one_of("reshuffle", "replacement", "fixed"),
+    "translate": (_between(0, 15, int), "a whole number of pixels from 0 to 15"),
+    "cutout": (_between(0, IMAGE_SIZE, int), f"a whole number of pixels from 0 to {IMAGE_SIZE}"),
+    "tta_level": _one_of(0, 1, 2),
+    "precision": _one_of("auto", "float32", "bfloat16", "float16", "float64"),
+}
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a recipe, unchanged, is for and is known to reach on CIFAR-10."""
+
+    summary: str
+    target: float | None  # test accuracy that it is meant to reach, in [0, 1]
+    expected_accuracy: float | None  # mean over seeds, in [0, 1]; None if nobody has measured it
+    expected_sd: float | None  # standard deviation over seeds, in [0, 1]; None if unknown
+    evidence: str  # where the two numbers come from
+
+
+_94 = Recipe()
+_96 = Recipe(
+    epochs=37.0,
+    widths=(128, 384, 512),
+    convs_per_block=3,
+    residual="before-activation",
+    batchnorm_momentum=0.9,
+    learning_rate=9.0,
+    weight_decay=0.012,
+    schedule_peak=0.1,
+    schedule_end=0.0,
+    translate=4,
+    cutout=12,
+)
+_MINI = Recipe(
+    epochs=3.0,
+    batch_size=50,
+    train_examples=3000,
+    test_examples=2000,
+    widths=(16, 32, 32),
+    whiten_bias_epochs=1.0,
+)
+
+RECIPES: dict[str, Recipe] = {
+    "94": _94,
+    "95": replace(_94, epochs=15.0, widths=(128, 384, 384), learning_rate=10.0),
+    "96": _96,
+    "96-paper": replace(
+        _96,
+        epochs=40.0,
+        widths=(128, 512, 512),
+        residual="after-activation",
+        batchnorm_momentum=0.6,
+        weight_decay=0.0153,
+        schedule_peak=0.23,
+        schedule_end=0.07,
+    ),
+    "mini": _MINI,
+    "tiny": replace(
+        _MINI,
+        epochs=2.0,
+        batch_size=32,
+        train_examples=256,
+        test_examples=100,
+        whiten_examples=100,
+        widths=(8, 8, 8),
+    ),
+}
+
+CLAIMS: dict[str, Claim] = {
+    "94": Claim(
+        "94% in 9.9 epochs",
+        0.94,
+        0.9401,
+        0.00128,
+        "Jordan 2024: n=1000 runs in float16 on an A100; the deviation over 10,000 runs",
+    ),
+    "95": Claim("95% in 15 epochs", 0.95, 0.9501, None, "Jordan 2024: n=200 runs in float16 on an A100"),
+    "96": Claim("96% in 37 epochs, as released", 0.96, 0.9603, None, "airbench96: n=400 runs in float16 on an A100"),
+    "96-paper": Claim("96% in 40 epochs, as in the paper", 0.96, 0.9605, None, "Jordan 2024: n=200 runs in float16 on an A100"),
+    "mini": Claim("94 scaled down, for studies on a CPU", None, None, None, "not measured"),
+    "tiny": Claim("a second or less, for tests of machinery", None, None, None, "learns next to nothing"),
+}
+
+
+def summarize(name: str) -> dict[str, Any]:
+    """What a recipe costs and promises: the record that `python -m airjax.recipe --json` prints."""
+    recipe, claim = get_recipe(name), CLAIMS[name]
+    return {
+        "name": name,
+        "summary": claim.summary,
+        "epochs": recipe.epochs,
+        "steps": recipe.total_steps,
+        "params": recipe.num_params,
+        "flops": recipe.flops,
+        "expected_accuracy": claim.expected_accuracy,
+        "evidence": claim.evidence,
+    }
+
+
+def main(arguments: list[str]) -> int:
+    """List the recipes, as a table or with --json as one line. Returns the exit code."""
+    if arguments not in ([], ["--json"]):
+        print("usage: python -m airjax.recipe [--json]", file=sys.stderr)
+        return 2
+    rows = [summarize(name) for name in RECIPES]
+    if arguments:
+        print(json.dumps(rows))
+        return 0
+    print(f"{'recipe':10}{'epochs':>7}{'steps':>7}{'parameters':>12}{'TFLOP':>10}{'expected':>10}  what it is; evidence")
+    for row in rows:
+        expected = "" if row["expected_accuracy"] is None else f"{row['expected_accuracy']:.2%}"
+        print(
+            f"{row['name']:10}{row['epochs']:7g}{row['steps']:7}{row['params']:12,}{row['flops'] / 1e12:10,.1f}"
+            f"{expected:>10}  {row['summary']}; {row['evidence']}"
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,72 @@
+"""Results on disk: whole files written atomically, and line-by-line logs that survive being cut off."""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+
+def write_atomically(file: Path, content: bytes) -> None:
+    """Replace a file's content. After a crash at any moment, the old or the new content is there, whole."""
+    handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, file)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    _sync_folder(file.parent)
+
+
+def write_json(file: Path, value: Any) -> None:
+    """Replace a file by a value as indented JSON."""
+    write_atomically(file, (json.dumps(value, indent=2) + "\n").encode())
+
+
+def append_line(file: Path, record: dict[str, Any]) -> None:
+    """Append a record as one line of JSON and wait until it is on disk. A torn last line is ended first."""
+    line = json.dumps(record).encode() + b"\n"
+    with file.open("a+b") as stream:
+        if stream.tell() > 0:
+            stream.seek(-1, os.SEEK_END)
+            if stream.read(1) != b"\n":
+                line = b"\n" + line
+        stream.write(line)
+        stream.flush()
+        os.fsync(stream.fileno())
+    _sync_folder(file.parent)
+
+
+def read_lines(file: Path) -> list[dict[str, Any]]:
+    """The whole records of a log, in order; none where there is no file. Torn lines are left out."""
+    if not file.exists():
+        return []
+    records = []
+    for line in file.read_bytes().splitlines():
+        try:
+            record = json.loads(line)
+        except ValueError:  # a line that a crash cut short, or bytes that are no text
+            continue
+        if isinstance(record, dict):
+            records.append(record)
+    return records
+
+
+def _umask() -> int:
+    # The only way to read it is to set it.
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,136 @@
+"""init -> whiten -> train -> evaluate, as one pure function of a key and arrays, and the pieces that it is made of."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from airjax.draws import Draws, sample_draws
+from airjax.evaluate import eval_batch, tta_logits
+from airjax.images import batch_at, normalize
+from airjax.model import Variables, init_variables
+from airjax.optimizer import Hyperparameters, hyperparameters
+from airjax.precision import precision_of, resolve_precision
+from airjax.recipe import Recipe
+from airjax.step import StepMetrics, TrainState, accuracy_of, finish, init_state, train_step
+from airjax.whiten import whitening_filters
+
+class Arrays(NamedTuple):
+    """A data set on the device. At least as many examples as the recipe uses."""
+
+    train_images: Array  # [N,32,32,3] uint8
+    train_labels: Array  # [N] int32
+    test_images: Array  # [M,32,32,3] uint8
+    test_labels: Array  # [M] int32
+
+
+class RunResult(NamedTuple):
+    """What one training yields."""
+
+    variables: Variables
+    metrics: StepMetrics  # each [T]: one entry per step
+    logits: Array  # [M,10] of the test images, with test-time augmentation
+    accuracy: Array  # [] share of the test images classified right
+
+
+class Segment(NamedTuple):
+    """Consecutive steps that one compiled piece can do."""
+
+    epoch: int
+    train_whiten_bias: bool
+    num_steps: int
+
+
+def segments(recipe: Recipe, *, by_epoch: bool) -> list[Segment]:
+    """The run's steps, cut where the bias freezes and, with by_epoch, at every epoch's end."""
+    cuts = {0, recipe.freeze_step, recipe.total_steps}
+    if by_epoch:
+        cuts |= set(range(0, recipe.total_steps, recipe.steps_per_epoch))
+    bounds = sorted(cuts)
+    return [
+        Segment(start // recipe.steps_per_epoch, start < recipe.freeze_step, stop - start)
+        for start, stop in zip(bounds[:-1], bounds[1:], strict=True)
+    ]
+
+
+def start_run(
+    recipe: Recipe, key: Array, train_images: Array, hyper: Hyperparameters
+) -> tuple[TrainState, Draws]:
+    """Initial state with whitened first convolution, and the draws, from a key and train_images [N,32,32,3] uint8."""
+    init_key, draws_key = jax.random.split(key)
+    variables = init_variables(recipe, init_key)
+    if recipe.whiten:
+        precision = precision_of(recipe)
+        images = normalize(train_images[: recipe.whiten_examples], precision.statistics)
+        filters = whitening_filters(images, recipe.whiten_epsilon).astype(precision.params)
+        variables = {**variables, "frozen": {"whiten": {"kernel": filters}}}
+    return init_state(recipe, variables, hyper), sample_draws(recipe, draws_key)
+
+
+def advance(
+    recipe: Recipe,
+    state: TrainState,
+    images: Array,
+    labels: Array,
+    draws: Draws,
+    hyper: Hyperparameters,
+    *,
+    train_whiten_bias: bool,
+) -> tuple[TrainState, StepMetrics]:
+    """Take the step that the state is at, on its batch of images [N,32,32,3] uint8 and labels [N]."""
+    batch = batch_at(recipe, images, labels, draws, state.step)
+    return train_step(recipe, state, batch, hyper, train_whiten_bias=train_whiten_bias)
+
+
+def advance_many(
+    recipe: Recipe,
+    state: TrainState,
+    images: Array,
+    labels: Array,
+    draws: Draws,
+    hyper: Hyperparameters,
+    *,
+    train_whiten_bias: bool,
+    num_steps: int,
+) -> tuple[TrainState, StepMetrics]:
+    """`advance` num_steps times inside one program; the metrics gain a leading axis [num_steps]."""
+
+    def body(carried: TrainState, _: None) -> tuple[TrainState, StepMetrics]:
+        return advance(recipe, carried, images, labels, draws, hyper, train_whiten_bias=train_whiten_bias)
+
+    return lax.scan(body, state, length=num_steps)
+
+
+def make_run(recipe: Recipe) -> Callable[[Array, Arrays], RunResult]:
+    """The whole training as one pure function run(key, data), to be jitted, vmapped or mapped.
+
+    For accelerators. On a CPU its convolutions inside a loop are eighty times slower than outside: use
+    `airjax.driver.train` there.
+    """
+    recipe = resolve_precision(recipe)
+
+    def run(key: Array, data: Arrays) -> RunResult:
+        hyper = hyperparameters(recipe)
+        state, draws = start_run(recipe, key, data.train_images, hyper)
+        parts = []
+        for segment in segments(recipe, by_epoch=False):
+            state, metrics = advance_many(
+                recipe,
+                state,
+                data.train_images,
+                data.train_labels,
+                draws,
+                hyper,
+                train_whiten_bias=segment.train_whiten_bias,
+                num_steps=segment.num_steps,
+            )
+            parts.append(metrics)
+        variables = finish(state)
+        images, labels = data.test_images[: recipe.test_examples], data.test_labels[: recipe.test_examples]
+        logits = lax.map(lambda image: tta_logits(recipe, variables, image[None])[0], images, batch_size=eval_batch(recipe))
+        metrics = jax.tree.map(lambda *steps: jnp.concatenate(steps), *parts)
+        return RunResult(variables, metrics, logits, accuracy_of(logits, labels, precision_of(recipe).statistics))
+
+    return run

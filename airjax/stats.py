@@ -1,0 +1,50 @@
+"""Statistics over runs. Accuracies are in [0, 1]."""
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+
+Verdict = Literal["confirmed", "mean", "within noise", "no", "not evaluated"]
+
+
+def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float] | None:
+    """Student's two-sided confidence interval of the mean; None for fewer than two values."""
+    if len(values) < 2:
+        return None
+    half = _t_quantile((1 + level) / 2, len(values)) * standard_error(values)
+    mean = float(np.mean(values))
+    return mean - half, mean + half
+
+
+def standard_error(values: Sequence[float]) -> float:
+    """Standard error of the mean of at least two values."""
+    return float(np.std(values, ddof=1)) / math.sqrt(len(values))
+
+
+def target_verdict(accuracies: Sequence[float], target: float, known_sd: float | None = None) -> Verdict:
+    """Whether a mean accuracy reaches the target.
+
+    "confirmed": the one-sided lower 95% bound of the mean is at or above it. "mean": only the mean is. "within noise":
+    the mean is below, but by less than chance explains (one-sided 5%). "no": it is below by more. One run has no spread of
+    its own: known_sd stands in for it, and without that it is "no" at any shortfall.
+    """
+    if not accuracies:
+        return "not evaluated"
+    mean = float(np.mean(accuracies))
+    if len(accuracies) > 1:
+        margin = _t_quantile(0.95, len(accuracies)) * standard_error(accuracies)
+        if mean - margin >= target:
+            return "confirmed"
+    else:
+        margin = 1.645 * (known_sd or 0.0)
+    if mean >= target:
+        return "mean"
+    return "within noise" if mean + margin >= target else "no"
+
+
+def _t_quantile(probability: float, count: int) -> float:
+    from scipy.special import stdtrit
+
+    return float(stdtrit(count - 1, probability))

@@ -1,0 +1,30 @@
+"""Patches -> second moment -> eigenfilters: the first convolution's fixed weights. (§2)"""
+
+import jax.numpy as jnp
+from jax import Array, lax
+
+from airjax.recipe import WHITEN_KERNEL
+
+
+def second_moment(images: Array) -> Array:
+    """Uncentred second moment [K,K] of all overlapping patches of images [N,H,W,C]; K = 2 * 2 * C, ordered (row, col, C).
+
+    Summed per image and then over images, in full precision: the smallest eigenvalues compete with a small epsilon.
+    """
+    size = images.shape[1] - WHITEN_KERNEL + 1
+    corners = [(row, col) for row in range(WHITEN_KERNEL) for col in range(WHITEN_KERNEL)]
+    patches = jnp.concatenate([images[:, r : r + size, c : c + size] for r, c in corners], axis=-1)
+    patches = patches.reshape(patches.shape[0], size * size, -1)
+    per_image = jnp.einsum("npi,npj->nij", patches, patches, precision=lax.Precision.HIGHEST)
+    return per_image.mean(axis=0) / (size * size)
+
+
+def whitening_filters(images: Array, epsilon: float) -> Array:
+    """Filters [2,2,C,24] (HWIO) that whiten the patches of images [N,H,W,C]: eigenvectors over sqrt(value + epsilon).
+
+    Descending eigenvalues, then the negatives. Signs are arbitrary: both are there. (§2)
+    """
+    values, vectors = jnp.linalg.eigh(second_moment(images), symmetrize_input=False)
+    filters = (vectors / jnp.sqrt(values + epsilon)[None, :])[:, ::-1]
+    both = jnp.concatenate([filters, -filters], axis=1)
+    return both.reshape(WHITEN_KERNEL, WHITEN_KERNEL, images.shape[-1], both.shape[1])

@@ -1,0 +1,1 @@
+"""PyTorch reference and comparison with airjax: the only place torch lives."""
