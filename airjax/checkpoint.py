@@ -45,7 +45,7 @@ def load(file: str | Path) -> Model:
     try:
         with safe_open(file, framework="numpy") as content:
             metadata: dict[str, Any] = content.metadata() or {}
-            tensors = {name: np.array(content.get_tensor(name)) for name in content.keys()}
+            tensors = {name: np.array(content.get_tensor(name)) for name in content.keys()}  # noqa: SIM118
     except FileNotFoundError as error:
         raise ModelError(f"{file} does not exist") from error
     except (SafetensorError, OSError) as error:

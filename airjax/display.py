@@ -77,13 +77,15 @@ class Display:
         """An epoch is done: a row of the table."""
         accuracies = (report.train_accuracy, report.validation_accuracy, report.tta_accuracy)
         cells = ("" if accuracy is None else f"{accuracy:.4f}" for accuracy in accuracies)
-        self.line(_row((str(self._seed), str(report.epoch), f"{report.train_loss:.4f}", *cells, f"{report.seconds:.2f}")))
+        self.line(
+            _row((str(self._seed), str(report.epoch), f"{report.train_loss:.4f}", *cells, f"{report.seconds:.2f}"))
+        )
 
     def run(self, run: TrainedRun) -> None:
         """A training is done: where its time went."""
         parts = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in run.seconds.items())
         per_step = run.seconds["train"] / run.recipe.total_steps
-        self.line(f"seed {run.seed}: accuracy {run.result.accuracy:.4f}; {parts} ({per_step:.4f} s per step)")
+        self.line(f"seed {run.seed}: accuracy {run.accuracy:.4f}; {parts} ({per_step:.4f} s per step)")
 
 
 def _row(cells: tuple[str, ...]) -> str:

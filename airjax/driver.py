@@ -15,18 +15,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from airjax.data.dataset import Dataset
-from airjax.evaluate import eval_batch, tta_logits
-from airjax.model import Variables
+from airjax.model import Variables, init_variables
 from airjax.optimizer import hyperparameters
 from airjax.precision import resolve_precision
 from airjax.recipe import IMAGE_SIZE, Recipe
-from airjax.run import Arrays, RunResult, Segment, advance, advance_many, segments, start_run
+from airjax.run import Arrays, Segment, advance, advance_many, segments, start_run
 from airjax.step import StepMetrics, finish, variables_of
+from airjax.tta import eval_batch, tta_logits
 
 Driver = Literal["loop", "scan"]
 
 # The CPU compiler's default fusion library doubles the step's time and is the subject of wrong-result reports.
-COMPILER_OPTIONS: dict[str, dict[str, str]] = {"cpu": {"xla_cpu_experimental_ynn_fusion_type": ""}}
+COMPILER_OPTIONS: dict[str, dict[str, str | bool]] = {"cpu": {"xla_cpu_experimental_ynn_fusion_type": ""}}
 
 
 class Program(NamedTuple):
@@ -34,9 +34,6 @@ class Program(NamedTuple):
 
     start: Any  # (key, train_images, hyper) -> (state, draws)
     advance: dict[tuple[bool, int], Any]  # _kind(segment) -> (state, images, labels, draws, hyper) -> (state, metrics)
-    logits: Any  # (variables, images [B,32,32,3] uint8) -> logits [B,10] with the recipe's test-time augmentation
-    plain_logits: Any  # the same without test-time augmentation; None unless validation was asked for
-    eval_batch: int  # B
 
 
 class EpochReport(NamedTuple):
@@ -55,7 +52,10 @@ class TrainedRun(NamedTuple):
 
     recipe: Recipe  # with its precision resolved
     seed: int
-    result: RunResult  # variables on the device, the rest as numpy arrays
+    variables: Variables
+    metrics: StepMetrics  # numpy arrays [T]: one entry per step
+    logits: np.ndarray  # [M,10] of the test images, with test-time augmentation
+    accuracy: float  # share of the test images classified right
     seconds: dict[str, float]  # compile, whiten, train, evaluate
 
 
@@ -82,7 +82,7 @@ def compile_function(function: Callable[..., Any], *shapes: Any, donate: tuple[i
 
 
 @functools.lru_cache(maxsize=16)
-def compile_run(recipe: Recipe, driver: Driver, kinds: tuple[tuple[bool, int], ...], validate: bool) -> Program:
+def compile_run(recipe: Recipe, driver: Driver, kinds: tuple[tuple[bool, int], ...]) -> Program:
     """Compile a recipe's run, with one training program for each of kinds: (whether the bias trains, number of steps).
 
     Seeds, data and hyperparameters are arguments of the programs, so nothing is compiled again for them.
@@ -93,32 +93,26 @@ def compile_run(recipe: Recipe, driver: Driver, kinds: tuple[tuple[bool, int], .
     labels = jax.ShapeDtypeStruct((recipe.train_examples,), jnp.int32)
     start = functools.partial(start_run, recipe)
     state, draws = jax.eval_shape(start, key, images, hyper)
-    variables = jax.eval_shape(variables_of, state)
 
     steps: dict[tuple[bool, int], Any] = {}
     for train_whiten_bias, num_steps in kinds:
         function = advance if driver == "loop" else functools.partial(advance_many, num_steps=num_steps)
         step = functools.partial(function, recipe, train_whiten_bias=train_whiten_bias)
         steps[train_whiten_bias, num_steps] = compile_function(step, state, images, labels, draws, hyper, donate=(0,))
-    return Program(
-        start=compile_function(start, key, images, hyper),
-        advance=steps,
-        logits=compile_logits(recipe, variables, recipe.tta_level),
-        plain_logits=compile_logits(recipe, variables, 0) if validate else None,
-        eval_batch=eval_batch(recipe),
-    )
+    return Program(start=compile_function(start, key, images, hyper), advance=steps)
 
 
-def compile_logits(recipe: Recipe, variables: Variables, level: int) -> Any:
-    """Compile (variables, images [B,32,32,3] uint8) -> logits [B,10], with B the usual evaluation batch."""
+@functools.lru_cache(maxsize=64)
+def compile_logits(recipe: Recipe, level: int) -> Any:
+    """Compile (variables, images [B,32,32,3] uint8) -> logits [B,10], with B = eval_batch(recipe)."""
+    variables = jax.eval_shape(functools.partial(init_variables, recipe), jax.eval_shape(lambda: jax.random.key(0)))
     images = jax.ShapeDtypeStruct((eval_batch(recipe), IMAGE_SIZE, IMAGE_SIZE, 3), jnp.uint8)
-    shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), variables)
-    return compile_function(functools.partial(tta_logits, recipe, level=level), shapes, images)
+    return compile_function(functools.partial(tta_logits, recipe, level=level), {"frozen": {}} | variables, images)
 
 
-def batched_logits(compiled: Any, batch: int, variables: Variables, images: Any) -> np.ndarray:
-    """Logits [N,10] of images [N,32,32,3] uint8 from a function of `batch` images; the last batch is padded."""
-    parts = []
+def batched_logits(recipe: Recipe, variables: Variables, images: Any, level: int) -> np.ndarray:
+    """Logits [N,10] of images [N,32,32,3] uint8, in batches of one size; the last is padded. recipe is resolved."""
+    compiled, batch, parts = compile_logits(recipe, level), eval_batch(recipe), []
     for start in range(0, len(images), batch):
         part = jnp.asarray(images[start : start + batch])
         missing = batch - len(part)
@@ -160,13 +154,15 @@ def train(
     plan = segments(recipe, by_epoch=on_epoch is not None or validate)
     # One program per phase. A scan that stops at every epoch needs one more where the last epoch is shorter.
     kinds = tuple(dict.fromkeys(_kind(segment, driver) for segment in plan))
-    program = compile_run(recipe, driver, kinds, validate)
+    program = compile_run(recipe, driver, kinds)
+    for level in {recipe.tta_level, 0} if validate else {recipe.tta_level}:
+        compile_logits(recipe, level)
     hyper = hyperparameters(recipe)
     clock.stop("compile")
     state, draws = jax.block_until_ready(program.start(jax.random.key(seed), arrays.train_images, hyper))
     clock.stop("whiten")
 
-    history = StepMetrics(np.empty(0), np.empty(0))
+    history: list[StepMetrics] = []
     steps_done = 0
     for epoch, parts in itertools.groupby(plan, key=lambda segment: segment.epoch):
         clock.start()
@@ -184,28 +180,30 @@ def train(
                     on_step(steps_done, recent[max(0, len(recent) - 2)])
         jax.block_until_ready(state)
         clock.stop("train")
-        latest = StepMetrics(*(np.concatenate([np.atleast_1d(m) for m in column]) for column in zip(*recent, strict=True)))
-        history = StepMetrics(*(np.concatenate(pair) for pair in zip(history, latest, strict=True)))
-        finite = np.isfinite(history.loss)
+        latest = _concatenate(recent)
+        finite = np.isfinite(latest.loss)
         if not finite.all():
-            raise DivergedError(recipe, seed, int(np.argmin(finite)))
+            raise DivergedError(recipe, seed, steps_done - len(finite) + int(np.argmin(finite)))
+        history.append(latest)
+        if on_epoch is not None and steps_done < recipe.total_steps:
+            plain = accuracy_at(recipe, variables_of(state), arrays, 0)[0] if validate else None
+            on_epoch(EpochReport(epoch, *_averages(latest), plain, None, clock.seconds["train"]))
 
-        accuracy = None
-        if steps_done == recipe.total_steps:
-            variables = finish(state)
-            clock.start()
-            logits = batched_logits(program.logits, program.eval_batch, variables, arrays.test_images)
-            accuracy = float((logits.argmax(1) == np.asarray(arrays.test_labels)).mean())
-            clock.stop("evaluate")
-        if on_epoch is not None:
-            validation = None
-            if validate:
-                network = variables if accuracy is not None else variables_of(state)
-                plain = batched_logits(program.plain_logits, program.eval_batch, network, arrays.test_images)
-                validation = float((plain.argmax(1) == np.asarray(arrays.test_labels)).mean())
-            row = (float(latest.loss.mean()), float(latest.accuracy.mean()), validation, accuracy)
-            on_epoch(EpochReport(epoch, *row, clock.seconds["train"]))
-    return TrainedRun(recipe, seed, RunResult(variables, history, logits, accuracy), clock.seconds)
+    clock.start()
+    variables = finish(state)
+    accuracy, logits = accuracy_at(recipe, variables, arrays, recipe.tta_level)
+    clock.stop("evaluate")
+    if on_epoch is not None:
+        plain = accuracy_at(recipe, variables, arrays, 0)[0] if validate else None
+        last_epoch = (recipe.total_steps - 1) // recipe.steps_per_epoch
+        on_epoch(EpochReport(last_epoch, *_averages(history[-1]), plain, accuracy, clock.seconds["train"]))
+    return TrainedRun(recipe, seed, variables, _concatenate(history), logits, accuracy, clock.seconds)
+
+
+def accuracy_at(recipe: Recipe, variables: Variables, arrays: Arrays, level: int) -> tuple[float, np.ndarray]:
+    """Accuracy on the test images at a level of test-time augmentation, and the logits [M,10]."""
+    logits = batched_logits(recipe, variables, arrays.test_images, level)
+    return float((logits.argmax(1) == np.asarray(arrays.test_labels)).mean()), logits
 
 
 def place(recipe: Recipe, data: Dataset) -> Arrays:
@@ -249,3 +247,13 @@ class Clock:
 def _kind(segment: Segment, driver: Driver) -> tuple[bool, int]:
     # Which program does this segment: the loop driver calls a one-step program many times.
     return segment.train_whiten_bias, 1 if driver == "loop" else segment.num_steps
+
+
+def _concatenate(parts: list[StepMetrics]) -> StepMetrics:
+    # Scalars of single steps and vectors of scans alike become numpy vectors [T].
+    columns = zip(*parts, strict=True)
+    return StepMetrics(*(np.concatenate([np.atleast_1d(part) for part in column]) for column in columns))
+
+
+def _averages(metrics: StepMetrics) -> tuple[float, float]:
+    return float(metrics.loss.mean()), float(metrics.accuracy.mean())

@@ -60,7 +60,7 @@ class FirstConv(nn.Module):
         x = conv(images, kernel.astype(self.precision.compute), ((0, 0), (0, 0)))
         if self.recipe.whiten_bias:
             # Without whitening this is an ordinary convolution, whose bias has its weights' default law.
-            initial = nn.initializers.zeros if self.recipe.whiten else bias_uniform(fan_in=shape[0] * shape[1] * shape[2])
+            initial = nn.initializers.zeros if self.recipe.whiten else bias_uniform(fan_in=math.prod(shape[:-1]))
             bias = self.param("bias", initial, (WHITEN_WIDTH,), dtype)
             x = x + bias.astype(self.precision.compute).reshape(1, 1, 1, -1)
         return x
@@ -119,9 +119,7 @@ class BatchNorm(nn.Module):
         batch_mean, batch_variance = batch_moments(inputs)
         count = x.size // features
         mean.value = self.momentum * mean.value + (1 - self.momentum) * batch_mean
-        variance.value = self.momentum * variance.value + (1 - self.momentum) * (
-            batch_variance * (count / (count - 1))
-        )
+        variance.value = self.momentum * variance.value + (1 - self.momentum) * (batch_variance * (count / (count - 1)))
         return normalize_channels(inputs, batch_mean, batch_variance, bias, self.epsilon).astype(x.dtype)
 
 
@@ -159,7 +157,8 @@ def init_variables(recipe: Recipe, key: Array) -> Variables:
 def apply_train(recipe: Recipe, variables: Variables, images: Array) -> tuple[Array, Variables]:
     """Logits [N,10] with batch statistics, and the updated running statistics."""
     logits, updated = Network(recipe).apply(variables, images, train=True, mutable=["batch_stats"])
-    return logits, updated["batch_stats"]
+    assert isinstance(logits, Array)
+    return logits, dict(updated["batch_stats"])
 
 
 def apply_eval(recipe: Recipe, variables: Variables, images: Array) -> Array:

@@ -1,5 +1,6 @@
 """The optax chain: decay before momentum, Nesterov, the scheduled rate last, per parameter group. (§4.2-4.5)"""
 
+from collections.abc import Hashable
 from typing import Any, NamedTuple
 
 import jax
@@ -49,13 +50,17 @@ def make_optimizer(
         return optax.chain(
             optax.add_decayed_weights((hyper.weight_decay / learning_rate).astype(dtype)),
             optax.trace(hyper.momentum.astype(dtype), nesterov=True),
-            optax.scale_by_learning_rate(lambda count: learning_rate * triangle(recipe, count)),
+            optax.scale_by_learning_rate(lambda count: learning_rate * triangle(recipe, jnp.asarray(count))),
         )
 
     precision = precision_of(recipe)
     other = group(hyper.learning_rate, precision.params)
     norm_bias = group(hyper.learning_rate * recipe.bias_scale, precision.statistics)
-    groups = {"other": other, "norm_bias": norm_bias, "whiten_bias": other if train_whiten_bias else held(other)}
+    groups: dict[Hashable, optax.GradientTransformation] = {
+        "other": other,
+        "norm_bias": norm_bias,
+        "whiten_bias": other if train_whiten_bias else held(other),
+    }
     return optax.partition(groups, label_params)
 
 

@@ -32,7 +32,7 @@ def resolve_precision(recipe: Recipe) -> Recipe:
 
     Raises ValueError for float64 while jax_enable_x64 is off, where it would silently become float32.
     """
-    if recipe.precision == "float64" and not jax.config.jax_enable_x64:
+    if recipe.precision == "float64" and not jax.config.read("jax_enable_x64"):
         raise ValueError("precision float64 needs 64-bit types: set JAX_ENABLE_X64=1 in the environment")
     if recipe.precision != "auto":
         return recipe

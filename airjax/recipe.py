@@ -43,7 +43,7 @@ class Recipe:
     convs_per_block: int = 2
     """3x3 convolutions in each block, 2 or 3."""
     residual: Residual = "none"
-    """Add the first convolution's output to the last one's, before or after the last activation (three convolutions)."""
+    """Add the first convolution's output to the last one's, before or after the last activation."""
     logit_scale: float = 1 / 9
     """Factor on the logits."""
     batchnorm_momentum: float = 0.6
@@ -53,7 +53,7 @@ class Recipe:
 
     # Initialisation (§1, §2)
     whiten: bool = True
-    """Set the first convolution to whitening filters and freeze it; otherwise it is initialised as usual and trained."""
+    """Set the first convolution to whitening filters and freeze it; otherwise it starts as usual and is trained."""
     whiten_examples: int = 5000
     """Training examples whose patches the whitening filters are computed from."""
     whiten_epsilon: float = 5e-4
@@ -333,7 +333,9 @@ CLAIMS: dict[str, Claim] = {
     ),
     "95": Claim("95% in 15 epochs", 0.95, 0.9501, None, "Jordan 2024: n=200 runs in float16 on an A100"),
     "96": Claim("96% in 37 epochs, as released", 0.96, 0.9603, None, "airbench96: n=400 runs in float16 on an A100"),
-    "96-paper": Claim("96% in 40 epochs, as in the paper", 0.96, 0.9605, None, "Jordan 2024: n=200 runs in float16 on an A100"),
+    "96-paper": Claim(
+        "96% in 40 epochs, as in the paper", 0.96, 0.9605, None, "Jordan 2024: n=200 runs in float16 on an A100"
+    ),
     "mini": Claim("94 scaled down, for studies on a CPU", None, None, None, "not measured"),
     "tiny": Claim("a second or less, for tests of machinery", None, None, None, "learns next to nothing"),
 }
@@ -363,7 +365,9 @@ def main(arguments: list[str]) -> int:
     if arguments:
         print(json.dumps(rows))
         return 0
-    print(f"{'recipe':10}{'epochs':>7}{'steps':>7}{'parameters':>12}{'TFLOP':>10}{'expected':>10}  what it is; evidence")
+    print(
+        f"{'recipe':10}{'epochs':>7}{'steps':>7}{'parameters':>12}{'TFLOP':>10}{'expected':>10}  what it is; evidence"
+    )
     for row in rows:
         expected = "" if row["expected_accuracy"] is None else f"{row['expected_accuracy']:.2%}"
         print(

@@ -1,5 +1,6 @@
 """init -> whiten -> train -> evaluate, as one pure function of a key and arrays, and the pieces that it is made of."""
 
+import itertools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -8,14 +9,15 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from airjax.draws import Draws, sample_draws
-from airjax.evaluate import eval_batch, tta_logits
 from airjax.images import batch_at, normalize
 from airjax.model import Variables, init_variables
 from airjax.optimizer import Hyperparameters, hyperparameters
 from airjax.precision import precision_of, resolve_precision
 from airjax.recipe import Recipe
 from airjax.step import StepMetrics, TrainState, accuracy_of, finish, init_state, train_step
+from airjax.tta import eval_batch, tta_logits
 from airjax.whiten import whitening_filters
+
 
 class Arrays(NamedTuple):
     """A data set on the device. At least as many examples as the recipe uses."""
@@ -51,13 +53,11 @@ def segments(recipe: Recipe, *, by_epoch: bool) -> list[Segment]:
     bounds = sorted(cuts)
     return [
         Segment(start // recipe.steps_per_epoch, start < recipe.freeze_step, stop - start)
-        for start, stop in zip(bounds[:-1], bounds[1:], strict=True)
+        for start, stop in itertools.pairwise(bounds)
     ]
 
 
-def start_run(
-    recipe: Recipe, key: Array, train_images: Array, hyper: Hyperparameters
-) -> tuple[TrainState, Draws]:
+def start_run(recipe: Recipe, key: Array, train_images: Array, hyper: Hyperparameters) -> tuple[TrainState, Draws]:
     """Initial state with whitened first convolution, and the draws, from a key and train_images [N,32,32,3] uint8."""
     init_key, draws_key = jax.random.split(key)
     variables = init_variables(recipe, init_key)
@@ -129,7 +129,9 @@ def make_run(recipe: Recipe) -> Callable[[Array, Arrays], RunResult]:
             parts.append(metrics)
         variables = finish(state)
         images, labels = data.test_images[: recipe.test_examples], data.test_labels[: recipe.test_examples]
-        logits = lax.map(lambda image: tta_logits(recipe, variables, image[None])[0], images, batch_size=eval_batch(recipe))
+        logits = lax.map(
+            lambda image: tta_logits(recipe, variables, image[None])[0], images, batch_size=eval_batch(recipe)
+        )
         metrics = jax.tree.map(lambda *steps: jnp.concatenate(steps), *parts)
         return RunResult(variables, metrics, logits, accuracy_of(logits, labels, precision_of(recipe).statistics))
 

@@ -27,8 +27,8 @@ def target_verdict(accuracies: Sequence[float], target: float, known_sd: float |
     """Whether a mean accuracy reaches the target.
 
     "confirmed": the one-sided lower 95% bound of the mean is at or above it. "mean": only the mean is. "within noise":
-    the mean is below, but by less than chance explains (one-sided 5%). "no": it is below by more. One run has no spread of
-    its own: known_sd stands in for it, and without that it is "no" at any shortfall.
+    the mean is below, but by less than chance explains (one-sided 5%). "no": it is below by more. One run has no spread
+    of its own: known_sd stands in for it, and without that it is "no" at any shortfall.
     """
     if not accuracies:
         return "not evaluated"

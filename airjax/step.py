@@ -30,8 +30,8 @@ class TrainState(NamedTuple):
 class StepMetrics(NamedTuple):
     """What one step reports, about the batch as it was trained on."""
 
-    loss: Array  # [] mean loss per example
-    accuracy: Array  # [] share of examples classified right, before the update
+    loss: Any  # [] mean loss per example; [T] for the steps of a run
+    accuracy: Any  # the same: share of examples classified right, before the update
 
 
 def init_state(recipe: Recipe, variables: Variables, hyper: Hyperparameters) -> TrainState:

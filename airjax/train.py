@@ -33,7 +33,7 @@ class Options:
     target: Target | None = None
     """Test accuracy to reach, in percent; also chooses the recipe unless --recipe does."""
     recipe: str | None = None
-    """Recipe to train: 94, 95, 96, 96-paper, mini or tiny (see python -m airjax.recipe). Default: that of --target, or 94."""
+    """Recipe to train: 94, 95, 96, 96-paper, mini or tiny (python -m airjax.recipe). Default: the target's, or 94."""
     seeds: int = 1
     """Number of networks to train."""
     seed: int = 0
@@ -119,7 +119,9 @@ def run(options: Options, name: str) -> int:
     interrupted = False
     with Display(Console(), quiet=options.quiet) as display:
         device = describe()["device"]
-        display.line(f"recipe {name}, {recipe.total_steps} steps, {recipe.num_params:,} parameters, {dataset.name}, {device}")
+        display.line(
+            f"recipe {name}, {recipe.total_steps} steps, {recipe.num_params:,} parameters, {dataset.name}, {device}"
+        )
         display.headings()
         try:
             for seed in seeds:
@@ -137,7 +139,7 @@ def run(options: Options, name: str) -> int:
                 )
                 records[seed] = _record(trained)
                 if options.out:
-                    model = Model(trained.recipe, trained.result.variables, dataset.classes)
+                    model = Model(trained.recipe, trained.variables, dataset.classes)
                     save_model(options.out / f"model-{seed}.safetensors", model)
                     append_line(options.out / "runs.jsonl", records[seed])
                 display.run(trained)
@@ -168,9 +170,7 @@ def summarize_runs(
     target = int(options.target) / 100 if options.target else CLAIMS[name].target
     whole_test_set = dataset.name == "cifar10" and recipe.test_examples == 10_000
     known_sd = CLAIMS[name].expected_sd
-    changed = {
-        field: value for field, value in recipe.to_dict().items() if value != RECIPES[name].to_dict()[field]
-    }
+    changed = {field: value for field, value in recipe.to_dict().items() if value != RECIPES[name].to_dict()[field]}
     return {
         "recipe": name,
         "changed": changed,
@@ -192,12 +192,12 @@ def summarize_runs(
 
 
 def _record(trained: Any) -> dict[str, Any]:
-    metrics = trained.result.metrics
+    last_epoch = slice(-trained.recipe.steps_per_epoch, None)
     return {
         "seed": trained.seed,
-        "accuracy": float(trained.result.accuracy),
-        "train_loss": float(metrics.loss[-trained.recipe.steps_per_epoch :].mean()),
-        "train_accuracy": float(metrics.accuracy[-trained.recipe.steps_per_epoch :].mean()),
+        "accuracy": trained.accuracy,
+        "train_loss": float(trained.metrics.loss[last_epoch].mean()),
+        "train_accuracy": float(trained.metrics.accuracy[last_epoch].mean()),
         "steps": trained.recipe.total_steps,
         "seconds": trained.seconds,
     }
@@ -207,14 +207,18 @@ def _open_folder(
     out: Path, name: str, recipe: Recipe, dataset: Dataset, environment: dict[str, Any]
 ) -> dict[int, dict[str, Any]]:
     """Prepare --out before anything trains, and return the runs that it already holds, by seed."""
-    described = {"name": name, "recipe": recipe.to_dict(), "dataset": dataset.name, "dataset_sha256": dataset.fingerprint}
+    described = {
+        "name": name,
+        "recipe": recipe.to_dict(),
+        "dataset": dataset.name,
+        "dataset_sha256": dataset.fingerprint,
+    }
     described = json.loads(json.dumps(described))
+    file = out / "recipe.json"
     try:
         out.mkdir(parents=True, exist_ok=True)
-        file = out / "recipe.json"
-        if file.exists():
-            if json.loads(file.read_text()) != described:
-                raise UsageError(f"{out} holds runs of another recipe or data set (see {file}); choose another --out")
+        if file.exists() and json.loads(file.read_text()) != described:
+            raise UsageError(f"{out} holds runs of another recipe or data set (see {file}); choose another --out")
         write_json(file, described)
         write_json(out / "environment.json", environment)
     except ValueError as error:

@@ -7,9 +7,10 @@ from airjax.recipe import WHITEN_KERNEL
 
 
 def second_moment(images: Array) -> Array:
-    """Uncentred second moment [K,K] of all overlapping patches of images [N,H,W,C]; K = 2 * 2 * C, ordered (row, col, C).
+    """Uncentred second moment [K,K] of all overlapping patches of images [N,H,W,C].
 
-    Summed per image and then over images, in full precision: the smallest eigenvalues compete with a small epsilon.
+    K = 2 * 2 * C, ordered (row, col, channel). Summed per image and then over images, in full precision: the smallest
+    eigenvalues compete with a small epsilon.
     """
     size = images.shape[1] - WHITEN_KERNEL + 1
     corners = [(row, col) for row in range(WHITEN_KERNEL) for col in range(WHITEN_KERNEL)]

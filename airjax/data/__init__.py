@@ -28,5 +28,5 @@ def load_data(name: DataName = "auto", data_dir: str | Path | None = None) -> Da
     except DataError as error:
         if data_dir is not None or os.environ.get("AIRJAX_DATA"):
             raise
-        warnings.warn(f"{error}\nUsing the builtin data set instead: its accuracies say nothing about CIFAR-10.", stacklevel=2)
+        warnings.warn(f"{error}\nUsing the builtin data set: its accuracies say nothing about CIFAR-10.", stacklevel=2)
         return load_builtin()

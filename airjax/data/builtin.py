@@ -1,8 +1,8 @@
 """A procedural ten-class image set, made in seconds on any machine: the whole program runs without a download.
 
-Each image shows one shape of random place, size, angle and colours, behind a bar, on a shaded background, in noise. Some
-shapes differ by a texture alone, and a shape's colour leans towards its class. Only exactly rounded arithmetic is used
-(no sine, no library random floats), so that every machine makes the same bits.
+Each image shows one shape of random place, size, angle and colours, behind a bar, on a shaded background, in noise.
+Some shapes differ by a texture alone, and a shape's colour leans towards its class. Only exactly rounded arithmetic is
+used (no sine, no library random floats), so that every machine makes the same bits.
 """
 
 from collections.abc import Callable

@@ -29,7 +29,9 @@ def save_cached(file: Path, dataset: Dataset) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(file, content)
     except OSError as error:
-        warnings.warn(f"{file}: cannot write the cache ({error.strerror or error}); parsing again next time", stacklevel=2)
+        warnings.warn(
+            f"{file}: cannot write the cache ({error.strerror or error}); parsing again next time", stacklevel=2
+        )
 
 
 def load_cached(file: Path) -> Dataset | None:
@@ -47,7 +49,7 @@ def load_cached(file: Path) -> Dataset | None:
     found = digest(arrays)
     if found != metadata.get("sha256"):
         return _damaged(file, f"sha256 is {found}, expected {metadata.get('sha256')}")
-    return Dataset(metadata["name"], *arrays)
+    return Dataset(metadata["name"], *arrays)  # pyright: ignore[reportArgumentType]
 
 
 def _damaged(file: Path, reason: str) -> None:

@@ -20,8 +20,8 @@ FOLDERS = {".bin": "cifar-10-batches-bin", "": "cifar-10-batches-py"}  # by the 
 ARCHIVES = ("cifar-10-binary.tar.gz", "cifar-10-python.tar.gz")
 
 WHERE = (
-    "Put cifar-10-binary.tar.gz or cifar-10-python.tar.gz, or the folder that either unpacks to, somewhere, and name the "
-    "place with --data-dir or AIRJAX_DATA; or use --data builtin, which needs no files"
+    "Put cifar-10-binary.tar.gz or cifar-10-python.tar.gz, or the folder that either unpacks to, somewhere, and name "
+    "the place with --data-dir or AIRJAX_DATA; or use --data builtin, which needs no files"
 )
 
 
@@ -59,7 +59,9 @@ def read_folder(folder: Path) -> Dataset:
         try:
             return path.read_bytes()
         except OSError as error:
-            raise DataError(f"{path}: {error.strerror or error}. The folder is incomplete; unpack the archive again") from error
+            raise DataError(
+                f"{path}: {error.strerror or error}. The folder is incomplete; unpack the archive again"
+            ) from error
 
     return _assemble(read, ending, str(folder))
 

@@ -31,7 +31,7 @@ class Dataset:
         ):
             if images.ndim != 4 or images.shape[1:] != (32, 32, 3) or images.dtype != np.uint8:
                 raise DataError(
-                    f"{self.name}: {split} images are {images.dtype} {images.shape}; need uint8 [N,32,32,3], channels last"
+                    f"{self.name}: {split} images are {images.dtype} {images.shape}; need uint8 [N,32,32,3]"
                 )
             if labels.shape != images.shape[:1] or not np.issubdtype(labels.dtype, np.integer):
                 raise DataError(

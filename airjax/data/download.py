@@ -16,9 +16,9 @@ READ_TIMEOUT = 30  # seconds without a byte
 
 
 def download_archive(folder: Path, sources: tuple[str, ...] | None = None, md5: str = MD5) -> Path:
-    """Path of the archive in folder, fetched from the first source that works. AIRJAX_MIRROR is tried before all others.
+    """Path of the archive in folder, fetched from the first source that works.
 
-    Raises DataError, naming every source and its failure, where none works.
+    AIRJAX_MIRROR is tried before the others. Raises DataError, naming every source and its failure, where none works.
     """
     import pooch
 
@@ -27,7 +27,7 @@ def download_archive(folder: Path, sources: tuple[str, ...] | None = None, md5: 
     for url in ((mirror,) if mirror else ()) + (SOURCES if sources is None else sources):
         name = url.rsplit("/", 1)[-1]
         try:
-            return Path(pooch.retrieve(url, f"md5:{md5}", name, folder, downloader=resume_download))
+            return Path(pooch.retrieve(url, f"md5:{md5}", name, folder, downloader=resume_download)  # pyright: ignore[reportArgumentType])
         # requests' own errors derive from OSError; pooch reports a wrong checksum as ValueError.
         except (OSError, ValueError) as error:
             if isinstance(error, ValueError):
@@ -53,7 +53,7 @@ def resume_download(url: str, output_file: str, pooch_object: Any, check_only: b
     headers = {"Range": f"bytes={done}-"} if done else {}
     with requests.get(url, headers=headers, stream=True, timeout=(CONNECT_TIMEOUT, READ_TIMEOUT)) as response:
         if response.status_code == 416:  # nothing is left to send
-            os.replace(partial, output_file)
+            partial.replace(output_file)
             return None
         response.raise_for_status()
         if response.status_code != 206:  # the server sends everything from the start
@@ -65,7 +65,7 @@ def resume_download(url: str, output_file: str, pooch_object: Any, check_only: b
             for chunk in response.iter_content(1 << 18):
                 file.write(chunk)
                 progress.update(task, advance=len(chunk))
-    os.replace(partial, output_file)
+    partial.replace(output_file)
     return None
 
 
