@@ -27,7 +27,7 @@ def download_archive(folder: Path, sources: tuple[str, ...] | None = None, md5: 
     for url in ((mirror,) if mirror else ()) + (SOURCES if sources is None else sources):
         name = url.rsplit("/", 1)[-1]
         try:
-            return Path(pooch.retrieve(url, f"md5:{md5}", name, folder, downloader=resume_download)  # pyright: ignore[reportArgumentType])
+            return Path(pooch.retrieve(url, f"md5:{md5}", name, folder, downloader=resume_download))  # pyright: ignore[reportArgumentType]
         # requests' own errors derive from OSError; pooch reports a wrong checksum as ValueError.
         except (OSError, ValueError) as error:
             if isinstance(error, ValueError):
