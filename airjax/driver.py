@@ -8,6 +8,7 @@ import functools
 import itertools
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -75,10 +76,14 @@ def default_driver() -> Driver:
     return "loop" if jax.default_backend() == "cpu" else "scan"
 
 
-def compile_function(function: Callable[..., Any], *shapes: Any, donate: tuple[int, ...] = ()) -> Any:
-    """Compile a pure function for arguments of these shapes, with this backend's options."""
-    lowered = jax.jit(function, donate_argnums=donate).lower(*shapes)
+def compile_lowered(lowered: jax.stages.Lowered) -> jax.stages.Compiled:
+    """Compile a lowered function with this backend's options."""
     return lowered.compile(compiler_options=COMPILER_OPTIONS.get(jax.default_backend()))
+
+
+def compile_function(function: Callable[..., Any], *shapes: Any) -> jax.stages.Compiled:
+    """Compile a pure function for arguments of these shapes, with this backend's options."""
+    return compile_lowered(jax.jit(function).lower(*shapes))
 
 
 @functools.lru_cache(maxsize=16)
@@ -94,12 +99,15 @@ def compile_run(recipe: Recipe, driver: Driver, kinds: tuple[tuple[bool, int], .
     start = functools.partial(start_run, recipe)
     state, draws = jax.eval_shape(start, key, images, hyper)
 
-    steps: dict[tuple[bool, int], Any] = {}
+    lowered = [jax.jit(start).lower(key, images, hyper)]
     for train_whiten_bias, num_steps in kinds:
         function = advance if driver == "loop" else functools.partial(advance_many, num_steps=num_steps)
         step = functools.partial(function, recipe, train_whiten_bias=train_whiten_bias)
-        steps[train_whiten_bias, num_steps] = compile_function(step, state, images, labels, draws, hyper, donate=(0,))
-    return Program(start=compile_function(start, key, images, hyper), advance=steps)
+        lowered.append(jax.jit(step, donate_argnums=0).lower(state, images, labels, draws, hyper))
+    # The compiler works outside Python's lock, so the programs compile side by side.
+    with ThreadPoolExecutor() as pool:
+        compiled_start, *steps = pool.map(compile_lowered, lowered)
+    return Program(compiled_start, dict(zip(kinds, steps, strict=True)))
 
 
 @functools.lru_cache(maxsize=64)

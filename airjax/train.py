@@ -21,6 +21,9 @@ Target = Literal["94", "95", "96"]
 EXIT_OK, EXIT_FAILURE, EXIT_USAGE, EXIT_BELOW_TARGET, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
 
 
+FEW_STEPS = 8  # over which the losses at the beginning and end of a run are averaged
+
+
 class UsageError(Exception):
     """A wrong argument or input; the message names it and the remedy."""
 
@@ -181,6 +184,7 @@ def summarize_runs(
         "ci95": mean_interval(accuracies),
         "target": target,
         "target_met": target_verdict(accuracies, target, known_sd) if whole_test_set and target else "not evaluated",
+        **{name: float(np.mean([run[name] for run in runs])) for name in ("loss_of_first_steps", "loss_of_last_steps")},
         "seconds": {part: sum(run["seconds"][part] for run in runs) for part in runs[0]["seconds"]},
         "steps": recipe.total_steps,
         "params": recipe.num_params,
@@ -190,11 +194,13 @@ def summarize_runs(
 
 
 def _record(trained: Any) -> dict[str, Any]:
-    last_epoch = slice(-trained.recipe.steps_per_epoch, None)
+    losses, last_epoch = trained.metrics.loss, slice(-trained.recipe.steps_per_epoch, None)
     return {
         "seed": trained.seed,
         "accuracy": trained.accuracy,
-        "train_loss": float(trained.metrics.loss[last_epoch].mean()),
+        "train_loss": float(losses[last_epoch].mean()),
+        "loss_of_first_steps": float(losses[:FEW_STEPS].mean()),
+        "loss_of_last_steps": float(losses[-FEW_STEPS:].mean()),
         "train_accuracy": float(trained.metrics.accuracy[last_epoch].mean()),
         "steps": trained.recipe.total_steps,
         "seconds": trained.seconds,

@@ -117,8 +117,6 @@ def test_out_holds_runs_recipe_environment_and_models_and_goes_on(
     [
         (["--recipe", "97"], "unknown recipe '97'; the recipes are 94, 95"),
         (["--target", "97"], "invalid choice: '97'"),
-        (["--recipe", "tiny", "--learning-rate", "-1"], "learning-rate is -1.0, but it must be more than 0"),
-        (["--recipe", "tiny", "--batch-size", "1000"], "batch-size is 1000, but there are only 256"),
         (["--recipe", "tiny", "--seeds", "0"], "seeds is 0, but at least 1"),
         (["--recipe", "tiny", "--seed", "-1"], "seed is -1"),
         (["--recipe", "tiny", "--data", "builtin", "--precision", "float64"], "JAX_ENABLE_X64=1"),
@@ -135,11 +133,23 @@ def test_bad_input_exits_with_2_and_says_why(
     assert message in error
 
 
-@pytest.mark.parametrize("arguments", [["--epochs", "many"], ["--no-such-flag"], ["--flip", "upside-down"]])
-def test_arguments_that_do_not_parse_exit_with_2(arguments: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--epochs", "many"], "many"),
+        (["--no-such-flag"], "--no-such-flag"),
+        (["--flip", "upside-down"], "upside-down"),
+        (["--learning-rate", "-1"], "learning-rate is -1.0, but it must be more than 0"),
+        (["--batch-size", "1000"], "batch-size is 1000, but there are only 256"),
+    ],
+)
+def test_arguments_that_do_not_fit_exit_with_2_and_are_named(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as raised:
         main([*TINY, *arguments])
     assert raised.value.code == 2
+    assert message in " ".join(re.sub(r"[│╭╮╰╯─]", " ", capsys.readouterr().err).split())
 
 
 @pytest.mark.usefixtures("small_builtin")
