@@ -90,7 +90,7 @@ def train_step(
 
 def accuracy_of(logits: Array, labels: Array, dtype: Any = jnp.float32) -> Array:
     """Share [] of the rows of logits [N,10] whose largest entry is at labels [N]."""
-    return (logits.argmax(-1) == labels).mean(dtype=dtype)
+    return (logits.argmax(-1).astype(labels.dtype) == labels).mean(dtype=dtype)
 
 
 def finish(state: TrainState) -> Variables:
