@@ -47,12 +47,7 @@ def entries(recipe: Recipe) -> list[Entry]:
         theirs, ours, features = f"{block + 1}.", f"block{block}", (shape.outputs,)
         kernel_shape = (shape.outputs, shape.inputs, 3, 3)
         table += [
-            Entry(
-                f"{theirs}conv{number}.weight",
-                ("params", ours, f"conv{number}"),
-                "OIHW",
-                (*features, shape.inputs, 3, 3),
-            ),
+            Entry(f"{theirs}conv{number}.weight", ("params", ours, f"conv{number}"), "OIHW", kernel_shape),
             Entry(f"{theirs}norm{number}.bias", ("params", ours, f"norm{number}", "bias"), "O", features),
             Entry(f"{theirs}norm{number}.running_mean", ("batch_stats", ours, f"norm{number}", "mean"), "O", features),
             Entry(f"{theirs}norm{number}.running_var", ("batch_stats", ours, f"norm{number}", "var"), "O", features),
