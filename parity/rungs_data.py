@@ -97,25 +97,26 @@ def rung_whitening(setting: Setting) -> Iterator[Comparison]:
             raise ValueError("the float32 rows of this rung are measured against float64: compute both")
         rounded = None if precision == "float64" else theirs
         yield compare(place, "Gram matrix", ours.T @ ours, exact.T @ exact, _gram(rounded))
-        signed = _with_signs_of(ours, exact)
-        yield compare(place, "filters up to sign", signed, exact, None if rounded is None else _with_signs_of(rounded, exact))
+        aligned = None if rounded is None else _with_signs_of(rounded, exact)
+        yield compare(place, "filters up to sign", _with_signs_of(ours, exact), exact, aligned)
         # Whitened patches have the second moment value / (value + epsilon), uncorrelated.
         values = np.linalg.eigvalsh(exact_moment)[::-1]
         expected = np.diag(values / (values + recipe.whiten_epsilon))
-        whitened = ours[:12] @ exact_moment @ ours[:12].T
-        yield compare(place, "whitened moment", whitened, expected, None if rounded is None else _whitened(rounded, exact_moment))
+        yardstick = None if rounded is None else _whitened(rounded, exact_moment)
+        yield compare(place, "whitened moment", _whitened(ours, exact_moment), expected, yardstick)
 
 
 def rung_initialisation(setting: Setting) -> Iterator[Comparison]:
-    """The dirac filters exactly; the law of the others, and of the head, against its formula and PyTorch's draws. (§1)"""
+    """The dirac filters exactly; the law of all other weights against its formula and against PyTorch's draws. (§1)"""
     from scipy import stats
 
     recipe = at_precision(setting.recipe, "float32")
     ours = to_state_dict(recipe, jax.jit(lambda key: model.init_variables(recipe, key))(jax.random.key(0)))
     theirs = setting.peer.init(recipe, 0)
-    shapes = [shape for shape in conv_shapes(recipe)]
+    shapes = conv_shapes(recipe)
     keys = [key for key in ours if "conv" in key]
     pooled: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+    law = stats.uniform(-1, 2).cdf
     place = Place("initial-law", setting.name, "float32")
     for key, inputs in [*((k, s.inputs) for k, s in zip(keys, shapes, strict=True)), ("7.weight", 0)]:
         a, b = ours[key].numpy(), theirs[key].numpy()
@@ -125,10 +126,10 @@ def rung_initialisation(setting: Setting) -> Iterator[Comparison]:
         for draws, pool in ((a[inputs:], pooled[0]), (b[inputs:], pooled[1])):
             pool.append(draws.ravel().astype(np.float64) / bound)
         if a[inputs:].size:
-            yield _ks(place, f"{key} against its law", stats.kstest(pooled[0][-1], stats.uniform(-1, 2).cdf), a[inputs:].size)
+            yield _ks(place, f"{key} against its law", stats.kstest(pooled[0][-1], law), a[inputs:].size)
     first, second = (np.concatenate(pool)[:200_000] for pool in pooled)
     sizes = f"{len(first)} draws"
-    yield _ks(place, f"{sizes} against the law", stats.kstest(first, stats.uniform(-1, 2).cdf), len(first))
+    yield _ks(place, f"{sizes} against the law", stats.kstest(first, law), len(first))
     yield _ks(place, f"{sizes} against PyTorch's", stats.ks_2samp(first, second), len(first) / 2)
     untrained = [key for key in ours if key.endswith(("0.bias", "norm1.bias", "running_mean", "running_var"))]
     for key in untrained:
@@ -146,7 +147,7 @@ def _no_draws(count: int) -> Draws:
     return Draws(flips=nobody[0], mirrors=nobody, shifts=None, corners=None, order=order)
 
 
-def _augment_with(recipe: Recipe, draws: Draws, epoch: int):  # noqa: ANN202
+def _augment_with(recipe: Recipe, draws: Draws, epoch: int):
     def augmented(images: jax.Array) -> jax.Array:
         return airjax_images.augment(
             recipe,
@@ -172,7 +173,7 @@ def _whitened(filters: np.ndarray, moment: np.ndarray) -> np.ndarray:
     return filters[:12] @ moment @ filters[:12].T
 
 
-def _ks(place: Place, name: str, result, count: float) -> Comparison:  # noqa: ANN001
+def _ks(place: Place, name: str, result, count: float) -> Comparison:
     from scipy import stats
 
     return measured(place, name, float(result.statistic), float(stats.kstwobign.isf(KS_PROBABILITY)) / count**0.5)

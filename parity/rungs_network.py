@@ -14,13 +14,14 @@ from torch import Tensor, nn
 
 from airjax import images as airjax_images
 from airjax import model, step, tta
-from airjax.driver import compile_function
 from airjax.optimizer import hyperparameters
 from airjax.recipe import Recipe
 from parity.compare import Comparison, Place, compare
 from parity.convert import entries, to_state_dict, to_variables
-from parity.peer import Peer, State, load_network
+from parity.peer import State, load_network
+from parity.run import run
 from parity.setting import BOTH, Setting, at_precision, jax_precision, narrow
+from parity.states import arbitrary_state, cast
 from parity.torch_images import normalize
 from parity.torch_network import dtype_of
 
@@ -60,45 +61,6 @@ def rung_tta(setting: Setting) -> Iterator[Comparison]:
             exact, rounded = (setting.peer.logits(at_precision(recipe, p), cast(state, p), pixels) for p in BOTH)
             place = Place("tta", setting.name, precision)
             yield compare(place, f"level {level}", ours, exact, rounded if precision == "float32" else None)
-
-
-def run(function: Any, *arguments: Any) -> Any:
-    """Compile a function anew, so that no trace of an earlier one is used, and run it."""
-    shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), arguments)
-    # A new function object each time: JAX caches traces by it.
-    return jax.block_until_ready(compile_function(lambda *a: function(*a), *shapes)(*arguments))
-
-
-def arbitrary_state(recipe: Recipe, seed: int) -> State:
-    """A state_dict in float64 in which every tensor is random, as if after some training.
-
-    The identity filters of a fresh network would make many pixels tie exactly in the max-pools, where a last bit decides
-    which of them the gradient goes to.
-    """
-    generator = np.random.default_rng(seed)
-    state: dict[str, np.ndarray] = {}
-    for entry in entries(recipe):
-        normal = generator.standard_normal(entry.shape)
-        if entry.torch_key.endswith("running_var"):
-            state[entry.torch_key] = 0.5 + generator.random(entry.shape)
-        elif entry.torch_key.endswith((".bias", "running_mean")):
-            state[entry.torch_key] = 0.1 * normal
-        else:
-            state[entry.torch_key] = normal / np.prod(entry.shape[1:]) ** 0.5
-    # Rounded to float32, so that every precision starts from the very same numbers.
-    rounded = {key: torch.from_numpy(value.astype(np.float32).astype(np.float64)) for key, value in state.items()}
-    for key in list(rounded):
-        if key.endswith("running_mean"):
-            name = key.removesuffix("running_mean")
-            rounded[name + "weight"] = torch.ones_like(rounded[key])
-            rounded[name + "num_batches_tracked"] = torch.tensor(0)
-    return rounded
-
-
-def cast(state: State, precision: str) -> State:
-    """The floating tensors of a state_dict in another precision."""
-    dtype = getattr(torch, precision)
-    return {key: value.to(dtype) if value.is_floating_point() else value for key, value in state.items()}
 
 
 def _airjax_pass(recipe: Recipe, state: State, setting: Setting) -> dict[str, np.ndarray]:

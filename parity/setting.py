@@ -11,7 +11,6 @@ import numpy as np
 from airjax.recipe import Recipe
 from parity.peer import Peer
 
-
 BOTH = ("float64", "float32")
 
 
