@@ -34,7 +34,7 @@ TOLERANCES: dict[str, Tolerance] = {
     "optimizer": Tolerance(1e-12, 0.0, FLOAT64 + ", over all steps; the gradients are given, so nothing is amplified"),
     "freeze": Tolerance(0.0, 0.0, "a frozen parameter does not move by one bit"),
     "lookahead": Tolerance(1e-13, 0.0, FLOAT64 + ", over all syncs"),
-    "trajectory": Tolerance(1e-8, 0.0, FLOAT64 + "; each step amplifies the differences of the steps before"),
+    "trajectory": Tolerance(1e-11, 0.0, FLOAT64 + "; each step amplifies the differences of the steps before"),
     "tta": Tolerance(1e-12, 0.0, FLOAT64 + ", through the whole network and the views' mean"),
     "training": Tolerance(0.0, 1e-3, "share of test images with another prediction; an exact tie may fall either way"),
 }

@@ -22,7 +22,7 @@ from parity.compare import DRIFT_FACTOR, ROUNDING_FLOOR, Comparison, Place, comp
 from parity.convert import to_state_dict, to_variables
 from parity.peer import State, fraction
 from parity.setting import Setting, at_precision, jax_precision
-from parity.states import cast
+from parity.states import cast, without_ties
 
 EVAL_IMAGES = 100  # in one forward pass
 
@@ -43,24 +43,28 @@ def rung_trajectory(setting: Setting) -> Iterator[Comparison]:
     """
     recipe = dataclasses.replace(
         setting.recipe,
-        epochs=2.6,
+        epochs=1.9,
         batch_size=8,
-        train_examples=40,
+        train_examples=56,
         test_examples=8,
-        whiten_examples=40,
+        whiten_examples=56,
         widths=(8, 12, 16),
-        whiten_bias_epochs=1.4,
+        whiten_bias_epochs=1.0,
     )
-    case = start(setting, recipe)
-    theirs = setting.peer.train(case.recipe, case.state, case.data, case.draws)
+    fresh = start(setting, recipe)
+    case = fresh._replace(state=without_ties(fresh.state))
     if "float64" in setting.precisions:
+        theirs = setting.peer.train(case.recipe, case.state, case.data, case.draws)
         place = Place("trajectory", setting.name, "float64")
         for number, (ours, exact) in enumerate(zip(airjax_states(case), theirs, strict=True)):
             for name, tensor in exact.items():
                 if tensor.is_floating_point():
                     yield compare(place, f"{name} after {number} steps", ours[name], tensor)
     if "float32" in setting.precisions:
-        single = case._replace(recipe=at_precision(recipe, "float32"), state=cast(case.state, "float32"))
+        # With the bias trained to the end: the freeze is another program to compile, and rounds no differently.
+        case = case._replace(recipe=dataclasses.replace(case.recipe, whiten_bias_epochs=None))
+        theirs = setting.peer.train(case.recipe, case.state, case.data, case.draws)
+        single = case._replace(recipe=at_precision(case.recipe, "float32"), state=cast(case.state, "float32"))
         rounded = setting.peer.train(single.recipe, single.state, single.data, single.draws)
         yield from drift(Place("drift", setting.name, "float32"), airjax_states(single), rounded, theirs)
 
@@ -103,8 +107,7 @@ def start(setting: Setting, recipe: Recipe) -> Case:
 def airjax_states(case: Case) -> list[State]:
     """The networks before every step, and the final one, as state_dicts."""
     with jax_precision(case.recipe.precision):
-        states = [to_state_dict(case.recipe, airjax_step.variables_of(state)) for state in _steps(case)]
-        return states
+        return [to_state_dict(case.recipe, airjax_step.variables_of(state)) for state in _steps(case)]
 
 
 def airjax_variables(case: Case) -> Any:
@@ -120,10 +123,8 @@ def evaluate(recipe: Recipe, variables: Any, images: np.ndarray) -> np.ndarray:
         shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), variables)
         batch = jax.ShapeDtypeStruct((EVAL_IMAGES, *images.shape[1:]), jnp.uint8)
         compiled = compile_function(functools.partial(tta.tta_logits, recipe), shapes, batch)
-        parts = [
-            compiled(variables, jnp.asarray(images[i : i + EVAL_IMAGES])) for i in range(0, len(images), EVAL_IMAGES)
-        ]
-        return np.concatenate(parts)
+        batches = np.split(images, len(images) // EVAL_IMAGES)
+        return np.concatenate([compiled(variables, jnp.asarray(images)) for images in batches])
 
 
 def drift(place: Place, ours: list[State], rounded: list[State], exact: list[State]) -> Iterator[Comparison]:

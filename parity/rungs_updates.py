@@ -20,7 +20,7 @@ from parity.compare import Comparison, Place, compare
 from parity.convert import TO_JAX, TO_TORCH, entries, to_state_dict, to_variables
 from parity.peer import State, load_network
 from parity.run import run
-from parity.setting import Setting, at_precision, jax_precision, narrow
+from parity.setting import Setting, at_precision, jax_precision
 from parity.states import arbitrary_state
 from parity.torch_network import build_network
 
@@ -30,7 +30,7 @@ FEW = (3, 4, 4)  # channels: the rule is the same for every number of a tensor
 
 def rung_optimizer(setting: Setting) -> Iterator[Comparison]:
     """Parameters at every step and momentum at the end, under the same given gradients; the bias freezes on the way."""
-    recipe = at_precision(narrow(setting.recipe, FEW), "float64")
+    recipe = at_precision(dataclasses.replace(setting.recipe, widths=FEW), "float64")
     state = arbitrary_state(recipe, seed=2)
     network = build_network(recipe)
     network.load_state_dict(state)
@@ -44,16 +44,15 @@ def rung_optimizer(setting: Setting) -> Iterator[Comparison]:
         yield compare(place, f"{name} at every step", ours[name], theirs[name])
         yield compare(place, f"momentum of {name}", our_momentum[name], momentum[name])
     freeze = min(recipe.freeze_step, STEPS)
+    place = Place("freeze", setting.name, "float64")
     for framework, biases in (("airjax", ours["0.bias"]), ("PyTorch", theirs["0.bias"])):
         held = np.broadcast_to(biases[freeze - 1], biases[freeze:].shape)
-        yield compare(
-            Place("freeze", setting.name, "float64"), f"{framework}'s bias once frozen", biases[freeze:], held
-        )
+        yield compare(place, f"{framework}'s bias once frozen", biases[freeze:], held)
 
 
 def rung_lookahead(setting: Setting) -> Iterator[Comparison]:
     """The network after every sync of a run in which everything changes at random, running statistics too. (§4.7)"""
-    recipe = at_precision(dataclasses.replace(narrow(setting.recipe, FEW), epochs=1.0), "float64")
+    recipe = at_precision(dataclasses.replace(setting.recipe, widths=FEW, epochs=1.0), "float64")
     syncs = [recipe.lookahead_every * number for number in range(1, recipe.total_steps // recipe.lookahead_every + 1)]
     states = [arbitrary_state(recipe, seed) for seed in range(len(syncs) + 1)]
     network = load_network(setting.peer, recipe, states[0])

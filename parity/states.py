@@ -34,6 +34,21 @@ def arbitrary_state(recipe: Recipe, seed: int) -> State:
     return rounded
 
 
+def without_ties(state: State) -> State:
+    """The same network with a little noise on every 3x3 filter, so that no pixels tie in the max-pools but equal ones.
+
+    A fresh network's identity filters pass flat areas on unchanged, and there torch's convolution rounds equal windows
+    differently from place to place. Which of the tied pixels a gradient goes to is then decided by a last bit.
+    """
+    generator = torch.Generator().manual_seed(0)
+    return {
+        name: tensor + 0.02 * torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype)
+        if "conv" in name
+        else tensor
+        for name, tensor in state.items()
+    }
+
+
 def cast(state: State, precision: str) -> State:
     """The floating tensors of a state_dict in another precision."""
     dtype = getattr(torch, precision)
