@@ -85,11 +85,9 @@ def on_cpu(dtype: torch.dtype) -> Iterator[Any]:
         *(mock.patch.object(torch.Tensor, name, cast) for name in ("half", "float")),
         *(mock.patch.object(nn.Module, name, cast) for name in ("half", "float")),
         mock.patch.object(nn.Module, "cuda", lambda module: module),
-        mock.patch.object(torch, "float", dtype),
         # The last argument of its loader is the number of a GPU.
         mock.patch.object(utils.CifarLoader.__init__, "__defaults__", (*defaults[:-1], "cpu")),
-        mock.patch.object(torch.cuda, "Event", _Event),
-        mock.patch.object(torch.cuda, "synchronize"),
+        mock.patch.object(utils, "torch", _Torch(dtype)),
         mock.patch.object(utils, "CIFAR_MEAN", torch.tensor(CIFAR_MEAN, dtype=dtype)),
         mock.patch.object(utils, "CIFAR_STD", torch.tensor(CIFAR_STD, dtype=dtype)),
     ]
@@ -133,8 +131,8 @@ def augment(recipe: Recipe, images: np.ndarray, draws: Draws, epoch: int) -> np.
         # Below one half means mirrored; the integers come in the order in which the loader asks for them.
         flips = torch.where(placed.flips, 0.0, 1.0)
         with (
-            mock.patch.object(torch, "rand", return_value=flips),
-            mock.patch.object(torch, "randint", side_effect=integers),
+            mock.patch.object(utils.torch, "rand", mock.Mock(return_value=flips)),
+            mock.patch.object(utils.torch, "randint", mock.Mock(side_effect=integers)),
         ):
             batches = [next(iter(loader))[0] for _ in range(epoch + 1)]
     return batches[-1].permute(0, 2, 3, 1).numpy()
@@ -228,6 +226,18 @@ def _run(
             make_net=lambda: network,
             verbose=False,
         )
+
+
+class _Torch(types.ModuleType):
+    # torch as the package's `utils` sees it: its idea of single precision, and of CUDA's clock, is ours.
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__("torch")
+        self.float = dtype
+        self.cuda = types.SimpleNamespace(Event=_Event, synchronize=lambda: None)
+        self.rand, self.randint = torch.rand, torch.randint
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(torch, name)
 
 
 class _Batches:

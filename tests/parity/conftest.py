@@ -1,15 +1,16 @@
 """Settings of the comparison for tests: one torch thread, a few real images, one recipe."""
 
+from pathlib import Path
+
 import jax
 import numpy as np
 import pytest
 
-from airjax.recipe import RECIPES
-from parity.setting import BOTH, Setting
-
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install airjax[parity]")
 
-from parity.peer import OWN  # noqa: E402
+from parity.numerical import IMAGES, load_images  # noqa: E402
+
+CIFAR10 = Path(__file__).parents[3] / "shared" / "cifar10" / "unpack.py"
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -22,14 +23,15 @@ def _one_thread() -> None:
 
 
 @pytest.fixture(scope="session")
-def pixels() -> tuple[str, np.ndarray, np.ndarray]:
-    """Name, images and labels that the ladder is run on: the builtin set, so that no files are needed."""
-    from parity.numerical import load_images
-
-    return load_images("builtin", None)
+def pixels(request: pytest.FixtureRequest) -> tuple[str, np.ndarray, np.ndarray]:
+    """Name, images and labels that the ladder is run on: CIFAR-10's where it is at hand, else the builtin set's."""
+    if not CIFAR10.exists():
+        return load_images("builtin", None)
+    data = request.getfixturevalue("cifar10")
+    return data.name, data.train_images[:IMAGES], data.train_labels[:IMAGES]
 
 
 @pytest.fixture(scope="session")
-def setting(pixels: tuple[str, np.ndarray, np.ndarray]) -> Setting:
-    """The 94 recipe against our reference."""
-    return Setting("94", RECIPES["94"], pixels[1], pixels[2], OWN, BOTH)
+def builtin() -> tuple[str, np.ndarray, np.ndarray]:
+    """The same of the builtin set, for what does not depend on the images."""
+    return load_images("builtin", None)
