@@ -133,7 +133,7 @@ def bias_uniform(fan_in: int) -> nn.initializers.Initializer:
 
     def initial(key: Array, shape: Any, dtype: Any) -> Array:
         # Drawn in float32 at least: a half-precision uniform has 2^10 values.
-        draw_dtype = jnp.promote_types(dtype, jnp.float32)
+        draw_dtype = jnp.float64 if dtype == jnp.float64 else jnp.float32
         return jax.random.uniform(key, shape, draw_dtype, -(fan_in**-0.5), fan_in**-0.5).astype(dtype)
 
     return initial

@@ -97,7 +97,6 @@ def parse(arguments: list[str]) -> tuple[Options, str]:
 
 def run(options: Options, name: str) -> int:
     """Train as the options say; print and save the results."""
-    import jax
     from rich.console import Console
 
     from airjax.checkpoint import Model, save_model
@@ -155,7 +154,6 @@ def run(options: Options, name: str) -> int:
     print(_sentence(summary))
     if options.json:
         print(json.dumps(summary), flush=True)
-    jax.clear_caches()
     if interrupted:
         return EXIT_INTERRUPTED
     met = summary["target_met"] in ("confirmed", "mean")

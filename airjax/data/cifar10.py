@@ -1,6 +1,8 @@
 """CIFAR-10 from a folder, an archive, the cache or the network, as numpy arrays."""
 
+import gzip
 import hashlib
+import io
 import os
 import tarfile
 import zlib
@@ -69,7 +71,9 @@ def read_folder(folder: Path) -> Dataset:
 def read_archive(path: Path) -> Dataset:
     """CIFAR-10 from either official archive, without unpacking it to disk."""
     try:
-        with tarfile.open(path, "r:gz") as archive:
+        # To the end of the file, where its checksum is: a tar reader stops before it.
+        content = io.BytesIO(gzip.decompress(path.read_bytes()))
+        with tarfile.open(fileobj=content) as archive:
             contents = {
                 Path(member.name).name: file.read()
                 for member in archive

@@ -13,21 +13,23 @@ SOURCES = (
 )
 CONNECT_TIMEOUT = 5  # seconds
 READ_TIMEOUT = 30  # seconds without a byte
+CHUNK = 1 << 14  # bytes; a broken connection loses less than this
 
 
-def download_archive(folder: Path, sources: tuple[str, ...] | None = None, md5: str = MD5) -> Path:
+def download_archive(folder: Path, sources: tuple[str, ...] | None = None, md5: str | None = None) -> Path:
     """Path of the archive in folder, fetched from the first source that works.
 
     AIRJAX_MIRROR is tried before the others. Raises DataError, naming every source and its failure, where none works.
     """
     import pooch
 
+    pooch.get_logger().setLevel("WARNING")
     mirror = os.environ.get("AIRJAX_MIRROR")
     failures = []
     for url in ((mirror,) if mirror else ()) + (SOURCES if sources is None else sources):
         name = url.rsplit("/", 1)[-1]
         try:
-            return Path(pooch.retrieve(url, f"md5:{md5}", name, folder, downloader=resume_download))  # pyright: ignore[reportArgumentType]
+            return Path(pooch.retrieve(url, f"md5:{md5 or MD5}", name, folder, downloader=resume_download))  # pyright: ignore[reportArgumentType]
         # requests' own errors derive from OSError; pooch reports a wrong checksum as ValueError.
         except (OSError, ValueError) as error:
             if isinstance(error, ValueError):
@@ -39,16 +41,16 @@ def download_archive(folder: Path, sources: tuple[str, ...] | None = None, md5: 
 def resume_download(url: str, output_file: str, pooch_object: Any, check_only: bool = False) -> bool | None:
     """A pooch downloader that continues the partial file of an earlier attempt.
 
-    The partial file stands in the target folder, so that it outlives a kill. pooch hands over a temporary output_file,
-    checks its md5 and renames it.
+    The partial file stands beside output_file, so that it outlives a kill. pooch makes output_file for this call alone,
+    in the target folder, checks its md5 and renames it.
     """
     import requests
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
     if check_only:
         return requests.head(url, timeout=CONNECT_TIMEOUT, allow_redirects=True).ok
-    partial = _partial(Path(pooch_object.abspath) / url.rsplit("/", 1)[-1])
-    partial.parent.mkdir(parents=True, exist_ok=True)
+    del pooch_object
+    partial = _partial(Path(output_file).parent / url.rsplit("/", 1)[-1])
     done = partial.stat().st_size if partial.exists() else 0
     headers = {"Range": f"bytes={done}-"} if done else {}
     with requests.get(url, headers=headers, stream=True, timeout=(CONNECT_TIMEOUT, READ_TIMEOUT)) as response:
@@ -62,7 +64,7 @@ def resume_download(url: str, output_file: str, pooch_object: Any, check_only: b
         columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
         with Progress(*columns, transient=True) as progress, partial.open("ab" if done else "wb") as file:
             task = progress.add_task(partial.stem, total=total or None, completed=done)
-            for chunk in response.iter_content(1 << 18):
+            for chunk in response.iter_content(CHUNK):
                 file.write(chunk)
                 progress.update(task, advance=len(chunk))
     partial.replace(output_file)

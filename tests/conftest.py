@@ -1,0 +1,68 @@
+"""Strict JAX for every test, small data for the machinery, and the real CIFAR-10 where it is at hand."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import airjax
+from airjax.data.builtin import load_builtin
+from airjax.recipe import RECIPES, Recipe
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_legacy_prng_key", "error")
+
+ROOT = Path(__file__).parent.parent
+CIFAR10 = ROOT.parent / "shared" / "cifar10"
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRJAX_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+    monkeypatch.delenv("AIRJAX_DATA", raising=False)
+    monkeypatch.delenv("AIRJAX_MIRROR", raising=False)
+
+
+@pytest.fixture(scope="session")
+def toy() -> airjax.Dataset:
+    """300 training and 100 test images of the builtin set."""
+    return load_builtin(300, 100)
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Recipe:
+    """The recipe that nearly every test of machinery shares, so that it compiles once."""
+    return RECIPES["tiny"]
+
+
+@pytest.fixture
+def small_builtin(toy: airjax.Dataset, monkeypatch: pytest.MonkeyPatch) -> airjax.Dataset:
+    """Makes `--data builtin` the toy data set."""
+    monkeypatch.setattr("airjax.data.load_builtin", lambda: toy)
+    return toy
+
+
+@pytest.fixture(scope="session")
+def cifar10_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The real CIFAR-10, as a folder with the official binary layout in it."""
+    if not (CIFAR10 / "unpack.py").exists():
+        pytest.skip(f"CIFAR-10 is not at {CIFAR10}")
+    folder = tmp_path_factory.mktemp("cifar10")
+    subprocess.run([sys.executable, CIFAR10 / "unpack.py", folder], check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def cifar10(cifar10_folder: Path) -> airjax.Dataset:
+    """The real CIFAR-10."""
+    return airjax.load_cifar10(cifar10_folder)
+
+
+@pytest.fixture
+def random_images() -> np.ndarray:
+    """uint8 [16,32,32,3]."""
+    return np.random.default_rng(0).integers(0, 256, (16, 32, 32, 3), np.uint8)

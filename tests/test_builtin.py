@@ -1,0 +1,29 @@
+import time
+
+import numpy as np
+
+from airjax.data.builtin import CLASSES, load_builtin
+
+
+def test_the_full_set_is_made_in_seconds_and_always_the_same() -> None:
+    began = time.process_time()
+    data = load_builtin()
+    # Five seconds on an idle machine; processor time, so that other tests beside this one do not count.
+    assert time.process_time() - began < 8
+    assert data.train_images.shape == (50_000, 32, 32, 3)
+    assert data.test_images.shape == (10_000, 32, 32, 3)
+    assert data.fingerprint == "3580f65c0b2ccb11e3e206bf510b72bdb6f9bdfedf4bfa2f0464acabb8b8f352"
+
+
+def test_a_smaller_set_is_the_beginning_of_the_full_one() -> None:
+    small, larger = load_builtin(70, 30), load_builtin(700, 600)
+    assert np.array_equal(small.train_images, larger.train_images[:70])
+    assert np.array_equal(small.test_labels, larger.test_labels[:30])
+
+
+def test_splits_differ_and_classes_are_balanced() -> None:
+    data = load_builtin(5000, 5000)
+    assert not np.array_equal(data.train_images[:10], data.test_images[:10])
+    counts = np.bincount(data.train_labels, minlength=len(CLASSES))
+    assert counts.min() > 400
+    assert 40 < data.train_images.std() < 80

@@ -1,0 +1,363 @@
+"""CIFAR-10 from every place it can come from, and everything that can be wrong with it.
+
+The archives here are made up: the official layout with images that are nearly all zero.
+"""
+
+import gzip
+import hashlib
+import io
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import airjax
+from airjax.data import load_data
+from airjax.data.cache import cache_folder
+from airjax.data.cifar10 import BATCH, RECORD, read_archive
+from airjax.data.download import CHUNK, download_archive
+from airjax.data.unpickle import load_plain_pickle
+
+NAMES = [f"data_batch_{number}" for number in range(1, 6)] + ["test_batch"]
+
+
+def batch(number: int) -> tuple[np.ndarray, list[int]]:
+    """Planes uint8 [10000,3072] and labels."""
+    planes = np.zeros((BATCH, RECORD - 1), np.uint8)
+    planes[:, number] = 7  # one red pixel in the first row
+    planes[:, 1024 + 33] = 200 + number  # a green one in the second
+    return planes, [(number + index) % 10 for index in range(BATCH)]
+
+
+def binary_files() -> dict[str, bytes]:
+    files = {}
+    for number, name in enumerate(NAMES):
+        planes, labels = batch(number)
+        files[f"{name}.bin"] = np.concatenate([np.array(labels, np.uint8)[:, None], planes], axis=1).tobytes()
+    return files
+
+
+def python_files() -> dict[str, bytes]:
+    files = {}
+    for number, name in enumerate(NAMES):
+        planes, labels = batch(number)
+        # Protocol 2 with byte keys, as the official files have.
+        files[name] = pickle.dumps({b"data": planes, b"labels": labels, b"batch_label": b"x"}, protocol=2)
+    return files
+
+
+def write_folder(folder: Path, files: dict[str, bytes]) -> Path:
+    folder.mkdir(parents=True)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def write_archive(file: Path, folder: str, files: dict[str, bytes]) -> Path:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(f"{folder}/{name}")
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    file.write_bytes(gzip.compress(buffer.getvalue(), compresslevel=1, mtime=0))
+    return file
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("sources")
+    (root / "archives").mkdir()
+    return {
+        "binary folder": write_folder(root / "b" / "cifar-10-batches-bin", binary_files()),
+        "python folder": write_folder(root / "p" / "cifar-10-batches-py", python_files()),
+        "binary archive": write_archive(root / "binary.tar.gz", "cifar-10-batches-bin", binary_files()),
+        "python archive": write_archive(root / "python.tar.gz", "cifar-10-batches-py", python_files()),
+        "folder with one": root / "p",
+    }
+
+
+@pytest.fixture(autouse=True)
+def _fresh_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRJAX_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.mark.parametrize(
+    "source", ["binary folder", "python folder", "binary archive", "python archive", "folder with one"]
+)
+def test_every_source_gives_the_same_images(source: str, sources: dict[str, Path]) -> None:
+    data = airjax.load_cifar10(sources[source])
+    assert data.train_images.shape == (50_000, 32, 32, 3)
+    assert data.train_labels[[0, 1, 10_000]].tolist() == [0, 1, 1]
+    assert data.train_images[20_000, 0, 2].tolist() == [7, 0, 0]
+    assert data.train_images[20_000, 1, 1].tolist() == [0, 202, 0]
+    assert data.test_images[0, 1, 1, 1] == 205
+    assert data.fingerprint == airjax.load_cifar10(sources["binary folder"]).fingerprint
+
+
+def test_environment_variable_names_the_place(sources: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRJAX_DATA", str(sources["binary archive"]))
+    assert airjax.load_cifar10().name == "cifar10"
+
+
+def test_the_second_load_comes_from_the_cache_in_under_a_second(sources: dict[str, Path]) -> None:
+    airjax.load_cifar10(sources["python archive"])
+    began = time.perf_counter()
+    airjax.load_cifar10(sources["python archive"])
+    # A second on an idle machine; twice that is allowed here, where other tests may run beside it.
+    assert time.perf_counter() - began < 2
+
+
+def test_a_changed_source_is_read_again(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "changing", binary_files())
+    before = airjax.load_cifar10(folder).fingerprint
+    content = bytearray((folder / "test_batch.bin").read_bytes())
+    content[5] ^= 1
+    (folder / "test_batch.bin").write_bytes(content)
+    assert airjax.load_cifar10(folder).fingerprint != before
+
+
+def test_a_damaged_cache_is_noticed_and_replaced(sources: dict[str, Path]) -> None:
+    expected = airjax.load_cifar10(sources["binary folder"]).fingerprint
+    [cached] = cache_folder().glob("*.safetensors")
+    content = bytearray(cached.read_bytes())
+    content[-1000] ^= 1
+    cached.write_bytes(content)
+    with pytest.warns(UserWarning, match="cached data set is damaged"):
+        assert airjax.load_cifar10(sources["binary folder"]).fingerprint == expected
+    cached.write_bytes(content[:1000])
+    with pytest.warns(UserWarning, match="cached data set is damaged"):
+        airjax.load_cifar10(sources["binary folder"])
+
+
+def test_an_unwritable_cache_costs_a_warning_only(
+    sources: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("AIRJAX_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.warns(UserWarning, match="cannot write the cache"):
+        assert airjax.load_cifar10(sources["binary folder"]).name == "cifar10"
+
+
+def test_a_missing_place_says_where_to_put_the_files(tmp_path: Path) -> None:
+    with pytest.raises(airjax.DataError, match=r"nowhere does not exist. Put cifar-10-binary.tar.gz or"):
+        airjax.load_cifar10(tmp_path / "nowhere")
+    with pytest.raises(airjax.DataError, match="holds no CIFAR-10"):
+        airjax.load_cifar10(tmp_path)
+    with pytest.raises(airjax.DataError, match="is not in the cache"):
+        airjax.load_cifar10(download=False)
+
+
+def test_a_named_place_is_never_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(airjax.DataError, match="does not exist"):
+        load_data("auto", tmp_path / "nowhere")
+    monkeypatch.setenv("AIRJAX_DATA", str(tmp_path / "nowhere"))
+    with pytest.raises(airjax.DataError, match="does not exist"):
+        load_data("auto")
+
+
+def test_an_incomplete_or_short_folder_is_refused(tmp_path: Path) -> None:
+    files = binary_files()
+    folder = write_folder(tmp_path / "short", files | {"data_batch_4.bin": files["data_batch_4.bin"][:-1]})
+    with pytest.raises(airjax.DataError, match=r"data_batch_4.bin has 30729999 bytes, but 30730000 are expected"):
+        airjax.load_cifar10(folder)
+    (folder / "data_batch_4.bin").unlink()
+    with pytest.raises(airjax.DataError, match=r"data_batch_4.bin: No such file or directory. The folder is"):
+        airjax.load_cifar10(folder)
+
+
+def test_labels_out_of_range_are_refused(tmp_path: Path) -> None:
+    files = binary_files()
+    files["test_batch.bin"] = b"\x0a" + files["test_batch.bin"][1:]
+    with pytest.raises(airjax.DataError, match=r"test labels must lie in \[0, 10\)"):
+        airjax.load_cifar10(write_folder(tmp_path / "labels", files))
+
+
+@pytest.mark.parametrize("kept", [0, 10, 0.5, 0.99])
+def test_a_truncated_archive_is_refused(sources: dict[str, Path], tmp_path: Path, kept: float) -> None:
+    content = sources["binary archive"].read_bytes()
+    file = tmp_path / "cut.tar.gz"
+    file.write_bytes(content[: int(kept * len(content)) if kept < 1 else int(kept)])
+    with pytest.raises(airjax.DataError, match="truncated or damaged archive"):
+        read_archive(file)
+
+
+def test_a_corrupted_archive_is_refused(sources: dict[str, Path], tmp_path: Path) -> None:
+    content = bytearray(sources["binary archive"].read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    (tmp_path / "bad.tar.gz").write_bytes(content)
+    with pytest.raises(airjax.DataError, match="truncated or damaged archive"):
+        read_archive(tmp_path / "bad.tar.gz")
+
+
+def test_another_archive_is_refused(tmp_path: Path) -> None:
+    file = write_archive(tmp_path / "other.tar.gz", "other", {"readme": b"hello"})
+    with pytest.raises(airjax.DataError, match="has no data_batch_1, so it is not a CIFAR-10 archive"):
+        read_archive(file)
+
+
+class Hostile:
+    """Unpickling it would create a file."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __reduce__(self) -> tuple:
+        return (os.system, (f"touch {self.file}",))
+
+
+def test_a_hostile_pickle_is_never_executed(tmp_path: Path) -> None:
+    created = tmp_path / "created"
+    content = pickle.dumps({b"data": Hostile(created), b"labels": []}, protocol=2)
+    with pytest.raises(airjax.DataError, match=r"refused, not a plain CIFAR-10 batch: it wants to call posix.system"):
+        load_plain_pickle(content, "data_batch_1")
+    assert not created.exists()
+    pickle.loads(content)
+    assert created.exists(), "the pickle of this test is not hostile at all"
+
+
+@pytest.mark.parametrize("content", [b"", b"not a pickle", pickle.dumps([1, 2]), pickle.dumps({b"data": [1]})])
+def test_a_damaged_or_odd_pickle_is_refused(tmp_path: Path, content: bytes) -> None:
+    folder = write_folder(tmp_path / "odd", dict.fromkeys(NAMES, content))
+    with pytest.raises(airjax.DataError, match=r"refused, not a plain|not a CIFAR-10 batch"):
+        airjax.load_cifar10(folder)
+
+
+class Server:
+    """Serves one file on the loopback address, with ranges, counting bytes; may stop early or send garbage."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content, self.ranges, self.stop_after, self.pause = content, [], None, 0.0
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                wanted = self.headers.get("Range")
+                start = int(wanted.split("=")[1].rstrip("-")) if wanted else 0
+                outer.ranges.append(start)
+                part = outer.content[start:]
+                if not part:
+                    self.send_response(416)
+                    self.end_headers()
+                    return
+                self.send_response(206 if wanted else 200)
+                self.send_header("Content-Length", str(len(part)))
+                self.end_headers()
+                part = part if outer.stop_after is None else part[: outer.stop_after]
+                for position in range(0, len(part), 4096):
+                    self.wfile.write(part[position : position + 4096])
+                    time.sleep(outer.pause)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/cifar-10-binary.tar.gz"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+@pytest.fixture
+def server(sources: dict[str, Path]) -> Iterator[Server]:
+    serving = Server(sources["binary archive"].read_bytes())
+    yield serving
+    serving.server.shutdown()
+    serving.server.server_close()
+
+
+def md5(content: bytes) -> str:
+    return hashlib.md5(content).hexdigest()
+
+
+def test_a_download_is_checked_cached_and_not_repeated(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("airjax.data.download.MD5", md5(server.content))
+    monkeypatch.setattr("airjax.data.download.SOURCES", (server.url,))
+    assert airjax.load_cifar10().train_images.shape == (50_000, 32, 32, 3)
+    assert server.ranges == [0]
+    airjax.load_cifar10()
+    assert server.ranges == [0]
+
+
+def test_a_wrong_md5_is_refused_naming_both(server: Server, tmp_path: Path) -> None:
+    with pytest.raises(airjax.DataError) as raised:
+        download_archive(tmp_path, (server.url,), "0" * 32)
+    assert "0" * 32 in str(raised.value)
+    assert md5(server.content) in str(raised.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_next_source_is_tried(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = download_archive(tmp_path, ("http://127.0.0.1:1/none.tar.gz", server.url), md5(server.content))
+    assert file.read_bytes() == server.content
+    monkeypatch.setenv("AIRJAX_MIRROR", server.url)
+    other = download_archive(tmp_path / "mirror", (), md5(server.content))
+    assert other.read_bytes() == server.content
+
+
+def test_a_broken_download_goes_on_where_it_stopped(server: Server, tmp_path: Path) -> None:
+    server.stop_after = 100_000
+    with pytest.raises(airjax.DataError, match="cannot download CIFAR-10"):
+        download_archive(tmp_path, (server.url,), md5(server.content))
+    [partial] = tmp_path.iterdir()
+    assert partial.name == "cifar-10-binary.tar.gz.partial"
+    done = partial.stat().st_size
+    assert 100_000 - CHUNK < done <= 100_000
+    server.stop_after = None
+    assert download_archive(tmp_path, (server.url,), md5(server.content)).read_bytes() == server.content
+    assert server.ranges == [0, done]
+    assert [file.name for file in tmp_path.iterdir()] == ["cifar-10-binary.tar.gz"]
+
+
+def test_a_killed_download_goes_on_where_it_stopped(server: Server, tmp_path: Path) -> None:
+    server.pause = 0.05
+    script = (
+        "from airjax.data.download import download_archive; from pathlib import Path; import sys;"
+        "download_archive(Path(sys.argv[1]), (sys.argv[2],), sys.argv[3])"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path), server.url, md5(server.content)]
+    partial = tmp_path / "cifar-10-binary.tar.gz.partial"
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as downloading:
+        deadline = time.monotonic() + 60
+        while not (partial.exists() and partial.stat().st_size) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        downloading.send_signal(signal.SIGKILL)
+    assert not (tmp_path / "cifar-10-binary.tar.gz").exists()
+    done, server.pause = partial.stat().st_size, 0.0
+    assert 0 < done < len(server.content)
+    assert download_archive(tmp_path, (server.url,), md5(server.content)).read_bytes() == server.content
+    assert server.ranges == [0, done]
+
+
+def test_without_a_network_auto_falls_back_loudly_and_cifar10_fails_clearly(
+    monkeypatch: pytest.MonkeyPatch, toy: airjax.Dataset
+) -> None:
+    monkeypatch.setattr("airjax.data.download.SOURCES", ("http://127.0.0.1:1/none.tar.gz",))
+    monkeypatch.setattr("airjax.data.load_builtin", lambda: toy)
+    with pytest.warns(UserWarning, match="Using the builtin data set"):
+        assert load_data("auto").name == "builtin"
+    with pytest.raises(airjax.DataError, match=r"cannot download CIFAR-10:\n  http://127.0.0.1:1/none"):
+        load_data("cifar10")
+
+
+def test_arrays_that_do_not_fit_are_refused(toy: airjax.Dataset) -> None:
+    parts = toy.train_images, toy.train_labels, toy.test_images, toy.test_labels
+    with pytest.raises(airjax.DataError, match="train images are float64"):
+        airjax.Dataset("x", parts[0].astype(float), *parts[1:])
+    with pytest.raises(airjax.DataError, match="test labels are"):
+        airjax.Dataset("x", *parts[:3], parts[3][:-1])
+
+
+def test_real_cifar10_has_its_known_means(cifar10: airjax.Dataset) -> None:
+    means = [cifar10.train_images[..., channel].mean() / 255 for channel in range(3)]
+    assert means == pytest.approx([0.4914, 0.4822, 0.4465], abs=5e-5)
+    assert np.bincount(cifar10.train_labels).tolist() == [5000] * 10
+    assert np.bincount(cifar10.test_labels).tolist() == [1000] * 10

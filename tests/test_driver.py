@@ -1,0 +1,168 @@
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+
+import airjax
+from airjax.driver import Clock, DivergedError, train
+from airjax.precision import resolve_precision
+from airjax.recipe import RECIPES, Recipe
+
+
+def test_seeds_and_data_never_recompile(tiny: Recipe, toy: airjax.Dataset) -> None:
+    train(tiny, toy, 0)
+    compiled: list[str] = []
+
+    def listen(event: str, seconds: float, **_: object) -> None:
+        if event == "/jax/core/compile/backend_compile_duration":
+            compiled.append(f"{event} {seconds}")
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    other = airjax.Dataset("other", toy.train_images[::-1], toy.train_labels[::-1], toy.test_images, toy.test_labels)
+    train(tiny, toy, 1)
+    train(tiny, other, 2)
+    jax.monitoring.unregister_event_duration_listener(listen)
+    assert compiled == []
+
+
+@pytest.mark.parametrize(("driver", "lengths"), [("loop", {1}), ("scan", {8})])
+def test_a_recipe_compiles_one_training_program_per_phase(
+    tiny: Recipe, toy: airjax.Dataset, driver: str, lengths: set[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[tuple[bool, int], ...]] = []
+
+    class StopError(Exception):
+        pass
+
+    def record(recipe: Recipe, driver: str, kinds: tuple[tuple[bool, int], ...]) -> None:
+        seen.append(kinds)
+        raise StopError
+
+    monkeypatch.setattr("airjax.driver.compile_run", record)
+    with pytest.raises(StopError):
+        train(tiny, toy, 0, driver=driver)
+    assert {kind[0] for kind in seen[0]} == {True, False}
+    assert len(seen[0]) == 2
+    assert {kind[1] for kind in seen[0]} == lengths
+
+
+def test_the_same_seed_gives_the_same_bits_twice(tiny: Recipe, toy: airjax.Dataset) -> None:
+    first, again, other = (train(tiny, toy, seed) for seed in (5, 5, 6))
+    for ours, theirs in zip(jax.tree.leaves(first.variables), jax.tree.leaves(again.variables), strict=True):
+        assert np.array_equal(ours, theirs)
+    assert np.array_equal(first.logits, again.logits)
+    assert not np.array_equal(first.logits, other.logits)
+
+
+def test_the_same_seed_gives_the_same_bits_in_two_processes(tiny: Recipe, toy: airjax.Dataset) -> None:
+    script = """
+import hashlib
+from airjax.data.builtin import load_builtin
+from airjax.driver import train
+from airjax.recipe import RECIPES
+print(hashlib.sha256(train(RECIPES["tiny"], load_builtin(300, 100), 5).logits.tobytes()).hexdigest())
+"""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=os.environ)
+    import hashlib
+
+    here = train(tiny, toy, 5)
+    assert run.stdout.strip() == hashlib.sha256(here.logits.tobytes()).hexdigest()
+
+
+def test_reports_and_seconds_of_a_run(tiny: Recipe, toy: airjax.Dataset) -> None:
+    steps, reports = [], []
+    done = train(tiny, toy, 0, validate=True, on_step=lambda count, _: steps.append(count), on_epoch=reports.append)
+    assert steps == list(range(1, 17))
+    assert [report.epoch for report in reports] == [0, 1]
+    assert reports[0].tta_accuracy is None
+    assert reports[1].tta_accuracy == done.accuracy
+    assert all(0 <= report.validation_accuracy <= 1 for report in reports)
+    assert reports[0].train_loss == pytest.approx(done.metrics.loss[:8].mean())
+    assert set(done.seconds) == {"compile", "whiten", "train", "evaluate"}
+    assert done.metrics.loss.shape == (16,)
+    assert done.accuracy == (done.logits.argmax(1) == toy.test_labels).mean()
+
+
+def test_divergence_is_named_with_its_step(tiny: Recipe, toy: airjax.Dataset) -> None:
+    wild = replace(tiny, learning_rate=1e9, bias_scale=1e6)
+    with pytest.raises(DivergedError, match=r"seed 4: the loss is not finite at step \d+ of 16 \(epoch \d\)") as raised:
+        train(wild, toy, 4)
+    assert 0 < raised.value.step < 16
+
+
+def test_too_few_examples_are_refused_with_the_remedy(toy: airjax.Dataset) -> None:
+    with pytest.raises(ValueError, match="uses 50000 train examples, but builtin has 300; pass --train-examples 300"):
+        train(RECIPES["94"], toy, 0)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        # The baseline of the paper's ladder, by switches alone; learning rate and lengths aside.
+        {
+            "whiten": False,
+            "whiten_bias_epochs": None,
+            "dirac": False,
+            "bias_scale": 1.0,
+            "lookahead": False,
+            "tta_level": 1,
+            "flip": "random",
+            "batchnorm_momentum": 0.9,
+            "schedule_peak": 0.2,
+            "schedule_end": 0.0,
+        },
+        # The 96 family's parts, cutout and order variants, and half precision as released.
+        {
+            "convs_per_block": 3,
+            "residual": "before-activation",
+            "cutout": 12,
+            "translate": 4,
+            "flip": "alternating-hash",
+            "order": "replacement",
+            "precision": "float16",
+        },
+        {
+            "convs_per_block": 3,
+            "residual": "after-activation",
+            "whiten_bias": False,
+            "translate": 0,
+            "flip": "none",
+            "order": "fixed",
+            "tta_level": 0,
+            "precision": "bfloat16",
+        },
+    ],
+)
+def test_every_switch_trains(tiny: Recipe, toy: airjax.Dataset, change: dict) -> None:
+    recipe = replace(tiny, **{"train_examples": 64, "test_examples": 20, **change})
+    done = train(recipe, toy, 0)
+    assert np.isfinite(done.metrics.loss).all()
+    assert done.logits.shape == (20, 10)
+
+
+def test_float64_without_64_bit_types_is_refused(tiny: Recipe) -> None:
+    with pytest.raises(ValueError, match="JAX_ENABLE_X64=1"):
+        resolve_precision(replace(tiny, precision="float64"))
+
+
+def test_clock_is_monotonic_whatever_the_wall_clock_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.time", lambda: -1e9)
+    clock = Clock()
+    clock.stop("train")
+    assert 0 <= clock.seconds["train"] < 1
+
+
+def test_mini_learns_cifar10(cifar10: airjax.Dataset) -> None:
+    done = train(RECIPES["mini"], cifar10, 0)
+    assert done.accuracy > 0.3
+    assert done.metrics.loss[-20:].mean() < done.metrics.loss[:20].mean() - 0.15
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(jax.default_backend() == "cpu", reason="needs an accelerator")
+def test_94_on_an_accelerator_reaches_its_band(cifar10: airjax.Dataset) -> None:
+    assert 0.936 <= train(RECIPES["94"], cifar10, 0).accuracy <= 0.944

@@ -1,0 +1,62 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+from scipy import special
+
+from airjax import layers
+
+
+def normal(seed: int, *shape: int) -> jax.Array:
+    return jax.random.normal(jax.random.key(seed), shape)
+
+
+@pytest.mark.parametrize(("size", "pooled"), [(31, 15), (15, 7), (7, 3), (8, 4)])
+def test_conv_pool_equals_a_full_convolution_then_a_floor_pool(size: int, pooled: int) -> None:
+    x, kernel = normal(0, 2, size, size, 3), normal(1, 3, 3, 3, 5)
+
+    def reference(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        window, least = (1, 2, 2, 1), jnp.array(-jnp.inf, jnp.float32)
+        return lax.reduce_window(layers.conv_same(x, kernel), least, lax.max, window, window, "VALID")
+
+    assert layers.conv_pool(x, kernel).shape == (2, pooled, pooled, 5)
+    assert np.allclose(layers.conv_pool(x, kernel), reference(x, kernel), atol=1e-5)
+    weights = normal(2, 2, pooled, pooled, 5)
+    gradients = [
+        jax.grad(lambda x, kernel, f=function: (f(x, kernel) * weights).sum(), argnums=(0, 1))(x, kernel)
+        for function in (layers.conv_pool, reference)
+    ]
+    for ours, theirs in zip(*gradients, strict=True):
+        assert np.allclose(ours, theirs, atol=2e-4)
+
+
+def test_a_ties_gradient_goes_to_the_first_element() -> None:
+    gradient = jax.grad(lambda x: layers.max_pool(x, 2).sum())(jnp.ones((1, 2, 2, 1)))
+    assert gradient[0, :, :, 0].tolist() == [[1, 0], [0, 0]]
+
+
+def test_max_pool_of_three_takes_the_largest_of_nine() -> None:
+    x = normal(0, 4, 3, 3, 6)
+    assert np.array_equal(layers.max_pool(x, 3)[:, 0, 0], x.max(axis=(1, 2)))
+
+
+def test_gelu_is_exact() -> None:
+    x = np.linspace(-6, 6, 1001, dtype=np.float32)
+    assert np.allclose(layers.gelu(jnp.asarray(x)), x * special.ndtr(x.astype(np.float64)), atol=2e-6)
+
+
+def test_batch_moments_do_not_cancel() -> None:
+    x = 1000 + normal(0, 64, 5, 5, 2)
+    mean, variance = layers.batch_moments(x)
+    exact = np.asarray(x, np.float64)
+    assert np.allclose(mean, exact.mean(axis=(0, 1, 2)), rtol=1e-6)
+    assert np.allclose(variance, exact.var(axis=(0, 1, 2)), rtol=1e-4)
+
+
+def test_normalized_channels_have_zero_mean_plus_bias_and_unit_variance() -> None:
+    x = 3 + 2 * normal(0, 32, 4, 4, 2)
+    bias = jnp.array([0.0, 5.0])
+    result = layers.normalize_channels(x, *layers.batch_moments(x), bias, 1e-12)
+    assert np.allclose(result.mean(axis=(0, 1, 2)), bias, atol=1e-5)
+    assert np.allclose(result.var(axis=(0, 1, 2)), 1, atol=1e-5)

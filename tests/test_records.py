@@ -1,0 +1,49 @@
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from airjax.records import append_line, read_lines, write_atomically, write_json
+
+
+def test_a_log_torn_at_any_byte_keeps_its_whole_lines_and_goes_on(tmp_path: Path) -> None:
+    whole = tmp_path / "whole.jsonl"
+    records = [{"seed": seed, "accuracy": 0.94} for seed in range(3)]
+    for record in records:
+        append_line(whole, record)
+    content = whole.read_bytes()
+    for length in range(len(content) + 1):
+        torn = tmp_path / "torn.jsonl"
+        torn.write_bytes(content[:length])
+        append_line(torn, {"seed": 99})
+        found = read_lines(torn)
+        complete = content[:length].count(b"\n")
+        # A line without its newline may still be whole.
+        assert found[:complete] == records[:complete]
+        assert found[-1] == {"seed": 99}
+        assert len(found) <= complete + 2
+
+
+def test_no_log_is_an_empty_log(tmp_path: Path) -> None:
+    assert read_lines(tmp_path / "none.jsonl") == []
+
+
+def test_a_failing_write_leaves_the_old_file_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "recipe.json"
+    write_json(file, {"old": True})
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_atomically(file, b"new")
+    assert json.loads(file.read_text()) == {"old": True}
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_written_files_have_the_usual_permissions(tmp_path: Path) -> None:
+    write_atomically(tmp_path / "ours", b"")
+    (tmp_path / "usual").touch()
+    assert (tmp_path / "ours").stat().st_mode == (tmp_path / "usual").stat().st_mode

@@ -1,0 +1,275 @@
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import airjax
+from airjax import predict
+from airjax.driver import TrainedRun
+from airjax.train import main
+
+TINY = ["--recipe", "tiny", "--data", "builtin"]
+
+
+def result_of(text: str) -> dict:
+    return json.loads(text.splitlines()[-1])
+
+
+@pytest.mark.usefixtures("small_builtin")
+def test_json_result_has_the_promised_fields(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*TINY, "--seeds", "2", "--seed", "5", "--json"]) == 0
+    result = result_of(capsys.readouterr().out)
+    assert {
+        *("recipe", "dataset", "seeds", "accuracy", "mean", "ci95", "target", "target_met"),
+        *("seconds", "steps", "params", "flops", "device", "versions"),
+    } <= set(result)
+    assert result["seeds"] == [5, 6]
+    assert result["mean"] == pytest.approx(np.mean(result["accuracy"]))
+    assert result["ci95"][0] <= result["mean"] <= result["ci95"][1]
+    assert set(result["seconds"]) == {"compile", "whiten", "train", "evaluate"}
+    assert result["target_met"] == "not evaluated"
+
+
+@pytest.mark.usefixtures("small_builtin")
+def test_the_builtin_set_never_meets_a_target(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*TINY, "--target", "94", "--require-target", "--json"]) == 3
+    output = capsys.readouterr().out
+    assert result_of(output)["target_met"] == "not evaluated"
+    assert "target 94%: not evaluated. This is the builtin data set, not CIFAR-10" in output
+
+
+@pytest.mark.usefixtures("small_builtin")
+def test_without_cifar10_the_result_itself_carries_the_warning(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airjax.data.download.SOURCES", ("http://127.0.0.1:1/none.tar.gz",))
+    assert main(["--recipe", "tiny", "--json", "--quiet"]) == 0
+    captured = capsys.readouterr()
+    assert captured.err.startswith("warning: cannot download CIFAR-10")
+    result = result_of(captured.out)
+    assert result["dataset"] == "builtin"
+    assert "Using the builtin data set" in result["warnings"][0]
+
+
+@pytest.mark.usefixtures("small_builtin")
+def test_plain_lines_show_a_table_of_epochs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(TINY) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split("  ")[-1].strip() == "seconds"
+    rows = [line.split() for line in lines[2:4]]
+    assert [row[:2] for row in rows] == [["0", "0"], ["0", "1"]]
+    assert [len(row) for row in rows] == [6, 7]
+    assert "compile" in lines[4]
+    assert "\x1b" not in "".join(lines)
+
+
+@pytest.mark.usefixtures("small_builtin")
+def test_quiet_prints_the_result_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*TINY, "--quiet"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1
+
+
+@pytest.mark.usefixtures("small_builtin")
+def test_overrides_change_the_recipe_and_are_recorded(capsys: pytest.CaptureFixture[str]) -> None:
+    assert (
+        main([*TINY, "--epochs", "0.25", "--flip", "none", "--no-lookahead", "--widths", "8", "8", "8", "--json"]) == 0
+    )
+    result = result_of(capsys.readouterr().out)
+    assert result["steps"] == 2
+    assert result["changed"] == {"epochs": 0.25, "flip": "none", "lookahead": False, "precision": "float32"}
+
+
+@pytest.mark.usefixtures("small_builtin")
+def test_out_holds_runs_recipe_environment_and_models_and_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], toy: airjax.Dataset
+) -> None:
+    out = tmp_path / "runs"
+    assert main([*TINY, "--out", str(out), "--json"]) == 0
+    first = result_of(capsys.readouterr().out)
+    names = {file.name for file in out.iterdir()}
+    assert names == {"runs.jsonl", "recipe.json", "environment.json", "model-0.safetensors"}
+    assert json.loads((out / "recipe.json").read_text())["name"] == "tiny"
+    assert json.loads((out / "environment.json").read_text())["versions"]["jax"]
+    assert airjax.evaluate(airjax.load(out / "model-0.safetensors"), toy) == first["accuracy"][0]
+
+    assert main([*TINY, "--out", str(out), "--seeds", "2", "--json"]) == 0
+    output = capsys.readouterr().out
+    assert "seed 0: accuracy" in output
+    assert "kept from" in output
+    assert result_of(output)["accuracy"][0] == first["accuracy"][0]
+    assert len((out / "runs.jsonl").read_text().splitlines()) == 2
+
+    assert main([*TINY, "--out", str(out), "--momentum", "0.5"]) == 2
+    assert "holds runs of another recipe or data set" in capsys.readouterr().err
+    assert len((out / "runs.jsonl").read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--recipe", "97"], "unknown recipe '97'; the recipes are 94, 95"),
+        (["--target", "97"], "invalid choice: '97'"),
+        (["--recipe", "tiny", "--learning-rate", "-1"], "learning-rate is -1.0, but it must be more than 0"),
+        (["--recipe", "tiny", "--batch-size", "1000"], "batch-size is 1000, but there are only 256"),
+        (["--recipe", "tiny", "--seeds", "0"], "seeds is 0, but at least 1"),
+        (["--recipe", "tiny", "--seed", "-1"], "seed is -1"),
+        (["--recipe", "tiny", "--data", "builtin", "--precision", "float64"], "JAX_ENABLE_X64=1"),
+        (["--recipe", "tiny", "--data-dir", "/nonexistent/place"], "/nonexistent/place does not exist. Put"),
+    ],
+)
+@pytest.mark.usefixtures("small_builtin")
+def test_bad_input_exits_with_2_and_says_why(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert message in error
+
+
+@pytest.mark.parametrize("arguments", [["--epochs", "many"], ["--no-such-flag"], ["--flip", "upside-down"]])
+def test_arguments_that_do_not_parse_exit_with_2(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as raised:
+        main([*TINY, *arguments])
+    assert raised.value.code == 2
+
+
+@pytest.mark.usefixtures("small_builtin")
+def test_an_unwritable_out_fails_before_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    assert main([*TINY, "--out", str(tmp_path / "file" / "runs")]) == 2
+    captured = capsys.readouterr()
+    assert "cannot write to --out" in captured.err
+    assert captured.out == ""
+    (tmp_path / "recipe.json").write_text("{")
+    assert main([*TINY, "--out", str(tmp_path)]) == 2
+    assert "recipe.json is damaged" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("small_builtin")
+def test_divergence_exits_with_1_and_keeps_what_is_finished(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*TINY, "--learning-rate", "1e9", "--bias-scale", "1e6", "--out", str(tmp_path)]) == 1
+    assert "the loss is not finite at step" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("small_builtin")
+def test_ctrl_c_keeps_what_is_finished(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airjax.driver import train as real
+
+    def interrupted(recipe: airjax.Recipe, data: airjax.Dataset, seed: int, **rest: object) -> TrainedRun:
+        if seed == 1:
+            raise KeyboardInterrupt
+        return real(recipe, data, seed, **rest)
+
+    monkeypatch.setattr("airjax.driver.train", interrupted)
+    assert main([*TINY, "--seeds", "3", "--out", str(tmp_path), "--json"]) == 130
+    captured = capsys.readouterr()
+    assert "interrupted after 1 of 3 networks" in captured.err
+    assert result_of(captured.out)["seeds"] == [0]
+    assert len((tmp_path / "runs.jsonl").read_text().splitlines()) == 1
+
+
+def test_a_real_interrupt_of_a_real_process_keeps_finished_runs(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "airjax.train", *TINY, "--seeds", "1000", "--out", str(tmp_path), "--quiet"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as training:
+        log, deadline = tmp_path / "runs.jsonl", time.monotonic() + 120
+        while not (log.exists() and log.read_text().count("\n") >= 2) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        training.send_signal(signal.SIGINT)
+        output, error = training.communicate(timeout=60)
+    assert training.returncode == 130
+    finished = int(re.search(r"interrupted after (\d+) of 1000", error)[1])
+    assert finished == len(log.read_text().splitlines()) >= 2
+    assert f"mean of {finished}" in output
+
+
+def test_help_explains_every_field_with_the_recipes_defaults(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as raised:
+        main(["--target", "95", "--help"])
+    assert raised.value.code == 0
+    text = " ".join(re.sub(r"[│╭╮╰╯─]", " ", capsys.readouterr().out).split())
+    assert "May be fractional. (default: 15.0)" in text
+    assert "Side of the square set to the mean colour, in pixels" in text
+    for flag in ("--seeds", "--require-target", "--whiten-bias-epochs", "--tta-level", "--data-dir"):
+        assert flag in text
+
+
+def test_a_terminal_shows_a_live_bar(tmp_path: Path) -> None:
+    import pty
+
+    primary, secondary = pty.openpty()
+    command = [sys.executable, "-m", "airjax.train", *TINY, "--seeds", "3"]
+    environment = os.environ | {"TERM": "xterm-256color", "COLUMNS": "120"}
+    with subprocess.Popen(command, stdout=secondary, stderr=secondary, env=environment) as training:
+        os.close(secondary)
+        shown = b""
+        while True:
+            try:
+                part = os.read(primary, 65536)
+            except OSError:  # the other side is closed
+                break
+            if not part:
+                break
+            shown += part
+    os.close(primary)
+    text = shown.decode()
+    assert training.returncode == 0
+    assert re.search(r"step \d+/16", text)
+    assert "images/s" in text
+    assert "tiny on builtin: accuracy" in text
+
+
+@pytest.fixture(scope="module")
+def model_file(tmp_path_factory: pytest.TempPathFactory, toy: airjax.Dataset) -> Path:
+    file = tmp_path_factory.mktemp("model") / "model.safetensors"
+    airjax.save_model(file, airjax.train_network("tiny", toy).model)
+    return file
+
+
+def test_predict_prints_the_probability_of_every_class(
+    model_file: Path, toy: airjax.Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = []
+    for index in range(2):
+        files.append(str(tmp_path / f"{index}.png"))
+        Image.fromarray(toy.test_images[index]).save(files[-1])
+    assert predict.main([str(model_file), *files, "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    logits = airjax.infer(airjax.load(model_file), toy.test_images[:2])
+    for row, expected in zip(rows, predict.softmax(logits), strict=True):
+        assert list(row["probabilities"]) == list(toy.classes)
+        assert np.array_equal(list(row["probabilities"].values()), expected)
+        assert row["class"] == toy.classes[expected.argmax()]
+    assert predict.main([str(model_file), *files]) == 0
+    assert capsys.readouterr().out.startswith(f"{files[0]}: {rows[0]['class']}  (")
+
+
+def test_predict_refuses_other_images_and_says_how_to_fit_them(
+    model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("RGB", (64, 48)).save(tmp_path / "large.png")
+    Image.new("L", (32, 32)).save(tmp_path / "grey.png")
+    (tmp_path / "text.png").write_text("not an image")
+    for name, message in (
+        ("large.png", "large.png is 64x48 pixels, not 32x32; pass --fit"),
+        ("grey.png", "grey.png has colour mode L, not RGB; pass --fit"),
+        ("text.png", "text.png cannot be read as an image"),
+        ("none.png", "none.png cannot be read as an image"),
+    ):
+        assert predict.main([str(model_file), str(tmp_path / name)]) == 2
+        assert message in capsys.readouterr().err
+    assert predict.main([str(model_file)]) == 2
+    assert "no image given" in capsys.readouterr().err
+    assert predict.main([str(tmp_path / "no-model"), str(tmp_path / "large.png"), "--fit"]) == 2
+    assert "no-model does not exist" in capsys.readouterr().err
+    assert predict.main([str(model_file), str(tmp_path / "large.png"), str(tmp_path / "grey.png"), "--fit"]) == 0
