@@ -39,7 +39,7 @@ class Case(NamedTuple):
 def rung_trajectory(setting: Setting) -> Iterator[Comparison]:
     """Every tensor after every step of a short training in float64, and the drift in float32 against PyTorch's own.
 
-    The bias freezes, the epoch changes, images are mirrored and lookahead syncs on the way.
+    The epoch changes, images are mirrored, lookahead syncs and, for 94, the bias freezes on the way.
     """
     recipe = dataclasses.replace(
         setting.recipe,
@@ -49,7 +49,8 @@ def rung_trajectory(setting: Setting) -> Iterator[Comparison]:
         test_examples=8,
         whiten_examples=56,
         widths=(8, 12, 16),
-        whiten_bias_epochs=1.0,
+        # Frozen, the bias needs a second program, which takes long to compile and is the same rule for every recipe.
+        whiten_bias_epochs=1.0 if setting.name == "94" else None,
     )
     fresh = start(setting, recipe)
     case = fresh._replace(state=without_ties(fresh.state))
@@ -73,11 +74,10 @@ def rung_training(setting: Setting) -> Iterator[Comparison]:
     """A whole short training in float64, from a fresh network: the same class for the same test image. (§5)"""
     recipe = dataclasses.replace(
         RECIPES["mini"],
-        epochs=2.4,
         batch_size=32,
-        train_examples=512,
+        train_examples=256,
         test_examples=1000,
-        whiten_examples=512,
+        whiten_examples=256,
         widths=(8, 12, 12),
     )
     case = start(setting, recipe)
@@ -154,7 +154,9 @@ def _steps(case: Case) -> Iterator[Any]:
     shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), arguments)
     for segment in airjax_run.segments(recipe, by_epoch=False):
         advance = functools.partial(airjax_run.advance, recipe, train_whiten_bias=segment.train_whiten_bias)
-        compiled = compile_function(advance, *shapes)
+        # The step's accuracy compares 64-bit classes with 32-bit labels, which strict promotion would refuse.
+        with jax.numpy_dtype_promotion("standard"):
+            compiled = compile_function(advance, *shapes)
         for _ in range(segment.num_steps):
             yield state
             state, _ = compiled(state, images, labels, draws, hyper)

@@ -1,30 +1,31 @@
-"""Settings of the comparison for tests: one torch thread, a few real images, one recipe."""
+"""Images for the comparison with PyTorch, and one thread. Without torch there is nothing to compare with."""
 
+import importlib.util
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="torch is not installed: pip install airjax[parity]")
-
-from parity.numerical import IMAGES, load_images  # noqa: E402
+Pixels = tuple[str, np.ndarray, np.ndarray]
 
 CIFAR10 = Path(__file__).parents[3] / "shared" / "cifar10" / "unpack.py"
 
-jax.config.update("jax_numpy_rank_promotion", "raise")
-jax.config.update("jax_numpy_dtype_promotion", "strict")
+collect_ignore_glob = [] if importlib.util.find_spec("torch") else ["test_*.py"]
 
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> None:
+    import torch
+
     # The arrays are small: a second thread costs more than it gives, and the order of sums stays the same.
     torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
-def pixels(request: pytest.FixtureRequest) -> tuple[str, np.ndarray, np.ndarray]:
+def pixels(request: pytest.FixtureRequest) -> Pixels:
     """Name, images and labels that the ladder is run on: CIFAR-10's where it is at hand, else the builtin set's."""
+    from parity.numerical import IMAGES, load_images
+
     if not CIFAR10.exists():
         return load_images("builtin", None)
     data = request.getfixturevalue("cifar10")
@@ -32,6 +33,8 @@ def pixels(request: pytest.FixtureRequest) -> tuple[str, np.ndarray, np.ndarray]
 
 
 @pytest.fixture(scope="session")
-def builtin() -> tuple[str, np.ndarray, np.ndarray]:
+def builtin() -> Pixels:
     """The same of the builtin set, for what does not depend on the images."""
+    from parity.numerical import load_images
+
     return load_images("builtin", None)
