@@ -1,13 +1,17 @@
+import dataclasses
 import importlib.util
 
 import numpy as np
 import pytest
 import torch
 
+from airjax.recipe import RECIPES
 from parity import numerical, upstream
 from parity.__main__ import main
+from parity.convert import to_state_dict, to_variables
 from parity.numerical import climb
 from parity.peer import Peer
+from parity.states import arbitrary_state, cast
 
 Pixels = tuple[str, np.ndarray, np.ndarray]
 INSTALLED = importlib.util.find_spec("airbench") is not None
@@ -26,7 +30,7 @@ def peer() -> Peer:
         (("normalize", "augmentation", "schedule", "whitening", "lookahead"), ("94", "95", "96-paper")),
         (("dirac", "initial-law"), ("94",)),
         (("intermediates", "loss", "gradients", "running-statistics"), ("94", "96-paper")),
-        (("tta",), ("96-paper",)),
+        (("tta",), ("94",)),
         (("trajectory",), ("94", "96-paper")),
         (("training",), ("94",)),
     ],
@@ -66,3 +70,14 @@ def test_a_missing_package_is_code_2_with_the_way_to_install_it(
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert main(["numerical", "--against", "upstream"]) == 2
     assert upstream.INSTALL in capsys.readouterr().err
+
+
+@needs_package
+@pytest.mark.parametrize("name", ["94", "95", "96-paper"])
+def test_exported_network_loads_strictly_into_the_package(name: str) -> None:
+    recipe = dataclasses.replace(RECIPES[name], precision="float32")
+    state = cast(arbitrary_state(recipe, seed=0), "float32")
+    network = upstream.build(recipe)
+    network.load_state_dict(to_state_dict(recipe, to_variables(recipe, state)), strict=True)
+    assert torch.equal(network.get_parameter("4.conv2.weight"), state["4.conv2.weight"])
+    assert set(network.state_dict()) == set(to_state_dict(recipe, to_variables(recipe, network.state_dict())))
