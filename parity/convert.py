@@ -1,0 +1,148 @@
+"""torch state_dict <-> airjax variables. Every key is consumed; values pass unchanged. (§1)
+
+The state_dict has the key names of the released package, so a network trained in either framework is evaluated in
+the other.
+"""
+
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+from torch import Tensor
+
+from airjax.checkpoint import Model, load, save_model
+from airjax.model import Variables
+from airjax.precision import precision_of
+from airjax.recipe import CLASSES, WHITEN_KERNEL, WHITEN_WIDTH, Recipe, conv_shapes
+
+Layout = Literal["OIHW", "OI", "O"]
+TO_JAX: dict[Layout, tuple[int, ...]] = {"OIHW": (2, 3, 1, 0), "OI": (1, 0), "O": (0,)}
+TO_TORCH: dict[Layout, tuple[int, ...]] = {"OIHW": (3, 2, 0, 1), "OI": (1, 0), "O": (0,)}
+
+
+class ConvertError(ValueError):
+    """A network that does not fit its recipe; the message names the tensors."""
+
+
+class Entry(NamedTuple):
+    """One tensor under both of its names."""
+
+    torch_key: str
+    path: tuple[str, ...]  # in airjax's variables, collection first
+    layout: Layout  # torch's order of axes
+    shape: tuple[int, ...]  # in torch
+
+
+def entries(recipe: Recipe) -> list[Entry]:
+    """Every tensor that both frameworks have, in torch's order."""
+    kernel = ("frozen" if recipe.whiten else "params", "whiten", "kernel")
+    table = [Entry("0.weight", kernel, "OIHW", (WHITEN_WIDTH, 3, WHITEN_KERNEL, WHITEN_KERNEL))]
+    if recipe.whiten_bias:
+        table.append(Entry("0.bias", ("params", "whiten", "bias"), "O", (WHITEN_WIDTH,)))
+    for index, shape in enumerate(conv_shapes(recipe)):
+        block, number = index // recipe.convs_per_block + 1, index % recipe.convs_per_block + 1
+        theirs, ours, features = f"{block + 1}.", f"block{block}", (shape.outputs,)
+        kernel_shape = (shape.outputs, shape.inputs, 3, 3)
+        table += [
+            Entry(f"{theirs}conv{number}.weight", ("params", ours, f"conv{number}"), "OIHW", kernel_shape),
+            Entry(f"{theirs}norm{number}.bias", ("params", ours, f"norm{number}", "bias"), "O", features),
+            Entry(f"{theirs}norm{number}.running_mean", ("batch_stats", ours, f"norm{number}", "mean"), "O", features),
+            Entry(f"{theirs}norm{number}.running_var", ("batch_stats", ours, f"norm{number}", "var"), "O", features),
+        ]
+    return [*table, Entry("7.weight", ("params", "head"), "OI", (CLASSES, recipe.widths[-1]))]
+
+
+def constants(recipe: Recipe) -> dict[str, tuple[int, ...]]:
+    """Shapes of the tensors that only torch has: BatchNorm's scale, always 1, and its counter of steps."""
+    norms = [entry for entry in entries(recipe) if entry.torch_key.endswith(".running_mean")]
+    names = [(entry.torch_key.removesuffix("running_mean"), entry.shape) for entry in norms]
+    return {f"{n}weight": shape for n, shape in names} | {f"{n}num_batches_tracked": () for n, _ in names}
+
+
+def to_state_dict(recipe: Recipe, variables: Variables) -> dict[str, Tensor]:
+    """airjax variables -> torch state_dict of the same dtypes, the step counters at the end of the recipe's training.
+
+    Raises ConvertError for a tensor missing, left over or of another shape.
+    """
+    leaves = {
+        tuple(entry.key for entry in path): np.array(leaf)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(variables)
+    }
+    tensors = {
+        entry.torch_key: _permuted(entry, leaves.pop(entry.path), TO_TORCH)
+        for entry in entries(recipe)
+        if entry.path in leaves
+    }
+    _check(recipe, {key: value.shape for key, value in tensors.items()}, ["/".join(path) for path in leaves])
+    state = {key: torch.from_numpy(value) for key, value in tensors.items()}
+    for name, shape in constants(recipe).items():
+        counter = name.endswith("num_batches_tracked")
+        like = state[name.rsplit(".", 1)[0] + ".running_mean"]
+        state[name] = torch.tensor(recipe.total_steps) if counter else torch.ones(shape, dtype=like.dtype)
+    return state
+
+
+def to_variables(recipe: Recipe, state: dict[str, Tensor]) -> Variables:
+    """torch state_dict -> airjax variables in the recipe's dtypes.
+
+    Raises ConvertError for a tensor missing, left over or of another shape, and for a BatchNorm scale that is not 1.
+    """
+    arrays = {key: value.detach().cpu().numpy() for key, value in state.items()}
+    fixed = constants(recipe)
+    scales = {key: arrays.pop(key) for key in fixed if key in arrays}
+    known = {entry.torch_key for entry in entries(recipe)}
+    shapes = {key: value.shape for key, value in arrays.items() if key in known}
+    _check(recipe, shapes, sorted(set(arrays) - known) + [f"{k} missing" for k in fixed if k not in scales])
+    trained = [key for key, value in scales.items() if key.endswith(".weight") and not (value == 1).all()]
+    if trained:
+        raise ConvertError(f"airjax has no BatchNorm scale, but {', '.join(trained)} is not 1 everywhere")
+    precision = precision_of(recipe)
+    variables: Variables = {"params": {}, "frozen": {}, "batch_stats": {}}
+    for entry in entries(recipe):
+        *folders, last = entry.path
+        node: dict[str, Any] = variables
+        for folder in folders:
+            node = node.setdefault(folder, {})
+        dtype = precision.statistics if "norm" in entry.torch_key else precision.params
+        node[last] = jnp.asarray(_permuted(entry, arrays[entry.torch_key], TO_JAX), dtype)
+    return variables
+
+
+def export_model(model_file: Path, state_file: Path) -> None:
+    """Write an airjax model as a plain state_dict. Raises airjax.ModelError, ConvertError or OSError."""
+    model = load(model_file)
+    torch.save(to_state_dict(model.recipe, model.variables), state_file)
+
+
+def import_model(state_file: Path, model_file: Path, recipe: Recipe) -> None:
+    """Write a state_dict as an airjax model of that recipe, in float32 unless the recipe names another precision.
+
+    Raises ConvertError for a file that is no state_dict or does not fit the recipe, or OSError.
+    """
+    try:
+        state = torch.load(state_file, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # whatever unpickling a foreign file raises
+        raise ConvertError(f"{state_file} is not a file that torch.save wrote: {error}") from error
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ConvertError(f"{state_file} is not a state_dict: a dictionary of tensors")
+    save_model(model_file, Model(recipe, to_variables(recipe, state)))
+
+
+def _permuted(entry: Entry, array: np.ndarray, order: dict[Layout, tuple[int, ...]]) -> np.ndarray:
+    axes = order[entry.layout]
+    if array.ndim != len(axes):
+        raise ConvertError(f"{entry.torch_key} has shape {array.shape}; the recipe has {entry.shape}")
+    return np.ascontiguousarray(array.transpose(axes))
+
+
+def _check(recipe: Recipe, shapes: dict[str, tuple[int, ...]], left_over: list[str]) -> None:
+    wanted = {entry.torch_key: entry.shape for entry in entries(recipe)}
+    problems = [f"{key} missing" for key in wanted if key not in shapes] + left_over
+    problems += [f"{key} {tuple(shape)}, not {wanted[key]}" for key, shape in shapes.items() if shape != wanted[key]]
+    if problems:
+        raise ConvertError("the network does not fit the recipe: " + ", ".join(problems[:5]))

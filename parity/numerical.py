@@ -1,0 +1,134 @@
+"""The ladder: from single pixels to a whole training, airjax against a PyTorch implementation, number by number."""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from airjax.data.builtin import load_builtin
+from airjax.data.cifar10 import load_cifar10
+from airjax.data.dataset import DataError
+from airjax.recipe import RECIPES
+from parity import rungs_data, rungs_layers, rungs_network, rungs_training, rungs_updates
+from parity.compare import Comparison, Row, summarize
+from parity.peer import Peer
+from parity.setting import BOTH, Setting
+
+IMAGES = 1600  # of the training split: enough for every rung
+RECIPE_NAMES = ("94", "95", "96", "96-paper")
+
+
+class Step(NamedTuple):
+    """A function that yields the comparisons of one or more rungs."""
+
+    rungs: tuple[str, ...]
+    function: Callable[[Setting], Iterator[Comparison]]
+    once: bool = False  # does not depend on the recipe
+
+
+LADDER = (
+    Step(("normalize",), rungs_data.rung_normalize, once=True),
+    Step(("augmentation",), rungs_data.rung_augmentation),
+    Step(("schedule",), rungs_data.rung_schedule),
+    Step(("whitening",), rungs_data.rung_whitening, once=True),
+    Step(("dirac", "initial-law"), rungs_data.rung_initialisation),
+    Step(("layers",), rungs_layers.rung_layers, once=True),
+    Step(("cancellation",), rungs_layers.rung_cancellation, once=True),
+    Step(("intermediates", "loss", "gradients", "running-statistics"), rungs_network.rung_network),
+    Step(("optimizer", "freeze"), rungs_updates.rung_optimizer),
+    Step(("lookahead",), rungs_updates.rung_lookahead),
+    Step(("trajectory", "drift"), rungs_training.rung_trajectory),
+    Step(("tta",), rungs_network.rung_tta),
+    Step(("training",), rungs_training.rung_training, once=True),
+)
+RUNG_NAMES = tuple(name for step in LADDER for name in step.rungs)
+
+
+class Result(NamedTuple):
+    """The ladder as it went."""
+
+    peer: str  # the PyTorch implementation compared with
+    data: str  # the data set
+    rows: list[Row]
+    comparisons: list[Comparison]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every comparison is within tolerance; a ladder without rungs proves nothing."""
+        return bool(self.rows) and all(row.passed for row in self.rows)
+
+
+def load_images(data: str, data_dir: str | None) -> tuple[str, np.ndarray, np.ndarray]:
+    """Name, images [N,32,32,3] and labels [N] of a data set: cifar10, builtin, or auto for whichever is there.
+
+    Raises DataError where a named one cannot be read. Never downloads.
+    """
+    if data != "builtin":
+        try:
+            dataset = load_cifar10(data_dir, download=False)
+            return dataset.name, dataset.train_images[:IMAGES], dataset.train_labels[:IMAGES]
+        except DataError:
+            if data == "cifar10" or data_dir is not None:
+                raise
+    dataset = load_builtin(IMAGES, 1)
+    return dataset.name, dataset.train_images, dataset.train_labels
+
+
+def climb(
+    peer: Peer,
+    images: tuple[str, np.ndarray, np.ndarray],
+    *,
+    recipes: tuple[str, ...] = RECIPE_NAMES,
+    rungs: tuple[str, ...] = RUNG_NAMES,
+    precisions: tuple[str, ...] = BOTH,
+    on_step: Callable[[Result], None] | None = None,
+) -> Result:
+    """Run the rungs of those names for those recipes; on_step sees each part as it is done."""
+    name, pixels, labels = images
+    comparisons: list[Comparison] = []
+    for step in LADDER:
+        if not set(step.rungs) & set(rungs):
+            continue
+        for recipe in recipes[:1] if step.once else recipes:
+            setting = Setting(recipe, RECIPES[recipe], pixels, labels, peer, precisions)
+            part = [comparison for comparison in step.function(setting) if comparison.rung in rungs]
+            if step.once:
+                part = [comparison._replace(recipe="any") for comparison in part]
+            comparisons += part
+            if on_step is not None:
+                on_step(Result(peer.name, name, summarize(part), part))
+    return Result(peer.name, name, summarize(comparisons), comparisons)
+
+
+def to_json(result: Result) -> dict[str, Any]:
+    """The ladder as plain values; a number that is not finite is None."""
+
+    def plain(value: Any) -> Any:
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    rungs = [{key: plain(value) for key, value in row._asdict().items()} for row in result.rows]
+    return {"passed": result.passed, "against": result.peer, "data": result.data, "rungs": rungs}
+
+
+HEADER = (
+    f"{'rung':19}{'recipe':9}{'precision':10}{'arrays':>6}{'absolute':>10}{'relative':>10}{'allowed':>10}"
+    "         nearest to its tolerance"
+)
+
+
+def format_row(row: Row) -> str:
+    """One line of the table under HEADER."""
+    return (
+        f"{row.rung:19}{row.recipe:9}{row.precision:10}{row.arrays:6}{row.absolute:10.1e}{row.relative:10.1e}"
+        f"{row.allowed:10.1e}  {'pass' if row.passed else 'FAIL'}   {row.worst}"
+    )
+
+
+def recipe_names(peer: Peer, wanted: tuple[str, ...] | None) -> tuple[str, ...]:
+    """The recipes to compare. Raises ValueError for one that the peer does not have."""
+    offered = tuple(name for name in RECIPE_NAMES if name in peer.recipes)
+    unknown = [name for name in wanted or () if name not in offered]
+    if unknown:
+        raise ValueError(f"{peer.name} has no recipe {', '.join(unknown)}; it has {', '.join(offered)}")
+    return wanted or offered

@@ -1,0 +1,186 @@
+"""The training method in PyTorch, in our own words: the reference for airjax, and its speed baseline.
+
+It takes *draws*, arrays of every random choice about the data, so that both frameworks can see the very same flips,
+shifts, orders and cutouts; or a seed, from which it samples its own. CPU and CUDA; float32, float64, and float16 as
+released. Section numbers refer to docs/recipes.md.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from airjax.data.dataset import Dataset
+from airjax.draws import Draws
+from airjax.recipe import IMAGE_SIZE, Recipe
+from parity.torch_draws import place_draws, sample_draws
+from parity.torch_images import augment_epoch, normalize, prepare_images, tta_views
+from parity.torch_network import dtype_of, init_network, whitening_filters
+from parity.torch_optimizer import Lookahead, lookahead_decay, make_optimizer, schedule_step, train_bias
+
+EVAL_BATCH = {"cpu": 100, "cuda": 2000}  # images per forward pass of an evaluation
+CompileMode = Literal["default", "reduce-overhead", "max-autotune"]
+
+
+class Trained(NamedTuple):
+    """A finished training and what it cost."""
+
+    network: nn.Module
+    losses: np.ndarray  # [T] mean training loss of every step
+    logits: np.ndarray  # [M,10] of the test images, with test-time augmentation
+    accuracy: float  # share of the test images classified right
+    seconds: dict[str, float]  # whiten, train, evaluate
+
+
+def start_network(recipe: Recipe, images: Tensor, generator: torch.Generator) -> nn.Sequential:
+    """A network initialised from generator and whitened on images [N,32,32,3] uint8, on the generator's device. (§2)"""
+    network = init_network(recipe, generator, generator.device)
+    if recipe.whiten:
+        dtype = dtype_of(recipe, generator.device)
+        filters = whitening_filters(normalize(images[: recipe.whiten_examples], dtype), recipe.whiten_epsilon)
+        network.get_parameter("0.weight").data.copy_(filters)
+    return network
+
+
+def train(
+    recipe: Recipe,
+    data: Dataset,
+    *,
+    seed: int = 0,
+    network: nn.Module | None = None,
+    draws: Draws | None = None,
+    device: str = "cpu",
+    compile_mode: CompileMode | None = None,
+    on_step: Callable[[int, nn.Module], None] | None = None,
+) -> Trained:
+    """Train one network and evaluate it.
+
+    Args:
+        recipe: the method. It uses the first `train_examples` and `test_examples` of the data.
+        data: the data set.
+        seed: what the initial network and the draws follow from, where they are not given.
+        network: start from this one, as it is, and train it in place.
+        draws: the random choices about the data, for example airjax's.
+        device: "cpu" or "cuda".
+        compile_mode: run the network through torch.compile; its warm-up is not on the clock.
+        on_step: called with the number of steps done and the network, after lookahead.
+    """
+    dtype, clock = dtype_of(recipe, device), _Clock(device)
+    images, labels = (
+        torch.as_tensor(array[: recipe.train_examples], device=device)
+        for array in (data.train_images, data.train_labels.astype(np.int64))
+    )
+    generator = torch.Generator(device).manual_seed(seed)
+    if network is None:
+        clock.start()
+        network = start_network(recipe, images, generator)
+        clock.stop("whiten")
+    forward = network if compile_mode is None else _compiled(recipe, network, dtype, device, compile_mode)
+    optimizer, slow = make_optimizer(recipe, network), Lookahead(network) if recipe.lookahead else None
+
+    clock.start()
+    choices = sample_draws(recipe, generator) if draws is None else place_draws(draws, device)
+    prepared, augmented = prepare_images(recipe, images, choices.flips, dtype), images
+    network.train()
+    losses = []
+    for step in range(recipe.total_steps):
+        epoch, position = divmod(step, recipe.steps_per_epoch)
+        if position == 0:
+            augmented = augment_epoch(recipe, prepared, choices, epoch)
+        first = position * recipe.batch_size
+        chosen = choices.order[epoch, first : first + recipe.batch_size]
+        train_bias(recipe, network, step)
+        schedule_step(recipe, optimizer, step)
+        losses.append(
+            train_step(forward, optimizer, augmented[chosen], labels[chosen], label_smoothing=recipe.label_smoothing)
+        )
+        if slow is not None and (step + 1) % recipe.lookahead_every == 0:
+            slow.sync(lookahead_decay(recipe, step + 1))
+        if on_step is not None:
+            on_step(step + 1, network)
+    if slow is not None:
+        slow.sync(1.0)  # the network ends as its slow copy, and steps after the last sync are lost
+    clock.stop("train")
+
+    clock.start()
+    logits = evaluate(forward, data.test_images[: recipe.test_examples], recipe.tta_level, dtype, device)
+    clock.stop("evaluate")
+    accuracy = float((logits.argmax(1) == data.test_labels[: recipe.test_examples]).mean())
+    mean_losses = torch.stack(losses).double().cpu().numpy() / recipe.batch_size
+    return Trained(network, mean_losses, logits, accuracy, clock.seconds)
+
+
+def train_step(
+    forward: Callable[[Tensor], Tensor],
+    optimizer: torch.optim.Optimizer,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    label_smoothing: float,
+) -> Tensor:
+    """One step on images [B,3,32,32] and labels [B]; returns the summed loss [], not waited for. (§4.1, §4.4)"""
+    loss = F.cross_entropy(forward(images), labels, label_smoothing=label_smoothing, reduction="sum")
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    optimizer.step()
+    return loss.detach()
+
+
+@torch.no_grad()
+def tta_logits(forward: Callable[[Tensor], Tensor], images: Tensor, level: int) -> Tensor:
+    """Weighted mean of the logits [N,10] over the views of normalised images [N,3,32,32]. (§5)"""
+    return sum((weight * forward(view) for weight, view in tta_views(images, level)), start=torch.zeros(()).to(images))
+
+
+def evaluate(network: Any, images: np.ndarray, level: int, dtype: torch.dtype, device: str = "cpu") -> np.ndarray:
+    """Logits [N,10] of images [N,32,32,3] uint8 with the running statistics."""
+    network.eval()
+    batches = torch.as_tensor(images, device=device).split(EVAL_BATCH[torch.device(device).type])
+    logits = [tta_logits(network, normalize(batch, dtype), level) for batch in batches]
+    return torch.cat(logits).cpu().numpy()
+
+
+def _compiled(
+    recipe: Recipe, network: nn.Module, dtype: torch.dtype, device: str, mode: CompileMode
+) -> Callable[[Tensor], Tensor]:
+    # Compiles both phases of the bias, which guard on requires_grad, and the evaluation before the clock starts; then
+    # the network is restored.
+    compiled = torch.compile(network, mode=mode)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    images = torch.zeros(recipe.batch_size, 3, IMAGE_SIZE, IMAGE_SIZE, dtype=dtype, device=device)
+    images = images.to(memory_format=torch.channels_last)
+    for step in (0, recipe.total_steps):
+        train_bias(recipe, network, step)
+        compiled(images).sum().backward()
+    network.eval()
+    count = min(EVAL_BATCH[torch.device(device).type], recipe.test_examples)
+    with torch.no_grad():
+        compiled(images[:1].expand(count, -1, -1, -1).contiguous(memory_format=torch.channels_last))
+    network.train()
+    train_bias(recipe, network, 0)
+    network.load_state_dict(before)
+    network.zero_grad(set_to_none=True)
+    return compiled
+
+
+class _Clock:
+    # Adds up the seconds of named parts; a CUDA device is waited for at both ends.
+    def __init__(self, device: str) -> None:
+        self.on_cuda = torch.device(device).type == "cuda"
+        self.seconds = {"whiten": 0.0, "train": 0.0, "evaluate": 0.0}
+        self.start()
+
+    def _now(self) -> float:
+        if self.on_cuda:
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+    def start(self) -> None:
+        self.since = self._now()
+
+    def stop(self, part: str) -> None:
+        self.seconds[part] += self._now() - self.since

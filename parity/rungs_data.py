@@ -1,0 +1,179 @@
+"""Rungs of the ladder without a network: normalisation, augmentation, schedule, whitening, initialisation."""
+
+import dataclasses
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from airjax import draws as airjax_draws
+from airjax import images as airjax_images
+from airjax import model, optimizer, whiten
+from airjax.draws import Draws
+from airjax.recipe import RECIPES, Recipe, conv_shapes
+from airjax.schedule import lookahead_decay
+from parity import torch_optimizer
+from parity.compare import Comparison, Place, compare, measured
+from parity.convert import to_state_dict
+from parity.setting import BOTH, Setting, at_precision, jax_precision
+
+KS_PROBABILITY = 1e-4  # of a false alarm for one layer; the seeds are fixed, so an alarm does not come and go
+
+
+def rung_normalize(setting: Setting) -> Iterator[Comparison]:
+    """Every value of every channel, normalised by both. (§3)"""
+    values = np.arange(32 * 32 * 3, dtype=np.int64) // 3 % 256
+    pixels = values.astype(np.uint8).reshape(1, 32, 32, 3)
+    theirs = {p: setting.peer.augment(plain_draws_recipe(setting.recipe, p, 1), pixels, _no_draws(1), 0) for p in BOTH}
+    for precision in setting.precisions:
+        with jax_precision(precision):
+            ours = jax.jit(lambda x, p=precision: airjax_images.normalize(x, p))(pixels)
+        place = Place("normalize", setting.name, precision)
+        yield compare(place, "pixels", ours, theirs["float64"], theirs["float32"] if precision == "float32" else None)
+
+
+def rung_augmentation(setting: Setting) -> Iterator[Comparison]:
+    """Flip, crop, mirror and cutout one by one, and composed in an even and an odd epoch. (§3)"""
+    count = 96  # more images than there are shifts, so that every shift occurs
+    place = Place("augmentation", setting.name, "float32")
+    base = plain_draws_recipe(setting.recipe, "float32", count)
+    full = dataclasses.replace(base, translate=setting.recipe.translate, cutout=setting.recipe.cutout)
+    square = dataclasses.replace(full, cutout=setting.recipe.cutout or 12)
+    drawn = jax.device_get(airjax_draws.sample_draws(square, jax.random.key(1)))
+    shifts = np.stack([np.arange(count) % (2 * full.translate + 1), np.arange(count) // (2 * full.translate + 1)], 1)
+    shifts = np.minimum(shifts, 2 * full.translate).astype(np.int8)
+    nothing = _no_draws(count)
+    odd = nothing.mirrors.at[1].set(True)
+    cases: dict[str, tuple[Recipe, Draws, int]] = {
+        "flip": (base, nothing._replace(flips=drawn.flips), 0),
+        "crop": (
+            dataclasses.replace(base, translate=full.translate),
+            nothing._replace(shifts=jnp.asarray(np.stack([shifts] * 2))),
+            0,
+        ),
+        "mirror": (base, nothing._replace(mirrors=odd), 1),
+        "cutout": (dataclasses.replace(base, cutout=square.cutout), nothing._replace(corners=drawn.corners), 0),
+    }
+    whole = drawn._replace(corners=drawn.corners if full.cutout else None)
+    cases |= {"even epoch": (full, whole, 0), "odd epoch": (full, whole, 1)}
+    pixels = setting.images[:count]
+    # Normalised by PyTorch for both, so that only what moves pixels is compared, to the bit.
+    normalized = setting.peer.augment(base, pixels, nothing, 0)
+    for name, (recipe, draws, epoch) in cases.items():
+        ours = jax.jit(_augment_with(recipe, draws, epoch))(normalized)
+        yield compare(place, name, ours, setting.peer.augment(recipe, pixels, draws, epoch))
+
+
+def rung_schedule(setting: Setting) -> Iterator[Comparison]:
+    """The learning-rate factor and the lookahead decay of every step of the recipe. (§4.5, §4.7)"""
+    place, recipe = Place("schedule", setting.name, "float64"), at_precision(setting.recipe, "float64")
+    with jax_precision("float64"):
+        steps = jnp.arange(recipe.total_steps + 1)
+        factors = optimizer.triangle(recipe, steps[:-1])
+        decays = lookahead_decay(recipe, steps)
+    yield compare(place, "learning-rate factors", factors, setting.peer.factors(recipe))
+    theirs = [torch_optimizer.lookahead_decay(recipe, step) for step in range(recipe.total_steps + 1)]
+    yield compare(place, "lookahead decays", decays, theirs)
+
+
+def rung_whitening(setting: Setting) -> Iterator[Comparison]:
+    """The filters up to sign, their Gram matrix (which knows neither sign nor order), and what they do. (§2)"""
+    pixels = setting.images[:200]
+    exact, exact_moment = None, None
+    for precision in sorted(setting.precisions, reverse=True):  # float64 first: it is float32's yardstick
+        place, recipe = Place("whitening", setting.name, precision), at_precision(setting.recipe, precision)
+        theirs = setting.peer.filters(recipe, pixels).astype(np.float64).reshape(24, -1)
+        with jax_precision(precision):
+            normalized = airjax_images.normalize(jnp.asarray(pixels), precision)
+            filters = np.asarray(whiten.whitening_filters(normalized, recipe.whiten_epsilon), np.float64)
+            moment = np.asarray(whiten.second_moment(normalized), np.float64)
+        ours = filters.transpose(3, 2, 0, 1).reshape(24, -1)
+        order = np.arange(12).reshape(2, 2, 3).transpose(2, 0, 1).reshape(-1)  # (row, col, channel) -> torch's
+        moment = moment[np.ix_(order, order)]
+        if precision == "float64":
+            exact, exact_moment = theirs, moment
+        if exact is None or exact_moment is None:
+            raise ValueError("the float32 rows of this rung are measured against float64: compute both")
+        rounded = None if precision == "float64" else theirs
+        yield compare(place, "Gram matrix", ours.T @ ours, exact.T @ exact, _gram(rounded))
+        aligned = None if rounded is None else _with_signs_of(rounded, exact)
+        yield compare(place, "filters up to sign", _with_signs_of(ours, exact), exact, aligned)
+        # Whitened patches have the second moment value / (value + epsilon), uncorrelated.
+        values = np.linalg.eigvalsh(exact_moment)[::-1]
+        expected = np.diag(values / (values + recipe.whiten_epsilon))
+        yardstick = None if rounded is None else _whitened(rounded, exact_moment)
+        yield compare(place, "whitened moment", _whitened(ours, exact_moment), expected, yardstick)
+
+
+def rung_initialisation(setting: Setting) -> Iterator[Comparison]:
+    """The dirac filters exactly; the law of all other weights against its formula and against PyTorch's draws. (§1)"""
+    from scipy import stats
+
+    recipe = at_precision(setting.recipe, "float32")
+    ours = to_state_dict(recipe, jax.jit(lambda key: model.init_variables(recipe, key))(jax.random.key(0)))
+    theirs = setting.peer.init(recipe, 0)
+    shapes = conv_shapes(recipe)
+    keys = [key for key in ours if "conv" in key]
+    pooled: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+    law = stats.uniform(-1, 2).cdf
+    place = Place("initial-law", setting.name, "float32")
+    for key, inputs in [*((k, s.inputs) for k, s in zip(keys, shapes, strict=True)), ("7.weight", 0)]:
+        a, b = ours[key].numpy(), theirs[key].numpy()
+        bound = a[0].size ** -0.5
+        if inputs:
+            yield compare(Place("dirac", setting.name, "float32"), key, a[:inputs], b[:inputs])
+        for draws, pool in ((a[inputs:], pooled[0]), (b[inputs:], pooled[1])):
+            pool.append(draws.ravel().astype(np.float64) / bound)
+        if a[inputs:].size:
+            yield _ks(place, f"{key} against its law", stats.kstest(pooled[0][-1], law), a[inputs:].size)
+    first, second = (np.concatenate(pool)[:200_000] for pool in pooled)
+    sizes = f"{len(first)} draws"
+    yield _ks(place, f"{sizes} against the law", stats.kstest(first, law), len(first))
+    yield _ks(place, f"{sizes} against PyTorch's", stats.ks_2samp(first, second), len(first) / 2)
+    untrained = [key for key in ours if key.endswith(("0.bias", "norm1.bias", "running_mean", "running_var"))]
+    for key in untrained:
+        yield compare(Place("dirac", setting.name, "float32"), key, ours[key], theirs[key])
+
+
+def plain_draws_recipe(recipe: Recipe, precision: str, count: int) -> Recipe:
+    """The recipe on count examples without translation or cutout, for two epochs."""
+    changes = dataclasses.replace(RECIPES["tiny"], train_examples=max(count, 2), batch_size=2, translate=0)
+    return at_precision(dataclasses.replace(changes, epochs=2.0, flip=recipe.flip), precision)
+
+
+def _no_draws(count: int) -> Draws:
+    nobody, order = jnp.zeros((2, count), bool), jnp.broadcast_to(jnp.arange(count, dtype=jnp.int32), (2, count))
+    return Draws(flips=nobody[0], mirrors=nobody, shifts=None, corners=None, order=order)
+
+
+def _augment_with(recipe: Recipe, draws: Draws, epoch: int):
+    def augmented(images: jax.Array) -> jax.Array:
+        return airjax_images.augment(
+            recipe,
+            images,
+            jnp.asarray(draws.flips),
+            jnp.asarray(draws.mirrors)[epoch],
+            None if draws.shifts is None else jnp.asarray(draws.shifts)[epoch],
+            None if draws.corners is None else jnp.asarray(draws.corners)[epoch],
+        )
+
+    return augmented
+
+
+def _gram(filters: np.ndarray | None) -> np.ndarray | None:
+    return None if filters is None else filters.T @ filters
+
+
+def _with_signs_of(filters: np.ndarray, like: np.ndarray) -> np.ndarray:
+    return filters * np.sign((filters * like).sum(1, keepdims=True))
+
+
+def _whitened(filters: np.ndarray, moment: np.ndarray) -> np.ndarray:
+    return filters[:12] @ moment @ filters[:12].T
+
+
+def _ks(place: Place, name: str, result, count: float) -> Comparison:
+    from scipy import stats
+
+    return measured(place, name, float(result.statistic), float(stats.kstwobign.isf(KS_PROBABILITY)) / count**0.5)

@@ -1,0 +1,112 @@
+"""Rung of the layers one by one, forwards and backwards, on random arrays. (§1, §4.1)"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from airjax import layers, model, step
+from parity.compare import Comparison, Place, compare
+from parity.convert import TO_JAX
+from parity.run import run
+from parity.setting import BOTH, Setting, jax_precision
+from parity.torch_network import BatchNorm
+
+MOMENTUM, EPSILON = 0.6, 1e-12
+
+
+def rung_layers(setting: Setting) -> Iterator[Comparison]:
+    """Every layer's output and the gradients of all its inputs, for a random cotangent."""
+    generator = np.random.default_rng(0)
+
+    def random(*shape: int) -> np.ndarray:
+        return generator.standard_normal(shape).astype(np.float32).astype(np.float64)
+
+    image, odd, square, kernel = random(3, 5, 8, 8), random(3, 5, 9, 9), random(3, 5, 6, 6), random(7, 5, 3, 3)
+    logits, labels = 3 * random(6, 10), np.arange(6)
+
+    cases: dict[str, tuple[Callable[..., Any], Callable[..., Any], list[np.ndarray]]] = {
+        "first convolution": (
+            lambda x, k: layers.conv(x, k, ((0, 0), (0, 0))),
+            F.conv2d,
+            [image, random(7, 5, 2, 2)],
+        ),
+        "convolution": (layers.conv_same, lambda x, k: F.conv2d(x, k, padding="same"), [image, kernel]),
+        "convolution and pool": (layers.conv_pool, _torch_conv_pool, [image, kernel]),
+        "convolution and pool, odd size": (layers.conv_pool, _torch_conv_pool, [odd, kernel]),
+        "last pool": (lambda x: layers.max_pool(x, 3), lambda x: F.max_pool2d(x, 3), [square]),
+        "pool of ties": (lambda x: layers.max_pool(x, 2), lambda x: F.max_pool2d(x, 2), [np.round(square)]),
+        "GELU": (model.gelu, F.gelu, [2 * image]),
+        "BatchNorm": (_airjax_batch_norm, _torch_batch_norm, [image, random(5)]),
+        "smoothed cross entropy": (
+            lambda x: step.smoothed_loss(x, jnp.asarray(labels, jnp.int32), jnp.asarray(0.2, x.dtype)),
+            lambda x: F.cross_entropy(x, torch.as_tensor(labels), label_smoothing=0.2, reduction="none"),
+            [logits],
+        ),
+    }
+    for name, (ours, theirs, arguments) in cases.items():
+        exact, rounded = (_torch_vjp(theirs, arguments, getattr(torch, precision)) for precision in BOTH)
+        for precision in setting.precisions:
+            place = Place("layers", setting.name, precision)
+            with jax_precision(precision):
+                outputs = run(_vjp(ours), *(jnp.asarray(_to_jax(a), precision) for a in arguments))
+            for index, label in enumerate(("output", "input gradient", "parameter gradient")[: len(outputs)]):
+                yardstick = rounded[index] if precision == "float32" else None
+                yield compare(place, f"{name}, {label}", outputs[index], exact[index], yardstick)
+
+
+def rung_cancellation(setting: Setting) -> Iterator[Comparison]:
+    """BatchNorm of values far from zero in float32: E[x^2] - E[x]^2 would lose the variance. (§10)"""
+    x = 100 + np.random.default_rng(0).standard_normal((8, 8, 8, 5)).astype(np.float32)
+    ours = run(_airjax_batch_norm, jnp.asarray(x), jnp.zeros(5, jnp.float32))
+    theirs = _torch_batch_norm(torch.as_tensor(x.transpose(0, 3, 1, 2)).double(), torch.zeros(5, dtype=torch.float64))
+    place = Place("cancellation", setting.name, "float32")
+    yield compare(place, "BatchNorm far from zero", ours, theirs.numpy().transpose(0, 2, 3, 1))
+
+
+def _vjp(function: Callable[..., Any]) -> Callable[..., Any]:
+    def with_gradients(*arguments: Any) -> Any:
+        output, pull = jax.vjp(function, *arguments)
+        return output, *pull(_cotangent(output))
+
+    return with_gradients
+
+
+def _cotangent(output: Any) -> Any:
+    # A deterministic function of the output that is nowhere constant, so that permuted elements do not go unseen.
+    return output * output + 1
+
+
+def _torch_vjp(function: Callable[..., Tensor], arguments: list[np.ndarray], dtype: torch.dtype) -> list[np.ndarray]:
+    tensors = [torch.as_tensor(argument, dtype=dtype).requires_grad_() for argument in arguments]
+    output = function(*tensors)
+    output.backward(_cotangent(output.detach()))
+    results = [output.detach(), *(tensor.grad for tensor in tensors if tensor.grad is not None)]
+    return [_to_jax(tensor.numpy()) for tensor in results]
+
+
+def _to_jax(array: np.ndarray) -> np.ndarray:
+    # Images NCHW -> NHWC and kernels OIHW -> HWIO, told apart by their size; vectors and matrices stay.
+    if array.ndim != 4:
+        return array
+    return array.transpose(TO_JAX["OIHW"] if array.shape[-1] <= 3 and array.shape[0] == 7 else (0, 2, 3, 1))
+
+
+def _airjax_batch_norm(x: Any, bias: Any) -> Any:
+    norm = model.BatchNorm(MOMENTUM, EPSILON, x.dtype)
+    stats = {"mean": jnp.zeros_like(bias), "var": jnp.ones_like(bias)}
+    return norm.apply({"params": {"bias": bias}, "batch_stats": stats}, x, True, mutable=["batch_stats"])[0]
+
+
+def _torch_batch_norm(x: Tensor, bias: Tensor) -> Tensor:
+    norm = BatchNorm(x.shape[1], MOMENTUM, EPSILON).to(x.dtype).train()
+    return F.batch_norm(x, None, None, norm.weight, bias, training=True, eps=EPSILON)
+
+
+def _torch_conv_pool(x: Tensor, kernel: Tensor) -> Tensor:
+    return F.max_pool2d(F.conv2d(x, kernel, padding="same"), 2)

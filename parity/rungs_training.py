@@ -1,0 +1,164 @@
+"""Rungs of training as a whole: from the same weights, on the same draws, step by step and to the end."""
+
+import dataclasses
+import functools
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+
+from airjax import run as airjax_run
+from airjax import step as airjax_step
+from airjax import tta
+from airjax.data.dataset import Dataset
+from airjax.draws import Draws, sample_draws
+from airjax.driver import compile_function
+from airjax.optimizer import hyperparameters
+from airjax.recipe import RECIPES, Recipe
+from parity.compare import DRIFT_FACTOR, ROUNDING_FLOOR, Comparison, Place, compare, measured
+from parity.convert import to_state_dict, to_variables
+from parity.peer import State, fraction
+from parity.setting import Setting, at_precision, jax_precision
+from parity.states import cast, without_ties
+
+EVAL_IMAGES = 100  # in one forward pass
+
+
+class Case(NamedTuple):
+    """A short training: everything that both frameworks start from."""
+
+    recipe: Recipe  # in float64
+    state: State  # the initial network, whitened, in float64
+    data: Dataset
+    draws: Draws
+
+
+def rung_trajectory(setting: Setting) -> Iterator[Comparison]:
+    """Every tensor after every step of a short training in float64, and the drift in float32 against PyTorch's own.
+
+    The epoch changes, images are mirrored, lookahead syncs and, for 94, the bias freezes on the way.
+    """
+    recipe = dataclasses.replace(
+        setting.recipe,
+        epochs=1.9,
+        batch_size=8,
+        train_examples=56,
+        test_examples=8,
+        whiten_examples=56,
+        widths=(8, 12, 16),
+        # Frozen, the bias needs a second program, which takes long to compile and is the same rule for every recipe.
+        whiten_bias_epochs=1.0 if setting.name == "94" else None,
+    )
+    fresh = start(setting, recipe)
+    case = fresh._replace(state=without_ties(fresh.state))
+    if "float64" in setting.precisions:
+        theirs = setting.peer.train(case.recipe, case.state, case.data, case.draws)
+        place = Place("trajectory", setting.name, "float64")
+        for number, (ours, exact) in enumerate(zip(airjax_states(case), theirs, strict=True)):
+            for name, tensor in exact.items():
+                if tensor.is_floating_point():
+                    yield compare(place, f"{name} after {number} steps", ours[name], tensor)
+    if "float32" in setting.precisions:
+        # With the bias trained to the end: the freeze is another program to compile, and rounds no differently.
+        case = case._replace(recipe=dataclasses.replace(case.recipe, whiten_bias_epochs=None))
+        theirs = setting.peer.train(case.recipe, case.state, case.data, case.draws)
+        single = case._replace(recipe=at_precision(case.recipe, "float32"), state=cast(case.state, "float32"))
+        rounded = setting.peer.train(single.recipe, single.state, single.data, single.draws)
+        yield from drift(Place("drift", setting.name, "float32"), airjax_states(single), rounded, theirs)
+
+
+def rung_training(setting: Setting) -> Iterator[Comparison]:
+    """A whole short training in float64, from a fresh network: the same class for the same test image. (§5)"""
+    recipe = dataclasses.replace(
+        RECIPES["mini"],
+        batch_size=32,
+        train_examples=256,
+        test_examples=1000,
+        whiten_examples=256,
+        widths=(8, 12, 12),
+    )
+    case = start(setting, recipe)
+    theirs = setting.peer.train(case.recipe, case.state, case.data, case.draws)[-1]
+    variables = airjax_variables(case)
+    logits = setting.peer.logits(case.recipe, theirs, case.data.test_images)
+    ours = evaluate(case.recipe, variables, case.data.test_images)
+    other = float((ours.argmax(1) != logits.argmax(1)).mean())
+    # Two networks that see one class everywhere would agree about nothing.
+    if np.bincount(logits.argmax(1)).max() > 0.9 * len(logits):
+        other = 1.0
+    place = Place("training", setting.name, "float64")
+    yield compare(place, f"share of {len(ours)} test images with another prediction", [other], [0.0])
+
+
+def start(setting: Setting, recipe: Recipe) -> Case:
+    """The initial network of the peer, whitened, and airjax's draws."""
+    recipe = at_precision(recipe, "float64")
+    data = fraction(recipe, setting.images, setting.labels)
+    state = setting.peer.init(recipe, 0)
+    pixels = data.train_images[: recipe.whiten_examples]
+    state["0.weight"] = torch.as_tensor(setting.peer.filters(recipe, pixels)).to(state["0.weight"])
+    draws = jax.device_get(sample_draws(recipe, jax.random.key(7)))
+    return Case(recipe, cast(state, "float64"), data, draws)
+
+
+def airjax_states(case: Case) -> list[State]:
+    """The networks before every step, and the final one, as state_dicts."""
+    with jax_precision(case.recipe.precision):
+        return [to_state_dict(case.recipe, airjax_step.variables_of(state)) for state in _steps(case)]
+
+
+def airjax_variables(case: Case) -> Any:
+    """The final network."""
+    with jax_precision(case.recipe.precision):
+        *_, last = _steps(case)
+        return airjax_step.variables_of(last)
+
+
+def evaluate(recipe: Recipe, variables: Any, images: np.ndarray) -> np.ndarray:
+    """airjax's logits [N,10] of images [N,32,32,3] uint8, N a multiple of EVAL_IMAGES, at the recipe's TTA level."""
+    with jax_precision(recipe.precision):
+        shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), variables)
+        batch = jax.ShapeDtypeStruct((EVAL_IMAGES, *images.shape[1:]), jnp.uint8)
+        compiled = compile_function(functools.partial(tta.tta_logits, recipe), shapes, batch)
+        batches = np.split(images, len(images) // EVAL_IMAGES)
+        return np.concatenate([compiled(variables, jnp.asarray(images)) for images in batches])
+
+
+def drift(place: Place, ours: list[State], rounded: list[State], exact: list[State]) -> Iterator[Comparison]:
+    """The distance of airjax's float32 network from PyTorch's float64 one, step by step, against PyTorch's own."""
+    allowed = 0.0
+    for number, (a, b, truth) in enumerate(zip(ours, rounded, exact, strict=True)):
+        # Rounding grows from step to step; that PyTorch's happens to shrink for one step is chance.
+        allowed = max(allowed, DRIFT_FACTOR * _distance(b, truth))
+        yield measured(place, f"all tensors after {number} steps", _distance(a, truth), allowed + ROUNDING_FLOOR)
+
+
+def _distance(state: State, exact: State) -> float:
+    # Root mean square over the tensors of their relative distances, so that no tensor drowns in another's size.
+    names = [name for name, tensor in exact.items() if tensor.is_floating_point()]
+    parts = [((state[n].double() - exact[n]).norm() / exact[n].norm().clamp_min(1e-30)) ** 2 for n in names]
+    return float(torch.stack(parts).mean().sqrt())
+
+
+def _steps(case: Case) -> Iterator[Any]:
+    # The states before every step, and one whose network is the final one.
+    recipe = case.recipe
+    hyper = hyperparameters(recipe)
+    state = airjax_step.init_state(recipe, to_variables(recipe, case.state), hyper)
+    images, labels = jnp.asarray(case.data.train_images), jnp.asarray(case.data.train_labels)
+    draws = jax.tree.map(jnp.asarray, case.draws)
+    arguments = (state, images, labels, draws, hyper)
+    shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), arguments)
+    for segment in airjax_run.segments(recipe, by_epoch=False):
+        advance = functools.partial(airjax_run.advance, recipe, train_whiten_bias=segment.train_whiten_bias)
+        # The step's accuracy compares 64-bit classes with 32-bit labels, which strict promotion would refuse.
+        with jax.numpy_dtype_promotion("standard"):
+            compiled = compile_function(advance, *shapes)
+        for _ in range(segment.num_steps):
+            yield state
+            state, _ = compiled(state, images, labels, draws, hyper)
+    variables = airjax_step.finish(state)
+    yield state._replace(params=variables["params"], batch_stats=variables["batch_stats"])

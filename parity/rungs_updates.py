@@ -1,0 +1,153 @@
+"""Rungs of what happens to the weights once there are gradients: optimizer, bias freeze, lookahead. (§4)"""
+
+import dataclasses
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import torch
+from jax import lax
+
+from airjax import optimizer, step
+from airjax.recipe import Recipe
+from airjax.schedule import lookahead_decay
+from parity import torch_optimizer
+from parity.compare import Comparison, Place, compare
+from parity.convert import TO_JAX, TO_TORCH, entries, to_state_dict, to_variables
+from parity.peer import State, load_network
+from parity.run import run
+from parity.setting import Setting, at_precision, jax_precision
+from parity.states import arbitrary_state
+from parity.torch_network import build_network
+
+STEPS = 476  # a whole run of 94
+FEW = (3, 4, 4)  # channels: the rule is the same for every number of a tensor
+
+
+def rung_optimizer(setting: Setting) -> Iterator[Comparison]:
+    """Parameters at every step and momentum at the end, under the same given gradients; the bias freezes on the way."""
+    recipe = at_precision(dataclasses.replace(setting.recipe, widths=FEW), "float64")
+    state = arbitrary_state(recipe, seed=2)
+    network = build_network(recipe)
+    network.load_state_dict(state)
+    trained = dict(network.named_parameters())
+    rates = np.random.default_rng(3)
+    gradients = {name: rates.standard_normal((STEPS, *p.shape)) * 10 for name, p in trained.items() if p.requires_grad}
+    theirs, momentum = _torch_updates(recipe, network, gradients)
+    ours, our_momentum = _airjax_updates(recipe, state, gradients)
+    place = Place("optimizer", setting.name, "float64")
+    for name in gradients:
+        yield compare(place, f"{name} at every step", ours[name], theirs[name])
+        yield compare(place, f"momentum of {name}", our_momentum[name], momentum[name])
+    freeze = min(recipe.freeze_step, STEPS)
+    place = Place("freeze", setting.name, "float64")
+    for framework, biases in (("airjax", ours["0.bias"]), ("PyTorch", theirs["0.bias"])):
+        held = np.broadcast_to(biases[freeze - 1], biases[freeze:].shape)
+        yield compare(place, f"{framework}'s bias once frozen", biases[freeze:], held)
+
+
+def rung_lookahead(setting: Setting) -> Iterator[Comparison]:
+    """The network after every sync of a run in which everything changes at random, running statistics too. (§4.7)"""
+    recipe = at_precision(dataclasses.replace(setting.recipe, widths=FEW, epochs=1.0), "float64")
+    syncs = [recipe.lookahead_every * number for number in range(1, recipe.total_steps // recipe.lookahead_every + 1)]
+    states = [arbitrary_state(recipe, seed) for seed in range(len(syncs) + 1)]
+    network = load_network(setting.peer, recipe, states[0])
+    sync_network = setting.peer.lookahead(network)
+    place = Place("lookahead", setting.name, "float64")
+    with jax_precision("float64"):
+        fast = _fast(recipe, states[0])
+        slow = step.lookahead_init(fast)
+        for steps_done, moved in zip(syncs, states[1:], strict=True):
+            fast, slow = step.lookahead_update(
+                _fast(recipe, moved), slow, lookahead_decay(recipe, jnp.asarray(steps_done)), jnp.asarray(True)
+            )
+            # The whitening filters are frozen, so they are the same throughout.
+            network.load_state_dict({**moved, "0.weight": states[0]["0.weight"]})
+            sync_network(torch_optimizer.lookahead_decay(recipe, steps_done))
+            params, batch_stats = fast
+            frozen = to_variables(recipe, states[0])["frozen"]
+            ours = to_state_dict(recipe, {"params": params, "frozen": frozen, "batch_stats": batch_stats})
+            for name, tensor in network.state_dict().items():
+                if tensor.is_floating_point():
+                    yield compare(place, f"{name} after {steps_done} steps", ours[name], tensor)
+
+
+def _fast(recipe: Recipe, state: State) -> Any:
+    variables = to_variables(recipe, state)
+    return variables["params"], variables["batch_stats"]
+
+
+def _torch_updates(recipe: Recipe, network: torch.nn.Module, gradients: dict[str, np.ndarray]) -> Any:
+    sgd, trained = torch_optimizer.make_optimizer(recipe, network), dict(network.named_parameters())
+    history: dict[str, list[np.ndarray]] = {name: [] for name in gradients}
+    for number in range(STEPS):
+        torch_optimizer.train_bias(recipe, network, number)
+        torch_optimizer.schedule_step(recipe, sgd, number)
+        for name, values in gradients.items():
+            trained[name].grad = torch.from_numpy(values[number]) if trained[name].requires_grad else None
+        sgd.step()
+        for name, values in history.items():
+            values.append(trained[name].detach().numpy().copy())
+    momentum = {name: sgd.state[trained[name]]["momentum_buffer"].numpy() for name in gradients}
+    return {name: np.stack(values) for name, values in history.items()}, momentum
+
+
+def _airjax_updates(recipe: Recipe, state: State, gradients: dict[str, np.ndarray]) -> Any:
+    with jax_precision("float64"):
+        params = to_variables(recipe, state)["params"]
+        given = _to_params(recipe, gradients)
+        opt_state = run(functools.partial(_start, recipe), params)
+        freeze, parts = min(recipe.freeze_step, STEPS), []
+        for train_bias, part in ((True, slice(None, freeze)), (False, slice(freeze, None))):
+            scanned = functools.partial(_scan, recipe, train_bias)
+            (params, opt_state), history = run(scanned, params, opt_state, jax.tree.map(lambda g, p=part: g[p], given))
+            parts.append(history)
+        history = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+        # A group's trace has leaves only where its own parameters are.
+        traces = [group.inner_state[1].trace for group in opt_state.inner_states.values()]
+        momentum = {path: leaf[None] for trace in traces for path, leaf in jax.tree.leaves_with_path(trace)}
+        by_path = {path: momentum[path] for path, _ in jax.tree.leaves_with_path(params)}
+        buffers = jax.tree.unflatten(jax.tree.structure(params), by_path.values())
+        return _from_params(recipe, history), {name: m[0] for name, m in _from_params(recipe, buffers).items()}
+
+
+def _start(recipe: Recipe, params: Any) -> Any:
+    return optimizer.make_optimizer(recipe, optimizer.hyperparameters(recipe), True).init(params)
+
+
+def _scan(recipe: Recipe, train_bias: bool, params: Any, opt_state: Any, gradients: Any) -> Any:
+    def body(carried: Any, given: Any) -> Any:
+        params, opt_state = carried
+        hyper = optimizer.hyperparameters(recipe)
+        updates, opt_state = optimizer.make_optimizer(recipe, hyper, train_bias).update(given, opt_state, params)
+        params = optax.apply_updates(params, updates)
+        return (params, opt_state), params
+
+    return lax.scan(body, (params, opt_state), gradients)
+
+
+def _to_params(recipe: Recipe, arrays: dict[str, np.ndarray]) -> Any:
+    # Arrays [S,...] under torch's names and in its layout -> a tree like the parameters, in airjax's layout.
+    tree: dict[str, Any] = {}
+    for entry in entries(recipe):
+        if entry.path[0] == "params":
+            *folders, last = entry.path[1:]
+            node = tree
+            for folder in folders:
+                node = node.setdefault(folder, {})
+            axes = (0, *(axis + 1 for axis in TO_JAX[entry.layout]))
+            node[last] = jnp.asarray(arrays[entry.torch_key].transpose(axes))
+    return tree
+
+
+def _from_params(recipe: Recipe, tree: Any) -> dict[str, np.ndarray]:
+    arrays = {}
+    for entry in entries(recipe):
+        if entry.path[0] == "params":
+            leaf = functools.reduce(lambda node, name: node[name], entry.path[1:], tree)
+            arrays[entry.torch_key] = np.asarray(leaf).transpose((0, *(axis + 1 for axis in TO_TORCH[entry.layout])))
+    return arrays

@@ -1,0 +1,43 @@
+"""What a rung is run on: a recipe, images, a PyTorch implementation, and the precisions asked for."""
+
+import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from airjax.recipe import Recipe
+from parity.peer import Peer
+
+BOTH = ("float64", "float32")
+
+
+class Setting(NamedTuple):
+    """The arguments of every rung."""
+
+    name: str  # of the recipe
+    recipe: Recipe
+    images: np.ndarray  # [N,32,32,3] uint8, a few hundred
+    labels: np.ndarray  # [N] int32
+    peer: Peer
+    precisions: tuple[str, ...]  # of "float64" and "float32"
+
+
+def at_precision(recipe: Recipe, precision: str) -> Recipe:
+    """The recipe in another arithmetic. Raises ValueError for an unknown one."""
+    return dataclasses.replace(recipe, precision=precision)  # pyright: ignore[reportArgumentType]
+
+
+@contextmanager
+def jax_precision(precision: str) -> Iterator[None]:
+    """64-bit types in JAX where the precision needs them, and only inside."""
+    with jax.enable_x64(precision == "float64"):
+        yield
+
+
+def narrow(recipe: Recipe) -> Recipe:
+    """The same structure with about an eighth of the channels: XLA's float64 convolutions on a CPU are slow."""
+    first, second, third = recipe.widths
+    return dataclasses.replace(recipe, widths=(24 + first // 16, second // 8, third // 8))

@@ -1,0 +1,55 @@
+"""Starting weights for the rungs, as state_dicts."""
+
+import numpy as np
+import torch
+
+from airjax.recipe import Recipe
+from parity.convert import entries
+from parity.peer import State
+
+
+def arbitrary_state(recipe: Recipe, seed: int) -> State:
+    """A state_dict in float64 in which every tensor is random, as if after some training.
+
+    The identity filters of a fresh network would make many pixels tie exactly in the max-pools, where a last bit
+    decides which of them the gradient goes to.
+    """
+    generator = np.random.default_rng(seed)
+    state: dict[str, np.ndarray] = {}
+    for entry in entries(recipe):
+        normal = generator.standard_normal(entry.shape)
+        if entry.torch_key.endswith("running_var"):
+            state[entry.torch_key] = 0.5 + generator.random(entry.shape)
+        elif entry.torch_key.endswith((".bias", "running_mean")):
+            state[entry.torch_key] = 0.1 * normal
+        else:
+            state[entry.torch_key] = normal / np.prod(entry.shape[1:]) ** 0.5
+    # Rounded to float32, so that every precision starts from the very same numbers.
+    rounded = {key: torch.from_numpy(value.astype(np.float32).astype(np.float64)) for key, value in state.items()}
+    for key in list(rounded):
+        if key.endswith("running_mean"):
+            name = key.removesuffix("running_mean")
+            rounded[name + "weight"] = torch.ones_like(rounded[key])
+            rounded[name + "num_batches_tracked"] = torch.tensor(0)
+    return rounded
+
+
+def without_ties(state: State) -> State:
+    """The same network with a little noise on every 3x3 filter, so that no pixels tie in the max-pools but equal ones.
+
+    A fresh network's identity filters pass flat areas on unchanged, and there torch's convolution rounds equal windows
+    differently from place to place. Which of the tied pixels a gradient goes to is then decided by a last bit.
+    """
+    generator = torch.Generator().manual_seed(0)
+    return {
+        name: tensor + 0.02 * torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype)
+        if "conv" in name
+        else tensor
+        for name, tensor in state.items()
+    }
+
+
+def cast(state: State, precision: str) -> State:
+    """The floating tensors of a state_dict in another precision."""
+    dtype = getattr(torch, precision)
+    return {key: value.to(dtype) if value.is_floating_point() else value for key, value in state.items()}

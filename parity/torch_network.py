@@ -1,0 +1,143 @@
+"""The network in PyTorch, channels_last; its state_dict has the key names of the released package. (§1, §2)"""
+
+import math
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from airjax.recipe import CLASSES, WHITEN_KERNEL, WHITEN_WIDTH, Recipe
+
+DTYPES = {"float16": torch.float16, "float32": torch.float32, "float64": torch.float64}
+
+
+def dtype_of(recipe: Recipe, device: str | torch.device = "cpu") -> torch.dtype:
+    """Type of weights and activations. auto is float16 on CUDA, as released, and float32 elsewhere.
+
+    Raises ValueError for bfloat16, which only the JAX side has.
+    """
+    name = recipe.precision
+    if name == "auto":
+        name = "float16" if torch.device(device).type == "cuda" else "float32"
+    if name not in DTYPES:
+        raise ValueError(f"the PyTorch reference has no precision {name}; it has {', '.join(DTYPES)}")
+    return DTYPES[name]
+
+
+class BatchNorm(nn.BatchNorm2d):
+    """BatchNorm with a trained bias and a fixed scale. momentum is the fraction of the OLD statistics kept. (§1)"""
+
+    def __init__(self, features: int, momentum: float, epsilon: float) -> None:
+        # torch's own momentum is the fraction of the new batch.
+        super().__init__(features, eps=epsilon, momentum=1 - momentum)
+        self.weight.requires_grad_(False)
+
+
+class Block(nn.Module):
+    """conv, pool, BatchNorm, GELU, then one or two more of conv, BatchNorm, GELU at the pooled size. (§1)"""
+
+    conv1: nn.Conv2d
+    conv2: nn.Conv2d
+    conv3: nn.Conv2d
+    norm1: BatchNorm
+    norm2: BatchNorm
+    norm3: BatchNorm
+
+    def __init__(self, recipe: Recipe, inputs: int, width: int) -> None:
+        super().__init__()
+        self.residual, self.last = recipe.residual, recipe.convs_per_block
+        self.pool = nn.MaxPool2d(2)
+        for number in range(1, self.last + 1):
+            conv = nn.Conv2d(inputs if number == 1 else width, width, 3, padding="same", bias=False)
+            self.add_module(f"conv{number}", conv)
+            self.add_module(f"norm{number}", BatchNorm(width, recipe.batchnorm_momentum, recipe.batchnorm_epsilon))
+        self.activation = nn.GELU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [N,I,H,W] -> [N,O,H//2,W//2]."""
+        x = skipped = self.activation(self.norm1(self.pool(self.conv1(x))))
+        x = self.norm2(self.conv2(x))
+        if self.last == 3:
+            x = self.norm3(self.conv3(self.activation(x)))
+        if self.residual == "before-activation":
+            return self.activation(x + skipped)
+        x = self.activation(x)
+        return x + skipped if self.residual == "after-activation" else x
+
+
+class Scale(nn.Module):
+    """Multiply by a constant."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x times the constant."""
+        return x * self.factor
+
+
+def build_network(recipe: Recipe, device: str | torch.device = "cpu") -> nn.Sequential:
+    """The network without its initialisation: images [N,3,32,32] -> logits [N,10]. (§1)"""
+    first = nn.Conv2d(3, WHITEN_WIDTH, WHITEN_KERNEL, bias=recipe.whiten_bias)
+    first.weight.requires_grad_(not recipe.whiten)
+    blocks, inputs = [], WHITEN_WIDTH
+    for width in recipe.widths:
+        blocks.append(Block(recipe, inputs, width))
+        inputs = width
+    network = nn.Sequential(
+        first,
+        nn.GELU(),
+        *blocks,
+        nn.MaxPool2d(3),
+        nn.Flatten(),
+        nn.Linear(inputs, CLASSES, bias=False),
+        Scale(recipe.logit_scale),
+    )
+    dtype = dtype_of(recipe, device)
+    network = network.to(device, dtype)
+    network = network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    if dtype == torch.float16:
+        # Only BatchNorm stays in single precision: there are no master weights. (§1)
+        for module in network.modules():
+            if isinstance(module, BatchNorm):
+                module.float()
+    return network
+
+
+@torch.no_grad()
+def init_network(recipe: Recipe, generator: torch.Generator, device: str | torch.device = "cpu") -> nn.Sequential:
+    """A freshly initialised network; its first convolution is still to be whitened. (§1)"""
+    network = build_network(recipe, device)
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            # Drawn in single precision on the generator's device, whatever the network has.
+            weight = torch.empty(module.weight.shape, device=generator.device)
+            nn.init.kaiming_uniform_(weight, a=math.sqrt(5), generator=generator)
+            if recipe.dirac and isinstance(module, nn.Conv2d) and name != "0":
+                nn.init.dirac_(weight[: weight.shape[1]])
+            module.weight.copy_(weight)
+            if module.bias is not None:
+                bound = 0.0 if recipe.whiten else weight[0].numel() ** -0.5
+                bias = torch.empty(module.bias.shape, device=generator.device)
+                module.bias.copy_(bias.uniform_(-bound, bound, generator=generator))
+    return network
+
+
+@torch.no_grad()
+def whitening_filters(images: Tensor, epsilon: float) -> Tensor:
+    """Filters [24,3,2,2] that whiten the patches of normalised images [N,3,H,W]. (§2)
+
+    Eigenvectors of the uncentred second moment over sqrt(value + epsilon), by descending value, then their negatives.
+    """
+    values, vectors = torch.linalg.eigh(second_moment(images))
+    filters = (vectors / torch.sqrt(values + epsilon)).flip(1).T
+    return torch.cat([filters, -filters]).view(WHITEN_WIDTH, 3, WHITEN_KERNEL, WHITEN_KERNEL)
+
+
+@torch.no_grad()
+def second_moment(images: Tensor) -> Tensor:
+    """Uncentred second moment [12,12] of all overlapping 2x2 patches, ordered (channel, row, col). (§2)"""
+    wide = images if images.dtype == torch.float64 else images.float()
+    patches = F.unfold(wide, WHITEN_KERNEL)  # [N,12,P]
+    return torch.bmm(patches, patches.mT).mean(0) / patches.shape[2]

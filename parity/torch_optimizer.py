@@ -1,0 +1,63 @@
+"""Schedule, parameter groups, lookahead and the bias freeze in PyTorch. (§4.2-4.7)"""
+
+import torch
+from torch import Tensor, nn
+
+from airjax.recipe import Recipe
+
+
+def triangle(recipe: Recipe, step: int) -> float:
+    """Learning-rate factor of the step with 0-based number step. (§4.5)"""
+    total, peak = recipe.total_steps, int(recipe.total_steps * recipe.schedule_peak)
+    if step < peak:
+        return recipe.schedule_start + (1 - recipe.schedule_start) * step / peak
+    return 1 + (recipe.schedule_end - 1) * (step - peak) / (total - peak)
+
+
+def lookahead_decay(recipe: Recipe, steps_done: int) -> float:
+    """Share of the slow weights kept when steps_done steps are complete. (§4.7)"""
+    return recipe.lookahead_decay * (steps_done / recipe.total_steps) ** 3
+
+
+def make_optimizer(recipe: Recipe, network: nn.Module) -> torch.optim.SGD:
+    """SGD with Nesterov momentum over two groups: the BatchNorm biases, and everything else that trains. (§4.2, §4.3)
+
+    torch multiplies decay by the learning rate, so each group's coefficient is divided by its own.
+    """
+    trained = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
+    rate, decay = recipe.sgd_learning_rate, recipe.sgd_weight_decay
+    groups = [
+        {"params": [p for name, p in trained if ("norm" in name) == is_norm], "lr": lr, "weight_decay": decay / lr}
+        for is_norm, lr in ((True, rate * recipe.bias_scale), (False, rate))
+    ]
+    on_cuda = all(p.is_cuda for _, p in trained)
+    optimizer = torch.optim.SGD(groups, momentum=recipe.momentum, nesterov=recipe.momentum > 0, fused=on_cuda or None)
+    for group in optimizer.param_groups:
+        group["peak_lr"] = group["lr"]
+    return optimizer
+
+
+def schedule_step(recipe: Recipe, optimizer: torch.optim.SGD, step: int) -> None:
+    """Set the learning rates of the 0-based step."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak_lr"] * triangle(recipe, step)
+
+
+class Lookahead:
+    """A slow copy of every floating tensor of the network's state, running statistics included. (§4.7)"""
+
+    def __init__(self, network: nn.Module) -> None:
+        self.fast = [tensor for tensor in network.state_dict().values() if tensor.is_floating_point()]
+        self.slow = [tensor.clone() for tensor in self.fast]
+
+    def sync(self, decay: float) -> None:
+        """slow := decay * slow + (1 - decay) * fast; fast := slow."""
+        torch._foreach_lerp_(self.slow, self.fast, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
+        torch._foreach_copy_(self.fast, self.slow)  # pyright: ignore[reportPrivateImportUsage]
+
+
+def train_bias(recipe: Recipe, network: nn.Module, step: int) -> None:
+    """Train the first convolution's bias until freeze_step; then it has no gradient, and SGD passes it over. (§2)"""
+    bias = network.get_submodule("0").bias
+    if isinstance(bias, Tensor):
+        bias.requires_grad_(step < recipe.freeze_step)

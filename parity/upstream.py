@@ -1,0 +1,301 @@
+"""The released PyPI package `airbench` as a second, independent PyTorch implementation.
+
+As shipped it needs CUDA and torchvision. Here it runs on a CPU in float32 or float64, with not a line of it changed:
+while one of its functions runs, the few names of torch that tie it to half precision and CUDA mean something else.
+Of torchvision it uses one transform, which is supplied where torchvision is not installed.
+"""
+
+import contextlib
+import importlib
+import importlib.metadata
+import importlib.util
+import math
+import sys
+import tempfile
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from airjax.data.dataset import Dataset
+from airjax.draws import Draws
+from airjax.recipe import Recipe
+from parity.peer import Peer, State, copy_state
+from parity.torch_draws import place_draws
+from parity.torch_images import CIFAR_MEAN, CIFAR_STD, augment_epoch, prepare_images
+from parity.torch_network import dtype_of
+
+INSTALL = "pip install --no-deps airbench==0.1.8"
+
+
+class MissingError(ValueError):
+    """The package is not installed; the message says how to install it."""
+
+
+def make_peer() -> Peer:
+    """The package as the ladder needs it. Raises MissingError."""
+    load_package()
+    return Peer(
+        name=f"airbench {importlib.metadata.version('airbench')}",
+        recipes=("94", "95", "96-paper"),
+        build=build,
+        init=init,
+        augment=augment,
+        filters=filters,
+        factors=factors,
+        lookahead=lookahead,
+        train=train,
+        logits=logits,
+    )
+
+
+def load_package() -> Any:
+    """The package's module, imported with the one transform of torchvision. Raises MissingError."""
+    if importlib.util.find_spec("airbench") is None:
+        raise MissingError(f"the package airbench is not installed: {INSTALL}")
+    if "airbench" in sys.modules or importlib.util.find_spec("torchvision") is not None:
+        return importlib.import_module("airbench")
+    torchvision, transforms = types.ModuleType("torchvision"), types.ModuleType("torchvision.transforms")
+    transforms.Normalize = _Normalize  # pyright: ignore[reportAttributeAccessIssue]
+    torchvision.transforms = transforms  # pyright: ignore[reportAttributeAccessIssue]
+    stubs = {"torchvision": torchvision, "torchvision.transforms": transforms}
+    with mock.patch.dict(sys.modules):
+        sys.modules.update(stubs)
+        package = importlib.import_module("airbench")
+        loaded = {name: module for name, module in sys.modules.items() if name.split(".")[0] == "airbench"}
+    sys.modules.update(loaded)
+    return package
+
+
+@contextlib.contextmanager
+def on_cpu(dtype: torch.dtype) -> Iterator[Any]:
+    """The package's `utils`, on a CPU with dtype in the place of half precision, for as long as the context lasts."""
+    utils = importlib.import_module(f"{load_package().__name__}.utils")
+
+    def cast(thing: Any) -> Any:
+        return thing.to(dtype)
+
+    defaults, before = utils.CifarLoader.__init__.__defaults__, torch.get_default_dtype()
+    patches = [
+        *(mock.patch.object(torch.Tensor, name, cast) for name in ("half", "float")),
+        *(mock.patch.object(nn.Module, name, cast) for name in ("half", "float")),
+        mock.patch.object(nn.Module, "cuda", lambda module: module),
+        # The last argument of its loader is the number of a GPU.
+        mock.patch.object(utils.CifarLoader.__init__, "__defaults__", (*defaults[:-1], "cpu")),
+        mock.patch.object(utils, "torch", _Torch(dtype)),
+        mock.patch.object(utils, "CIFAR_MEAN", torch.tensor(CIFAR_MEAN, dtype=dtype)),
+        mock.patch.object(utils, "CIFAR_STD", torch.tensor(CIFAR_STD, dtype=dtype)),
+    ]
+    with contextlib.ExitStack() as stack:
+        for patch in patches:
+            stack.enter_context(patch)
+        stack.callback(torch.set_default_dtype, before)
+        torch.set_default_dtype(dtype)
+        yield utils
+
+
+def build(recipe: Recipe) -> nn.Module:
+    """The package's network in the recipe's precision. Raises ValueError for a structure that it does not have."""
+    make_net, _ = _functions(recipe)
+    widths = dict(zip(("block1", "block2", "block3"), recipe.widths, strict=True))
+    with on_cpu(dtype_of(recipe)):
+        return make_net(widths=widths, batchnorm_momentum=recipe.batchnorm_momentum)
+
+
+def init(recipe: Recipe, seed: int) -> State:
+    """A fresh network of the package."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return copy_state(build(recipe))
+
+
+def augment(recipe: Recipe, images: np.ndarray, draws: Draws, epoch: int) -> np.ndarray:
+    """Images of an epoch by the package's loader, which is handed the draws instead of random numbers."""
+    placed, dtype = place_draws(draws), dtype_of(recipe)
+    moves = {"translate": recipe.translate, "cutout": recipe.cutout}
+    moves["flip"] = int(bool(placed.flips.any() or placed.mirrors[epoch].any()))
+    with tempfile.TemporaryDirectory() as folder, on_cpu(dtype) as utils:
+        _save(Path(folder) / "train.pt", images, np.zeros(len(images), np.int64))
+        loader = utils.CifarLoader(folder, batch_size=len(images), aug=moves, shuffle=False, altflip=True)
+        integers = []
+        for number in range(epoch + 1):
+            if placed.shifts is not None:
+                integers.append(placed.shifts[number].long() - recipe.translate)
+            if placed.corners is not None:
+                integers += placed.corners[number].long().unbind(1)
+        # Below one half means mirrored; the integers come in the order in which the loader asks for them.
+        flips = torch.where(placed.flips, 0.0, 1.0)
+        with (
+            mock.patch.object(utils.torch, "rand", mock.Mock(return_value=flips)),
+            mock.patch.object(utils.torch, "randint", mock.Mock(side_effect=integers)),
+        ):
+            batches = [next(iter(loader))[0] for _ in range(epoch + 1)]
+    return batches[-1].permute(0, 2, 3, 1).numpy()
+
+
+def filters(recipe: Recipe, images: np.ndarray) -> np.ndarray:
+    """Whitening filters by the package, from images [N,32,32,3] uint8."""
+    with on_cpu(dtype_of(recipe)) as utils:
+        layer = nn.Conv2d(3, 24, 2)
+        pixels = _pixels(images, dtype_of(recipe))
+        utils.init_whitening_conv(layer, _normalizer(utils)(pixels), recipe.whiten_epsilon)
+        return layer.weight.detach().numpy()
+
+
+def factors(recipe: Recipe) -> np.ndarray:
+    """The learning-rate factors that the package's training hands to its scheduler."""
+    seen: list[Callable[[int], Any]] = []
+    schedulers = torch.optim.lr_scheduler
+
+    class Spy(schedulers.LambdaLR):
+        def __init__(self, optimizer: Any, factor: Callable[[int], Any]) -> None:
+            seen.append(factor)
+            super().__init__(optimizer, factor)
+
+    images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), np.uint8)
+    data = Dataset("noise", images, np.zeros(4, np.int32), images, np.zeros(4, np.int32))
+    with mock.patch.object(schedulers, "LambdaLR", Spy):
+        _run(recipe, build(recipe), data, lambda _: iter(()))
+    return np.array([float(seen[0](step)) for step in range(recipe.total_steps)])
+
+
+def lookahead(network: nn.Module) -> Callable[[float], None]:
+    """The package's lookahead over a network: a function of the decay."""
+    dtype = next(network.parameters()).dtype
+    with on_cpu(dtype) as utils:
+        state = utils.LookaheadState(network)
+
+    def sync(decay: float) -> None:
+        with on_cpu(dtype):
+            state.update(network, decay=decay)
+
+    return sync
+
+
+def train(recipe: Recipe, state: State, data: Dataset, draws: Draws) -> list[State]:
+    """The package's own training, on batches made from the draws: the states before every step, and the final one."""
+    network, states = build(recipe), []
+    network.load_state_dict(state, strict=True)
+    placed, dtype = place_draws(draws), dtype_of(recipe)
+    prepared = prepare_images(recipe, torch.as_tensor(data.train_images), placed.flips, dtype)
+    labels = torch.as_tensor(data.train_labels).long()
+
+    def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        images = augment_epoch(recipe, prepared, placed, epoch)
+        for chosen in placed.order[epoch].split(recipe.batch_size)[: recipe.steps_per_epoch]:
+            states.append(copy_state(network))
+            yield images[chosen], labels[chosen]
+
+    _run(recipe, network, data, batches)
+    return [*states, copy_state(network)]
+
+
+def logits(recipe: Recipe, state: State, images: np.ndarray) -> np.ndarray:
+    """The package's logits [N,10] at the recipe's level of test-time augmentation."""
+    network = build(recipe)
+    network.load_state_dict(state, strict=True)
+    with on_cpu(dtype_of(recipe)) as utils:
+        loader = types.SimpleNamespace(images=_pixels(images, dtype_of(recipe)), normalize=_normalizer(utils))
+        return utils.infer(network, loader, recipe.tta_level).numpy()
+
+
+def _run(
+    recipe: Recipe, network: nn.Module, data: Dataset, batches: Callable[[int], Iterator[tuple[Tensor, Tensor]]]
+) -> None:
+    _, train_net = _functions(recipe)
+    dtype = dtype_of(recipe)
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder), on_cpu(dtype) as utils:
+        Path("cifar10").mkdir()
+        _save(Path("cifar10/test.pt"), data.test_images[:1], data.test_labels[:1])
+        # The package whitens on the first 5,000 images, always; here those are the recipe's.
+        pixels = _pixels(data.train_images[: recipe.whiten_examples], dtype)
+        train_net(
+            train_loader=_Batches(recipe, pixels, _normalizer(utils), batches),
+            epochs=recipe.epochs,
+            label_smoothing=recipe.label_smoothing,
+            learning_rate=recipe.learning_rate,
+            bias_scaler=recipe.bias_scale,
+            momentum=recipe.momentum,
+            weight_decay=recipe.weight_decay,
+            whiten_bias_epochs=math.inf if recipe.whiten_bias_epochs is None else recipe.whiten_bias_epochs,
+            make_net=lambda: network,
+            verbose=False,
+        )
+
+
+class _Torch(types.ModuleType):
+    # torch as the package's `utils` sees it: its idea of single precision, and of CUDA's clock, is ours.
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__("torch")
+        self.float = dtype
+        self.cuda = types.SimpleNamespace(Event=_Event, synchronize=lambda: None)
+        self.rand, self.randint = torch.rand, torch.randint
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(torch, name)
+
+
+class _Batches:
+    # What the package's training asks of a loader.
+    def __init__(self, recipe: Recipe, pixels: Tensor, normalize: Any, batches: Callable[[int], Iterator[Any]]) -> None:
+        self.batch_size, self.length, self.epoch = recipe.batch_size, recipe.steps_per_epoch, 0
+        self.images, self.normalize, self.batches = pixels, normalize, batches
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[Any]:
+        self.epoch += 1
+        return self.batches(self.epoch - 1)
+
+
+class _Event:
+    # A CUDA event that measures nothing.
+    def __init__(self, enable_timing: bool = False) -> None:
+        self.enable_timing = enable_timing
+
+    def record(self) -> None:
+        pass
+
+    def elapsed_time(self, _: "_Event") -> float:
+        return 0.0
+
+
+class _Normalize:
+    # torchvision.transforms.Normalize on batches.
+    def __init__(self, mean: Tensor, std: Tensor) -> None:
+        self.mean, self.std = mean, std
+
+    def __call__(self, images: Tensor) -> Tensor:
+        mean, std = (constant.to(images).view(-1, 1, 1) for constant in (self.mean, self.std))
+        return (images - mean) / std
+
+
+def _functions(recipe: Recipe) -> tuple[Callable[..., nn.Module], Callable[..., nn.Module]]:
+    package = load_package()
+    match recipe.convs_per_block, recipe.residual:
+        case 2, "none":
+            return package.make_net94, package.train94
+        case 3, "after-activation":
+            return package.make_net96, package.train96
+    structure = f"{recipe.convs_per_block} convolutions per block and residual {recipe.residual}"
+    raise ValueError(f"airbench has no network with {structure}")
+
+
+def _normalizer(utils: Any) -> Callable[[Tensor], Tensor]:
+    return utils.T.Normalize(utils.CIFAR_MEAN, utils.CIFAR_STD)
+
+
+def _pixels(images: np.ndarray, dtype: torch.dtype) -> Tensor:
+    pixels = torch.as_tensor(images).to(dtype) / 255
+    return pixels.permute(0, 3, 1, 2).to(memory_format=torch.channels_last)
+
+
+def _save(file: Path, images: np.ndarray, labels: np.ndarray) -> None:
+    labels = labels.astype(np.int64)
+    torch.save({"images": torch.tensor(images), "labels": torch.tensor(labels), "classes": []}, file)

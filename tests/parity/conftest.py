@@ -1,0 +1,40 @@
+"""Images for the comparison with PyTorch, and one thread. Without torch there is nothing to compare with."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+Pixels = tuple[str, np.ndarray, np.ndarray]
+
+CIFAR10 = Path(__file__).parents[3] / "shared" / "cifar10" / "unpack.py"
+
+collect_ignore_glob = [] if importlib.util.find_spec("torch") else ["test_*.py"]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> None:
+    import torch
+
+    # The arrays are small: a second thread costs more than it gives, and the order of sums stays the same.
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def pixels(request: pytest.FixtureRequest) -> Pixels:
+    """Name, images and labels that the ladder is run on: CIFAR-10's where it is at hand, else the builtin set's."""
+    from parity.numerical import IMAGES, load_images
+
+    if not CIFAR10.exists():
+        return load_images("builtin", None)
+    data = request.getfixturevalue("cifar10")
+    return data.name, data.train_images[:IMAGES], data.train_labels[:IMAGES]
+
+
+@pytest.fixture(scope="session")
+def builtin() -> Pixels:
+    """The same of the builtin set, for what does not depend on the images."""
+    from parity.numerical import load_images
+
+    return load_images("builtin", None)

@@ -1,0 +1,168 @@
+"""A harness that never fails proves nothing: each known mistake, planted in airjax, turns exactly its rungs red."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from airjax import images, model, optimizer, step, tta
+from airjax.layers import batch_moments, normalize_channels
+from airjax.lookahead import LookaheadState, lookahead_update
+from airjax.schedule import triangle
+from parity.numerical import climb
+from parity.peer import OWN
+
+PASS = ("intermediates", "loss", "gradients", "running-statistics")
+UPDATES = ("schedule", "optimizer", "freeze", "lookahead")
+PIXELS = ("normalize", "augmentation", "tta")
+
+
+def gelu_by_tanh(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model, "gelu", lambda x: jax.nn.gelu(x, approximate=True))
+
+
+def swapped_batchnorm_momentum(monkeypatch: pytest.MonkeyPatch) -> None:
+    def norm(self: Any, number: int) -> nn.Module:
+        kept = 1 - self.recipe.batchnorm_momentum
+        return model.BatchNorm(kept, self.recipe.batchnorm_epsilon, self.precision.statistics, name=f"norm{number}")
+
+    monkeypatch.setattr(model.Block, "norm", norm)
+
+
+def biased_running_variance(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Biased(model.BatchNorm):
+        @nn.compact
+        def __call__(self, x: Any, train: bool) -> Any:
+            assert train
+            features = x.shape[-1]
+            bias = self.param("bias", nn.initializers.zeros, (features,), self.dtype)
+            mean = self.variable("batch_stats", "mean", jnp.zeros, (features,), self.dtype)
+            variance = self.variable("batch_stats", "var", jnp.ones, (features,), self.dtype)
+            batch_mean, batch_variance = batch_moments(x)
+            mean.value = self.momentum * mean.value + (1 - self.momentum) * batch_mean
+            variance.value = self.momentum * variance.value + (1 - self.momentum) * batch_variance
+            return normalize_channels(x, batch_mean, batch_variance, bias, self.epsilon)
+
+    monkeypatch.setattr(model, "BatchNorm", Biased)
+
+
+def fast_variance(monkeypatch: pytest.MonkeyPatch) -> None:
+    def moments(x: Any) -> Any:
+        mean = x.mean((0, 1, 2))
+        return mean, (x * x).mean((0, 1, 2)) - mean * mean
+
+    monkeypatch.setattr(model, "batch_moments", moments)
+
+
+def decay_after_momentum(monkeypatch: pytest.MonkeyPatch) -> None:
+    def make_optimizer(recipe: Any, hyper: Any, train_whiten_bias: bool) -> Any:
+        def group(rate: Any) -> Any:
+            return optax.chain(
+                optax.identity(),
+                optax.trace(hyper.momentum, nesterov=True),
+                optax.add_decayed_weights(hyper.weight_decay / rate),
+                optax.scale_by_learning_rate(lambda count: rate * triangle(recipe, jnp.asarray(count))),
+            )
+
+        other = group(hyper.learning_rate)
+        groups = {"other": other, "norm_bias": group(hyper.learning_rate * recipe.bias_scale)}
+        groups["whiten_bias"] = other if train_whiten_bias else optimizer.held(other)
+        return optax.partition(groups, optimizer.label_params)
+
+    monkeypatch.setattr(optimizer, "make_optimizer", make_optimizer)
+
+
+def mean_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    summed = step.smoothed_loss
+    monkeypatch.setattr(step, "smoothed_loss", lambda logits, *rest: summed(logits, *rest) / logits.shape[0])
+
+
+def lookahead_without_running_statistics(monkeypatch: pytest.MonkeyPatch) -> None:
+    def params_only(fast: Any, state: Any, decay: Any, sync: Any) -> Any:
+        params, slow = lookahead_update(fast[0], LookaheadState(state.slow[0]), decay, sync)
+        return (params, fast[1]), LookaheadState((slow.slow, fast[1]))
+
+    monkeypatch.setattr(step, "lookahead_update", params_only)
+
+
+def freeze_by_zero_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    def held(inner: Any) -> Any:
+        def update(updates: Any, state: Any, params: Any = None) -> Any:
+            return inner.update(jax.tree.map(jnp.zeros_like, updates), state, params)
+
+        return optax.GradientTransformation(inner.init, update)
+
+    monkeypatch.setattr(optimizer, "held", held)
+
+
+def symmetric_padding(monkeypatch: pytest.MonkeyPatch) -> None:
+    def pad(x: Any, pixels: int) -> Any:
+        return jnp.pad(x, ((0, 0), (pixels, pixels), (pixels, pixels), (0, 0)), mode="symmetric")
+
+    monkeypatch.setattr(images, "reflect_pad", pad)
+
+
+def flip_upside_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "mirror", lambda x: jnp.flip(x, axis=1))
+
+
+def uniform_tta(monkeypatch: pytest.MonkeyPatch) -> None:
+    def views(x: Any, level: int) -> Any:
+        found = [view for _, view in images.tta_views(x, level)]
+        return [(1 / len(found), view) for view in found]
+
+    monkeypatch.setattr(tta, "tta_views", views)
+
+
+def schedule_one_step_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(optimizer, "triangle", lambda recipe, number: triangle(recipe, number + 1))
+
+
+class Control(NamedTuple):
+    """A mistake, the rungs that it is run through, and which of them it must turn red."""
+
+    plant: Callable[[pytest.MonkeyPatch], None]
+    watched: tuple[str, ...]
+    red: tuple[str, ...]
+
+
+CONTROLS = (
+    Control(gelu_by_tanh, ("layers", *PASS, *UPDATES), ("layers", *PASS)),
+    Control(swapped_batchnorm_momentum, PASS, ("running-statistics",)),
+    Control(biased_running_variance, PASS, ("running-statistics",)),
+    Control(fast_variance, ("cancellation", *PASS), ("cancellation",)),
+    Control(decay_after_momentum, UPDATES, ("optimizer",)),
+    Control(mean_loss, PASS, ("loss", "gradients")),
+    Control(lookahead_without_running_statistics, UPDATES, ("lookahead",)),
+    Control(freeze_by_zero_gradient, UPDATES, ("optimizer", "freeze")),
+    Control(symmetric_padding, PIXELS, ("augmentation", "tta")),
+    Control(flip_upside_down, PIXELS, ("augmentation", "tta")),
+    Control(uniform_tta, PIXELS, ("tta",)),
+    Control(schedule_one_step_early, UPDATES, ("schedule", "optimizer")),
+)
+
+
+@pytest.mark.parametrize("control", CONTROLS, ids=lambda control: control.plant.__name__)
+def test_planted_mistake_turns_its_rungs_red_and_no_others(
+    control: Control, monkeypatch: pytest.MonkeyPatch, builtin: tuple[str, np.ndarray, np.ndarray]
+) -> None:
+    control.plant(monkeypatch)
+    result = climb(OWN, builtin, recipes=("94",), rungs=control.watched, precisions=("float64",))
+    assert {row.rung for row in result.rows} == set(control.watched)
+    assert {row.rung for row in result.rows if not row.passed} == set(control.red)
+
+
+def test_a_mistake_in_the_updates_shows_in_the_trajectory(
+    monkeypatch: pytest.MonkeyPatch, builtin: tuple[str, np.ndarray, np.ndarray]
+) -> None:
+    lookahead_without_running_statistics(monkeypatch)
+    result = climb(OWN, builtin, recipes=("94",), rungs=("trajectory",), precisions=("float64",))
+    failed = {comparison.name for comparison in result.comparisons if not comparison.passed}
+    # The first sync comes after the fifth step, and it is BatchNorm's statistics that are not pulled back.
+    assert "2.norm1.running_mean after 5 steps" in failed
+    assert not any(name.endswith("after 4 steps") for name in failed)

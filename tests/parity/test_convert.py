@@ -1,0 +1,135 @@
+import dataclasses
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+import torch
+
+from airjax.checkpoint import Model, load, save_model
+from airjax.library import infer
+from airjax.model import init_variables
+from airjax.recipe import RECIPES, Recipe
+from parity import reference
+from parity.__main__ import main
+from parity.convert import ConvertError, entries, to_state_dict, to_variables
+from parity.states import arbitrary_state, cast
+from parity.torch_network import build_network
+
+STRUCTURES = {
+    "94": {},
+    "96": {"convs_per_block": 3, "residual": "before-activation"},
+    "96-paper": {"convs_per_block": 3, "residual": "after-activation"},
+    "without whitening": {"whiten": False},
+    "without bias": {"whiten_bias": False},
+    "first convolution trained, without bias": {"whiten": False, "whiten_bias": False},
+}
+
+
+def small(**changes: object) -> Recipe:
+    return dataclasses.replace(RECIPES["tiny"], widths=(5, 6, 7), precision="float32", **changes)
+
+
+@pytest.mark.parametrize("name", STRUCTURES)
+def test_round_trip_from_torch_is_exact_and_loads_strictly(name: str) -> None:
+    recipe = small(**STRUCTURES[name])
+    state = cast(arbitrary_state(recipe, seed=0), "float32")
+    build_network(recipe).load_state_dict(state, strict=True)
+    back = to_state_dict(recipe, to_variables(recipe, state))
+    build_network(recipe).load_state_dict(back, strict=True)
+    assert set(back) == set(state)
+    for key, tensor in state.items():
+        if not key.endswith("num_batches_tracked"):
+            assert back[key].dtype == tensor.dtype
+            assert torch.equal(back[key], tensor), key
+
+
+@pytest.mark.parametrize("name", ["96", "first convolution trained, without bias"])
+def test_round_trip_from_airjax_is_exact_with_the_same_tree(name: str) -> None:
+    recipe = small(**STRUCTURES[name])
+    variables = {"frozen": {}} | jax.jit(lambda key: init_variables(recipe, key))(jax.random.key(0))
+    back = to_variables(recipe, to_state_dict(recipe, variables))
+    assert jax.tree.structure(back) == jax.tree.structure(variables)
+    assert all(jax.tree.leaves(jax.tree.map(lambda a, b: a.dtype == b.dtype and bool((a == b).all()), back, variables)))
+
+
+def test_every_tensor_of_the_network_has_an_entry() -> None:
+    recipe = small(**STRUCTURES["96"])
+    wanted = {name for name in build_network(recipe).state_dict() if not name.endswith("num_batches_tracked")}
+    scales = {name for name in wanted if "norm" in name and name.endswith(".weight")}
+    assert {entry.torch_key for entry in entries(recipe)} == wanted - scales
+
+
+def test_half_precision_becomes_float32_without_loss() -> None:
+    recipe = small()
+    state = cast(arbitrary_state(recipe, seed=0), "float16")
+    back = to_state_dict(recipe, to_variables(recipe, state))
+    assert torch.equal(back["2.conv1.weight"], state["2.conv1.weight"].float())
+
+
+def test_misfits_are_named() -> None:
+    recipe = small()
+    state = cast(arbitrary_state(recipe, seed=0), "float32")
+    with pytest.raises(ConvertError, match="extra"):
+        to_variables(recipe, {**state, "extra": torch.zeros(1)})
+    with pytest.raises(ConvertError, match=r"7.weight missing"):
+        to_variables(recipe, {key: value for key, value in state.items() if key != "7.weight"})
+    with pytest.raises(ConvertError, match=r"2.norm1.num_batches_tracked missing"):
+        to_variables(recipe, {key: value for key, value in state.items() if key != "2.norm1.num_batches_tracked"})
+    with pytest.raises(ConvertError, match=r"2.conv1.weight \(5, 24, 3, 3\)"):
+        to_variables(dataclasses.replace(recipe, widths=(4, 6, 7)), state)
+    with pytest.raises(ConvertError, match="no BatchNorm scale"):
+        to_variables(recipe, {**state, "2.norm1.weight": state["2.norm1.weight"] * 2})
+    variables = to_variables(recipe, state)
+    variables["params"]["block1"]["conv9"] = variables["params"]["block1"]["conv1"]
+    with pytest.raises(ConvertError, match="params/block1/conv9"):
+        to_state_dict(recipe, variables)
+
+
+def test_exported_and_imported_network_has_the_same_logits_in_both_frameworks(tmp_path: Path) -> None:
+    recipe = small(test_examples=40)
+    model, state, again = tmp_path / "model.safetensors", tmp_path / "state.pt", tmp_path / "again.safetensors"
+    save_model(model, Model(recipe, to_variables(recipe, cast(arbitrary_state(recipe, seed=0), "float32"))))
+    assert main(["export", str(model), str(state)]) == 0
+    network = build_network(recipe)
+    network.load_state_dict(torch.load(state), strict=True)
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), np.uint8)
+    theirs = reference.evaluate(network, pixels, recipe.tta_level, torch.float32)
+    ours = infer(load(model), pixels)
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 * np.abs(theirs).max())
+    assert (ours.argmax(1) == theirs.argmax(1)).all()
+    # The recipe on the command line has other widths, which is an error that names the tensor.
+    assert main(["import", str(state), str(again), "--recipe", "94"]) == 2
+    assert not again.exists()
+
+
+def test_import_writes_a_model_that_loads(tmp_path: Path) -> None:
+    recipe = dataclasses.replace(RECIPES["tiny"], precision="float32")
+    state, model = tmp_path / "state.pt", tmp_path / "model.safetensors"
+    torch.save(cast(arbitrary_state(recipe, seed=0), "float16"), state)
+    assert main(["import", str(state), str(model), "--recipe", "tiny"]) == 0
+    assert load(model).recipe == recipe
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["import", "missing.pt", "out.safetensors", "--recipe", "94"],
+        ["import", "missing.pt", "out.safetensors", "--recipe", "93"],
+        ["export", "missing.safetensors", "out.pt"],
+        ["numerical", "--rung", "nonsense"],
+        ["numerical", "--recipe", "nonsense"],
+    ],
+)
+def test_bad_usage_is_code_2_with_a_message(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_a_file_that_is_no_state_dict_is_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "state.pt"
+    file.write_bytes(b"not a zip file")
+    assert main(["import", str(file), str(tmp_path / "out.safetensors"), "--recipe", "94"]) == 2
+    torch.save([1, 2], file)
+    assert main(["import", str(file), str(tmp_path / "out.safetensors"), "--recipe", "94"]) == 2
+    assert "not a state_dict" in capsys.readouterr().err

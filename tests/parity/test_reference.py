@@ -1,0 +1,164 @@
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from airjax.data.builtin import load_builtin
+from airjax.data.dataset import Dataset
+from airjax.recipe import RECIPES, Recipe
+from parity import reference
+from parity.torch_draws import sample_draws
+from parity.torch_images import normalize
+from parity.torch_network import build_network, dtype_of, init_network, second_moment, whitening_filters
+from parity.torch_optimizer import lookahead_decay, make_optimizer, triangle
+
+
+@pytest.fixture(scope="module")
+def data() -> Dataset:
+    return load_builtin(128, 40)
+
+
+def short(**changes: Any) -> Recipe:
+    base = dataclasses.replace(
+        RECIPES["tiny"], train_examples=128, test_examples=40, batch_size=32, epochs=1.5, widths=(6, 7, 8)
+    )
+    return dataclasses.replace(base, **{"precision": "float32", **changes})
+
+
+def same(a: torch.nn.Module, b: torch.nn.Module) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"convs_per_block": 3, "residual": "before-activation", "cutout": 12, "translate": 4},
+        {"convs_per_block": 3, "residual": "after-activation"},
+        {"whiten": False, "dirac": False, "bias_scale": 1.0, "flip": "random", "lookahead": False},
+        {"whiten": False, "whiten_bias": False, "translate": 0, "flip": "none", "order": "fixed"},
+        {"whiten_bias_epochs": None, "order": "replacement", "flip": "alternating-hash", "momentum": 0.0},
+        {"tta_level": 0, "label_smoothing": 0.0},
+        {"tta_level": 1, "batchnorm_momentum": 0.9},
+        {"precision": "float64"},
+        {"precision": "float16"},
+    ],
+    ids=lambda changes: ", ".join(f"{key}={value}" for key, value in changes.items()) or "defaults",
+)
+def test_every_switch_trains(changes: dict[str, Any], data: Dataset) -> None:
+    recipe = short(**changes)
+    trained = reference.train(recipe, data, seed=0)
+    assert trained.losses.shape == (recipe.total_steps,)
+    assert np.isfinite(trained.losses).all()
+    assert trained.logits.shape == (40, 10)
+    assert trained.logits.dtype == recipe.precision
+
+
+def test_a_seed_determines_the_run_and_another_one_changes_it(data: Dataset) -> None:
+    first, again, other = (reference.train(short(), data, seed=seed) for seed in (0, 0, 1))
+    assert same(first.network, again.network)
+    assert not same(first.network, other.network)
+
+
+def test_precision_auto_is_float16_on_cuda_and_float32_elsewhere() -> None:
+    assert dtype_of(short(precision="auto"), "cpu") == torch.float32
+    assert dtype_of(short(precision="auto"), "cuda") == torch.float16
+    with pytest.raises(ValueError, match="bfloat16"):
+        dtype_of(short(precision="bfloat16"))
+
+
+def test_half_precision_keeps_batchnorm_in_float32() -> None:
+    network = build_network(short(precision="float16"))
+    types = {name: tensor.dtype for name, tensor in network.state_dict().items() if tensor.is_floating_point()}
+    assert all(dtype == (torch.float32 if "norm" in name else torch.float16) for name, dtype in types.items())
+
+
+@pytest.mark.parametrize("name", ["94", "95", "96", "96-paper"])
+def test_network_has_the_parameters_of_its_recipe(name: str) -> None:
+    with torch.device("meta"):
+        network = build_network(RECIPES[name], "meta")
+    norms = sum(m.num_features for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d))
+    assert sum(p.numel() for p in network.parameters()) == RECIPES[name].num_params + norms
+
+
+def test_groups_hold_every_trained_parameter_at_its_own_rate_and_the_same_decay() -> None:
+    recipe = RECIPES["94"]
+    norm, other = make_optimizer(recipe, build_network(dataclasses.replace(recipe, widths=(6, 7, 8)))).param_groups
+    assert len(norm["params"]) == 6
+    assert len(other["params"]) == 6 + 1 + 1  # convolutions, the whitening bias, the head
+    assert norm["lr"] == pytest.approx(0.09375, rel=1e-4)
+    assert other["lr"] == pytest.approx(0.00146484, rel=1e-4)
+    assert norm["lr"] * norm["weight_decay"] == pytest.approx(0.00199565, rel=1e-4)
+    assert other["lr"] * other["weight_decay"] == pytest.approx(0.00199565, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "second", "last", "total"),
+    [
+        ("94", 0.2, 0.207339, 0.072534, 261.81),
+        ("95", 0.2, 0.204848, 0.071676, 395.99),
+        ("96", 0.2, 0.204520, 0.000625, 905.80),
+        ("96-paper", 0.2, 0.201814, 0.070629, 1055.93),
+    ],
+)
+def test_schedule_has_the_published_values(name: str, first: float, second: float, last: float, total: float) -> None:
+    factors = [triangle(RECIPES[name], step) for step in range(RECIPES[name].total_steps)]
+    assert (factors[0], factors[1], factors[-1]) == pytest.approx((first, second, last), abs=1e-6)
+    assert sum(factors) == pytest.approx(total, abs=0.01)
+
+
+def test_lookahead_decay_has_the_published_values() -> None:
+    decays = [lookahead_decay(RECIPES["94"], steps) for steps in (115, 235, 475)]
+    assert decays == pytest.approx([0.0109, 0.0931, 0.76891], abs=5e-5)
+
+
+def test_whitening_makes_patches_uncorrelated_with_unit_moment(data: Dataset) -> None:
+    images = normalize(torch.as_tensor(data.train_images), torch.float64)
+    filters = whitening_filters(images, 5e-4)[:12].reshape(12, 12)
+    moment = second_moment(images)
+    values = torch.linalg.eigvalsh(moment).flip(0)
+    torch.testing.assert_close(filters @ moment @ filters.T, torch.diag(values / (values + 5e-4)))
+
+
+def test_dirac_network_starts_as_the_identity_in_its_first_filters() -> None:
+    network = init_network(short(widths=(30, 30, 40)), torch.Generator().manual_seed(0))
+    kernel = network.get_parameter("2.conv1.weight")
+    assert torch.equal(kernel[:24, :, 1, 1], torch.eye(24))
+    assert kernel[:24].sum() == 24
+    assert kernel[24:].abs().max() <= (24 * 9) ** -0.5
+
+
+def test_sampled_draws_obey_their_laws() -> None:
+    recipe = short(train_examples=4000, translate=4, cutout=12, epochs=3.0)
+    draws = sample_draws(recipe, torch.Generator().manual_seed(0))
+    assert draws.shifts is not None
+    assert draws.corners is not None
+    assert (draws.shifts.amin().item(), draws.shifts.amax().item()) == (0, 8)
+    assert (draws.corners.amin().item(), draws.corners.amax().item()) == (0, 20)
+    assert abs(draws.flips.double().mean().item() - 0.5) < 4 * 0.5 / 4000**0.5
+    assert draws.mirrors.any(1).tolist() == [False, True, False]
+    assert all(torch.equal(order.sort().values, torch.arange(4000)) for order in draws.order)
+    counts = torch.bincount(draws.shifts.flatten(), minlength=9).double() / draws.shifts.numel()
+    assert (counts - 1 / 9).abs().max() < 4 * (1 / 9 / draws.shifts.numel()) ** 0.5
+
+
+def test_network_ends_as_its_slow_copy_without_the_last_steps(data: Dataset) -> None:
+    recipe = short(epochs=1.5)  # 6 steps: one sync after the fifth, and a sixth that is thrown away
+    states: list[dict[str, torch.Tensor]] = []
+    trained = reference.train(
+        recipe, data, seed=0, on_step=lambda _, n: states.append({k: v.clone() for k, v in n.state_dict().items()})
+    )
+    final = trained.network.state_dict()
+    assert torch.equal(final["7.weight"], states[4]["7.weight"])
+    assert not torch.equal(states[5]["7.weight"], states[4]["7.weight"])
+    assert torch.equal(final["2.norm1.running_var"], states[4]["2.norm1.running_var"])
+
+
+def test_bias_does_not_move_once_frozen(data: Dataset) -> None:
+    recipe = short(epochs=2.0, whiten_bias_epochs=1.0, lookahead=False)
+    biases: list[torch.Tensor] = []
+    reference.train(recipe, data, on_step=lambda _, network: biases.append(network.get_parameter("0.bias").clone()))
+    assert not torch.equal(biases[0], biases[3])
+    assert all(torch.equal(bias, biases[3]) for bias in biases[4:])

@@ -1,0 +1,83 @@
+import dataclasses
+import importlib.util
+
+import numpy as np
+import pytest
+import torch
+
+from airjax.recipe import RECIPES
+from parity import numerical, upstream
+from parity.__main__ import main
+from parity.convert import to_state_dict, to_variables
+from parity.numerical import climb
+from parity.peer import Peer
+from parity.states import arbitrary_state, cast
+
+Pixels = tuple[str, np.ndarray, np.ndarray]
+INSTALLED = importlib.util.find_spec("airbench") is not None
+needs_package = pytest.mark.skipif(not INSTALLED, reason=f"airbench is not installed: {upstream.INSTALL}")
+
+
+@pytest.fixture(scope="module")
+def peer() -> Peer:
+    return upstream.make_peer()
+
+
+@needs_package
+@pytest.mark.parametrize(
+    ("rungs", "recipes"),
+    [
+        (("normalize", "augmentation", "schedule", "whitening", "lookahead"), ("94", "95", "96-paper")),
+        (("dirac", "initial-law"), ("94",)),
+        (("intermediates", "loss", "gradients", "running-statistics"), ("94", "96-paper")),
+        (("tta",), ("94",)),
+        (("trajectory",), ("94", "96-paper")),
+        (("training",), ("94",)),
+    ],
+    ids="-".join,
+)
+def test_rung_holds_against_the_released_package(
+    rungs: tuple[str, ...], recipes: tuple[str, ...], peer: Peer, pixels: Pixels
+) -> None:
+    # float32 where the rung is measured against it anyway; the command line runs both everywhere.
+    precisions = ("float64", "float32") if "whitening" in rungs or "dirac" in rungs else ("float64",)
+    result = climb(peer, pixels, rungs=rungs, recipes=recipes, precisions=precisions)
+    print("", *map(numerical.format_row, result.rows), sep="\n")
+    assert {row.rung for row in result.rows} == set(rungs)
+    assert [row for row in result.rows if not row.passed] == []
+
+
+@needs_package
+def test_torch_is_itself_again_afterwards() -> None:
+    before = (torch.Tensor.half, torch.Tensor.float, torch.nn.Module.half, torch.nn.Module.cuda)
+    with upstream.on_cpu(torch.float64):
+        assert torch.get_default_dtype() == torch.float64
+        assert torch.zeros(1).half().dtype == torch.float64
+    assert before == (torch.Tensor.half, torch.Tensor.float, torch.nn.Module.half, torch.nn.Module.cuda)
+    assert torch.get_default_dtype() == torch.float32
+    assert torch.zeros(1).half().dtype == torch.float16
+
+
+@needs_package
+def test_released_recipe_of_96_is_not_in_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["numerical", "--against", "upstream", "--recipe", "96"]) == 2
+    assert "has no recipe 96; it has 94, 95, 96-paper" in capsys.readouterr().err
+
+
+def test_a_missing_package_is_code_2_with_the_way_to_install_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert main(["numerical", "--against", "upstream"]) == 2
+    assert upstream.INSTALL in capsys.readouterr().err
+
+
+@needs_package
+@pytest.mark.parametrize("name", ["94", "95", "96-paper"])
+def test_exported_network_loads_strictly_into_the_package(name: str) -> None:
+    recipe = dataclasses.replace(RECIPES[name], precision="float32")
+    state = cast(arbitrary_state(recipe, seed=0), "float32")
+    network = upstream.build(recipe)
+    network.load_state_dict(to_state_dict(recipe, to_variables(recipe, state)), strict=True)
+    assert torch.equal(network.get_parameter("4.conv2.weight"), state["4.conv2.weight"])
+    assert set(network.state_dict()) == set(to_state_dict(recipe, to_variables(recipe, network.state_dict())))
