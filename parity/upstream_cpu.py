@@ -1,7 +1,8 @@
 """Imports the released package `airbench`, and runs its unchanged code on a CPU.
 
-As shipped it needs CUDA and torchvision. While one of its functions runs here, the few names of torch that tie it to half
-precision and CUDA mean something else. Of torchvision it uses one transform, which is supplied where that is missing.
+As shipped it needs CUDA and torchvision. While one of its functions runs here, the few names of torch that tie it to
+half precision and CUDA mean something else. Of torchvision it uses one transform, which is supplied where that is
+missing.
 """
 
 import contextlib
