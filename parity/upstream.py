@@ -1,16 +1,8 @@
-"""The released PyPI package `airbench` as a second, independent PyTorch implementation.
-
-As shipped it needs CUDA and torchvision. Here it runs on a CPU in float32 or float64, with not a line of it changed:
-while one of its functions runs, the few names of torch that tie it to half precision and CUDA mean something else.
-Of torchvision it uses one transform, which is supplied where torchvision is not installed.
-"""
+"""The released PyPI package `airbench` as a second, independent PyTorch implementation."""
 
 import contextlib
-import importlib
 import importlib.metadata
-import importlib.util
 import math
-import sys
 import tempfile
 import types
 from collections.abc import Callable, Iterator
@@ -27,14 +19,9 @@ from airjax.draws import Draws
 from airjax.recipe import Recipe
 from parity.peer import Peer, State, copy_state
 from parity.torch_draws import place_draws
-from parity.torch_images import CIFAR_MEAN, CIFAR_STD, augment_epoch, prepare_images
+from parity.torch_images import augment_epoch, prepare_images
 from parity.torch_network import dtype_of
-
-INSTALL = "pip install --no-deps airbench==0.1.8"
-
-
-class MissingError(ValueError):
-    """The package is not installed; the message says how to install it."""
+from parity.upstream_cpu import load_package, on_cpu
 
 
 def make_peer() -> Peer:
@@ -52,51 +39,6 @@ def make_peer() -> Peer:
         train=train,
         logits=logits,
     )
-
-
-def load_package() -> Any:
-    """The package's module, imported with the one transform of torchvision. Raises MissingError."""
-    if importlib.util.find_spec("airbench") is None:
-        raise MissingError(f"the package airbench is not installed: {INSTALL}")
-    if "airbench" in sys.modules or importlib.util.find_spec("torchvision") is not None:
-        return importlib.import_module("airbench")
-    torchvision, transforms = types.ModuleType("torchvision"), types.ModuleType("torchvision.transforms")
-    transforms.Normalize = _Normalize  # pyright: ignore[reportAttributeAccessIssue]
-    torchvision.transforms = transforms  # pyright: ignore[reportAttributeAccessIssue]
-    stubs = {"torchvision": torchvision, "torchvision.transforms": transforms}
-    with mock.patch.dict(sys.modules):
-        sys.modules.update(stubs)
-        package = importlib.import_module("airbench")
-        loaded = {name: module for name, module in sys.modules.items() if name.split(".")[0] == "airbench"}
-    sys.modules.update(loaded)
-    return package
-
-
-@contextlib.contextmanager
-def on_cpu(dtype: torch.dtype) -> Iterator[Any]:
-    """The package's `utils`, on a CPU with dtype in the place of half precision, for as long as the context lasts."""
-    utils = importlib.import_module(f"{load_package().__name__}.utils")
-
-    def cast(thing: Any) -> Any:
-        return thing.to(dtype)
-
-    defaults, before = utils.CifarLoader.__init__.__defaults__, torch.get_default_dtype()
-    patches = [
-        *(mock.patch.object(torch.Tensor, name, cast) for name in ("half", "float")),
-        *(mock.patch.object(nn.Module, name, cast) for name in ("half", "float")),
-        mock.patch.object(nn.Module, "cuda", lambda module: module),
-        # The last argument of its loader is the number of a GPU.
-        mock.patch.object(utils.CifarLoader.__init__, "__defaults__", (*defaults[:-1], "cpu")),
-        mock.patch.object(utils, "torch", _Torch(dtype)),
-        mock.patch.object(utils, "CIFAR_MEAN", torch.tensor(CIFAR_MEAN, dtype=dtype)),
-        mock.patch.object(utils, "CIFAR_STD", torch.tensor(CIFAR_STD, dtype=dtype)),
-    ]
-    with contextlib.ExitStack() as stack:
-        for patch in patches:
-            stack.enter_context(patch)
-        stack.callback(torch.set_default_dtype, before)
-        torch.set_default_dtype(dtype)
-        yield utils
 
 
 def build(recipe: Recipe) -> nn.Module:
@@ -228,18 +170,6 @@ def _run(
         )
 
 
-class _Torch(types.ModuleType):
-    # torch as the package's `utils` sees it: its idea of single precision, and of CUDA's clock, is ours.
-    def __init__(self, dtype: torch.dtype) -> None:
-        super().__init__("torch")
-        self.float = dtype
-        self.cuda = types.SimpleNamespace(Event=_Event, synchronize=lambda: None)
-        self.rand, self.randint = torch.rand, torch.randint
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(torch, name)
-
-
 class _Batches:
     # What the package's training asks of a loader.
     def __init__(self, recipe: Recipe, pixels: Tensor, normalize: Any, batches: Callable[[int], Iterator[Any]]) -> None:
@@ -252,28 +182,6 @@ class _Batches:
     def __iter__(self) -> Iterator[Any]:
         self.epoch += 1
         return self.batches(self.epoch - 1)
-
-
-class _Event:
-    # A CUDA event that measures nothing.
-    def __init__(self, enable_timing: bool = False) -> None:
-        self.enable_timing = enable_timing
-
-    def record(self) -> None:
-        pass
-
-    def elapsed_time(self, _: "_Event") -> float:
-        return 0.0
-
-
-class _Normalize:
-    # torchvision.transforms.Normalize on batches.
-    def __init__(self, mean: Tensor, std: Tensor) -> None:
-        self.mean, self.std = mean, std
-
-    def __call__(self, images: Tensor) -> Tensor:
-        mean, std = (constant.to(images).view(-1, 1, 1) for constant in (self.mean, self.std))
-        return (images - mean) / std
 
 
 def _functions(recipe: Recipe) -> tuple[Callable[..., nn.Module], Callable[..., nn.Module]]:

@@ -12,10 +12,11 @@ from parity.convert import to_state_dict, to_variables
 from parity.numerical import climb
 from parity.peer import Peer
 from parity.states import arbitrary_state, cast
+from parity.upstream_cpu import INSTALL, on_cpu
 
 Pixels = tuple[str, np.ndarray, np.ndarray]
 INSTALLED = importlib.util.find_spec("airbench") is not None
-needs_package = pytest.mark.skipif(not INSTALLED, reason=f"airbench is not installed: {upstream.INSTALL}")
+needs_package = pytest.mark.skipif(not INSTALLED, reason=f"airbench is not installed: {INSTALL}")
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,7 @@ def test_rung_holds_against_the_released_package(
 @needs_package
 def test_torch_is_itself_again_afterwards() -> None:
     before = (torch.Tensor.half, torch.Tensor.float, torch.nn.Module.half, torch.nn.Module.cuda)
-    with upstream.on_cpu(torch.float64):
+    with on_cpu(torch.float64):
         assert torch.get_default_dtype() == torch.float64
         assert torch.zeros(1).half().dtype == torch.float64
     assert before == (torch.Tensor.half, torch.Tensor.float, torch.nn.Module.half, torch.nn.Module.cuda)
@@ -69,7 +70,7 @@ def test_a_missing_package_is_code_2_with_the_way_to_install_it(
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert main(["numerical", "--against", "upstream"]) == 2
-    assert upstream.INSTALL in capsys.readouterr().err
+    assert INSTALL in capsys.readouterr().err
 
 
 @needs_package
