@@ -154,9 +154,7 @@ def _steps(case: Case) -> Iterator[Any]:
     shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), arguments)
     for segment in airjax_run.segments(recipe, by_epoch=False):
         advance = functools.partial(airjax_run.advance, recipe, train_whiten_bias=segment.train_whiten_bias)
-        # The step's accuracy compares 64-bit classes with 32-bit labels, which strict promotion would refuse.
-        with jax.numpy_dtype_promotion("standard"):
-            compiled = compile_function(advance, *shapes)
+        compiled = compile_function(advance, *shapes)
         for _ in range(segment.num_steps):
             yield state
             state, _ = compiled(state, images, labels, draws, hyper)

@@ -1,5 +1,6 @@
 """Strict JAX for every test, small data for the machinery, and the real CIFAR-10 where it is at hand."""
 
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,13 @@ jax.config.update("jax_legacy_prng_key", "error")
 
 ROOT = Path(__file__).parent.parent
 CIFAR10 = ROOT.parent / "shared" / "cifar10"
+
+
+def pytest_report_header() -> str | None:
+    """Say why tests/parity is not collected where it is not."""
+    if importlib.util.find_spec("torch") is None:
+        return "tests/parity: skipped, torch is not installed (pip install -c constraints.txt '.[parity]')"
+    return None
 
 
 @pytest.fixture(autouse=True)
