@@ -8,7 +8,6 @@ import hashlib
 import io
 import os
 import pickle
-import signal
 import subprocess
 import sys
 import tarfile
@@ -329,7 +328,7 @@ def test_a_killed_download_goes_on_where_it_stopped(server: Server, tmp_path: Pa
         deadline = time.monotonic() + 60
         while not (partial.exists() and partial.stat().st_size) and time.monotonic() < deadline:
             time.sleep(0.02)
-        downloading.send_signal(signal.SIGKILL)
+        downloading.kill()
     assert not (tmp_path / "cifar-10-binary.tar.gz").exists()
     done, server.pause = partial.stat().st_size, 0.0
     assert 0 < done < len(server.content)

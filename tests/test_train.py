@@ -190,13 +190,21 @@ def test_ctrl_c_keeps_what_is_finished(
 
 
 def test_a_real_interrupt_of_a_real_process_keeps_finished_runs(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "airjax.train", *TINY, "--seeds", "1000", "--out", str(tmp_path), "--quiet"]
+    # A process started in the background inherits interrupts switched off; this one must hear them all the same.
+    script = (
+        "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
+        "runpy.run_module('airjax.train', run_name='__main__')"
+    )
+    command = [sys.executable, "-c", script, *TINY, "--seeds", "1000", "--out", str(tmp_path), "--quiet"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as training:
         log, deadline = tmp_path / "runs.jsonl", time.monotonic() + 120
         while not (log.exists() and log.read_text().count("\n") >= 2) and time.monotonic() < deadline:
             time.sleep(0.05)
         training.send_signal(signal.SIGINT)
-        output, error = training.communicate(timeout=60)
+        try:
+            output, error = training.communicate(timeout=60)
+        finally:
+            training.kill()
     assert training.returncode == 130
     finished = int(re.search(r"interrupted after (\d+) of 1000", error)[1])
     assert finished == len(log.read_text().splitlines()) >= 2
