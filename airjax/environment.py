@@ -17,11 +17,11 @@ def describe() -> dict[str, Any]:
 
     device = jax.devices()[0]
     return {
-        "device": _cpu_name() if device.platform == "cpu" else device.device_kind,
+        "device": cpu_name() if device.platform == "cpu" else device.device_kind,
         "platform": device.platform,
         "num_devices": jax.device_count(),
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
-        "commit": _commit(),
+        "commit": commit(),
     }
 
 
@@ -32,7 +32,8 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
+    """Model of the processor, and the number of cores that this process may use."""
     import os
 
     name = platform.processor() or platform.machine()
@@ -46,7 +47,7 @@ def _cpu_name() -> str:
     return f"{name}, {len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores"
 
 
-def _commit() -> str | None:
+def commit() -> str | None:
     """Commit of the checkout that this file is in, with "+" where it differs; None outside a checkout."""
     folder = Path(__file__).parent.parent
     if not (folder / ".git").exists():

@@ -9,7 +9,7 @@ import numpy as np
 Verdict = Literal["confirmed", "mean", "within noise", "no", "not evaluated"]
 
 
-def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float] | None:
+def mean_interval(values: Sequence[float] | np.ndarray, level: float = 0.95) -> tuple[float, float] | None:
     """Student's two-sided confidence interval of the mean; None for fewer than two values."""
     if len(values) < 2:
         return None
@@ -18,7 +18,7 @@ def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, 
     return mean - half, mean + half
 
 
-def standard_error(values: Sequence[float]) -> float:
+def standard_error(values: Sequence[float] | np.ndarray) -> float:
     """Standard error of the mean of at least two values."""
     return float(np.std(values, ddof=1)) / math.sqrt(len(values))
 

@@ -1,31 +1,44 @@
-"""The command line: python -m parity numerical | export | import."""
+"""The command line: python -m parity numerical | statistical | report | export | import."""
 
 import argparse
 import dataclasses
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from airjax.checkpoint import ModelError
 from airjax.data.dataset import DataError
-from airjax.recipe import RECIPES, Recipe
+from airjax.recipe import RECIPES, Recipe, get_recipe
 from parity.convert import ConvertError, export_model, import_model
+from parity.environment import Device, describe
+
+EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_OPEN, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
+EXIT_CODES = {"equivalent": EXIT_OK, "different": EXIT_FAILED, "diverged": EXIT_FAILED, "open": EXIT_OPEN}
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line and return its exit code: 0, 1 for a failing rung, or 2 for bad usage."""
+    """Run the command line and return its exit code.
+
+    0: it holds. 1: a rung fails, the distributions differ, or a process broke. 2: bad usage or input. 3: the study does
+    not decide. 130: interrupted.
+    """
     options = _parser().parse_args(arguments)
     try:
         if options.command == "numerical":
             return _numerical(options)
+        if options.command == "statistical":
+            return _statistical(options)
+        if options.command == "report":
+            return _report(options)
         if options.command == "export":
             export_model(options.model, options.state)
         else:
             import_model(options.state, options.model, _import_recipe(options))
     except (ConvertError, DataError, ModelError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+        return EXIT_USAGE
+    return EXIT_OK
 
 
 def _numerical(options: argparse.Namespace) -> int:
@@ -53,8 +66,71 @@ def _numerical(options: argparse.Namespace) -> int:
     count = len(result.comparisons)
     print(f"failed: {', '.join(failed)}" if failed else f"all {len(result.rows)} rungs hold, {count} arrays compared")
     if options.json:
-        print(json.dumps(numerical.to_json(result)))
+        print(json.dumps(numerical.to_json(result) | {"environment": describe("cpu")}))
     return 0 if result.passed else 1
+
+
+def _statistical(options: argparse.Namespace) -> int:
+    from airjax.data import load_data
+    from parity.arms import WorkerError
+    from parity.statistical import plan_study, run_study
+    from parity.study import load_study
+    from parity.verdict import analyse, plain
+
+    recipe = get_recipe(options.recipe)
+    if options.precision:
+        recipe = dataclasses.replace(recipe, precision=options.precision)
+    data = load_data(options.data, options.data_dir)
+    file = options.out or Path(f"parity-{options.recipe}-{options.reference}.jsonl")
+    plan = plan_study(
+        options.recipe,
+        recipe,
+        data,
+        runs=options.runs,
+        margin=options.margin,
+        reference=options.reference,
+        device=options.device or _default_device(),
+    )
+    print(f"{options.recipe} on {data.name}, {options.runs} networks of each framework, recorded in {file}", flush=True)
+    try:
+        study = run_study(file, plan, recipe, data, _print_run)
+    except KeyboardInterrupt:
+        print(
+            f"interrupted; {len(load_study(file).runs)} networks are in {file}, the same command goes on",
+            file=sys.stderr,
+        )
+        return EXIT_INTERRUPTED
+    except WorkerError as error:
+        print(f"error: {error}; {len(load_study(file).runs)} networks are kept in {file}", file=sys.stderr)
+        return EXIT_FAILED
+    result = analyse(study)
+    print(result["sentence"])
+    if options.json:
+        print(json.dumps(plain(result)))
+    return EXIT_CODES[result["verdict"]]
+
+
+def _print_run(progress: Any) -> None:
+    run = progress.record
+    accuracy = "diverged" if run["diverged"] else f"{run['accuracy']:.2%}"
+    seconds = sum(run["seconds"].values())
+    print(
+        f"{progress.done:6}/{progress.total}  {run['arm']:7} {run['seed']:5}  {accuracy}  {seconds:.1f} s", flush=True
+    )
+
+
+def _report(options: argparse.Namespace) -> int:
+    from parity.report import write_report
+
+    write_report(options.study, options.ladder, options.out)
+    print(f"wrote {options.out}")
+    return EXIT_OK
+
+
+def _default_device() -> Device:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _peer(name: str):
@@ -84,6 +160,34 @@ def _parser() -> argparse.ArgumentParser:
     ladder.add_argument("--data", choices=("auto", "cifar10", "builtin"), default="auto")
     ladder.add_argument("--data-dir", help="where CIFAR-10 lies; the default is AIRJAX_DATA")
     ladder.add_argument("--json", action="store_true", help="end with one line of JSON: passed, and the rungs")
+
+    study = commands.add_parser("statistical", help="many networks of each framework: are the accuracies alike?")
+    study.add_argument("--runs", type=int, required=True, metavar="N", help="networks of each framework")
+    study.add_argument("--recipe", default="94", metavar="NAME")
+    study.add_argument("--margin", type=float, default=0.05, help="what counts as equal, in percentage points (0.05)")
+    study.add_argument("--reference", choices=("own", "upstream"), default="own", help="upstream: the package airbench")
+    study.add_argument(
+        "--device", choices=("cpu", "cuda"), help="of both frameworks; the default is a GPU if there is one"
+    )
+    study.add_argument(
+        "--precision", choices=("float32", "float64", "float16"), help="of both; each has its own default"
+    )
+    study.add_argument("--data", choices=("auto", "cifar10", "builtin"), default="auto")
+    study.add_argument("--data-dir", type=Path, help="where CIFAR-10 lies; the default is AIRJAX_DATA")
+    study.add_argument("--out", type=Path, metavar="FILE", help="the record, JSON lines; an unfinished one is finished")
+    study.add_argument("--json", action="store_true", help="end with one line of JSON: verdict, and all statistics")
+
+    report = commands.add_parser("report", help="a study as one HTML page with its figures")
+    report.add_argument("study", type=Path, metavar="STUDY.jsonl", help="the record that `statistical` wrote")
+    report.add_argument(
+        "--ladder",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="what `numerical --json` printed; may be repeated",
+    )
+    report.add_argument("--out", type=Path, default=Path("parity.html"), metavar="FILE.html")
 
     export = commands.add_parser("export", help="airjax model -> state_dict under the released package's key names")
     export.add_argument("model", type=Path, metavar="MODEL.safetensors")

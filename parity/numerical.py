@@ -102,13 +102,19 @@ def climb(
 
 
 def to_json(result: Result) -> dict[str, Any]:
-    """The ladder as plain values; a number that is not finite is None."""
+    """The ladder as plain values, with the drift after every step; a number that is not finite is None."""
 
     def plain(value: Any) -> Any:
         return None if isinstance(value, float) and not math.isfinite(value) else value
 
     rungs = [{key: plain(value) for key, value in row._asdict().items()} for row in result.rows]
-    return {"passed": result.passed, "against": result.peer, "data": result.data, "rungs": rungs}
+    curves: dict[str, dict[str, list[Any]]] = {}
+    for step in result.comparisons:
+        if step.rung == "drift":
+            curve = curves.setdefault(step.recipe, {"distance": [], "allowed": []})
+            curve["distance"].append(plain(step.relative))
+            curve["allowed"].append(plain(step.allowed))
+    return {"passed": result.passed, "against": result.peer, "data": result.data, "rungs": rungs, "drift": curves}
 
 
 HEADER = (

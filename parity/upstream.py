@@ -1,9 +1,11 @@
 """The released PyPI package `airbench` as a second, independent PyTorch implementation."""
 
 import contextlib
+import importlib
 import importlib.metadata
 import math
 import tempfile
+import time
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +24,12 @@ from parity.torch_draws import place_draws
 from parity.torch_images import augment_epoch, prepare_images
 from parity.torch_network import dtype_of
 from parity.upstream_cpu import load_package, on_cpu
+
+WHITEN_EXAMPLES = 5000  # of the training images, always
+FIXED = (
+    "flip", "order", "whiten", "whiten_bias", "dirac", "schedule_start", "schedule_peak", "schedule_end", "lookahead",
+    "lookahead_every", "lookahead_decay",
+)  # fmt: skip
 
 
 def make_peer() -> Peer:
@@ -44,9 +52,8 @@ def make_peer() -> Peer:
 def build(recipe: Recipe) -> nn.Module:
     """The package's network in the recipe's precision. Raises ValueError for a structure that it does not have."""
     make_net, _ = _functions(recipe)
-    widths = dict(zip(("block1", "block2", "block3"), recipe.widths, strict=True))
     with on_cpu(dtype_of(recipe)):
-        return make_net(widths=widths, batchnorm_momentum=recipe.batchnorm_momentum)
+        return make_net(widths=_widths(recipe), batchnorm_momentum=recipe.batchnorm_momentum)
 
 
 def init(recipe: Recipe, seed: int) -> State:
@@ -146,28 +153,90 @@ def logits(recipe: Recipe, state: State, images: np.ndarray) -> np.ndarray:
         return utils.infer(network, loader, recipe.tta_level).numpy()
 
 
+class Trainer:
+    """The package's whole training from a seed, with its own loader and its own random numbers.
+
+    On a GPU it is the package as it is shipped, in float16; on a CPU, in the recipe's precision.
+
+    Raises ValueError for a recipe that the package does not have.
+    """
+
+    def __init__(self, recipe: Recipe, data: Dataset, device: str = "cpu") -> None:
+        _functions(recipe)
+        for name in FIXED:
+            has, asked = getattr(Recipe(), name), getattr(recipe, name)
+            if has != asked:
+                raise ValueError(f"airbench trains with {name} {has} only, not {asked}")
+        if min(recipe.whiten_examples, recipe.train_examples) != min(WHITEN_EXAMPLES, recipe.train_examples):
+            raise ValueError(f"airbench whitens on {WHITEN_EXAMPLES} images, not {recipe.whiten_examples}")
+        self.recipe, self.data, self.device = recipe, data.head(recipe.train_examples, recipe.test_examples), device
+
+    def train(self, seed: int) -> tuple[np.ndarray, dict[str, float]]:
+        """Logits [M,10] of the test images at the recipe's level of test-time augmentation, and the seconds."""
+        recipe, data = self.recipe, self.data
+        make_net, train_net = _functions(recipe)
+        moves = {"flip": True, "translate": recipe.translate, "cutout": recipe.cutout}
+        torch.manual_seed(seed)
+        with _folder() as folder, self._package() as utils:
+            _save(folder / "train.pt", data.train_images, data.train_labels)
+            _save(folder / "test.pt", data.test_images, data.test_labels)
+            loader = utils.CifarLoader(str(folder), batch_size=recipe.batch_size, aug=moves, altflip=True)
+            start = time.perf_counter()
+            network = train_net(
+                **_arguments(recipe),
+                train_loader=loader,
+                make_net=lambda: make_net(widths=_widths(recipe), batchnorm_momentum=recipe.batchnorm_momentum),
+                tta_level=0,
+            )
+            trained = time.perf_counter()
+            test = utils.CifarLoader(str(folder), train=False, batch_size=2000)
+            logits = utils.infer(network, test, recipe.tta_level).float().cpu().numpy()
+            return logits, {"train": trained - start, "evaluate": time.perf_counter() - trained}
+
+    def _package(self) -> contextlib.AbstractContextManager[Any]:
+        if self.device == "cpu":
+            return on_cpu(dtype_of(self.recipe))
+        return contextlib.nullcontext(importlib.import_module(f"{load_package().__name__}.utils"))
+
+
 def _run(
     recipe: Recipe, network: nn.Module, data: Dataset, batches: Callable[[int], Iterator[tuple[Tensor, Tensor]]]
 ) -> None:
     _, train_net = _functions(recipe)
     dtype = dtype_of(recipe)
-    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder), on_cpu(dtype) as utils:
-        Path("cifar10").mkdir()
-        _save(Path("cifar10/test.pt"), data.test_images[:1], data.test_labels[:1])
+    with _folder() as folder, on_cpu(dtype) as utils:
+        _save(folder / "test.pt", data.test_images[:1], data.test_labels[:1])
         # The package whitens on the first 5,000 images, always; here those are the recipe's.
         pixels = _pixels(data.train_images[: recipe.whiten_examples], dtype)
-        train_net(
-            train_loader=_Batches(recipe, pixels, _normalizer(utils), batches),
-            epochs=recipe.epochs,
-            label_smoothing=recipe.label_smoothing,
-            learning_rate=recipe.learning_rate,
-            bias_scaler=recipe.bias_scale,
-            momentum=recipe.momentum,
-            weight_decay=recipe.weight_decay,
-            whiten_bias_epochs=math.inf if recipe.whiten_bias_epochs is None else recipe.whiten_bias_epochs,
-            make_net=lambda: network,
-            verbose=False,
-        )
+        loader = _Batches(recipe, pixels, _normalizer(utils), batches)
+        train_net(**_arguments(recipe), train_loader=loader, make_net=lambda: network)
+
+
+@contextlib.contextmanager
+def _folder() -> Iterator[Path]:
+    # The package looks for its data in `cifar10` where it is run.
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        data = Path(folder) / "cifar10"
+        data.mkdir()
+        yield data
+
+
+def _arguments(recipe: Recipe) -> dict[str, Any]:
+    # What the package's training takes from a recipe.
+    return {
+        "epochs": recipe.epochs,
+        "label_smoothing": recipe.label_smoothing,
+        "learning_rate": recipe.learning_rate,
+        "bias_scaler": recipe.bias_scale,
+        "momentum": recipe.momentum,
+        "weight_decay": recipe.weight_decay,
+        "whiten_bias_epochs": math.inf if recipe.whiten_bias_epochs is None else recipe.whiten_bias_epochs,
+        "verbose": False,
+    }
+
+
+def _widths(recipe: Recipe) -> dict[str, int]:
+    return dict(zip(("block1", "block2", "block3"), recipe.widths, strict=True))
 
 
 class _Batches:

@@ -44,6 +44,16 @@ class Dataset:
         """The same test split with only these training examples, in this order."""
         return replace(self, train_images=self.train_images[indices], train_labels=self.train_labels[indices])
 
+    def head(self, num_train: int, num_test: int) -> "Dataset":
+        """The first examples of each split."""
+        return replace(
+            self,
+            train_images=self.train_images[:num_train],
+            train_labels=self.train_labels[:num_train],
+            test_images=self.test_images[:num_test],
+            test_labels=self.test_labels[:num_test],
+        )
+
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of all pixels and labels, as hexadecimal digits."""

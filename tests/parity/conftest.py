@@ -2,6 +2,7 @@
 
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,3 +39,20 @@ def builtin() -> Pixels:
     from parity.numerical import load_images
 
     return load_images("builtin", None)
+
+
+@pytest.fixture
+def plan() -> dict[str, Any]:
+    """What is fixed at the beginning of a small made-up distribution study."""
+    return {
+        "recipe": "mini",
+        "changed": {},
+        "method": {"epochs": 3.0},
+        "runs": 3,
+        "margin": 0.5,
+        "reference": "own",
+        "data": "cifar10",
+        "data_sha256": "00",
+        "device": "cpu",
+        "environment": {"device": "a processor", "versions": {"jax": "1"}, "commit": "0123"},
+    }

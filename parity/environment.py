@@ -1,0 +1,36 @@
+"""Where a comparison was made: device, versions of both frameworks, commit."""
+
+import platform
+from importlib import metadata
+from typing import Any, Literal
+
+from airjax.environment import commit, cpu_name
+
+Device = Literal["cpu", "cuda"]
+PACKAGES = ("airjax", "jax", "jaxlib", "flax", "optax", "torch", "airbench", "numpy", "scipy")
+
+
+def describe(device: Device) -> dict[str, Any]:
+    """The environment as a record. It starts neither JAX nor a CUDA context of it: a GPU's memory is for the trainings.
+
+    Raises ValueError if there is no such device.
+    """
+    return {"device": cpu_name() if device == "cpu" else _gpu_name(), "versions": _versions(), "commit": commit()}
+
+
+def _versions() -> dict[str, str | None]:
+    versions: dict[str, str | None] = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = None
+    return versions
+
+
+def _gpu_name() -> str:
+    import torch
+
+    if not torch.cuda.is_available():
+        raise ValueError("torch sees no CUDA device; pass --device cpu")
+    return torch.cuda.get_device_properties(0).name

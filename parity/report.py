@@ -1,0 +1,194 @@
+"""A distribution study, and the ladder where it is given, as one HTML page that needs nothing else."""
+
+import html
+import json
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from airjax.records import read_lines, write_atomically
+from parity.study import ARMS, Study, StudyError, load_study
+from parity.verdict import SECONDARY, SIGNIFICANCE, analyse
+
+PAGE = Path(__file__).with_name("report.html")
+TITLES = {
+    "equivalent": "Equivalent",
+    "different": "Different",
+    "open": "Not decided",
+    "incomplete": "Not finished",
+    "diverged": "Trainings diverged",
+}
+
+
+def write_report(study_file: Path, ladder_files: list[Path], out: Path) -> None:
+    """Write the page of a study. Raises StudyError for a file that is not what it should be."""
+    study = load_study(study_file)
+    write_atomically(out, render_report(study, load_ladders(ladder_files)).encode())
+
+
+def load_ladders(files: list[Path]) -> list[dict[str, Any]]:
+    """The latest ladder against each PyTorch implementation. Raises StudyError for a file without any."""
+    ladders: dict[str, dict[str, Any]] = {}
+    for file in files:
+        found = [record for record in read_lines(file) if "rungs" in record and "against" in record]
+        if not found:
+            raise StudyError(f"{file} has no ladder; `python -m parity numerical --json` prints one as its last line")
+        ladders |= {record["against"]: {"drift": {}} | record for record in found}
+    return list(ladders.values())
+
+
+def render_report(study: Study, ladders: list[dict[str, Any]]) -> str:
+    """The page as text."""
+    result = analyse(study)
+    name = result["framework"]["torch"]
+    values = {
+        "title": html.escape(f"airjax against {name}: {result['recipe']}"),
+        "verdict": result["verdict"],
+        "verdict_title": TITLES[result["verdict"]],
+        "sentence": html.escape(result["sentence"]),
+        "arms": _arms(result),
+        "distributions": _distributions(study, result, name) if "means" in result else "",
+        "drift": _drift(ladders),
+        "ladder": _ladder(ladders),
+        "environment": _environment(study.plan),
+    }
+    return Template(PAGE.read_text()).substitute(values)
+
+
+def _arms(result: dict[str, Any]) -> str:
+    rows = []
+    for arm in ARMS:
+        values = result["arms"][arm]
+        if "mean" not in values:
+            continue
+        low, high = values["mean_interval"]
+        low_sd, high_sd = values["sd_interval"]
+        seconds = ", ".join(f"{part} {time:.2f}" for part, time in values["seconds"].items())
+        rows.append(
+            [
+                result["framework"][arm],
+                values["n"],
+                f"{values['mean']:.3f} ({low:.3f} to {high:.3f})",
+                f"{values['sd']:.3f} ({low_sd:.3f} to {high_sd:.3f})",
+                f"{values['min']:.2f} to {values['max']:.2f}",
+                seconds,
+            ]
+        )
+    heads = ["", "networks", "mean accuracy, % (95%)", "standard deviation (95%)", "range, %", "median seconds"]
+    return _table(heads, rows)
+
+
+def _distributions(study: Study, result: dict[str, Any], name: str) -> str:
+    from parity import figures
+
+    torch, airjax = study.accuracies("torch"), study.accuracies("airjax")
+    shares = [study.correct(arm).mean(0) for arm in ARMS]
+    return Template((PAGE.with_name("report_distributions.html")).read_text()).substitute(
+        histograms=figures.draw_histograms(torch, airjax, name),
+        quantiles=figures.draw_quantiles(torch, airjax, name),
+        difference=figures.draw_difference(result["means"]),
+        examples=figures.draw_examples(shares[0], shares[1], name),
+        tests=_tests(result),
+        other=html.escape(name),
+    )
+
+
+def _tests(result: dict[str, Any]) -> str:
+    means, shapes, examples = result["means"], result["distributions"], result["examples"]
+    (low, high), (low_sd, high_sd) = means["interval90"], shapes["sd_ratio_interval"]
+    rows = [
+        [
+            f"equal means, to within ±{means['margin']:g} points (two one-sided t-tests, the primary test)",
+            f"difference {means['difference']:+.3f}, 90% interval {low:+.3f} to {high:+.3f}",
+            _p(means["equivalence_p"]),
+            "equivalent" if means["equivalence_p"] < SIGNIFICANCE else "not shown",
+        ],
+        [
+            "different means (Welch's t-test)",
+            f"standard error {means['standard_error']:.3f}",
+            _p(means["difference_p"]),
+            "different" if means["difference_p"] < SIGNIFICANCE else "not shown",
+        ],
+    ]
+    found = {
+        "kolmogorov-smirnov": f"largest distance {shapes['kolmogorov_smirnov']:.3f}",
+        "mann-whitney": f"an airjax network is the better one with probability {shapes['mann_whitney']:.3f}",
+        "brown-forsythe": f"ratio of deviations {shapes['sd_ratio']:.2f} (95% {low_sd:.2f} to {high_sd:.2f})",
+        "examples": (
+            f"distance of halves: {100 * examples['across']:.2f} points across, {100 * examples['within']:.2f} within "
+            f"a framework; correlation {examples['across_correlation']:.3f} and {examples['within_correlation']:.3f}"
+        ),
+    }
+    for test, text in SECONDARY.items():
+        p = result["p_adjusted"][test]
+        rows.append([f"different: {text}", found[test], _p(p), "different" if p < SIGNIFICANCE else "not shown"])
+    power = (
+        f"<p>With equal means and these spreads, {result['arms']['airjax']['n']} networks of each are shown equivalent "
+        f"at this margin with probability {means['power']:.0%}; for 90% it takes {means['runs_needed']:,} of each. The "
+        "p-values of the last four tests are adjusted for being four (Holm).</p>"
+    )
+    return _table(["hypothesis", "measured", "p", "verdict at 5%"], rows) + power
+
+
+def _drift(ladders: list[dict[str, Any]]) -> str:
+    from parity import figures
+
+    drifting = [ladder for ladder in ladders if ladder["drift"]]
+    if not drifting:
+        return "<p>No ladder with drift curves was given.</p>"
+    return f'<img class="wide" alt="Drift of float32 training" src="{figures.draw_drift(drifting)}">'
+
+
+def _ladder(ladders: list[dict[str, Any]]) -> str:
+    if not ladders:
+        return "<p>No ladder was given: <code>--ladder FILE</code>, what <code>numerical --json</code> printed.</p>"
+    parts = []
+    for ladder in ladders:
+        rows = [
+            [
+                row["rung"],
+                row["recipe"],
+                row["precision"],
+                row["arrays"],
+                _number(row["absolute"]),
+                _number(row["relative"]),
+                _number(row["allowed"]),
+                "pass" if row["passed"] else "FAIL",
+            ]
+            for row in ladder["rungs"]
+        ]
+        failed = sum(not row["passed"] for row in ladder["rungs"])
+        state = f"{failed} of {len(rows)} rungs fail" if failed else f"all {len(rows)} rungs hold"
+        heads = ["rung", "recipe", "precision", "arrays", "absolute", "relative", "allowed", ""]
+        against, data = html.escape(ladder["against"]), html.escape(ladder["data"])
+        parts.append(f"<h3>against {against}, on {data}: {state}</h3>{_table(heads, rows)}")
+    return "".join(parts)
+
+
+def _environment(plan: dict[str, Any]) -> str:
+    environment = plan["environment"]
+    rows = [
+        ["device", environment["device"]],
+        ["commit", environment["commit"] or "not from a checkout"],
+        ["data", f"{plan['data']}, SHA-256 {plan['data_sha256']}"],
+        *([name, version or "not installed"] for name, version in environment["versions"].items()),
+        ["recipe", json.dumps(plan["method"])],
+    ]
+    return _table(["", ""], rows)
+
+
+def _table(heads: list[str], rows: list[list[Any]]) -> str:
+    def cells(tag: str, values: list[Any]) -> str:
+        return "".join(f"<{tag}>{html.escape(str(value))}</{tag}>" for value in values)
+
+    head = f"<thead><tr>{cells('th', heads)}</tr></thead>" if any(heads) else ""
+    body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
+    return f'<div class="scroll"><table>{head}<tbody>{body}</tbody></table></div>'
+
+
+def _p(value: float) -> str:
+    return f"{value:.4f}" if value >= 0.0001 else "< 0.0001"
+
+
+def _number(value: float | None) -> str:
+    return "not finite" if value is None else f"{value:.1e}"

@@ -1,0 +1,203 @@
+import importlib.util
+import json
+import math
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import airjax
+from airjax.driver import DivergedError
+from airjax.recipe import RECIPES, Recipe
+from parity import reference
+from parity.__main__ import main
+from parity.arms import Work, Worker, WorkerError, make_trainer
+from parity.statistical import Progress, plan_study, run_study
+from parity.study import ARMS, Outcome, load_study
+from parity.upstream_cpu import INSTALL
+
+MARGINS = {"0.5": ("open", 3), "10": ("equivalent", 0)}
+
+
+def plan_of(recipe: Recipe, data: airjax.Dataset, **changes: Any) -> dict[str, Any]:
+    arguments = {"runs": 4, "margin": 5.0, "reference": "own", "device": "cpu"} | changes
+    return plan_study("tiny", recipe, data, **arguments)
+
+
+def test_both_frameworks_train_alternately_and_a_killed_process_loses_nothing(
+    tmp_path: Path, toy: airjax.Dataset, tiny: Recipe
+) -> None:
+    file, seen = tmp_path / "study.jsonl", []
+    plan = plan_of(tiny, toy)
+
+    def kill_after_three(progress: Progress) -> None:
+        seen.append((progress.record["arm"], progress.record["seed"]))
+        if len(seen) == 3:
+            # The processes that train are this one's children.
+            children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
+            trainers = [int(c) for c in children if b"spawn_main" in Path(f"/proc/{c}/cmdline").read_bytes()]
+            for trainer in trainers:
+                os.kill(trainer, signal.SIGKILL)
+
+    with pytest.raises(WorkerError, match="the torch process ended with code -9 while it trained network 1"):
+        run_study(file, plan, tiny, toy, kill_after_three)
+    assert len(load_study(file).runs) == 3
+    study = run_study(file, plan, tiny, toy, lambda progress: seen.append(tuple(progress.record.values())[1:3]))
+    assert not study.missing()
+    assert [arm for arm, _ in seen] == ["torch", "airjax", "airjax", "torch", "torch", "airjax", "airjax", "torch"]
+    # Seeds are independent: no two networks of an arm are the same, and none is the other arm's.
+    rows = [run["correct"] for run in load_study(file).runs.values()]
+    assert len(set(rows)) == 8
+    # A process trains what the library trains.
+    work = Work("airjax", "own", tiny, toy, "cpu")
+    np.testing.assert_array_equal(make_trainer(work)(2).correct, study.correct("airjax")[2])
+
+
+def test_the_torch_arm_is_the_same_network_for_the_same_seed(toy: airjax.Dataset, tiny: Recipe) -> None:
+    train = make_trainer(Work("torch", "own", tiny, toy, "cpu"))
+    first, second, again = train(0), train(1), train(0)
+    np.testing.assert_array_equal(first.correct, again.correct)
+    assert (first.correct != second.correct).any()
+    assert not first.diverged
+
+
+def test_a_diverging_training_is_an_outcome(toy: airjax.Dataset, tiny: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    def diverge(*arguments: Any, **options: Any) -> Any:
+        return trained._replace(losses=np.array([2.3, math.inf, math.nan]))
+
+    def raise_diverged(*arguments: Any, **options: Any) -> Any:
+        raise DivergedError(tiny, 0, 1)
+
+    trained = reference.train(tiny, toy)
+    monkeypatch.setattr("parity.reference.train", diverge)
+    monkeypatch.setattr("airjax.driver.train", raise_diverged)
+    for arm in ARMS:
+        outcome = make_trainer(Work(arm, "own", tiny, toy, "cpu"))(0)
+        assert outcome.diverged
+        assert outcome.correct.shape == (100,)
+
+
+def test_the_released_package_trains_from_seeds(toy: airjax.Dataset) -> None:
+    if not importlib.util.find_spec("airbench"):
+        pytest.skip(f"the released package is not installed: {INSTALL}")
+    recipe = replace(RECIPES["mini"], train_examples=300, test_examples=100, widths=(8, 8, 8), epochs=1.5)
+    train = make_trainer(Work("torch", "upstream", recipe, toy, "cpu"))
+    first, second, again = train(0), train(1), train(0)
+    np.testing.assert_array_equal(first.correct, again.correct)
+    assert (first.correct != second.correct).any()
+    assert set(first.seconds) == {"train", "evaluate"}
+    for change in ({"flip": "random"}, {"lookahead_every": 4}):
+        with pytest.raises(ValueError, match=f"airbench trains with {next(iter(change))}"):
+            make_trainer(Work("torch", "upstream", replace(recipe, **change), toy, "cpu"))
+    with pytest.raises(ValueError, match="airbench whitens on"):
+        make_trainer(Work("torch", "upstream", replace(recipe, whiten_examples=100), toy, "cpu"))
+
+
+def test_a_process_tells_what_went_wrong(toy: airjax.Dataset, tiny: Recipe) -> None:
+    with (
+        Worker(Work("torch", "own", replace(tiny, precision="bfloat16"), toy, "cpu")) as worker,
+        pytest.raises(WorkerError, match=r"torch process failed on network 7: ValueError: .* precision bfloat16"),
+    ):
+        worker.train(7)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"runs": 3}, "at least 4 networks"), ({"margin": 0.0}, "margin is 0.0"), ({"reference": "upstream"}, "'tiny'")],
+)
+def test_bad_plans_are_refused(toy: airjax.Dataset, tiny: Recipe, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        plan_of(tiny, toy, **changes)
+
+
+class FakeWorker:
+    """Trains nothing: each network gets each of 1,000 images right with probability 0.9, or what `rates` says."""
+
+    rates: dict[str, float] = {}  # noqa: RUF012 set anew by each test
+
+    def __init__(self, work: Work) -> None:
+        self.arm = work.arm
+
+    def __enter__(self) -> "FakeWorker":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def train(self, seed: int) -> Outcome:
+        generator = np.random.default_rng([seed, len(self.arm)])
+        rate = self.rates.get(self.arm, 0.9)
+        if rate < 0:
+            raise KeyboardInterrupt
+        return Outcome(generator.random(1000) < rate, rate == 0, {"train": 0.1})
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch, small_builtin: airjax.Dataset) -> type[FakeWorker]:
+    monkeypatch.setattr("parity.statistical.Worker", FakeWorker)
+    monkeypatch.setattr(FakeWorker, "rates", {})
+    return FakeWorker
+
+
+def command(file: Path, *more: str) -> list[str]:
+    return ["statistical", "--recipe", "tiny", "--runs", "30", "--data", "builtin", "--out", str(file), *more]
+
+
+@pytest.mark.parametrize("margin", MARGINS)
+def test_exit_code_and_json_say_the_verdict(
+    tmp_path: Path, fake: type[FakeWorker], capsys: pytest.CaptureFixture[str], margin: str
+) -> None:
+    verdict, code = MARGINS[margin]
+    assert main(command(tmp_path / "s.jsonl", "--margin", margin, "--json")) == code
+    lines = capsys.readouterr().out.splitlines()
+    record = json.loads(lines[-1])
+    assert record["verdict"] == verdict
+    assert record["sentence"] == lines[-2]
+    assert record["runs"] == {"torch": 30, "airjax": 30}
+    # Once more: everything is there already.
+    assert main(command(tmp_path / "s.jsonl", "--margin", margin)) == code
+    assert "60/60" not in capsys.readouterr().out
+
+
+def test_a_difference_is_exit_code_one(tmp_path: Path, fake: type[FakeWorker]) -> None:
+    fake.rates = {"torch": 0.8}
+    assert main(command(tmp_path / "s.jsonl")) == 1
+
+
+def test_divergence_is_exit_code_one(
+    tmp_path: Path, fake: type[FakeWorker], capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake.rates = {"airjax": 0}
+    assert main(command(tmp_path / "s.jsonl")) == 1
+    assert "30 of 30 airjax" in capsys.readouterr().out
+
+
+def test_an_interrupt_keeps_what_is_finished(
+    tmp_path: Path, fake: type[FakeWorker], capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake.rates = {"airjax": -1}
+    assert main(command(tmp_path / "s.jsonl")) == 130
+    assert "1 networks are in" in capsys.readouterr().err
+    fake.rates = {}
+    assert main(command(tmp_path / "s.jsonl", "--margin", "0.05")) == 3
+
+
+def test_another_plan_in_the_file_is_a_usage_error(
+    tmp_path: Path, fake: type[FakeWorker], capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(command(tmp_path / "s.jsonl"))
+    assert main(command(tmp_path / "s.jsonl", "--margin", "0.1")) == 2
+    assert "margin 0.05, which was fixed when it began, not 0.1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("more", [["--runs", "2"], ["--margin", "-1"], ["--recipe", "97"], ["--data-dir", "/nowhere"]])
+def test_bad_arguments_are_usage_errors(tmp_path: Path, fake: type[FakeWorker], more: list[str]) -> None:
+    arguments = command(tmp_path / "s.jsonl", *more)
+    if "--data-dir" in more:
+        arguments[arguments.index("builtin")] = "cifar10"
+    assert main(arguments) == 2
+    assert not (tmp_path / "s.jsonl").exists()
