@@ -9,8 +9,10 @@ from airjax.draws import Draws, sample_draws
 from airjax.driver import DivergedError
 from airjax.images import alternating_flip
 from airjax.library import Trained, evaluate, infer, train94, train95, train96, train_network
+from airjax.members import Members, make_members
 from airjax.recipe import RECIPES, Recipe, get_recipe
 from airjax.run import Arrays, RunResult, make_run
+from airjax.seeds import ManyRuns, run_many, seed_keys
 from airjax.step import StepMetrics, TrainState, train_step
 from airjax.tta import tta_logits
 from airjax.whiten import whitening_filters
@@ -22,6 +24,8 @@ __all__ = [
     "Dataset",
     "DivergedError",
     "Draws",
+    "ManyRuns",
+    "Members",
     "Model",
     "ModelError",
     "Recipe",
@@ -37,9 +41,12 @@ __all__ = [
     "load_builtin",
     "load_cifar10",
     "load_data",
+    "make_members",
     "make_run",
+    "run_many",
     "sample_draws",
     "save_model",
+    "seed_keys",
     "train94",
     "train95",
     "train96",

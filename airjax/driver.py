@@ -162,7 +162,7 @@ def train(
     plan = segments(recipe, by_epoch=on_epoch is not None or validate)
     # One program per phase. A scan that stops at every epoch needs one more where the last epoch is shorter.
     kinds = tuple(dict.fromkeys(_kind(segment, driver) for segment in plan))
-    program = compile_run(recipe, driver, kinds)
+    program = compile_run(recipe.without_hyperparameters(), driver, kinds)
     for level in {recipe.tta_level, 0} if validate else {recipe.tta_level}:
         compile_logits(recipe, level)
     hyper = hyperparameters(recipe)

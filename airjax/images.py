@@ -20,6 +20,14 @@ class Batch(NamedTuple):
 
     images: Array  # [B,H,W,C], normalised and augmented
     labels: Array  # [B] int32
+    weights: Array | None = None  # [B]: how much each example's loss counts; None: all of them 1
+
+
+class Selection(NamedTuple):
+    """The training examples of one network, out of the data set's."""
+
+    indices: Array  # [N] int32: its examples, in its own order; one may appear several times
+    weights: Array | None = None  # [N]: how much the loss of each counts; None: all of them 1
 
 
 def normalize(images: Array, dtype: DTypeLike) -> Array:
@@ -86,19 +94,28 @@ def augment(
     return images
 
 
-def batch_at(recipe: Recipe, images: Array, labels: Array, draws: Draws, step: Array) -> Batch:
-    """The batch of a 0-based step [] int, gathered from images [N,H,W,3] uint8 and labels [N], and augmented."""
+def batch_at(
+    recipe: Recipe, images: Array, labels: Array, draws: Draws, step: Array, selection: Selection | None = None
+) -> Batch:
+    """The batch of a 0-based step [] int, gathered from images [N,H,W,3] uint8 and labels [N], and augmented.
+
+    With a selection, the draws are about its examples, and images and labels are those that it selects from.
+    """
     epoch, position = step // recipe.steps_per_epoch, step % recipe.steps_per_epoch
     chosen = lax.dynamic_slice(draws.order, (epoch, position * recipe.batch_size), (1, recipe.batch_size))[0]
+    examples, weights = chosen, None
+    if selection is not None:
+        examples = selection.indices[chosen]
+        weights = None if selection.weights is None else selection.weights[chosen]
     augmented = augment(
         recipe,
-        normalize(images[chosen], precision_of(recipe).compute),
+        normalize(images[examples], precision_of(recipe).compute),
         draws.flips[chosen],
         draws.mirrors[epoch, chosen],
         None if draws.shifts is None else draws.shifts[epoch, chosen],
         None if draws.corners is None else draws.corners[epoch, chosen],
     )
-    return Batch(augmented, labels[chosen])
+    return Batch(augmented, labels[examples], weights)
 
 
 def tta_views(images: Array, level: int) -> list[tuple[float, Array]]:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import DTypeLike
 
-from airjax.layers import batch_moments, conv, conv_pool, conv_same, gelu, max_pool, normalize_channels
+from airjax.layers import Convolution, batch_moments, conv, conv_pool, conv_same, gelu, max_pool, normalize_channels
 from airjax.precision import Precision, precision_of
 from airjax.recipe import CLASSES, IMAGE_SIZE, WHITEN_KERNEL, WHITEN_WIDTH, Recipe
 
@@ -23,15 +23,16 @@ class Network(nn.Module):
     """
 
     recipe: Recipe
+    convolution: Convolution = "native"
 
     @nn.compact
     def __call__(self, images: Array, *, train: bool) -> Array:
         recipe, precision = self.recipe, precision_of(self.recipe)
-        x = FirstConv(recipe, precision, name="whiten")(images)
+        x = FirstConv(recipe, precision, self.convolution, name="whiten")(images)
         self.sow("intermediates", "whiten_conv", x)
         x = gelu(x)
         for number, width in enumerate(recipe.widths, start=1):
-            x = Block(recipe, precision, width, name=f"block{number}")(x, train)
+            x = Block(recipe, precision, self.convolution, width, name=f"block{number}")(x, train)
         x = max_pool(x, 3).reshape(x.shape[0], -1)
         self.sow("intermediates", "features", x)
         kernel = self.param("head", default_uniform, (x.shape[-1], CLASSES), precision.params)
@@ -49,6 +50,7 @@ class FirstConv(nn.Module):
 
     recipe: Recipe
     precision: Precision
+    convolution: Convolution
 
     @nn.compact
     def __call__(self, images: Array) -> Array:
@@ -57,7 +59,7 @@ class FirstConv(nn.Module):
             kernel = self.variable("frozen", "kernel", jnp.zeros, shape, dtype).value
         else:
             kernel = self.param("kernel", default_uniform, shape, dtype)
-        x = conv(images, kernel.astype(self.precision.compute), ((0, 0), (0, 0)))
+        x = conv(images, kernel.astype(self.precision.compute), ((0, 0), (0, 0)), self.convolution)
         if self.recipe.whiten_bias:
             # Without whitening this is an ordinary convolution, whose bias has its weights' default law.
             initial = nn.initializers.zeros if self.recipe.whiten else bias_uniform(fan_in=math.prod(shape[:-1]))
@@ -71,15 +73,16 @@ class Block(nn.Module):
 
     recipe: Recipe
     precision: Precision
+    convolution: Convolution
     width: int
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
-        x = self.norm(1)(conv_pool(x, self.kernel(1, x.shape[-1])), train)
+        x = self.norm(1)(conv_pool(x, self.kernel(1, x.shape[-1]), self.convolution), train)
         x = skipped = gelu(x)
         last = self.recipe.convs_per_block
         for number in range(2, last + 1):
-            x = self.norm(number)(conv_same(x, self.kernel(number, self.width)), train)
+            x = self.norm(number)(conv_same(x, self.kernel(number, self.width), self.convolution), train)
             if number == last and self.recipe.residual == "before-activation":
                 x = x + skipped
             x = gelu(x)
@@ -154,15 +157,17 @@ def init_variables(recipe: Recipe, key: Array) -> Variables:
     return dict(Network(recipe).init(key, images, train=False))
 
 
-def apply_train(recipe: Recipe, variables: Variables, images: Array) -> tuple[Array, Variables]:
+def apply_train(
+    recipe: Recipe, variables: Variables, images: Array, convolution: Convolution = "native"
+) -> tuple[Array, Variables]:
     """Logits [N,10] with batch statistics, and the updated running statistics."""
-    logits, updated = Network(recipe).apply(variables, images, train=True, mutable=["batch_stats"])
+    logits, updated = Network(recipe, convolution).apply(variables, images, train=True, mutable=["batch_stats"])
     assert isinstance(logits, Array)
     return logits, dict(updated["batch_stats"])
 
 
-def apply_eval(recipe: Recipe, variables: Variables, images: Array) -> Array:
+def apply_eval(recipe: Recipe, variables: Variables, images: Array, convolution: Convolution = "native") -> Array:
     """Logits [N,10] with the running statistics."""
-    logits = Network(recipe).apply(variables, images, train=False)
+    logits = Network(recipe, convolution).apply(variables, images, train=False)
     assert isinstance(logits, Array)
     return logits

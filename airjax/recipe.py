@@ -23,6 +23,10 @@ Residual = Literal["none", "before-activation", "after-activation"]
 PrecisionName = Literal["auto", "float32", "bfloat16", "float16", "float64"]
 
 
+# What a compiled run takes as arguments: other values compile nothing.
+HYPERPARAMETERS = ("learning_rate", "weight_decay", "momentum", "label_smoothing")
+
+
 @dataclass(frozen=True)
 class Recipe:
     """One training method; the defaults are those of 94. Section numbers refer to docs/recipes.md."""
@@ -172,6 +176,10 @@ class Recipe:
             train_examples=min(self.train_examples, num_train),
             test_examples=min(self.test_examples, num_test),
         )
+
+    def without_hyperparameters(self) -> "Recipe":
+        """The same recipe with the numbers that a compiled run takes as arguments set to their defaults."""
+        return replace(self, **{name: getattr(Recipe, name) for name in HYPERPARAMETERS})
 
     def to_dict(self) -> dict[str, Any]:
         """Fields as plain values, for JSON."""

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from airjax.draws import Draws, sample_draws
-from airjax.images import batch_at, normalize
+from airjax.images import Selection, batch_at, normalize
+from airjax.layers import Convolution
 from airjax.model import Variables, init_variables
 from airjax.optimizer import Hyperparameters, hyperparameters
 from airjax.precision import precision_of, resolve_precision
@@ -57,13 +58,19 @@ def segments(recipe: Recipe, *, by_epoch: bool) -> list[Segment]:
     ]
 
 
-def start_run(recipe: Recipe, key: Array, train_images: Array, hyper: Hyperparameters) -> tuple[TrainState, Draws]:
+def start_run(
+    recipe: Recipe, key: Array, train_images: Array, hyper: Hyperparameters, selection: Selection | None = None
+) -> tuple[TrainState, Draws]:
     """Initial state with whitened first convolution, and the draws, from a key and train_images [N,32,32,3] uint8."""
     init_key, draws_key = jax.random.split(key)
     variables = init_variables(recipe, init_key)
     if recipe.whiten:
         precision = precision_of(recipe)
-        images = normalize(train_images[: recipe.whiten_examples], precision.statistics)
+        if selection is None:
+            images = train_images[: recipe.whiten_examples]
+        else:
+            images = train_images[selection.indices[: recipe.whiten_examples]]
+        images = normalize(images, precision.statistics)
         filters = whitening_filters(images, recipe.whiten_epsilon).astype(precision.params)
         variables = {**variables, "frozen": {"whiten": {"kernel": filters}}}
     return init_state(recipe, variables, hyper), sample_draws(recipe, draws_key)
@@ -76,12 +83,14 @@ def advance(
     labels: Array,
     draws: Draws,
     hyper: Hyperparameters,
+    selection: Selection | None = None,
     *,
     train_whiten_bias: bool,
+    convolution: Convolution = "native",
 ) -> tuple[TrainState, StepMetrics]:
     """Take the step that the state is at, on its batch of images [N,32,32,3] uint8 and labels [N]."""
-    batch = batch_at(recipe, images, labels, draws, state.step)
-    return train_step(recipe, state, batch, hyper, train_whiten_bias=train_whiten_bias)
+    batch = batch_at(recipe, images, labels, draws, state.step, selection)
+    return train_step(recipe, state, batch, hyper, train_whiten_bias=train_whiten_bias, convolution=convolution)
 
 
 def advance_many(
@@ -91,14 +100,26 @@ def advance_many(
     labels: Array,
     draws: Draws,
     hyper: Hyperparameters,
+    selection: Selection | None = None,
     *,
     train_whiten_bias: bool,
     num_steps: int,
+    convolution: Convolution = "native",
 ) -> tuple[TrainState, StepMetrics]:
     """`advance` num_steps times inside one program; the metrics gain a leading axis [num_steps]."""
 
     def body(carried: TrainState, _: None) -> tuple[TrainState, StepMetrics]:
-        return advance(recipe, carried, images, labels, draws, hyper, train_whiten_bias=train_whiten_bias)
+        return advance(
+            recipe,
+            carried,
+            images,
+            labels,
+            draws,
+            hyper,
+            selection,
+            train_whiten_bias=train_whiten_bias,
+            convolution=convolution,
+        )
 
     return lax.scan(body, state, length=num_steps)
 

@@ -8,6 +8,7 @@ import optax
 from jax import Array
 
 from airjax.images import Batch
+from airjax.layers import Convolution
 from airjax.lookahead import LookaheadState, lookahead_init, lookahead_update
 from airjax.model import Variables, apply_train
 from airjax.optimizer import Hyperparameters, make_optimizer
@@ -30,7 +31,7 @@ class TrainState(NamedTuple):
 class StepMetrics(NamedTuple):
     """What one step reports, about the batch as it was trained on."""
 
-    loss: Any  # [] mean loss per example; [T] for the steps of a run
+    loss: Any  # [] mean loss per example, weighted where the examples are; [T] for the steps of a run
     accuracy: Any  # the same: share of examples classified right, before the update
 
 
@@ -59,20 +60,28 @@ def smoothed_loss(logits: Array, labels: Array, label_smoothing: Array) -> Array
 
 
 def train_step(
-    recipe: Recipe, state: TrainState, batch: Batch, hyper: Hyperparameters, *, train_whiten_bias: bool
+    recipe: Recipe,
+    state: TrainState,
+    batch: Batch,
+    hyper: Hyperparameters,
+    *,
+    train_whiten_bias: bool,
+    convolution: Convolution = "native",
 ) -> tuple[TrainState, StepMetrics]:
     """One step of SGD with Nesterov momentum and lookahead. (§4)
 
-    recipe and train_whiten_bias are static. Once the whitening bias no longer trains, nothing before the first 3x3
-    convolution needs a gradient, and that part of the backward pass is not computed.
+    recipe, train_whiten_bias and convolution are static. Once the whitening bias no longer trains, nothing before the
+    first 3x3 convolution needs a gradient, and that part of the backward pass is not computed.
     """
 
     def summed_loss(params: Any) -> tuple[Array, tuple[Array, Array, Any]]:
         if not train_whiten_bias:
             params = {**params, "whiten": {**params["whiten"], "bias": jax.lax.stop_gradient(params["whiten"]["bias"])}}
         variables = {"params": params, "frozen": state.frozen, "batch_stats": state.batch_stats}
-        logits, batch_stats = apply_train(recipe, variables, batch.images)
+        logits, batch_stats = apply_train(recipe, variables, batch.images, convolution)
         losses = smoothed_loss(logits, batch.labels, hyper.label_smoothing)
+        if batch.weights is not None:
+            losses = losses * batch.weights.astype(losses.dtype)
         return losses.sum(), (losses, logits, batch_stats)
 
     (_, (losses, logits, batch_stats)), gradients = jax.value_and_grad(summed_loss, has_aux=True)(state.params)

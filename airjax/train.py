@@ -12,9 +12,13 @@ from typing import Annotated, Any, Literal, get_args
 import numpy as np
 
 from airjax.data import DataError, DataName, Dataset, load_data
+from airjax.driver import DivergedError, TrainedRun, train
+from airjax.members import Strategy
 from airjax.recipe import CLAIMS, RECIPES, Recipe, get_recipe
 from airjax.records import append_line, read_lines, write_json
+from airjax.seeds import run_many, seed_keys
 from airjax.stats import mean_interval, target_verdict
+from airjax.strategy import choose_strategy
 
 Target = Literal["94", "95", "96"]
 
@@ -41,6 +45,10 @@ class Options:
     """Number of networks to train."""
     seed: int = 0
     """Seed of the first network; the others follow it."""
+    strategy: Literal["auto", Strategy] = "auto"
+    """How several networks are trained (docs/seeds.md). auto: the way that was measured to be the fastest here."""
+    group: int | None = None
+    """Networks in memory at once, for strategies other than sequential. Default: what was measured, or all of them."""
     data: DataName = "auto"
     """cifar10; builtin, a procedural set made on the spot; auto, which is cifar10 where it can be had."""
     data_dir: Path | None = None
@@ -93,6 +101,8 @@ def parse(arguments: list[str]) -> tuple[Options, str]:
         raise UsageError(error) from error
     if options.seeds < 1:
         raise UsageError(f"seeds is {options.seeds}, but at least 1 network must be trained")
+    if options.group is not None and options.group < 1:
+        raise UsageError(f"group is {options.group}, but at least 1 network must be trained at once")
     if not 0 <= options.seed <= 2**32 - options.seeds:
         raise UsageError(f"seed is {options.seed}, but it must be in [0, {2**32 - options.seeds}]")
     return options, name
@@ -104,7 +114,6 @@ def run(options: Options, name: str) -> int:
 
     from airjax.checkpoint import Model, save_model
     from airjax.display import Display
-    from airjax.driver import train
     from airjax.environment import describe
     from airjax.precision import resolve_precision
 
@@ -126,24 +135,15 @@ def run(options: Options, name: str) -> int:
         )
         display.headings()
         try:
-            for seed in seeds:
-                if seed in records:
-                    display.line(f"seed {seed}: accuracy {records[seed]['accuracy']:.4f}, kept from {options.out}")
-                    continue
-                display.begin(recipe, seed)
-                trained = train(
-                    recipe,
-                    dataset,
-                    seed,
-                    validate=options.validate_epochs and not options.quiet,
-                    on_step=display.step,
-                    on_epoch=display.epoch,
-                )
-                records[seed] = _record(trained)
+            for seed in sorted(set(records) & set(seeds)):
+                display.line(f"seed {seed}: accuracy {records[seed]['accuracy']:.4f}, kept from {options.out}")
+            missing = [seed for seed in seeds if seed not in records]
+            for trained in _trainings(options, recipe, dataset, missing, display):
+                records[trained.seed] = _record(trained)
                 if options.out:
                     model = Model(trained.recipe, trained.variables, dataset.classes)
-                    save_model(options.out / f"model-{seed}.safetensors", model)
-                    append_line(options.out / "runs.jsonl", records[seed])
+                    save_model(options.out / f"model-{trained.seed}.safetensors", model)
+                    append_line(options.out / "runs.jsonl", records[trained.seed])
                 display.run(trained)
         except KeyboardInterrupt:
             interrupted = True
@@ -161,6 +161,39 @@ def run(options: Options, name: str) -> int:
         return EXIT_INTERRUPTED
     met = summary["target_met"] in ("confirmed", "mean")
     return EXIT_BELOW_TARGET if options.require_target and not met else EXIT_OK
+
+
+def _trainings(
+    options: Options, recipe: Recipe, dataset: Dataset, seeds: list[int], display: Any
+) -> Iterator[TrainedRun]:
+    # One after another, each with its table of epochs; or several at once, without.
+    strategy, group = options.strategy, options.group
+    if strategy == "auto":
+        strategy, measured = choose_strategy(recipe, max(1, len(seeds)))
+        group = group or measured
+    if strategy == "sequential":
+        for seed in seeds:
+            display.begin(recipe, seed)
+            yield train(
+                recipe,
+                dataset,
+                seed,
+                validate=options.validate_epochs and not options.quiet,
+                on_step=display.step,
+                on_epoch=display.epoch,
+            )
+        return
+    remaining = seeds
+    while remaining:
+        part = remaining[: group or len(remaining)]
+        done = run_many(recipe, seed_keys(part), dataset, strategy=strategy, group=group, keep_variables=True)
+        runs = done.runs(part)
+        yield from (run for run, diverged in zip(runs, done.diverged, strict=True) if not diverged)
+        for run, diverged in zip(runs, done.diverged, strict=True):
+            if diverged:
+                raise DivergedError(recipe, run.seed, int(np.argmin(np.isfinite(run.metrics.loss))))
+        # What fitted into memory this time is what the next ones try.
+        remaining, group = remaining[len(part) :], done.group
 
 
 def summarize_runs(

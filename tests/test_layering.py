@@ -13,7 +13,8 @@ ORDER = [
     *("precision", "schedule", "draws", "images", "whiten", "layers"),
     *("model", "lookahead", "optimizer", "step", "tta", "run"),
     *("data.dataset", "data.builtin", "data.cache", "data.unpickle", "data.download", "data.cifar10", "data"),
-    *("driver", "checkpoint", "library", "display", "train", "predict", ""),
+    *("driver", "members", "memory", "strategy", "seeds"),
+    *("checkpoint", "library", "display", "train", "predict", ""),
 ]
 
 
@@ -53,7 +54,7 @@ def test_torch_lives_in_parity_and_flax_in_the_model() -> None:
 def test_only_draws_model_and_the_assembling_files_see_keys() -> None:
     for file in (ROOT / "airjax").rglob("*.py"):
         uses = "jax.random." in file.read_text()
-        assert not uses or file.name in {"draws.py", "model.py", "run.py", "driver.py"}, file
+        assert not uses or file.name in {"draws.py", "model.py", "run.py", "driver.py", "members.py", "seeds.py"}, file
 
 
 def test_importing_airjax_needs_little_prints_nothing_and_leaves_the_environment_alone() -> None:

@@ -119,6 +119,8 @@ def test_out_holds_runs_recipe_environment_and_models_and_goes_on(
         (["--target", "97"], "invalid choice: '97'"),
         (["--recipe", "tiny", "--seeds", "0"], "seeds is 0, but at least 1"),
         (["--recipe", "tiny", "--seed", "-1"], "seed is -1"),
+        (["--recipe", "tiny", "--group", "0"], "group is 0, but at least 1"),
+        (["--recipe", "tiny", "--strategy", "luck"], "invalid choice: 'luck'"),
         (["--recipe", "tiny", "--data", "builtin", "--precision", "float64"], "JAX_ENABLE_X64=1"),
         (["--recipe", "tiny", "--data-dir", "/nonexistent/place"], "/nonexistent/place does not exist. Put"),
     ],
@@ -171,6 +173,22 @@ def test_divergence_exits_with_1_and_keeps_what_is_finished(tmp_path: Path, caps
 
 
 @pytest.mark.usefixtures("small_builtin")
+def test_several_networks_at_once_are_the_same_and_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*TINY, "--out", str(tmp_path / "one"), "--seeds", "3", "--quiet"]) == 0
+    together = [*TINY, "--out", str(tmp_path / "many"), "--strategy", "vmap", "--group", "2", "--quiet"]
+    assert main([*together, "--seeds", "1"]) == 0
+    assert main([*together, "--seeds", "3", "--json"]) == 0
+    assert set(result_of(capsys.readouterr().out)["seconds"]) == {"compile", "whiten", "train", "evaluate"}
+    one, many = ([json.loads(line) for line in (tmp_path / n / "runs.jsonl").open()] for n in ("one", "many"))
+    for first, second in zip(one, many, strict=True):
+        assert first["seed"] == second["seed"]
+        assert first["train_loss"] == pytest.approx(second["train_loss"], rel=1e-5)
+        assert first["accuracy"] == pytest.approx(second["accuracy"], abs=0.011)  # one image of 100
+    names = {file.name for file in (tmp_path / "many").glob("*.safetensors")}
+    assert names == {f"model-{seed}.safetensors" for seed in range(3)}
+
+
+@pytest.mark.usefixtures("small_builtin")
 def test_ctrl_c_keeps_what_is_finished(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -181,7 +199,7 @@ def test_ctrl_c_keeps_what_is_finished(
             raise KeyboardInterrupt
         return real(recipe, data, seed, **rest)
 
-    monkeypatch.setattr("airjax.driver.train", interrupted)
+    monkeypatch.setattr("airjax.train.train", interrupted)
     assert main([*TINY, "--seeds", "3", "--out", str(tmp_path), "--json"]) == 130
     captured = capsys.readouterr()
     assert "interrupted after 1 of 3 networks" in captured.err

@@ -1,0 +1,185 @@
+"""A group of networks as one: what differs between them is arrays, and every function of one is mapped over the group.
+
+A member is one network of many. Members may differ in their key, in their hyperparameters, and in the training examples
+that they see; all of these are arrays with the members as the leading axis, so nothing is compiled for their values.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any, Literal, NamedTuple, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+from jax.sharding import Mesh, PartitionSpec
+
+from airjax.driver import Driver, compile_lowered
+from airjax.images import Selection
+from airjax.layers import Convolution
+from airjax.model import Variables
+from airjax.optimizer import Hyperparameters, hyperparameters
+from airjax.precision import precision_of
+from airjax.recipe import Recipe
+from airjax.run import advance, advance_many, start_run
+from airjax.step import finish
+from airjax.tta import eval_batch, tta_logits
+
+Strategy = Literal["sequential", "map", "vmap", "vmap-matmul", "sharded"]
+STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
+
+AXIS = "members"
+
+
+class Members(NamedTuple):
+    """What differs between networks; every array has the K members as its leading axis."""
+
+    keys: Array  # [K] keys
+    hyper: Hyperparameters  # each [K]
+    selection: Selection | None  # [K,N]; None: all see the data set's first examples
+
+
+class Programs(NamedTuple):
+    """The compiled pieces of a group of members."""
+
+    start: Any  # (members, train_images) -> (state, draws)
+    advance: dict[tuple[bool, int], Any]  # (bias trains, steps) -> (state, draws, members, images, labels)
+    finish: Any  # state -> variables
+    logits: Any  # (variables, images [B,32,32,3] uint8) -> logits [G,B,10]
+
+    def all(self) -> list[Any]:
+        """Every program."""
+        return [self.start, *self.advance.values(), self.finish, self.logits]
+
+
+def make_members(
+    recipe: Recipe,
+    keys: Array,
+    *,
+    learning_rate: Sequence[float] | None = None,
+    weight_decay: Sequence[float] | None = None,
+    momentum: Sequence[float] | None = None,
+    label_smoothing: Sequence[float] | None = None,
+    subsets: np.ndarray | None = None,
+    weights: np.ndarray | None = None,
+) -> Members:
+    """Members from their keys, [K], and from what else differs between them.
+
+    Args:
+        recipe: gives whatever is not given here. With subsets, its train_examples is their length.
+        keys: one for each network; `airjax.seeds.seed_keys` makes those of seeds.
+        learning_rate, weight_decay, momentum, label_smoothing: [K], in the recipe's units.
+        subsets: [K,N] int: the training examples of each network, as indices into the data set's.
+        weights: [K,N]: how much the loss of each example counts.
+
+    Raises ValueError for a length that does not fit, or a number that a recipe could not have.
+    """
+    count = len(keys)
+    if count < 1:
+        raise ValueError("there are no members: pass at least one key")
+    given = {
+        "learning_rate": learning_rate,
+        "weight_decay": weight_decay,
+        "momentum": momentum,
+        "label_smoothing": label_smoothing,
+    }
+    for name, values in given.items():
+        if values is not None and len(values) != count:
+            raise ValueError(f"{name} has {len(values)} values, but there are {count} keys")
+    recipes = [
+        replace(recipe, **{name: float(values[k]) for name, values in given.items() if values is not None})
+        for k in range(count)
+    ]
+    hyper = jax.tree.map(lambda *values: jnp.stack(values), *(hyperparameters(changed) for changed in recipes))
+    for name, array in (("subsets", subsets), ("weights", weights)):
+        if array is not None and np.shape(array) != (count, recipe.train_examples):
+            raise ValueError(
+                f"{name} has shape {np.shape(array)}, but {count} networks that train on {recipe.train_examples} "
+                f"examples need {(count, recipe.train_examples)}"
+            )
+    if subsets is None and weights is None:
+        return Members(keys, hyper, None)
+    if subsets is None:
+        subsets = np.tile(np.arange(recipe.train_examples, dtype=np.int32), (count, 1))
+    if not np.issubdtype(np.asarray(subsets).dtype, np.integer) or np.min(subsets) < 0:
+        raise ValueError("subsets must hold indices of training examples: whole numbers from 0")
+    dtype = precision_of(recipe).statistics
+    selection = Selection(jnp.asarray(subsets, jnp.int32), None if weights is None else jnp.asarray(weights, dtype))
+    return Members(keys, hyper, selection)
+
+
+@functools.lru_cache(maxsize=16)
+def compile_members(
+    recipe: Recipe, strategy: Strategy, driver: Driver, kinds: tuple[tuple[bool, int], ...], shapes: tuple[Any, Any]
+) -> Programs:
+    """Compile the pieces of a group of members.
+
+    recipe has no hyperparameters of its own, and shapes are the leaves and the structure of the members, the training
+    images and their labels.
+    """
+    convolution: Convolution = "matmul" if strategy == "vmap-matmul" else "native"
+    leaves, tree = shapes
+    members, images, labels = jax.tree.unflatten(tree, leaves)
+
+    def start(member: Members, train_images: Array) -> Any:
+        return start_run(recipe, member.keys, train_images, member.hyper, member.selection)
+
+    def logits(variables: Variables, test_images: Array) -> Array:
+        return tta_logits(recipe, variables, test_images, convolution=convolution)
+
+    def make_step(train_whiten_bias: bool, num_steps: int) -> Callable[..., Any]:
+        function = advance if driver == "loop" else functools.partial(advance_many, num_steps=num_steps)
+        function = functools.partial(function, train_whiten_bias=train_whiten_bias, convolution=convolution)
+
+        def step(state: Any, draws: Any, member: Members, train_images: Array, train_labels: Array) -> Any:
+            return function(recipe, state, train_images, train_labels, draws, member.hyper, member.selection)
+
+        return step
+
+    begin = over_members(strategy, start, (True, False))
+    end = over_members(strategy, finish, (True,))
+    state, draws = jax.eval_shape(begin, members, images)
+    variables = jax.eval_shape(end, state)
+    batch = jax.ShapeDtypeStruct((eval_batch(recipe), *images.shape[1:]), jnp.uint8)
+    lowered = [
+        jax.jit(begin).lower(members, images),
+        jax.jit(end).lower(state),
+        jax.jit(over_members(strategy, logits, (True, False))).lower(variables, batch),
+    ]
+    for kind in kinds:
+        step = over_members(strategy, make_step(*kind), (True, True, True, False, False))
+        lowered.append(jax.jit(step, donate_argnums=0).lower(state, draws, members, images, labels))
+    with ThreadPoolExecutor() as pool:
+        compiled_start, compiled_finish, compiled_logits, *steps = pool.map(compile_lowered, lowered)
+    return Programs(compiled_start, dict(zip(kinds, steps, strict=True)), compiled_finish, compiled_logits)
+
+
+def over_members(strategy: Strategy, function: Callable[..., Any], by_member: tuple[bool, ...]) -> Callable[..., Any]:
+    """A function of one member -> the same function of a group, whose arguments by_member have a leading axis.
+
+    For "sequential" that axis has length one.
+    """
+    if strategy == "sharded":
+        specs = tuple(PartitionSpec(AXIS) if own else PartitionSpec() for own in by_member)
+        mesh = Mesh(np.array(jax.local_devices()), (AXIS,))
+        inner = over_members("vmap", function, by_member)
+        return jax.shard_map(inner, mesh=mesh, in_specs=specs, out_specs=PartitionSpec(AXIS), check_vma=False)
+    if strategy.startswith("vmap"):
+        return jax.vmap(function, in_axes=tuple(0 if own else None for own in by_member))
+
+    def one_after_the_other(*arguments: Any) -> Any:
+        own = tuple(argument for argument, mine in zip(arguments, by_member, strict=True) if mine)
+
+        def of_one(member: tuple[Any, ...]) -> Any:
+            values = iter(member)
+            return function(*(next(values) if mine else a for a, mine in zip(arguments, by_member, strict=True)))
+
+        if strategy == "sequential":
+            # Not a loop of length one: a CPU runs convolutions inside any loop slowly.
+            one = of_one(jax.tree.map(lambda array: array[0], own))
+            return jax.tree.map(lambda array: array[None], one)
+        return lax.map(of_one, own)
+
+    return one_after_the_other

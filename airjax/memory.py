@@ -1,0 +1,46 @@
+"""How much memory a compiled program takes, and how much there is."""
+
+import os
+from collections.abc import Iterable
+from typing import Any
+
+import jax
+
+SHARE = 0.85  # of what is free that one program may take: allocators lose some to fragments
+
+
+def predicted_bytes(programs: Iterable[Any]) -> int:
+    """Memory in bytes of the largest of some compiled programs: its arguments, its results, what it works in.
+
+    On several devices this is the memory of one of them. 0 where the backend does not say.
+    """
+    return max((_bytes_of(program.memory_analysis()) for program in programs), default=0)
+
+
+def available_bytes() -> int | None:
+    """Memory in bytes that a new program may take on the first local device; None where nobody knows."""
+    device = jax.local_devices()[0]
+    if device.platform == "cpu":
+        try:
+            free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        except (ValueError, OSError, AttributeError):
+            return None
+        # A CPU's virtual devices share one memory.
+        return int(SHARE * free) // jax.local_device_count()
+    stats = device.memory_stats() or {}
+    if "bytes_limit" not in stats:
+        return None
+    return int(SHARE * (stats["bytes_limit"] - stats.get("bytes_in_use", 0)))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a device had too little memory for what was asked of it."""
+    text = str(error)
+    return isinstance(error, jax.errors.JaxRuntimeError) and ("RESOURCE_EXHAUSTED" in text or "Out of memory" in text)
+
+
+def _bytes_of(analysis: Any) -> int:
+    if analysis is None:
+        return 0
+    sizes = (analysis.argument_size_in_bytes, analysis.output_size_in_bytes, analysis.temp_size_in_bytes)
+    return sum(sizes) - analysis.alias_size_in_bytes  # a donated argument's memory holds a result

@@ -1,0 +1,36 @@
+"""Which way to train many networks is the fastest here: looked up in measurements, never guessed."""
+
+import functools
+import json
+from pathlib import Path
+from typing import Any
+
+from airjax.environment import describe
+from airjax.members import Strategy
+from airjax.recipe import RECIPES, Recipe
+
+TABLE = Path(__file__).with_name("strategies.jsonl")
+
+
+def choose_strategy(recipe: Recipe, count: int) -> tuple[Strategy, int | None]:
+    """The fastest measured strategy for so many networks, and how many to train at once.
+
+    Measured for this device and this recipe, or else the recipe nearest in work per step. Where nothing was measured on
+    this kind of device it is one after the other: that is never far from the best, and needs the least memory.
+    """
+    rows = [row for row in _measured() if row["device"] == describe()["device"] and row["members"] <= count]
+    if not rows:
+        return "sequential", None
+    distances = {row["recipe"]: abs(_work(RECIPES[row["recipe"]]) / _work(recipe) - 1) for row in rows}
+    nearest = min(distances, key=lambda name: distances[name])
+    best = max((row for row in rows if row["recipe"] == nearest), key=lambda row: row["networks_per_hour"])
+    return best["strategy"], best["members"]
+
+
+@functools.cache
+def _measured() -> list[dict[str, Any]]:
+    return [json.loads(line) for line in TABLE.read_text().splitlines()]
+
+
+def _work(recipe: Recipe) -> float:
+    return recipe.flops / recipe.total_steps

@@ -1,0 +1,32 @@
+import jax
+import jax.numpy as jnp
+import pytest
+
+from airjax.driver import compile_function
+from airjax.memory import available_bytes, is_out_of_memory, predicted_bytes
+
+
+def test_prediction_counts_arguments_and_results() -> None:
+    shape = jax.ShapeDtypeStruct((1000, 1000), jnp.float32)
+    small = compile_function(lambda x: x + 1, jax.ShapeDtypeStruct((10,), jnp.float32))
+    large = compile_function(lambda x: x + 1, shape)
+    assert predicted_bytes([small, large]) >= 8_000_000
+    assert predicted_bytes([small]) < 1000
+    assert predicted_bytes([]) == 0
+
+
+def test_something_is_available() -> None:
+    available = available_bytes()
+    assert available is None or 1_000_000 < available < 10**14
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: no"), True),
+        (jax.errors.JaxRuntimeError("INTERNAL: no"), False),
+        (ValueError("RESOURCE_EXHAUSTED"), False),
+    ],
+)
+def test_only_a_device_runs_out_of_memory(error: Exception, expected: bool) -> None:
+    assert is_out_of_memory(error) is expected
