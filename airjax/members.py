@@ -25,7 +25,7 @@ from airjax.precision import precision_of
 from airjax.recipe import Recipe
 from airjax.run import advance, advance_many, start_run
 from airjax.step import finish
-from airjax.tta import eval_batch, tta_logits
+from airjax.tta import tta_logits
 
 Strategy = Literal["sequential", "map", "vmap", "vmap-matmul", "sharded"]
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
@@ -112,12 +112,17 @@ def make_members(
 
 @functools.lru_cache(maxsize=16)
 def compile_members(
-    recipe: Recipe, strategy: Strategy, driver: Driver, kinds: tuple[tuple[bool, int], ...], shapes: tuple[Any, Any]
+    recipe: Recipe,
+    strategy: Strategy,
+    driver: Driver,
+    kinds: tuple[tuple[bool, int], ...],
+    shapes: tuple[Any, Any],
+    eval_size: int,
 ) -> Programs:
     """Compile the pieces of a group of members.
 
     recipe has no hyperparameters of its own, and shapes are the leaves and the structure of the members, the training
-    images and their labels.
+    images and their labels. eval_size images go through all networks at once when they are evaluated.
     """
     convolution: Convolution = "matmul" if strategy == "vmap-matmul" else "native"
     leaves, tree = shapes
@@ -142,7 +147,7 @@ def compile_members(
     end = over_members(strategy, finish, (True,))
     state, draws = jax.eval_shape(begin, members, images)
     variables = jax.eval_shape(end, state)
-    batch = jax.ShapeDtypeStruct((eval_batch(recipe), *images.shape[1:]), jnp.uint8)
+    batch = jax.ShapeDtypeStruct((eval_size, *images.shape[1:]), jnp.uint8)
     lowered = [
         jax.jit(begin).lower(members, images),
         jax.jit(end).lower(state),

@@ -20,7 +20,7 @@ def write_atomically(file: Path, content: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-    _sync_folder(file.parent)
+    sync_folder(file.parent)
 
 
 def write_json(file: Path, value: Any) -> None:
@@ -39,7 +39,7 @@ def append_line(file: Path, record: dict[str, Any]) -> None:
         stream.write(line)
         stream.flush()
         os.fsync(stream.fileno())
-    _sync_folder(file.parent)
+    sync_folder(file.parent)
 
 
 def read_lines(file: Path) -> list[dict[str, Any]]:
@@ -64,7 +64,8 @@ def _umask() -> int:
     return current
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Wait until the names of a folder's files are on disk."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

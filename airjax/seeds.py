@@ -60,6 +60,7 @@ def run_many(
     strategy: Strategy | Literal["auto"] = "auto",
     group: int | None = None,
     driver: Driver | None = None,
+    eval_size: int | None = None,
     keep_variables: bool = False,
     on_group: Callable[[int], None] | None = None,
 ) -> ManyRuns:
@@ -75,6 +76,7 @@ def run_many(
         group: members in memory at once; None is what was measured to be the fastest with "auto", else all of them.
             Halved as often as needed when memory does not suffice, by prediction or by trial.
         driver: as for `airjax.driver.train`.
+        eval_size: test images that go through all networks of a group at once; fewer need less memory.
         keep_variables: return the networks as well.
         on_group: called with the number of members finished so far.
 
@@ -89,6 +91,7 @@ def run_many(
     if strategy == "auto":
         strategy, measured = choose_strategy(recipe, count)
         group = group or measured
+    eval_size = eval_size or eval_batch(recipe)
     smallest = jax.local_device_count() if strategy == "sharded" else 1
     group = 1 if strategy == "sequential" else _round_up(min(group or count, count), smallest)
     clock = Clock()
@@ -99,13 +102,13 @@ def run_many(
         try:
             clock.start()
             part = _take(members, finished, group)
-            programs = _compile(recipe, part, arrays, strategy, driver)
+            programs = _compile(recipe, part, arrays, strategy, driver, eval_size)
             needed, available = predicted_bytes(programs.all()), available_bytes()
             clock.stop("compile")
             if available is not None and needed > available and group > smallest:
                 group = _halve(group, smallest)
                 continue
-            done.append(_run_group(recipe, programs, part, arrays, driver, keep_variables, clock))
+            done.append(_run_group(recipe, programs, part, arrays, driver, eval_size, keep_variables, clock))
         except jax.errors.JaxRuntimeError as error:
             if not is_out_of_memory(error) or group <= smallest:
                 raise
@@ -143,11 +146,13 @@ def _place(recipe: Recipe, members: Members, data: Dataset) -> Arrays:
     return place(replace(recipe, train_examples=len(data.train_images)), data)
 
 
-def _compile(recipe: Recipe, members: Members, arrays: Arrays, strategy: Strategy, driver: Driver) -> Programs:
+def _compile(
+    recipe: Recipe, members: Members, arrays: Arrays, strategy: Strategy, driver: Driver, eval_size: int
+) -> Programs:
     kinds = tuple(dict.fromkeys(_kind(segment, driver) for segment in segments(recipe, by_epoch=False)))
     arguments = (members, arrays.train_images, arrays.train_labels)
     leaves, tree = jax.tree.flatten(jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), arguments))
-    return compile_members(recipe.without_hyperparameters(), strategy, driver, kinds, (tuple(leaves), tree))
+    return compile_members(recipe.without_hyperparameters(), strategy, driver, kinds, (tuple(leaves), tree), eval_size)
 
 
 def _run_group(
@@ -156,6 +161,7 @@ def _run_group(
     members: Members,
     arrays: Arrays,
     driver: Driver,
+    eval_size: int,
     keep_variables: bool,
     clock: Clock,
 ) -> _Finished:
@@ -171,8 +177,7 @@ def _run_group(
             parts.append(metrics)
     variables = jax.block_until_ready(programs.finish(state))
     clock.stop("train")
-    size = eval_batch(recipe)
-    logits = [np.asarray(programs.logits(variables, batch)) for batch in _batches(arrays.test_images, size)]
+    logits = [np.asarray(programs.logits(variables, batch)) for batch in _batches(arrays.test_images, eval_size)]
     clock.stop("evaluate")
     count = len(members.keys)
     columns = zip(*parts, strict=True)

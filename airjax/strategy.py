@@ -34,3 +34,13 @@ def _measured() -> list[dict[str, Any]]:
 
 def _work(recipe: Recipe) -> float:
     return recipe.flops / recipe.total_steps
+
+
+def predict_seconds(recipe: Recipe) -> float | None:
+    """Seconds for one network, at the best measured rate on this device; None where nothing was measured."""
+    rows = [row for row in _measured() if row["device"] == describe()["device"]]
+    if not rows:
+        return None
+    nearest = min(rows, key=lambda row: abs(_work(RECIPES[row["recipe"]]) / _work(recipe) - 1))["recipe"]
+    rate = max(row["networks_per_hour"] for row in rows if row["recipe"] == nearest)
+    return 3600 / rate * recipe.flops / RECIPES[nearest].flops

@@ -5,6 +5,8 @@ from jax import Array, lax
 
 from airjax.recipe import WHITEN_KERNEL
 
+SIGN_RATIO = 1.7  # of the weights that decide about signs
+
 
 def second_moment(images: Array) -> Array:
     """Uncentred second moment [K,K] of all overlapping patches of images [N,H,W,C].
@@ -20,12 +22,23 @@ def second_moment(images: Array) -> Array:
     return per_image.mean(axis=0) / (size * size)
 
 
+def fix_signs(vectors: Array) -> Array:
+    """Eigenvectors [K,K], one per column, signed so that their sums with weights 1, 1.7, 1.7^2, ... are positive.
+
+    A library may return either sign. The weights are such that no eigenvector of natural images is near the edge.
+    """
+    weights = SIGN_RATIO ** jnp.arange(vectors.shape[0], dtype=vectors.dtype)
+    sums = jnp.matmul(weights, vectors, precision=lax.Precision.HIGHEST)
+    return jnp.where(sums[None, :] < 0, -vectors, vectors)
+
+
 def whitening_filters(images: Array, epsilon: float) -> Array:
     """Filters [2,2,C,24] (HWIO) that whiten the patches of images [N,H,W,C]: eigenvectors over sqrt(value + epsilon).
 
-    Descending eigenvalues, then the negatives. Signs are arbitrary: both are there. (§2)
+    Descending eigenvalues, then the negatives. The signs matter where the first block has fewer channels than there are
+    filters: its identity filters then pass only the first of them. (§2)
     """
     values, vectors = jnp.linalg.eigh(second_moment(images), symmetrize_input=False)
-    filters = (vectors / jnp.sqrt(values + epsilon)[None, :])[:, ::-1]
+    filters = (fix_signs(vectors) / jnp.sqrt(values + epsilon)[None, :])[:, ::-1]
     both = jnp.concatenate([filters, -filters], axis=1)
     return both.reshape(WHITEN_KERNEL, WHITEN_KERNEL, images.shape[-1], both.shape[1])

@@ -129,8 +129,11 @@ def whitening_filters(images: Tensor, epsilon: float) -> Tensor:
     """Filters [24,3,2,2] that whiten the patches of normalised images [N,3,H,W]. (§2)
 
     Eigenvectors of the uncentred second moment over sqrt(value + epsilon), by descending value, then their negatives.
+    Each has the sign that makes its sum with weights 1, 1.7, 1.7^2, ... positive, counted by row, column, channel.
     """
     values, vectors = torch.linalg.eigh(second_moment(images))
+    weights = (1.7 ** torch.arange(12).to(vectors)).view(WHITEN_KERNEL, WHITEN_KERNEL, 3).permute(2, 0, 1)
+    vectors = torch.where(weights.flatten() @ vectors < 0, -vectors, vectors)
     filters = (vectors / torch.sqrt(values + epsilon)).flip(1).T
     return torch.cat([filters, -filters]).view(WHITEN_WIDTH, 3, WHITEN_KERNEL, WHITEN_KERNEL)
 

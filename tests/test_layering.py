@@ -14,7 +14,8 @@ ORDER = [
     *("model", "lookahead", "optimizer", "step", "tta", "run"),
     *("data.dataset", "data.builtin", "data.cache", "data.unpickle", "data.download", "data.cifar10", "data"),
     *("driver", "members", "memory", "strategy", "seeds"),
-    *("checkpoint", "library", "display", "train", "predict", ""),
+    *("checkpoint", "library", "display", "train", "predict"),
+    *("plan", "results", "doctor", "workers", "sweep", ""),
 ]
 
 

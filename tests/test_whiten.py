@@ -5,7 +5,7 @@ import numpy as np
 import airjax
 from airjax.images import normalize
 from airjax.layers import conv
-from airjax.whiten import second_moment, whitening_filters
+from airjax.whiten import SIGN_RATIO, fix_signs, second_moment, whitening_filters
 
 
 def patches_of(images: np.ndarray) -> np.ndarray:
@@ -36,3 +36,20 @@ def test_whitened_patches_have_identity_second_moment(toy: airjax.Dataset) -> No
 
 def test_whitened_patches_of_cifar10_have_identity_second_moment(cifar10: airjax.Dataset) -> None:
     assert_whitens(normalize(jnp.asarray(cifar10.train_images[:1000]), jnp.float32))
+
+
+def test_signs_do_not_depend_on_the_library() -> None:
+    vectors = jnp.asarray(np.linalg.qr(np.random.default_rng(0).normal(size=(12, 12)))[0], jnp.float32)
+    flips = jnp.asarray(np.random.default_rng(1).choice([-1.0, 1.0], (1, 12)), jnp.float32)
+    fixed = fix_signs(vectors)
+    np.testing.assert_array_equal(fix_signs(vectors * jnp.broadcast_to(flips, (12, 12))), fixed)
+    np.testing.assert_array_equal(abs(fixed), abs(vectors))
+
+
+def test_no_sign_of_cifar10_is_near_the_edge(cifar10: airjax.Dataset) -> None:
+    weights = SIGN_RATIO ** np.arange(12)
+    for first in (0, 20_000):
+        images = normalize(jnp.asarray(cifar10.train_images[first : first + 3000]), jnp.float32)
+        vectors = np.linalg.eigh(np.asarray(second_moment(images), np.float64))[1]
+        # Rounding moves an eigenvector by a thousandth at most.
+        assert (abs(weights @ vectors) / np.linalg.norm(weights)).min() > 0.03

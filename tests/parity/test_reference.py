@@ -1,12 +1,15 @@
 import dataclasses
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
 
+import airjax
 from airjax.data.builtin import load_builtin
 from airjax.data.dataset import Dataset
+from airjax.images import normalize as airjax_normalize
 from airjax.recipe import RECIPES, Recipe
 from parity import reference
 from parity.torch_draws import sample_draws
@@ -120,6 +123,13 @@ def test_whitening_makes_patches_uncorrelated_with_unit_moment(data: Dataset) ->
     moment = second_moment(images)
     values = torch.linalg.eigvalsh(moment).flip(0)
     torch.testing.assert_close(filters @ moment @ filters.T, torch.diag(values / (values + 5e-4)))
+
+
+def test_filters_have_the_signs_of_airjax(pixels: tuple[str, np.ndarray, np.ndarray]) -> None:
+    images = pixels[1][:1000]
+    theirs = whitening_filters(normalize(torch.as_tensor(images), torch.float32), 5e-4).numpy()
+    ours = np.asarray(airjax.whitening_filters(airjax_normalize(jnp.asarray(images), jnp.float32), 5e-4))
+    np.testing.assert_allclose(ours.transpose(3, 2, 0, 1), theirs, rtol=0, atol=1e-2 * np.abs(theirs).max())
 
 
 def test_dirac_network_starts_as_the_identity_in_its_first_filters() -> None:

@@ -1,0 +1,135 @@
+"""Known answers: does this compiler, on this device, compute what the method needs? python -m airjax.doctor.
+
+Each check compares a compiled piece of the method with plain numpy in float64. A compiler that returns wrong numbers is
+rare, and it ruins a sweep in silence, so every sweep begins with these.
+"""
+
+import hashlib
+import json
+import sys
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from airjax.driver import compile_function
+from airjax.environment import describe
+from airjax.images import crop
+from airjax.layers import batch_moments, conv_pool, conv_same, max_pool, normalize_channels
+
+FLOAT32 = 1e-5  # relative to the largest magnitude; sums of some hundred products in float32
+
+
+class Check(NamedTuple):
+    """One known answer."""
+
+    name: str
+    error: float  # largest difference, over the largest magnitude of the answer; infinite where it is no number
+    allowed: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether the answer is right."""
+        return self.error <= self.allowed
+
+
+def run_checks() -> list[Check]:
+    """All checks, on the default device; a few seconds, most of them compilation."""
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(4, 8, 8, 6)).astype(np.float32)
+    kernel = generator.normal(size=(3, 3, 6, 5)).astype(np.float32)
+    outer = generator.normal(size=(4, 8, 8, 5)).astype(np.float32)
+    checks = [Check("convolution", _difference(_run(conv_same, x, kernel), _convolve(x, kernel)), FLOAT32)]
+    gradients = _run(lambda x, k, g: jax.vjp(conv_same, x, k)[1](g), x, kernel, outer)
+    for name, ours, exact in zip(("input", "kernel"), gradients, _convolution_gradients(x, kernel, outer), strict=True):
+        checks.append(Check(f"convolution's gradient by its {name}", _difference(ours, exact), FLOAT32))
+    pooled = _run(conv_pool, x[:, :7, :7], kernel)
+    checks.append(Check("convolution and pool", _difference(pooled, _pool(_convolve(x[:, :7, :7], kernel))), FLOAT32))
+    ties = np.round(x)  # many pixels of a window are equal
+    gradient = _run(jax.grad(lambda x: (max_pool(x, 2) ** 2).sum()), ties)
+    checks.append(Check("gradient of a pool with ties", _difference(gradient, _pool_gradient(ties)), 0.0))
+    far = x + 100
+    normalized = _run(lambda x: normalize_channels(x, *batch_moments(x), jnp.zeros(6), 1e-12), far)
+    exact = far.astype(np.float64)
+    exact = (exact - exact.mean((0, 1, 2))) / exact.std((0, 1, 2))
+    checks.append(Check("BatchNorm far from zero", _difference(normalized, exact), 1e-3))
+    many = generator.random(4_000_000, np.float32)
+    checks.append(Check("sum of four million", _difference(_run(jnp.sum, many), many.sum(dtype=np.float64)), 1e-5))
+    shifts = generator.integers(0, 5, (4, 2)).astype(np.int8)
+    wide = generator.normal(size=(4, 12, 12, 3)).astype(np.float32)
+    cut = np.stack([image[t : t + 8, s : s + 8] for image, (t, s) in zip(wide, shifts, strict=True)])
+    checks.append(Check("crops", _difference(_run(lambda i, s: crop(i, s, 8), wide, shifts), cut), 0.0))
+    return checks
+
+
+def fingerprint(checks: list[Check]) -> str:
+    """Digest of versions, device, and which known answers were right: results of one are results of one environment."""
+    environment = {name: value for name, value in describe().items() if name != "commit"}
+    answers = {check.name: check.passed for check in checks}
+    return hashlib.sha256(json.dumps([environment, answers], sort_keys=True).encode()).hexdigest()[:12]
+
+
+def main(arguments: list[str]) -> int:
+    """Print the checks, as a table or with --json as one line. Returns the exit code: 1 where one fails."""
+    if arguments not in ([], ["--json"]):
+        print("usage: python -m airjax.doctor [--json]", file=sys.stderr)
+        return 2
+    checks = run_checks()
+    passed = all(check.passed for check in checks)
+    if arguments:
+        rows = [check._asdict() | {"passed": check.passed} for check in checks]
+        print(json.dumps({"passed": passed, "fingerprint": fingerprint(checks), "checks": rows} | describe()))
+    else:
+        for check in checks:
+            state = "right" if check.passed else "WRONG"
+            print(f"{check.name:40}{check.error:10.1e} of {check.allowed:.0e}  {state}")
+        print(f"fingerprint {fingerprint(checks)}")
+    return 0 if passed else 1
+
+
+def _run(function: Callable[..., Any], *arguments: np.ndarray) -> Any:
+    shapes = [jax.ShapeDtypeStruct(argument.shape, argument.dtype) for argument in arguments]
+    return jax.device_get(compile_function(function, *shapes)(*map(jnp.asarray, arguments)))
+
+
+def _difference(ours: Any, exact: Any) -> float:
+    ours, exact = np.asarray(ours, np.float64), np.asarray(exact, np.float64)
+    if ours.shape != exact.shape or not np.isfinite(ours).all():
+        return float("inf")
+    return float(np.abs(ours - exact).max() / np.abs(exact).max())
+
+
+def _windows(x: np.ndarray) -> np.ndarray:
+    # [N,H,W,3,3,I] of x [N,H,W,I], padded by one zero.
+    padded = np.pad(x.astype(np.float64), ((0, 0), (1, 1), (1, 1), (0, 0)))
+    return np.moveaxis(np.lib.stride_tricks.sliding_window_view(padded, (3, 3), (1, 2)), 3, 5)
+
+
+def _convolve(x: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+    return np.einsum("nhwrci,rcio->nhwo", _windows(x), kernel)
+
+
+def _convolution_gradients(x: np.ndarray, kernel: np.ndarray, outer: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    flipped = kernel[::-1, ::-1].transpose(0, 1, 3, 2)
+    return _convolve(outer, flipped), np.einsum("nhwrci,nhwo->rcio", _windows(x), outer)
+
+
+def _pool(x: np.ndarray) -> np.ndarray:
+    size = x.shape[1] // 2 * 2
+    return np.stack([x[:, r:size:2, c:size:2] for r in range(2) for c in range(2)]).max(0)
+
+
+def _pool_gradient(x: np.ndarray) -> np.ndarray:
+    # Of the sum of the squares; a tie's gradient goes to the first pixel of its window, by rows.
+    gradient = np.zeros(x.shape)
+    for image, row, column, channel in np.ndindex(x.shape[0], x.shape[1] // 2, x.shape[2] // 2, x.shape[3]):
+        window = x[image, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2, channel]
+        down, right = divmod(int(window.argmax()), 2)
+        gradient[image, 2 * row + down, 2 * column + right, channel] = 2 * window.max()
+    return gradient
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

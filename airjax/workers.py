@@ -1,0 +1,188 @@
+"""What a sweep's worker process does: trains chunks of networks and writes down every one of them."""
+
+import ctypes
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from airjax.checkpoint import Model, save_model
+from airjax.data import Dataset, load_data
+from airjax.data.cache import cache_folder
+from airjax.members import Strategy, make_members
+from airjax.memory import is_out_of_memory
+from airjax.plan import Plan, Run
+from airjax.results import Writer
+from airjax.seeds import ManyRuns, run_many, seed_keys
+from airjax.strategy import choose_strategy
+from airjax.tta import eval_batch
+
+DIES_WITH_PARENT = 1  # PR_SET_PDEATHSIG
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all chunks of a sweep have in common."""
+
+    plan: Plan
+    out: Path
+    data_dir: Path | None
+    strategy: Strategy | None  # None: the one that was measured to be the fastest
+    environment: str  # fingerprint
+
+
+class Chunk(NamedTuple):
+    """Networks of one compiled program, trained by one worker."""
+
+    runs: tuple[Run, ...]
+
+
+class Outcome(NamedTuple):
+    """One finished network, for whoever watches."""
+
+    id: str
+    setting: int
+    accuracy: float | None
+    diverged: bool
+    error: str | None
+
+
+class _Worker:
+    # What a process keeps between its chunks.
+    def __init__(self, job: Job) -> None:
+        self.job, self.writer, self.datasets = job, None, {}
+
+    def data(self, name: Any) -> Dataset:
+        if name not in self.datasets:
+            self.datasets[name] = load_data(name, self.job.data_dir if name == "cifar10" else None)
+        return self.datasets[name]
+
+    def write(self, record: dict[str, Any], arrays: dict[str, np.ndarray] | None) -> None:
+        self.writer = self.writer or Writer(self.job.out, worker_name())
+        self.writer.add(record, arrays)
+
+    def networks(self) -> Path:
+        assert self.writer is not None
+        folder = self.writer.folder / "networks"
+        folder.mkdir(exist_ok=True)
+        return folder
+
+
+_worker: _Worker | None = None
+
+
+def start_worker(job: Job) -> None:
+    """Prepare a new process."""
+    global _worker  # noqa: PLW0603 the pool calls functions, and a process keeps its data and its file between them
+    # Ctrl-C reaches every process of a terminal; the parent decides.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(DIES_WITH_PARENT, signal.SIGKILL)
+    # A worker that follows a killed one does not compile again.
+    jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled"))
+    _worker = _Worker(job)
+
+
+def worker_name() -> str:
+    """A name that no other worker has, and that sorts by when it was made."""
+    return f"{time.time_ns():020}-{os.uname().nodename}-{os.getpid()}"
+
+
+def train_chunk(chunk: Chunk) -> list[Outcome]:
+    """Train and write a chunk's networks, in a process that `start_worker` prepared."""
+    assert _worker is not None
+    return [_finish(_worker, *each) for each in _results(_worker, chunk.runs)]
+
+
+def _results(worker: _Worker, runs: tuple[Run, ...]) -> Any:
+    # (run, its networks, its place among them, an error) one after another, as they are finished.
+    strategy = worker.job.strategy or choose_strategy(worker.job.plan.settings[runs[0].setting].recipe, len(runs))[0]
+    together = [runs] if strategy != "sequential" else [(run,) for run in runs]
+    for part in together:
+        try:
+            done = _train(worker, part, strategy)
+        except Exception as error:
+            if len(part) > 1:
+                # One of them may be at fault: each on its own, so that it takes no other with it.
+                for run in part:
+                    yield from _results(worker, (run,))
+            else:
+                yield part[0], None, 0, f"{type(error).__name__}: {error}"
+            continue
+        for place, run in enumerate(part):
+            yield run, done, place, None
+
+
+def _train(worker: _Worker, runs: tuple[Run, ...], strategy: Strategy) -> ManyRuns:
+    plan = worker.job.plan
+    settings = [plan.settings[run.setting] for run in runs]
+    recipe, subsets = settings[0].recipe, None
+    if plan.subsets is not None:
+        pool = settings[0].pool
+        subsets = np.stack([plan.subsets.indices(run.subset or 0, pool) for run in runs])
+    members = make_members(
+        recipe,
+        seed_keys([run.seed for run in runs]),
+        learning_rate=[setting.recipe.learning_rate for setting in settings],
+        weight_decay=[setting.recipe.weight_decay for setting in settings],
+        momentum=[setting.recipe.momentum for setting in settings],
+        label_smoothing=[setting.recipe.label_smoothing for setting in settings],
+        subsets=subsets,
+    )
+    data = worker.data(settings[0].data)
+    if subsets is not None:
+        data = data.head(settings[0].pool, recipe.test_examples)
+    keep = plan.keep_networks
+    try:
+        return run_many(recipe, members, data, strategy=strategy, keep_variables=keep)
+    except jax.errors.JaxRuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        fewer = max(1, eval_batch(recipe) // 8)
+        return run_many(recipe, members, data, strategy=strategy, keep_variables=keep, eval_size=fewer)
+
+
+def _finish(worker: _Worker, run: Run, done: ManyRuns | None, place: int, error: str | None) -> Outcome:
+    job = worker.job
+    record = run_record(job, run, error)
+    if done is None:
+        worker.write(record, None)
+        return Outcome(run.id, run.setting, None, False, error)
+    diverged, accuracy = bool(done.diverged[place]), float(done.accuracy[place])
+    logits, losses = done.logits[place], done.metrics.loss[place]
+    seconds = sum(done.seconds.values()) / len(done.accuracy)
+    record |= {"accuracy": accuracy, "diverged": diverged, "examples": len(logits), "seconds": round(seconds, 4)}
+    record["last_loss"] = float(losses[-1]) if np.isfinite(losses[-1]) else None
+    arrays = {"predictions": logits.argmax(1).astype(np.uint8)}
+    if job.plan.keep_logits:
+        arrays["logits"] = logits.astype(np.float16)
+    if job.plan.keep_networks:
+        worker.writer = worker.writer or Writer(job.out, worker_name())
+        save_model(worker.networks() / f"{run.id}.safetensors", Model(done.recipe, done.variables[place]))
+    worker.write(record, arrays)
+    return Outcome(run.id, run.setting, accuracy, diverged, None)
+
+
+def run_record(job: Job, run: Run, error: str | None) -> dict[str, Any]:
+    """What is written about every network, trained or not."""
+    changes = job.plan.settings[run.setting].changes
+    return {
+        "id": run.id,
+        "setting": run.setting,
+        "data": job.plan.settings[run.setting].data,
+        "seed": run.seed,
+        "subset": run.subset,
+        "changes": changes,
+        "environment": job.environment,
+        "accuracy": None,
+        "diverged": False,
+        "error": error,
+        "examples": job.plan.settings[run.setting].recipe.test_examples,
+        "seconds": None,
+    }

@@ -1,0 +1,42 @@
+import json
+from typing import Any
+
+import jax.numpy as jnp
+import pytest
+
+from airjax import doctor, layers
+from airjax.doctor import main, run_checks
+from airjax.images import crop
+
+
+def test_this_compiler_is_right(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["passed"]
+    assert len(report["fingerprint"]) == 12
+    assert len(report["checks"]) >= 8
+
+
+def mirrored_crop(images: Any, shifts: Any, size: int) -> Any:
+    return jnp.flip(crop(images, shifts, size), 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "checks"),
+    [
+        ("conv_same", lambda x, k: layers.conv_same(x, k).at[0, 3, 3, 0].mul(1.001), {"convolution"}),
+        ("max_pool", lambda x, size: layers.max_pool(x[:, ::-1], size)[:, ::-1], {"gradient of a pool with ties"}),
+        ("batch_moments", lambda x: (x.mean((0, 1, 2)), x.var((0, 1, 2)) * 1.01), {"BatchNorm far from zero"}),
+        ("crop", mirrored_crop, {"crops"}),
+    ],
+)
+def test_a_wrong_operation_is_found(monkeypatch: pytest.MonkeyPatch, name: str, wrong: Any, checks: set[str]) -> None:
+    right = doctor.fingerprint(run_checks())
+    monkeypatch.setattr(doctor, name, wrong)
+    found = run_checks()
+    assert checks <= {check.name for check in found if not check.passed}
+    assert doctor.fingerprint(found) != right
+
+
+def test_bad_arguments(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--what"]) == 2

@@ -1,0 +1,128 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from airjax.plan import PlanError, Subsets, load_plan, make_plan
+from airjax.recipe import RECIPES
+
+FINGERPRINTS = {"cifar10": "aa", "builtin": "bb"}
+
+
+def ids(content: dict[str, Any], version: str = "1") -> list[str]:
+    return [run.id for run in make_plan(content).runs(FINGERPRINTS, version)]
+
+
+def test_a_grid_is_every_combination() -> None:
+    plan = make_plan(
+        {
+            "recipe": "mini",
+            "seeds": 3,
+            "data": ["cifar10", "builtin"],
+            "set": {"epochs": 1.0},
+            "grid": {"learning_rate": [8.0, 11.5], "flip": ["none", "random"]},
+        }
+    )
+    assert plan.num_runs == 2 * 4 * 3
+    assert len(plan.settings) == 8
+    assert all(setting.recipe.epochs == 1.0 for setting in plan.settings)
+    assert {(s.recipe.learning_rate, s.recipe.flip, s.data) for s in plan.settings} == {
+        (rate, flip, data) for rate in (8.0, 11.5) for flip in ("none", "random") for data in FINGERPRINTS
+    }
+    runs = list(plan.runs(FINGERPRINTS, "1"))
+    assert len({run.id for run in runs}) == plan.num_runs == len(runs)
+
+
+def test_cases_are_one_setting_each() -> None:
+    plan = make_plan({"recipe": "mini", "seeds": [5, 9], "cases": [{"momentum": 0.5}, {"widths": [8, 8, 8]}]})
+    assert [setting.recipe.momentum for setting in plan.settings] == [0.5, RECIPES["mini"].momentum]
+    assert plan.settings[1].recipe.widths == (8, 8, 8)
+    assert plan.seeds == (5, 9)
+
+
+def test_without_either_the_recipe_is_the_setting() -> None:
+    plan = make_plan({"recipe": "tiny", "seeds": 2})
+    assert (len(plan.settings), plan.settings[0].changes, plan.subsets) == (1, {}, None)
+
+
+def test_ids_depend_on_all_that_determines_a_network_and_on_nothing_else() -> None:
+    base = {"recipe": "tiny", "seeds": 3}
+    assert ids(base) == ids(base | {"keep": {"logits": True}})
+    assert ids(base) == ids(base | {"seeds": 5})[:3]
+    assert ids(base) == ids({"recipe": "tiny", "seeds": 3, "set": {"epochs": 2.0}})  # as the recipe has it
+    others = [
+        ids(base, version="2"),
+        ids(base | {"data": "builtin"}),
+        ids(base | {"set": {"momentum": 0.5}}),
+        ids(base | {"subsets": {"count": 1, "fraction": 0.5}}),
+        ids(base | {"subsets": {"count": 1, "fraction": 0.5, "seed": 1}}),
+    ]
+    assert len({frozenset(ids(base)), *map(frozenset, others)}) == 6
+    assert not set(ids(base)) & set().union(*others)
+
+
+def test_more_subsets_leave_the_first_ones_what_they_are() -> None:
+    few, many = ({"recipe": "tiny", "seeds": 1, "subsets": {"count": n, "fraction": 0.5}} for n in (2, 4))
+    assert ids(many)[:2] == ids(few)
+
+
+def test_subsets_are_drawn_without_replacement_and_differ() -> None:
+    subsets = Subsets(3, 0.5, seed=1)
+    drawn = [subsets.indices(number, 101) for number in range(3)]
+    for indices in drawn:
+        assert len(indices) == subsets.size(101) == 50
+        assert len(np.unique(indices)) == 50
+        assert indices.min() >= 0
+        assert indices.max() < 101
+    assert (drawn[0] != drawn[1]).any()
+    np.testing.assert_array_equal(drawn[1], Subsets(9, 0.5, seed=1).indices(1, 101))
+
+
+def test_a_subset_is_what_the_recipe_trains_on() -> None:
+    plan = make_plan({"recipe": "mini", "seeds": 1, "subsets": {"count": 2, "fraction": 0.5}})
+    assert (plan.settings[0].pool, plan.settings[0].recipe.train_examples) == (3000, 1500)
+    assert plan.num_runs == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({}, "names no recipe"),
+        ({"recipe": "97", "seeds": 1}, "unknown recipe '97'"),
+        ({"recipe": "tiny"}, "seeds is None"),
+        ({"recipe": "tiny", "seeds": 0}, "seeds is 0"),
+        ({"recipe": "tiny", "seeds": [1, 1]}, "same seed twice"),
+        ({"recipe": "tiny", "seeds": [-1]}, "from 0 to 2"),
+        ({"recipe": "tiny", "seeds": True}, "seeds is True"),
+        ({"recipe": "tiny", "seeds": 1, "data": "mnist"}, "data is"),
+        ({"recipe": "tiny", "seeds": 1, "rates": [1]}, "unknown entry rates"),
+        ({"recipe": "tiny", "seeds": 1, "grid": {"rate": [1]}}, "unknown recipe field rate"),
+        ({"recipe": "tiny", "seeds": 1, "grid": {"momentum": 0.5}}, "grid.momentum is 0.5"),
+        ({"recipe": "tiny", "seeds": 1, "grid": {"momentum": [0.5, 1.5]}}, "momentum is 1.5.*momentum = 1.5"),
+        ({"recipe": "tiny", "seeds": 1, "grid": {"momentum": [0.5, 0.5]}}, "two settings of the plan are the same"),
+        ({"recipe": "tiny", "seeds": 1, "grid": {}, "cases": [{}]}, "either a grid or cases"),
+        ({"recipe": "tiny", "seeds": 1, "cases": []}, "cases must be tables"),
+        ({"recipe": "tiny", "seeds": 1, "subsets": {"count": 1}}, "count and fraction"),
+        ({"recipe": "tiny", "seeds": 1, "subsets": {"count": 0, "fraction": 0.5}}, "subsets.count is 0"),
+        ({"recipe": "tiny", "seeds": 1, "subsets": {"count": 1, "fraction": 0}}, "subsets.fraction is 0"),
+        ({"recipe": "tiny", "seeds": 1, "subsets": {"count": 1, "fraction": 0.01}}, "batch-size is 32"),
+        ({"recipe": "tiny", "seeds": 1, "keep": {"weights": True}}, "keep may have"),
+    ],
+)
+def test_bad_plans_are_named(content: dict[str, Any], message: str) -> None:
+    with pytest.raises(PlanError, match=message):
+        make_plan(content)
+
+
+def test_a_plan_is_read_from_toml(tmp_path: Path) -> None:
+    file = tmp_path / "plan.toml"
+    file.write_text('recipe = "mini"\nseeds = 2\n[set]\nwhiten_bias_epochs = "none"\n[grid]\nepochs = [1, 2.0]\n')
+    plan = load_plan(file)
+    assert [setting.recipe.epochs for setting in plan.settings] == [1, 2.0]
+    assert plan.settings[0].recipe.whiten_bias_epochs is None
+    file.write_text("recipe = ")
+    with pytest.raises(PlanError, match="is not TOML"):
+        load_plan(file)
+    with pytest.raises(PlanError, match="cannot read the plan"):
+        load_plan(tmp_path / "none.toml")
