@@ -24,7 +24,7 @@ SUBSETS = np.stack([np.random.default_rng(seed).permutation(300)[:64] for seed i
 
 @pytest.fixture(scope="module")
 def short() -> Recipe:
-    """Six steps, the last two of which leave the bias as it is."""
+    """Six steps, of a single program: the bias trains to the end."""
     return replace(
         RECIPES["tiny"],
         epochs=3.0,
@@ -32,7 +32,7 @@ def short() -> Recipe:
         test_examples=20,
         widths=(4, 4, 4),
         whiten_examples=64,
-        whiten_bias_epochs=2.0,
+        whiten_bias_epochs=None,
         precision="float64",
     )
 
@@ -125,11 +125,11 @@ def test_too_little_memory_halves_the_group_and_loses_nothing(
         return run_group(recipe, programs, members, *rest)
 
     monkeypatch.setattr(seeds, "_run_group", run_small_groups)
-    done = run_many(tiny, seed_keys(range(3)), toy, strategy="vmap", on_group=progress.append)
-    assert sizes == [3, 1, 1, 1]
-    assert (done.group, progress) == (1, [1, 2, 3])
+    done = run_many(tiny, seed_keys([0, 1]), toy, strategy="vmap", on_group=progress.append)
+    assert sizes == [2, 1, 1]
+    assert (done.group, progress) == (1, [1, 2])
     monkeypatch.undo()
-    np.testing.assert_array_equal(done.logits[2], run_many(tiny, seed_keys([2]), toy, strategy="vmap").logits[0])
+    np.testing.assert_array_equal(done.logits[1], run_many(tiny, seed_keys([1]), toy, strategy="vmap").logits[0])
 
 
 def test_a_group_predicted_not_to_fit_is_not_tried(

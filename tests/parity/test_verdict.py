@@ -6,9 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from parity.study import ARMS, Outcome, Study, add_run, open_study
+from airjax.agreement import compare_examples
+from airjax.equivalence import compare_means
+from parity.study import ARMS, Outcome, Study, add_run, load_study, open_study
 from parity.verdict import analyse, plain
 
+RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 EXAMPLES = 2000
 MakeStudy = Callable[..., Study]
 
@@ -97,3 +100,17 @@ def test_the_released_package_is_called_by_its_name(make_study: MakeStudy) -> No
     versions = {"versions": {"airbench": "0.1.8"}, "device": "a processor", "commit": None}
     result = analyse(make_study(6, reference="upstream", environment=versions))
     assert "airbench 0.1.8" in result["sentence"]
+
+
+def test_the_study_before_the_signs_were_fixed_still_shows_it() -> None:
+    # Real networks: equal means, but three whitening filters had another sign in each framework.
+    study = load_study(RESULTS / "parity-mini-library-signs.jsonl")
+    means = compare_means(study.accuracies("torch"), study.accuracies("airjax"), 0.6)
+    assert means.difference_p > 0.05
+    examples = compare_examples(study.correct("torch"), study.correct("airjax"))
+    assert examples.p < 0.001
+    assert examples.across > 1.2 * examples.within
+    # Nothing of the kind between the networks of one framework with even and with odd seeds.
+    for arm in ARMS:
+        correct = study.correct(arm)
+        assert compare_examples(correct[::2], correct[1::2]).p > 0.01
