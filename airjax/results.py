@@ -88,7 +88,7 @@ class Results(NamedTuple):
         return pd.DataFrame(self.rows)
 
     def only(self, **wanted: Any) -> "Results":
-        """The rows whose entries are those, for example setting=0, diverged=False."""
+        """The rows whose entries are those, for example seed=0, diverged=False."""
         rows = [row for row in self.rows if all(row.get(name) == value for name, value in wanted.items())]
         return self._replace(rows=rows)
 

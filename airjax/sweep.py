@@ -1,6 +1,7 @@
 """The command line of sweeps: python -m airjax.sweep PLAN.toml --out DIR, and python -m airjax.sweep status DIR."""
 
 import argparse
+import collections
 import concurrent.futures
 import contextlib
 import json
@@ -111,17 +112,20 @@ def print_prediction(plan: Plan, workers: int) -> None:
 def print_status(out: Path) -> None:
     """How far a sweep has got, and what it shows so far."""
     plan, results = read_plan(out), load(out, mixed=True)
-    ids = set(plan["ids"]) if "ids" in plan else None
-    rows = [row for row in results.rows if ids is None or row["id"] in ids]
-    errors = [row for row in rows if row["error"]]
-    diverged = sum(row["diverged"] for row in rows)
-    print(f"{len(rows) - len(errors)} of {plan['num_runs']} networks, {len(errors)} failed, {diverged} diverged")
+    errors = [row for row in results.rows if row["error"]]
+    diverged = sum(row["diverged"] for row in results.rows)
+    print(
+        f"{len(results.rows) - len(errors)} of {plan['num_runs']} networks, {len(errors)} failed, {diverged} diverged"
+    )
     for conflict in results.conflicts:
         print(f"network {conflict.id} was trained twice, with different results")
-    for index, changes in enumerate(plan["settings"]):
-        mine = [100 * row["accuracy"] for row in rows if row["setting"] == index and row["accuracy"] is not None]
-        text = ", ".join(f"{name} {value}" for name, value in changes.items()) or plan["recipe"]
-        if mine:
+    accuracies: dict[str, list[float]] = {}
+    for row in results.rows:
+        if row["accuracy"] is not None:
+            accuracies.setdefault(row["setting"], []).append(100 * row["accuracy"])
+    for name, changes in plan["settings"].items():
+        text = ", ".join(f"{field} {value}" for field, value in changes.items())
+        if mine := accuracies.get(name):
             interval = mean_interval(mine)
             spread = f" (95%: {interval[0]:.2f} to {interval[1]:.2f})" if interval else ""
             text += f": accuracy {np.mean(mine):.2f}%{spread}, n={len(mine)}"
@@ -146,19 +150,29 @@ def _prepare(plan: Plan, out: Path, data_dir: Path | None) -> list[Run]:
                 f"the plan trains on {setting.pool} and tests on {setting.recipe.test_examples} images, but "
                 f"{setting.data} has {len(images.train_images)} and {len(images.test_images)}"
             )
-    runs = list(plan.runs({name: data[name].fingerprint for name in names}, metadata.version("airjax")))
+    fingerprints, version = {name: data[name].fingerprint for name in names}, metadata.version("airjax")
     described = {
         "recipe": plan.base,
         "num_runs": plan.num_runs,
-        "settings": [setting.changes | {"data": setting.data} for setting in plan.settings],
+        "seeds": plan.seeds,
+        "subsets": plan.subsets.count if plan.subsets else 0,
+        "settings": {
+            plan.setting_id(setting, fingerprints[setting.data], version): setting.changes | {"data": setting.data}
+            for setting in plan.settings
+        },
         "recipes": [setting.recipe.to_dict() for setting in plan.settings],
-        "ids": [run.id for run in runs],
     }
     file = out / "plan.json"
-    if file.exists() and not set(read_plan(out)["ids"]) <= set(described["ids"]):
+    if file.exists() and not _extends(described, read_plan(out)):
         raise SweepError(f"{out} holds another sweep (see {file}); choose another --out")
     write_json(file, json.loads(json.dumps(described)))
-    return runs
+    return list(plan.runs(fingerprints, version))
+
+
+def _extends(new: dict[str, Any], old: dict[str, Any]) -> bool:
+    # Whether every network of the old plan is one of the new.
+    inside = all(set(old[name]) <= set(new[name]) for name in ("settings", "seeds"))
+    return inside and old["subsets"] <= new["subsets"]
 
 
 def _check_environment(out: Path) -> str:
@@ -201,16 +215,15 @@ def _train_all(job: Job, runs: list[Run], options: argparse.Namespace) -> int:
         # A forked copy of a process that has used JAX may hang.
         context=multiprocessing.get_context("spawn"),
     )
+    queue = collections.deque((chunk, 1) for chunk in make_chunks(job.plan, runs, options.chunk))
     waiting: dict[Any, tuple[Chunk, int]] = {}
-
-    def schedule(chunk: Chunk, tries: int) -> None:
-        limit = None if options.minutes is None else 60 * options.minutes * len(chunk.runs)
-        waiting[pool.schedule(train_chunk, args=[chunk], timeout=limit)] = (chunk, tries)
-
     try:
-        for chunk in make_chunks(job.plan, runs, options.chunk):
-            schedule(chunk, 1)
-        while waiting:
+        while queue or waiting:
+            # As many as keep all workers busy; millions of them at once would take long to wait for.
+            while queue and len(waiting) < 2 * options.workers:
+                chunk, tries = queue.popleft()
+                limit = None if options.minutes is None else 60 * options.minutes * len(chunk.runs)
+                waiting[pool.schedule(train_chunk, args=[chunk], timeout=limit)] = (chunk, tries)
             ready, _ = concurrent.futures.wait(waiting, return_when=concurrent.futures.FIRST_COMPLETED)
             for future in ready:
                 chunk, tries = waiting.pop(future)
@@ -222,8 +235,7 @@ def _train_all(job: Job, runs: list[Run], options: argparse.Namespace) -> int:
                     left = [run for run in chunk.runs if run.id not in finished]
                     done += len(chunk.runs) - len(left)
                     if len(chunk.runs) > 1 or tries < TRIES:
-                        for run in left:
-                            schedule(Chunk((run,)), tries + (len(chunk.runs) == 1))
+                        queue.extendleft((Chunk((run,)), tries + (len(chunk.runs) == 1)) for run in left)
                         continue
                     outcomes = [_give_up(job, run, _reason(error, options.minutes)) for run in left]
                 done += len(outcomes)

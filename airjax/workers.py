@@ -174,7 +174,7 @@ def run_record(job: Job, run: Run, error: str | None) -> dict[str, Any]:
     changes = job.plan.settings[run.setting].changes
     return {
         "id": run.id,
-        "setting": run.setting,
+        "setting": run.id.split("-")[0],
         "data": job.plan.settings[run.setting].data,
         "seed": run.seed,
         "subset": run.subset,

@@ -76,7 +76,7 @@ def test_networks_are_those_of_the_library(tmp_path: Path, train_here: Any, toy:
 def test_a_diverged_network_is_recorded_and_counted(tmp_path: Path, train_here: Any) -> None:
     plan = make_plan(CONTENT | {"seeds": 2, "grid": {"learning_rate": [11.5, 1e9]}, "set": {"bias_scale": 1e6}})
     found = train_here(job_of(plan, tmp_path, strategy="vmap"))
-    assert [row["diverged"] for row in found.rows if row["setting"] == 1] == [True, True]
+    assert [row["diverged"] for row in found.rows if row["changes"]["learning_rate"] == 1e9] == [True, True]
     assert all(row["accuracy"] is not None and row["error"] is None for row in found.rows)
 
 
@@ -137,8 +137,8 @@ def test_kills_at_random_moments_lose_nothing_and_repeat_nothing(tmp_path: Path)
     assert killed == KILLS
     found = results.load(out)
     assert not found.conflicts
-    planned = json.loads((out / "plan.json").read_text())["ids"]
-    assert sorted(row["id"] for row in found.rows) == sorted(planned)
+    planned = {(rate, seed) for rate in (5.0, 11.5) for seed in range(10 * KILLS)}
+    assert {(row["changes"]["learning_rate"], row["seed"]) for row in found.rows} == planned
     assert all(row["error"] is None for row in found.rows)
     assert len(found.array("predictions")) == 20 * KILLS
     # A line for each, but for those that a killed chunk had to begin again.
@@ -186,7 +186,7 @@ def test_a_network_that_hangs_or_kills_its_process_is_given_up_and_the_rest_goes
 
 def prepared(plan: Plan, out: Path) -> list[Any]:
     runs = list(plan.runs({"builtin": "f"}, "1"))
-    described = {"recipe": "tiny", "num_runs": len(runs), "settings": [{}], "ids": [run.id for run in runs]}
+    described = {"recipe": "tiny", "num_runs": len(runs), "settings": {runs[0].id.split("-")[0]: {}}}
     (out / "plan.json").write_text(json.dumps(described))
     return runs
 
