@@ -51,6 +51,7 @@ def singles(short: Recipe, toy: airjax.Dataset) -> list[Any]:
         return [train(recipes[seed], toy.subset(SUBSETS[seed]), seed) for seed in range(3)]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_x64")
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_every_strategy_trains_the_networks_of_single_runs(
@@ -152,6 +153,7 @@ def test_other_runtime_errors_are_not_taken_for_it(
         run_many(tiny, seed_keys([0, 1]), toy, strategy="vmap")
 
 
+@pytest.mark.slow
 def test_sharded_members_are_the_same_networks_on_four_devices() -> None:
     script = """
 import jax, numpy as np

@@ -68,7 +68,7 @@ def test_networks_are_those_of_the_library(tmp_path: Path, train_here: Any, toy:
     assert row["accuracy"] == single.accuracy
     place = found.rows.index(row)
     np.testing.assert_array_equal(found.array("predictions")[place], single.logits.argmax(1))
-    np.testing.assert_array_equal(found.array("logits")[place], single.logits.astype(np.float16))
+    np.testing.assert_allclose(found.array("logits")[place], single.logits, rtol=1e-3, atol=1e-4)  # float16
     model = airjax.load(Path(row["folder"]) / "networks" / f"{row['id']}.safetensors")
     assert airjax.evaluate(model, toy) == single.accuracy
 
@@ -84,7 +84,7 @@ def test_one_faulty_network_takes_no_other_with_it(
     tmp_path: Path, train_here: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail_on_seed_one(recipe: Any, members: Any, *rest: Any, **options: Any) -> Any:
-        if any((jax.random.key_data(members.keys) == jax.random.key_data(jax.random.key(1))).all(1)):
+        if 1 in np.asarray(jax.random.key_data(members.keys))[:, 1]:
             raise RuntimeError("no luck")
         return run_many(recipe, members, *rest, **options)
 
@@ -112,6 +112,7 @@ def children(process: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_kills_at_random_moments_lose_nothing_and_repeat_nothing(tmp_path: Path) -> None:
     plan, out, luck = tmp_path / "plan.toml", tmp_path / "out", random.Random(0)
@@ -142,7 +143,8 @@ def test_kills_at_random_moments_lose_nothing_and_repeat_nothing(tmp_path: Path)
     assert all(row["error"] is None for row in found.rows)
     assert len(found.array("predictions")) == 20 * KILLS
     # A line for each, but for those that a killed chunk had to begin again.
-    lines = [json.loads(line)["id"] for file in out.glob("workers/*/runs.jsonl") for line in file.open()]
+    logs = [file.read_text().splitlines() for file in out.glob("workers/*/runs.jsonl")]
+    lines = [json.loads(line)["id"] for log in logs for line in log]
     assert len(lines) == len(set(lines))
 
 

@@ -179,7 +179,8 @@ def test_several_networks_at_once_are_the_same_and_go_on(tmp_path: Path, capsys:
     assert main([*together, "--seeds", "1"]) == 0
     assert main([*together, "--seeds", "3", "--json"]) == 0
     assert set(result_of(capsys.readouterr().out)["seconds"]) == {"compile", "whiten", "train", "evaluate"}
-    one, many = ([json.loads(line) for line in (tmp_path / n / "runs.jsonl").open()] for n in ("one", "many"))
+    logs = [(tmp_path / name / "runs.jsonl").read_text().splitlines() for name in ("one", "many")]
+    one, many = ([json.loads(line) for line in log] for log in logs)
     for first, second in zip(one, many, strict=True):
         assert first["seed"] == second["seed"]
         assert first["train_loss"] == pytest.approx(second["train_loss"], rel=1e-5)
