@@ -33,10 +33,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from airjax.data import DataName
 from airjax.precision import resolve_precision
 from airjax.recipe import Recipe, get_recipe
 
-DATA_NAMES = ("cifar10", "builtin")
+DATA_NAMES: tuple[DataName, ...] = ("cifar10", "builtin")
 TABLES = {"recipe", "data", "seeds", "set", "grid", "cases", "subsets", "keep"}
 LARGEST_SEED = 2**32 - 1
 
@@ -70,7 +71,7 @@ class Setting:
     changes: dict[str, Any]  # fields of the recipe that the plan sets
     recipe: Recipe  # with its precision resolved; its train_examples are those of a subset, where there are subsets
     pool: int  # training examples that subsets are drawn from
-    data: str
+    data: DataName
 
 
 class Run(NamedTuple):
@@ -141,7 +142,8 @@ def make_plan(content: dict[str, Any]) -> Plan:
     subsets, keep = _subsets(content.get("subsets")), _flags(content.get("keep", {}))
     settings = [
         _setting(base, content.get("set", {}) | changes, subsets, name)
-        for name in dict.fromkeys(names)
+        for name in DATA_NAMES
+        if name in names
         for changes in _changes(content)
     ]
     if len({(setting.recipe, setting.data) for setting in settings}) < len(settings):
@@ -164,7 +166,7 @@ def _changes(content: dict[str, Any]) -> list[dict[str, Any]]:
     return [dict(combination) for combination in itertools.product(*columns)]
 
 
-def _setting(base: str, changes: dict[str, Any], subsets: Subsets | None, data: str) -> Setting:
+def _setting(base: str, changes: dict[str, Any], subsets: Subsets | None, data: DataName) -> Setting:
     fields = {field.name for field in dataclasses.fields(Recipe)}
     unknown = sorted(set(changes) - fields)
     if unknown:

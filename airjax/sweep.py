@@ -15,7 +15,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from airjax.data import DataError, load_data
+from airjax.data import DataError, DataName, load_data
 from airjax.doctor import fingerprint, run_checks
 from airjax.environment import describe
 from airjax.members import STRATEGIES
@@ -141,7 +141,7 @@ def _status(out: Path) -> int:
 
 def _prepare(plan: Plan, out: Path, data_dir: Path | None) -> list[Run]:
     # Everything that can be wrong is found out before the first network.
-    names = {setting.data for setting in plan.settings}
+    names: set[DataName] = {setting.data for setting in plan.settings}
     data = {name: load_data(name, data_dir if name == "cifar10" else None) for name in names}
     for setting in plan.settings:
         images = data[setting.data]

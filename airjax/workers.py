@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -41,6 +42,15 @@ class Chunk(NamedTuple):
     """Networks of one compiled program, trained by one worker."""
 
     runs: tuple[Run, ...]
+
+
+class Result(NamedTuple):
+    """One network that was tried: as part of a group, or with an error."""
+
+    run: Run
+    done: ManyRuns | None
+    place: int  # in the group
+    error: str | None
 
 
 class Outcome(NamedTuple):
@@ -97,26 +107,26 @@ def worker_name() -> str:
 def train_chunk(chunk: Chunk) -> list[Outcome]:
     """Train and write a chunk's networks, in a process that `start_worker` prepared."""
     assert _worker is not None
-    return [_finish(_worker, *each) for each in _results(_worker, chunk.runs)]
+    return [_finish(_worker, *each) for each in _results(_worker, chunk.runs, _worker.job.strategy)]
 
 
-def _results(worker: _Worker, runs: tuple[Run, ...]) -> Any:
-    # (run, its networks, its place among them, an error) one after another, as they are finished.
-    strategy = worker.job.strategy or choose_strategy(worker.job.plan.settings[runs[0].setting].recipe, len(runs))[0]
+def _results(worker: _Worker, runs: tuple[Run, ...], strategy: Strategy | None) -> Iterator[Result]:
+    if strategy is None:
+        strategy = choose_strategy(worker.job.plan.settings[runs[0].setting].recipe, len(runs))[0]
     together = [runs] if strategy != "sequential" else [(run,) for run in runs]
     for part in together:
         try:
             done = _train(worker, part, strategy)
         except Exception as error:
-            if len(part) > 1:
+            if strategy != "sequential":
                 # One of them may be at fault: each on its own, so that it takes no other with it.
                 for run in part:
-                    yield from _results(worker, (run,))
+                    yield from _results(worker, (run,), "sequential")
             else:
-                yield part[0], None, 0, f"{type(error).__name__}: {error}"
+                yield Result(part[0], None, 0, f"{type(error).__name__}: {error}")
             continue
         for place, run in enumerate(part):
-            yield run, done, place, None
+            yield Result(run, done, place, None)
 
 
 def _train(worker: _Worker, runs: tuple[Run, ...], strategy: Strategy) -> ManyRuns:
