@@ -127,7 +127,7 @@ def advance_many(
 def make_run(recipe: Recipe) -> Callable[[Array, Arrays], RunResult]:
     """The whole training as one pure function run(key, data), to be jitted, vmapped or mapped.
 
-    For accelerators. On a CPU its convolutions inside a loop are eighty times slower than outside: use
+    For accelerators. On a CPU its convolutions inside a loop are many times slower than outside: use
     `airjax.driver.train` there.
     """
     recipe = resolve_precision(recipe)

@@ -25,6 +25,7 @@ from airjax.run import advance, advance_many, start_run
 from benchmarks.record import keep
 
 REPEATS = 3
+DRIVERS = ("loop", "scan")
 
 
 def main(arguments: list[str]) -> int:
@@ -32,6 +33,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser("python -m benchmarks.choices", description="Seconds of a step, four ways.")
     parser.add_argument("--recipe", default="mini")
     parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--driver", action="append", choices=DRIVERS, help="only this one")
     options = parser.parse_args(arguments)
     recipe = resolve_precision(get_recipe(options.recipe))
     generator = np.random.default_rng(0)
@@ -45,6 +47,8 @@ def main(arguments: list[str]) -> int:
         one = functools.partial(advance, recipe, train_whiten_bias=True)
         many = functools.partial(advance_many, recipe, train_whiten_bias=True, num_steps=options.steps)
         for driver, function, calls in (("loop", one, options.steps), ("scan", many, 1)):
+            if driver not in (options.driver or DRIVERS):
+                continue
             compiled = jax.jit(function).lower(state, *rest).compile(compiler_options=compiler_options)
             seconds[f"{driver}, {name} options"] = _step_seconds(compiled, state, rest, calls, options.steps)
             print(f"{driver}, {name} options: {seconds[f'{driver}, {name} options']:.4f} s per step", flush=True)
