@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+from rich.console import Console
 
 from airjax.data import DataError, DataName, load_data
 from airjax.doctor import fingerprint, run_checks
@@ -24,6 +25,7 @@ from airjax.records import append_line, write_json
 from airjax.results import ResultsError, Writer, completed_ids, load, read_plan
 from airjax.stats import mean_interval
 from airjax.strategy import predict_seconds
+from airjax.watch import Watch
 from airjax.workers import Chunk, Job, Outcome, run_record, start_worker, train_chunk, worker_name
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
@@ -204,9 +206,9 @@ def _only_sweep_in(out: Path) -> Iterator[None]:
 
 
 def _train_all(job: Job, runs: list[Run], options: argparse.Namespace) -> int:
-    from pebble import ProcessExpired, ProcessPool
+    from pebble import ProcessPool
 
-    failed, total, done = 0, len(runs), 0
+    watch = Watch(Console(), job.plan, len(runs))
     pool = ProcessPool(
         max_workers=options.workers,
         max_tasks=LIFETIME,
@@ -216,38 +218,43 @@ def _train_all(job: Job, runs: list[Run], options: argparse.Namespace) -> int:
         context=multiprocessing.get_context("spawn"),
     )
     queue = collections.deque((chunk, 1) for chunk in make_chunks(job.plan, runs, options.chunk))
-    waiting: dict[Any, tuple[Chunk, int]] = {}
     try:
-        while queue or waiting:
-            # As many as keep all workers busy; millions of them at once would take long to wait for.
-            while queue and len(waiting) < 2 * options.workers:
-                chunk, tries = queue.popleft()
-                limit = None if options.minutes is None else 60 * options.minutes * len(chunk.runs)
-                waiting[pool.schedule(train_chunk, args=[chunk], timeout=limit)] = (chunk, tries)
-            ready, _ = concurrent.futures.wait(waiting, return_when=concurrent.futures.FIRST_COMPLETED)
-            for future in ready:
-                chunk, tries = waiting.pop(future)
-                try:
-                    outcomes: list[Outcome] = future.result()
-                except (concurrent.futures.TimeoutError, ProcessExpired) as error:
-                    # Some of the chunk may be finished, and one of the others at fault: each on its own.
-                    finished = completed_ids(job.out)
-                    left = [run for run in chunk.runs if run.id not in finished]
-                    done += len(chunk.runs) - len(left)
-                    if len(chunk.runs) > 1 or tries < TRIES:
-                        queue.extendleft((Chunk((run,)), tries + (len(chunk.runs) == 1)) for run in left)
-                        continue
-                    outcomes = [_give_up(job, run, _reason(error, options.minutes)) for run in left]
-                done += len(outcomes)
-                failed += sum(outcome.error is not None for outcome in outcomes)
-                _show(outcomes, done, total)
+        with watch:
+            _drain(job, pool, queue, watch, options)
     except BaseException:
         pool.stop()
         raise
     finally:
         pool.close()
         pool.join()
-    return failed
+    return watch.failed
+
+
+def _drain(job: Job, pool: Any, queue: "collections.deque[tuple[Chunk, int]]", watch: Watch, options: Any) -> None:
+    from pebble import ProcessExpired
+
+    waiting: dict[Any, tuple[Chunk, int]] = {}
+    while queue or waiting:
+        # As many as keep all workers busy; millions of them at once would take long to wait for.
+        while queue and len(waiting) < 2 * options.workers:
+            chunk, tries = queue.popleft()
+            limit = None if options.minutes is None else 60 * options.minutes * len(chunk.runs)
+            waiting[pool.schedule(train_chunk, args=[chunk], timeout=limit)] = (chunk, tries)
+        ready, _ = concurrent.futures.wait(waiting, return_when=concurrent.futures.FIRST_COMPLETED)
+        for future in ready:
+            chunk, tries = waiting.pop(future)
+            try:
+                outcomes: list[Outcome] = future.result()
+            except (concurrent.futures.TimeoutError, ProcessExpired) as error:
+                # Some of the chunk may be finished, and one of the others at fault: each on its own.
+                finished = completed_ids(job.out)
+                left = [run for run in chunk.runs if run.id not in finished]
+                watch.kept(len(chunk.runs) - len(left))
+                if len(chunk.runs) > 1 or tries < TRIES:
+                    queue.extendleft((Chunk((run,)), tries + (len(chunk.runs) == 1)) for run in left)
+                    continue
+                outcomes = [_give_up(job, run, _reason(error, options.minutes)) for run in left]
+            watch.add(outcomes)
 
 
 def _give_up(job: Job, run: Run, reason: str) -> Outcome:
@@ -259,15 +266,6 @@ def _reason(error: BaseException, minutes: float | None) -> str:
     if isinstance(error, concurrent.futures.TimeoutError):
         return f"took longer than {minutes:g} minutes"
     return f"its process died: {error}"
-
-
-def _show(outcomes: list[Outcome], done: int, total: int) -> None:
-    for outcome in outcomes:
-        if outcome.error:
-            print(f"network {outcome.id} failed: {outcome.error}", file=sys.stderr, flush=True)
-    accuracies = [outcome.accuracy for outcome in outcomes if outcome.accuracy is not None]
-    mean = f", accuracy {np.mean(accuracies):.2%}" if accuracies else ""
-    print(f"{done} of {total}{mean}", flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:
