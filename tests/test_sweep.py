@@ -73,6 +73,7 @@ def test_networks_are_those_of_the_library(tmp_path: Path, train_here: Any, toy:
     assert airjax.evaluate(model, toy) == single.accuracy
 
 
+@pytest.mark.slow
 def test_a_diverged_network_is_recorded_and_counted(tmp_path: Path, train_here: Any) -> None:
     plan = make_plan(CONTENT | {"seeds": 2, "grid": {"learning_rate": [11.5, 1e9]}, "set": {"bias_scale": 1e6}})
     found = train_here(job_of(plan, tmp_path, strategy="vmap"))
@@ -80,6 +81,7 @@ def test_a_diverged_network_is_recorded_and_counted(tmp_path: Path, train_here: 
     assert all(row["accuracy"] is not None and row["error"] is None for row in found.rows)
 
 
+@pytest.mark.slow
 def test_one_faulty_network_takes_no_other_with_it(
     tmp_path: Path, train_here: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
