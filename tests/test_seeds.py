@@ -81,6 +81,7 @@ def test_float32_networks_are_those_of_single_runs_within_rounding(toy: airjax.D
         np.testing.assert_allclose(done.logits[seed], single.logits, rtol=0, atol=TOLERANCE["float32"])
 
 
+@pytest.mark.slow
 def test_a_scan_gives_the_numbers_of_a_loop(toy: airjax.Dataset, tiny: Recipe) -> None:
     loop, scan = (run_many(tiny, seed_keys([0, 1]), toy, strategy="vmap", driver=d) for d in ("loop", "scan"))
     np.testing.assert_allclose(loop.metrics.loss, scan.metrics.loss, rtol=1e-5)
