@@ -1,7 +1,7 @@
 """Trains one network from the host: compiles a run's pieces ahead of time, drives them, watches the clock and the loss.
 
 One train step, two drivers: a scan over an epoch's steps on accelerators, and on a CPU a loop over the donated step,
-because a CPU runs convolutions inside a scan many times slower (benchmarks/results/choices.jsonl).
+because a CPU runs convolutions inside a scan fifteen times slower (benchmarks/results/choices.jsonl).
 """
 
 import functools
@@ -26,7 +26,8 @@ from airjax.tta import eval_batch, tta_logits
 
 Driver = Literal["loop", "scan"]
 
-# The CPU compiler's default fusion library is the subject of wrong-result reports, and slows the larger recipes.
+# The CPU compiler's default fusion library doubles the time of a step of 94 (benchmarks/results/choices.jsonl), and is
+# the subject of wrong-result reports.
 COMPILER_OPTIONS: dict[str, dict[str, str | bool]] = {"cpu": {"xla_cpu_experimental_ynn_fusion_type": ""}}
 
 
