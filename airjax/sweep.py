@@ -9,7 +9,6 @@ import multiprocessing
 import os
 import sys
 from collections.abc import Iterator
-from importlib import metadata
 from pathlib import Path
 from typing import IO, Any
 
@@ -152,7 +151,10 @@ def _prepare(plan: Plan, out: Path, data_dir: Path | None) -> list[Run]:
                 f"the plan trains on {setting.pool} and tests on {setting.recipe.test_examples} images, but "
                 f"{setting.data} has {len(images.train_images)} and {len(images.test_images)}"
             )
-    fingerprints, version = {name: data[name].fingerprint for name in names}, metadata.version("airjax")
+    fingerprints, version = (
+        {name: data[name].fingerprint for name in names},
+        describe()["versions"]["airjax"] or "not installed",
+    )
     described = {
         "recipe": plan.base,
         "num_runs": plan.num_runs,
