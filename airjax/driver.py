@@ -35,7 +35,9 @@ class Program(NamedTuple):
     """The pieces of a run, compiled for one recipe and one set of array shapes."""
 
     start: Any  # (key, train_images, hyper) -> (state, draws)
-    advance: dict[tuple[bool, int], Any]  # _kind(segment) -> (state, images, labels, draws, hyper) -> (state, metrics)
+    advance: dict[
+        tuple[bool, int], Any
+    ]  # program_kind(segment) -> (state, images, labels, draws, hyper) -> (state, metrics)
 
 
 class EpochReport(NamedTuple):
@@ -162,7 +164,7 @@ def train(
     clock = Clock()
     plan = segments(recipe, by_epoch=on_epoch is not None or validate)
     # One program per phase. A scan that stops at every epoch needs one more where the last epoch is shorter.
-    kinds = tuple(dict.fromkeys(_kind(segment, driver) for segment in plan))
+    kinds = tuple(dict.fromkeys(program_kind(segment, driver) for segment in plan))
     program = compile_run(recipe.without_hyperparameters(), driver, kinds)
     for level in {recipe.tta_level, 0} if validate else {recipe.tta_level}:
         compile_logits(recipe, level)
@@ -177,7 +179,7 @@ def train(
         clock.start()
         recent: list[StepMetrics] = []
         for segment in parts:
-            step = program.advance[_kind(segment, driver)]
+            step = program.advance[program_kind(segment, driver)]
             per_call = 1 if driver == "loop" else segment.num_steps
             for _ in range(segment.num_steps // per_call):
                 state, metrics = step(state, arrays.train_images, arrays.train_labels, draws, hyper)
@@ -253,8 +255,8 @@ class Clock:
         self._since = now
 
 
-def _kind(segment: Segment, driver: Driver) -> tuple[bool, int]:
-    # Which program does this segment: the loop driver calls a one-step program many times.
+def program_kind(segment: Segment, driver: Driver) -> tuple[bool, int]:
+    """Which program does a segment: (whether the bias trains, steps in a call). A loop calls a one-step program."""
     return segment.train_whiten_bias, 1 if driver == "loop" else segment.num_steps
 
 

@@ -20,16 +20,20 @@ def describe() -> dict[str, Any]:
         "device": cpu_name() if device.platform == "cpu" else device.device_kind,
         "platform": device.platform,
         "num_devices": jax.device_count(),
-        "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
+        "versions": versions(),
         "commit": commit(),
     }
 
 
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
+def versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str | None]:
+    """Versions of Python and of packages; None for one that is not installed."""
+    found: dict[str, str | None] = {"python": platform.python_version()}
+    for package in packages:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = None
+    return found
 
 
 def cpu_name() -> str:

@@ -45,8 +45,10 @@ def compare_means(a: np.ndarray, b: np.ndarray, margin: float, alpha: float = 0.
         if len(values) < 2 or not np.isfinite(values).all():
             raise ValueError(f"the {name} sample needs at least 2 values, all finite; it has {len(values)}")
     _require_margin(margin)
-    difference, error = float(np.mean(b) - np.mean(a)), math.hypot(standard_error(a), standard_error(b))
-    freedom = _degrees_of_freedom(standard_error(a), standard_error(b), len(a), len(b))
+    error_a, error_b = standard_error(a), standard_error(b)
+    difference, error = float(np.mean(b) - np.mean(a)), math.hypot(error_a, error_b)
+    freedom = _degrees_of_freedom(error_a, error_b, len(a), len(b))
+    sd_a, sd_b = float(np.std(a, ddof=1)), float(np.std(b, ddof=1))
     if error > 0:
         # The larger p-value of the two one-sided tests is that of the margin nearer to the difference.
         equivalence_p = float(stdtr(freedom, (abs(difference) - margin) / error))
@@ -63,8 +65,8 @@ def compare_means(a: np.ndarray, b: np.ndarray, margin: float, alpha: float = 0.
         margin,
         equivalence_p,
         difference_p,
-        equivalence_power(float(np.std(a, ddof=1)), float(np.std(b, ddof=1)), len(a), len(b), margin, alpha),
-        runs_for_equivalence(float(np.std(a, ddof=1)), float(np.std(b, ddof=1)), margin, alpha),
+        equivalence_power(sd_a, sd_b, len(a), len(b), margin, alpha),
+        runs_for_equivalence(sd_a, sd_b, margin, alpha),
         verdict,
     )
 

@@ -73,6 +73,11 @@ class Setting:
     pool: int  # training examples that subsets are drawn from
     data: DataName
 
+    @property
+    def described(self) -> dict[str, Any]:
+        """What sets it apart from the other settings."""
+        return self.changes | {"data": self.data}
+
 
 class Run(NamedTuple):
     """One network of the plan."""
@@ -223,6 +228,11 @@ def _flags(value: Any) -> dict[str, bool]:
 
 def _is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def title(described: dict[str, Any]) -> str:
+    """A setting in a few words."""
+    return ", ".join(f"{name} {value}" for name, value in described.items())
 
 
 def _describe(changes: dict[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """Results on disk: whole files written atomically, and line-by-line logs that survive being cut off."""
 
 import json
+import math
 import os
 import tempfile
 from pathlib import Path
@@ -55,6 +56,15 @@ def read_lines(file: Path) -> list[dict[str, Any]]:
         if isinstance(record, dict):
             records.append(record)
     return records
+
+
+def plain(value: Any) -> Any:
+    """The same value with None for every number that JSON does not have, and lists for tuples."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _umask() -> int:

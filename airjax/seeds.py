@@ -10,13 +10,13 @@ import numpy as np
 from jax import Array
 
 from airjax.data.dataset import Dataset
-from airjax.driver import Clock, Driver, TrainedRun, default_driver, place
+from airjax.driver import Clock, Driver, TrainedRun, default_driver, place, program_kind
 from airjax.members import Members, Programs, Strategy, compile_members, make_members
 from airjax.memory import available_bytes, is_out_of_memory, predicted_bytes
 from airjax.model import Variables
 from airjax.precision import resolve_precision
 from airjax.recipe import Recipe
-from airjax.run import Arrays, Segment, segments
+from airjax.run import Arrays, segments
 from airjax.step import StepMetrics
 from airjax.strategy import choose_strategy
 from airjax.tta import eval_batch
@@ -149,7 +149,7 @@ def _place(recipe: Recipe, members: Members, data: Dataset) -> Arrays:
 def _compile(
     recipe: Recipe, members: Members, arrays: Arrays, strategy: Strategy, driver: Driver, eval_size: int
 ) -> Programs:
-    kinds = tuple(dict.fromkeys(_kind(segment, driver) for segment in segments(recipe, by_epoch=False)))
+    kinds = tuple(dict.fromkeys(program_kind(segment, driver) for segment in segments(recipe, by_epoch=False)))
     arguments = (members, arrays.train_images, arrays.train_labels)
     leaves, tree = jax.tree.flatten(jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), arguments))
     return compile_members(recipe.without_hyperparameters(), strategy, driver, kinds, (tuple(leaves), tree), eval_size)
@@ -169,7 +169,7 @@ def _run_group(
     clock.stop("whiten")
     parts: list[StepMetrics] = []
     for segment in segments(recipe, by_epoch=False):
-        kind = _kind(segment, driver)
+        kind = program_kind(segment, driver)
         for _ in range(segment.num_steps // kind[1]):
             state, metrics = programs.advance[kind](state, draws, members, arrays.train_images, arrays.train_labels)
             # Wait for the step before: the device stays busy, and the queue of steps stays short.
@@ -184,11 +184,6 @@ def _run_group(
     history = StepMetrics(*(np.concatenate([np.reshape(part, (count, -1)) for part in c], axis=1) for c in columns))
     networks = _unstack(jax.device_get(variables)) if keep_variables else []
     return _Finished(history, np.concatenate(logits, 1)[:, : recipe.test_examples], networks)
-
-
-def _kind(segment: Segment, driver: Driver) -> tuple[bool, int]:
-    # Which program does this segment: the loop driver calls a one-step program many times.
-    return segment.train_whiten_bias, 1 if driver == "loop" else segment.num_steps
 
 
 def _unstack(variables: Variables) -> list[Variables]:

@@ -4,6 +4,7 @@ import argparse
 import collections
 import concurrent.futures
 import contextlib
+import functools
 import json
 import multiprocessing
 import os
@@ -17,9 +18,9 @@ from rich.console import Console
 
 from airjax.data import DataError, DataName, load_data
 from airjax.doctor import fingerprint, run_checks
-from airjax.environment import describe
+from airjax.environment import describe, versions
 from airjax.members import STRATEGIES
-from airjax.plan import Plan, PlanError, Run, load_plan
+from airjax.plan import Plan, PlanError, Run, load_plan, title
 from airjax.records import append_line, write_json
 from airjax.results import ResultsError, Writer, completed_ids, load, read_plan
 from airjax.stats import mean_interval
@@ -124,8 +125,8 @@ def print_status(out: Path) -> None:
     for row in results.rows:
         if row["accuracy"] is not None:
             accuracies.setdefault(row["setting"], []).append(100 * row["accuracy"])
-    for name, changes in plan["settings"].items():
-        text = ", ".join(f"{field} {value}" for field, value in changes.items())
+    for name, described in plan["settings"].items():
+        text = title(described)
         if mine := accuracies.get(name):
             interval = mean_interval(mine)
             spread = f" (95%: {interval[0]:.2f} to {interval[1]:.2f})" if interval else ""
@@ -153,7 +154,7 @@ def _prepare(plan: Plan, out: Path, data_dir: Path | None) -> list[Run]:
             )
     fingerprints, version = (
         {name: data[name].fingerprint for name in names},
-        describe()["versions"]["airjax"] or "not installed",
+        versions()["airjax"] or "not installed",
     )
     described = {
         "recipe": plan.base,
@@ -161,7 +162,7 @@ def _prepare(plan: Plan, out: Path, data_dir: Path | None) -> list[Run]:
         "seeds": plan.seeds,
         "subsets": plan.subsets.count if plan.subsets else 0,
         "settings": {
-            plan.setting_id(setting, fingerprints[setting.data], version): setting.changes | {"data": setting.data}
+            plan.setting_id(setting, fingerprints[setting.data], version): setting.described
             for setting in plan.settings
         },
         "recipes": [setting.recipe.to_dict() for setting in plan.settings],
@@ -235,6 +236,8 @@ def _train_all(job: Job, runs: list[Run], options: argparse.Namespace) -> int:
 def _drain(job: Job, pool: Any, queue: "collections.deque[tuple[Chunk, int]]", watch: Watch, options: Any) -> None:
     from pebble import ProcessExpired
 
+    # Of the networks that no worker is left to write about; made when the first one is.
+    writer = functools.cache(lambda: Writer(job.out, worker_name()))
     waiting: dict[Any, tuple[Chunk, int]] = {}
     while queue or waiting:
         # As many as keep all workers busy; millions of them at once would take long to wait for.
@@ -255,12 +258,12 @@ def _drain(job: Job, pool: Any, queue: "collections.deque[tuple[Chunk, int]]", w
                 if len(chunk.runs) > 1 or tries < TRIES:
                     queue.extendleft((Chunk((run,)), tries + (len(chunk.runs) == 1)) for run in left)
                     continue
-                outcomes = [_give_up(job, run, _reason(error, options.minutes)) for run in left]
+                outcomes = [_give_up(job, writer(), run, _reason(error, options.minutes)) for run in left]
             watch.add(outcomes)
 
 
-def _give_up(job: Job, run: Run, reason: str) -> Outcome:
-    Writer(job.out, worker_name()).add(run_record(job, run, reason))
+def _give_up(job: Job, writer: Writer, run: Run, reason: str) -> Outcome:
+    writer.add(run_record(job, run, reason))
     return Outcome(run.id, run.setting, None, False, reason)
 
 

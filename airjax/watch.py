@@ -3,13 +3,12 @@
 import math
 import time
 from types import TracebackType
-from typing import Any
 
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from airjax.plan import Plan
+from airjax.plan import Plan, title
 from airjax.stats import mean_interval
 from airjax.workers import Outcome
 
@@ -71,7 +70,12 @@ class Watch:
         for index, values in sorted(self._accuracies.items())[:SHOWN]:
             interval = mean_interval(values)
             spread = f"{interval[0]:.2f} to {interval[1]:.2f}" if interval else ""
-            table.add_row(self._name(index), str(len(values)), f"{sum(values) / len(values):.2f}", spread)
+            table.add_row(
+                title(self._plan.settings[index].described),
+                str(len(values)),
+                f"{sum(values) / len(values):.2f}",
+                spread,
+            )
         return table
 
     def _state(self) -> str:
@@ -80,11 +84,6 @@ class Watch:
         if 0 < self.done < self._total:
             text += f", {per_hour:,.0f} an hour, {_hours((self._total - self.done) / per_hour)} left"
         return text
-
-    def _name(self, index: int) -> str:
-        setting = self._plan.settings[index]
-        changes: dict[str, Any] = setting.changes | {"data": setting.data}
-        return ", ".join(f"{name} {value}" for name, value in changes.items())
 
     def _print(self, text: str) -> None:
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)

@@ -66,22 +66,12 @@ class Outcome(NamedTuple):
 class _Worker:
     # What a process keeps between its chunks.
     def __init__(self, job: Job) -> None:
-        self.job, self.writer, self.datasets = job, None, {}
+        self.job, self.writer, self.datasets = job, Writer(job.out, worker_name()), {}
 
     def data(self, name: Any) -> Dataset:
         if name not in self.datasets:
             self.datasets[name] = load_data(name, self.job.data_dir if name == "cifar10" else None)
         return self.datasets[name]
-
-    def write(self, record: dict[str, Any], arrays: dict[str, np.ndarray] | None) -> None:
-        self.writer = self.writer or Writer(self.job.out, worker_name())
-        self.writer.add(record, arrays)
-
-    def networks(self) -> Path:
-        assert self.writer is not None
-        folder = self.writer.folder / "networks"
-        folder.mkdir(exist_ok=True)
-        return folder
 
 
 _worker: _Worker | None = None
@@ -162,7 +152,7 @@ def _finish(worker: _Worker, run: Run, done: ManyRuns | None, place: int, error:
     job = worker.job
     record = run_record(job, run, error)
     if done is None:
-        worker.write(record, None)
+        worker.writer.add(record)
         return Outcome(run.id, run.setting, None, False, error)
     diverged, accuracy = bool(done.diverged[place]), float(done.accuracy[place])
     logits, losses = done.logits[place], done.metrics.loss[place]
@@ -173,9 +163,10 @@ def _finish(worker: _Worker, run: Run, done: ManyRuns | None, place: int, error:
     if job.plan.keep_logits:
         arrays["logits"] = logits.astype(np.float16)
     if job.plan.keep_networks:
-        worker.writer = worker.writer or Writer(job.out, worker_name())
-        save_model(worker.networks() / f"{run.id}.safetensors", Model(done.recipe, done.variables[place]))
-    worker.write(record, arrays)
+        networks = worker.writer.folder / "networks"
+        networks.mkdir(exist_ok=True)
+        save_model(networks / f"{run.id}.safetensors", Model(done.recipe, done.variables[place]))
+    worker.writer.add(record, arrays)
     return Outcome(run.id, run.setting, accuracy, diverged, None)
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from airjax.checkpoint import ModelError
 from airjax.data.dataset import DataError
-from airjax.recipe import RECIPES, Recipe, get_recipe
+from airjax.recipe import Recipe, get_recipe
+from airjax.records import plain
 from parity.convert import ConvertError, export_model, import_model
 from parity.environment import Device, describe
 
@@ -75,7 +76,7 @@ def _statistical(options: argparse.Namespace) -> int:
     from parity.arms import WorkerError
     from parity.statistical import plan_study, run_study
     from parity.study import load_study
-    from parity.verdict import analyse, plain
+    from parity.verdict import analyse
 
     recipe = get_recipe(options.recipe)
     if options.precision:
@@ -144,9 +145,7 @@ def _peer(name: str):
 
 
 def _import_recipe(options: argparse.Namespace) -> Recipe:
-    if options.recipe not in RECIPES:
-        raise ValueError(f"unknown recipe {options.recipe!r}; the recipes are {', '.join(RECIPES)}")
-    return dataclasses.replace(RECIPES[options.recipe], precision="float32")
+    return dataclasses.replace(get_recipe(options.recipe), precision="float32")
 
 
 def _parser() -> argparse.ArgumentParser:

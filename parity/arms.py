@@ -26,6 +26,11 @@ class Work(NamedTuple):
     data: Dataset
     device: Device
 
+    @property
+    def labels(self) -> np.ndarray:
+        """Of the test images that the recipe uses."""
+        return self.data.test_labels[: self.recipe.test_examples]
+
 
 class WorkerError(RuntimeError):
     """A process that trains networks has failed; the message says which, where, and why."""
@@ -98,7 +103,7 @@ def _airjax_trainer(work: Work) -> Callable[[int], Outcome]:
         jax.config.update("jax_platforms", "cpu")
     elif jax.default_backend() != "gpu":
         raise ValueError("JAX sees no GPU; install jax[cuda12] or jax[cuda13], or pass --device cpu")
-    labels = work.data.test_labels[: work.recipe.test_examples]
+    labels = work.labels
 
     def run(seed: int) -> Outcome:
         try:
@@ -113,7 +118,7 @@ def _airjax_trainer(work: Work) -> Callable[[int], Outcome]:
 def _own_trainer(work: Work) -> Callable[[int], Outcome]:
     from parity import reference
 
-    labels = work.data.test_labels[: work.recipe.test_examples]
+    labels = work.labels
 
     def run(seed: int) -> Outcome:
         done = reference.train(work.recipe, work.data, seed=seed, device=work.device)
@@ -126,7 +131,7 @@ def _own_trainer(work: Work) -> Callable[[int], Outcome]:
 def _upstream_trainer(work: Work) -> Callable[[int], Outcome]:
     from parity import upstream
 
-    labels = work.data.test_labels[: work.recipe.test_examples]
+    labels = work.labels
     package = upstream.Trainer(work.recipe, work.data, work.device)
 
     def run(seed: int) -> Outcome:

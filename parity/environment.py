@@ -1,10 +1,8 @@
 """Where a comparison was made: device, versions of both frameworks, commit."""
 
-import platform
-from importlib import metadata
 from typing import Any, Literal
 
-from airjax.environment import commit, cpu_name
+from airjax.environment import commit, cpu_name, versions
 
 Device = Literal["cpu", "cuda"]
 PACKAGES = ("airjax", "jax", "jaxlib", "flax", "optax", "torch", "airbench", "numpy", "scipy")
@@ -15,17 +13,11 @@ def describe(device: Device) -> dict[str, Any]:
 
     Raises ValueError if there is no such device.
     """
-    return {"device": cpu_name() if device == "cpu" else _gpu_name(), "versions": _versions(), "commit": commit()}
-
-
-def _versions() -> dict[str, str | None]:
-    versions: dict[str, str | None] = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            versions[package] = None
-    return versions
+    return {
+        "device": cpu_name() if device == "cpu" else _gpu_name(),
+        "versions": versions(PACKAGES),
+        "commit": commit(),
+    }
 
 
 def _gpu_name() -> str:

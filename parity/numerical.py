@@ -1,6 +1,5 @@
 """The ladder: from single pixels to a whole training, airjax against a PyTorch implementation, number by number."""
 
-import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -10,6 +9,7 @@ from airjax.data.builtin import load_builtin
 from airjax.data.cifar10 import load_cifar10
 from airjax.data.dataset import DataError
 from airjax.recipe import RECIPES
+from airjax.records import plain
 from parity import rungs_data, rungs_layers, rungs_network, rungs_training, rungs_updates
 from parity.compare import Comparison, Row, summarize
 from parity.peer import Peer
@@ -104,17 +104,15 @@ def climb(
 def to_json(result: Result) -> dict[str, Any]:
     """The ladder as plain values, with the drift after every step; a number that is not finite is None."""
 
-    def plain(value: Any) -> Any:
-        return None if isinstance(value, float) and not math.isfinite(value) else value
-
-    rungs = [{key: plain(value) for key, value in row._asdict().items()} for row in result.rows]
+    rungs = [row._asdict() for row in result.rows]
     curves: dict[str, dict[str, list[Any]]] = {}
     for step in result.comparisons:
         if step.rung == "drift":
             curve = curves.setdefault(step.recipe, {"distance": [], "allowed": []})
-            curve["distance"].append(plain(step.relative))
-            curve["allowed"].append(plain(step.allowed))
-    return {"passed": result.passed, "against": result.peer, "data": result.data, "rungs": rungs, "drift": curves}
+            curve["distance"].append(step.relative)
+            curve["allowed"].append(step.allowed)
+    record = {"passed": result.passed, "against": result.peer, "data": result.data, "rungs": rungs, "drift": curves}
+    return plain(record)
 
 
 HEADER = (

@@ -1,6 +1,5 @@
 """What a distribution study shows: every statistic, and one sentence that is no stronger than they are."""
 
-import math
 from typing import Any, Literal
 
 import numpy as np
@@ -125,12 +124,3 @@ def _sentence(result: dict[str, Any]) -> str:
     if found:
         return f"{text} The two do differ in {' and in '.join(found)}."
     return f"{text} In spread, shape and in which test images are classified right, no difference was found."
-
-
-def plain(value: Any) -> Any:
-    """The same value with None for numbers that JSON does not have."""
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

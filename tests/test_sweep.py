@@ -156,7 +156,7 @@ def sleep_on_seed_one(chunk: Chunk) -> list[workers.Outcome]:
         time.sleep(1000)
     assert workers._worker is not None
     for run in chunk.runs:
-        workers._worker.write(workers.run_record(workers._worker.job, run, None) | {"accuracy": 0.5}, None)
+        workers._worker.writer.add(workers.run_record(workers._worker.job, run, None) | {"accuracy": 0.5})
     return [workers.Outcome(run.id, run.setting, 0.5, False, None) for run in chunk.runs]
 
 

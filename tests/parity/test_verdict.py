@@ -8,8 +8,9 @@ import pytest
 
 from airjax.agreement import compare_examples
 from airjax.equivalence import compare_means
+from airjax.records import plain
 from parity.study import ARMS, Outcome, Study, add_run, load_study, open_study
-from parity.verdict import analyse, plain
+from parity.verdict import analyse
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 EXAMPLES = 2000
