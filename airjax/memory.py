@@ -2,10 +2,12 @@
 
 import os
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import jax
 
+MEMINFO = Path("/proc/meminfo")
 SHARE = 0.85  # of what is free that one program may take: allocators lose some to fragments
 
 
@@ -21,12 +23,9 @@ def available_bytes() -> int | None:
     """Memory in bytes that a new program may take on the first local device; None where nobody knows."""
     device = jax.local_devices()[0]
     if device.platform == "cpu":
-        try:
-            free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        except (ValueError, OSError, AttributeError):
-            return None
+        free = _host_bytes()
         # A CPU's virtual devices share one memory.
-        return int(SHARE * free) // jax.local_device_count()
+        return None if free is None else int(SHARE * free) // jax.local_device_count()
     stats = device.memory_stats() or {}
     if "bytes_limit" not in stats:
         return None
@@ -37,6 +36,20 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether a device had too little memory for what was asked of it."""
     text = str(error)
     return isinstance(error, jax.errors.JaxRuntimeError) and ("RESOURCE_EXHAUSTED" in text or "Out of memory" in text)
+
+
+def _host_bytes() -> int | None:
+    try:
+        # What the system can free at once counts: most of what is not free are files that it has read.
+        for line in MEMINFO.read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return 1024 * int(line.split()[1])
+    except OSError:  # not Linux
+        pass
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):
+        return None
 
 
 def _bytes_of(analysis: Any) -> int:

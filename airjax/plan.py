@@ -25,6 +25,7 @@ import dataclasses
 import hashlib
 import itertools
 import json
+import math
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ from airjax.recipe import Recipe, get_recipe
 
 DATA_NAMES: tuple[DataName, ...] = ("cifar10", "builtin")
 TABLES = {"recipe", "data", "seeds", "set", "grid", "cases", "subsets", "keep"}
+RECORD_BYTES = 700
 LARGEST_SEED = 2**32 - 1
 
 
@@ -104,6 +106,16 @@ class Plan:
         """Networks to train."""
         return len(self.settings) * len(self.seeds) * (self.subsets.count if self.subsets else 1)
 
+    @property
+    def disk_bytes(self) -> int:
+        """What the results take on disk: about 700 bytes of record for each network, and its arrays."""
+        epochs = max(math.ceil(setting.recipe.epochs) for setting in self.settings)
+        total = 0
+        for recipe in (setting.recipe for setting in self.settings):
+            arrays = recipe.test_examples * (21 if self.keep_logits else 1) + 8 * epochs
+            total += RECORD_BYTES + arrays + (4 * recipe.num_params if self.keep_networks else 0)
+        return total * (self.num_runs // len(self.settings))
+
     def runs(self, fingerprints: dict[str, str], version: str) -> Iterator[Run]:
         """All networks, by setting; fingerprints are those of the data sets by name. Ids depend on nothing else."""
         numbers = range(self.subsets.count) if self.subsets else (None,)
@@ -153,6 +165,10 @@ def make_plan(content: dict[str, Any]) -> Plan:
     ]
     if len({(setting.recipe, setting.data) for setting in settings}) < len(settings):
         raise PlanError("two settings of the plan are the same; remove one of them")
+    if len({setting.recipe.test_examples for setting in settings}) > 1:
+        raise PlanError(
+            "the settings differ in test_examples; set one number, because they are compared image by image"
+        )
     return Plan(base, tuple(settings), _seeds(content.get("seeds")), subsets, **keep)
 
 

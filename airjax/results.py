@@ -1,9 +1,11 @@
 """A sweep's results on disk: for each worker a log with one line per network, and one file of rows per kind of array.
 
-    DIR/plan.json, environment.json
+    DIR/plan.json, environments.jsonl
     DIR/workers/NAME/runs.jsonl         one line for each finished network; "row" is its row in the files below
+    DIR/workers/NAME/arrays.json        the shape of a row of each of them
     DIR/workers/NAME/predictions.u8     [rows, M] uint8: the class of every test image
-    DIR/workers/NAME/logits.f16         [rows, M*10] float16, where the plan keeps them
+    DIR/workers/NAME/curves.f32         [rows, E, 2] float32: mean training loss and accuracy of every epoch
+    DIR/workers/NAME/logits.f16         [rows, M, 10] float16, where the plan keeps them
     DIR/workers/NAME/networks/ID.safetensors
 
 A worker never opens another's files, and a new worker gets a new folder. A network counts from the moment that its
@@ -11,6 +13,7 @@ line is on disk; its arrays are there before.
 """
 
 import json
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,10 +21,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from airjax.records import append_line, read_lines, sync_folder
+from airjax.records import append_line, read_lines, sync_folder, write_json
 
-ARRAYS = {"predictions": np.dtype(np.uint8), "logits": np.dtype(np.float16)}
-SUFFIXES = {"predictions": "predictions.u8", "logits": "logits.f16"}
+ARRAYS = {"predictions": np.dtype(np.uint8), "curves": np.dtype(np.float32), "logits": np.dtype(np.float16)}
+FILES = {"predictions": "predictions.u8", "curves": "curves.f32", "logits": "logits.f16"}
 # What two records of the same network have to agree in.
 OUTCOME = ("accuracy", "diverged", "error")
 
@@ -38,11 +41,17 @@ class Writer:
         self.folder.mkdir(parents=True, exist_ok=False)
         sync_folder(self.folder.parent)
         self._rows = 0
+        self._shapes: dict[str, list[int]] | None = None
 
     def add(self, record: dict[str, Any], arrays: dict[str, np.ndarray] | None = None) -> None:
-        """Append a network's record and its arrays, and wait until they are on disk."""
+        """Append a network's record and its arrays, and wait until they are on disk.
+
+        Raises ValueError for arrays of other shapes than the first network's.
+        """
+        if arrays:
+            self._require_shapes({name: list(array.shape) for name, array in arrays.items()})
         for name, array in (arrays or {}).items():
-            with (self.folder / SUFFIXES[name]).open("ab") as stream:
+            with (self.folder / FILES[name]).open("ab") as stream:
                 # What an interrupted write left behind has no line that points to it.
                 stream.truncate(self._rows * array.size * ARRAYS[name].itemsize)
                 stream.write(np.ascontiguousarray(array, ARRAYS[name]).data)
@@ -52,6 +61,13 @@ class Writer:
         if arrays:
             row, self._rows = self._rows, self._rows + 1
         append_line(self.folder / "runs.jsonl", record | {"row": row})
+
+    def _require_shapes(self, shapes: dict[str, list[int]]) -> None:
+        if self._shapes is None:
+            write_json(self.folder / "arrays.json", shapes)
+            self._shapes = shapes
+        elif shapes != self._shapes:
+            raise ValueError(f"{self.folder} has rows of {self._shapes}, and cannot take one of {shapes}")
 
 
 class Conflict(NamedTuple):
@@ -69,17 +85,24 @@ class Results(NamedTuple):
     conflicts: list[Conflict]
 
     def array(self, name: str) -> np.ndarray:
-        """The rows' arrays [rows, ...] of "predictions" or "logits". Raises ResultsError where one has none."""
+        """The rows' arrays [rows, ...] of "predictions", "curves" or "logits".
+
+        Curves are filled up with NaN where the sweep has longer ones. Raises ResultsError where a row has none.
+        """
         parts: dict[str, np.ndarray] = {}
-        selected = []
         for record in self.rows:
             if record["row"] is None:
                 raise ResultsError(f"network {record['id']} has no {name}: it {_fate(record)}")
-            folder = record["folder"]
-            if folder not in parts:
-                parts[folder] = _open_rows(Path(folder), name, record["examples"])
-            selected.append(parts[folder][record["row"]])
-        return np.stack(selected) if selected else np.zeros((0, 0), ARRAYS[name])
+            if record["folder"] not in parts:
+                parts[record["folder"]] = _open_rows(Path(record["folder"]), name)
+        if not parts:
+            return np.zeros((0, 0), ARRAYS[name])
+        shape = max(part.shape[1:] for part in parts.values())
+        array = np.full((len(self.rows), *shape), np.nan if name == "curves" else 0, ARRAYS[name])
+        for place, record in enumerate(self.rows):
+            row = parts[record["folder"]][record["row"]]
+            array[place, : len(row)] = row
+        return array
 
     def table(self) -> Any:
         """The rows as a pandas DataFrame."""
@@ -103,7 +126,7 @@ def load(out: str | Path, *, mixed: bool = False) -> Results:
     Raises ResultsError.
     """
     out = Path(out)
-    if not (out / "workers").is_dir():
+    if not any((out / name).exists() for name in ("workers", "plan.json")):
         raise ResultsError(f"{out} is not the folder of a sweep: it has no workers in it")
     rows: dict[str, dict[str, Any]] = {}
     conflicts = []
@@ -117,7 +140,7 @@ def load(out: str | Path, *, mixed: bool = False) -> Results:
     if len(environments) > 1 and not mixed:
         raise ResultsError(
             f"{out} holds results of {len(environments)} environments ({', '.join(sorted(environments))}; see "
-            "environments.jsonl); load them one by one with only(environment=...), or all with mixed=True"
+            "environments.jsonl); load all of them with mixed=True, and select one with only(environment=...)"
         )
     return Results(list(rows.values()), conflicts)
 
@@ -135,15 +158,16 @@ def _records(out: Path) -> Iterator[dict[str, Any]]:
                 yield record | {"folder": str(folder)}
 
 
-def _open_rows(folder: Path, name: str, examples: int) -> np.ndarray:
-    file = folder / SUFFIXES[name]
-    width = examples * (10 if name == "logits" else 1)
+def _open_rows(folder: Path, name: str) -> np.ndarray:
     try:
-        content = np.memmap(file, ARRAYS[name], mode="r")
+        shape = json.loads((folder / "arrays.json").read_text())[name]
+        content = np.memmap(folder / FILES[name], ARRAYS[name], mode="r")
+    except KeyError as error:
+        raise ResultsError(f"{folder} has no {name}: the plan did not keep them") from error
     except (OSError, ValueError) as error:
-        raise ResultsError(f"{file} cannot be read ({error}); did the plan keep {name}?") from error
-    rows = content[: len(content) // width * width].reshape(-1, width)
-    return rows.reshape(-1, examples, 10) if name == "logits" else rows
+        raise ResultsError(f"{folder / FILES[name]} cannot be read: {error}") from error
+    width = math.prod(shape)
+    return content[: len(content) // width * width].reshape(-1, *shape)
 
 
 def _fate(record: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ import functools
 import json
 import multiprocessing
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,6 +70,7 @@ def run_sweep(plan: Plan, options: argparse.Namespace) -> int:
         finished = completed_ids(out)
         missing = [run for run in runs if run.id not in finished]
         print(f"{len(runs)} networks, {len(runs) - len(missing)} of them finished before", flush=True)
+        _require_space(out, plan.disk_bytes * len(missing) // len(runs))
         job = Job(plan, out, options.data_dir, options.strategy, environment)
         try:
             failed = _train_all(job, missing, options)
@@ -99,11 +101,9 @@ def print_prediction(plan: Plan, workers: int) -> None:
     """What the plan would cost."""
     per_setting = plan.num_runs // len(plan.settings)
     flops = sum(setting.recipe.flops for setting in plan.settings) * per_setting
-    width = sum(s.recipe.test_examples * (21 if plan.keep_logits else 1) for s in plan.settings) * per_setting
-    networks = sum(4 * s.recipe.num_params for s in plan.settings) * per_setting if plan.keep_networks else 0
     seconds = [predict_seconds(setting.recipe) for setting in plan.settings]
     print(f"{len(plan.settings)} settings, {plan.num_runs:,} networks, {flops:.3g} FLOP")
-    print(f"disk: {(width + networks + 700 * plan.num_runs) / 1e9:.3g} GB")
+    print(f"disk: {plan.disk_bytes / 1e9:.3g} GB")
     if None in seconds:
         print("time: nothing was measured on this device; python -m benchmarks.seeds does")
     else:
@@ -172,6 +172,15 @@ def _prepare(plan: Plan, out: Path, data_dir: Path | None) -> list[Run]:
         raise SweepError(f"{out} holds another sweep (see {file}); choose another --out")
     write_json(file, json.loads(json.dumps(described)))
     return list(plan.runs(fingerprints, version))
+
+
+def _require_space(out: Path, needed: int) -> None:
+    free = shutil.disk_usage(out).free
+    if needed > free:
+        raise SweepError(
+            f"what is left of the sweep needs {needed / 1e9:.3g} GB, but {out} has {free / 1e9:.3g} GB free; "
+            "choose another --out, or keep less in the plan"
+        )
 
 
 def _extends(new: dict[str, Any], old: dict[str, Any]) -> bool:

@@ -1,6 +1,7 @@
 """What a sweep's worker process does: trains chunks of networks and writes down every one of them."""
 
 import ctypes
+import math
 import os
 import signal
 import sys
@@ -84,9 +85,17 @@ def start_worker(job: Job) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(DIES_WITH_PARENT, signal.SIGKILL)
-    # A worker that follows a killed one does not compile again.
-    jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled"))
+    keep_compiled()
     _worker = _Worker(job)
+
+
+def keep_compiled() -> None:
+    """Keep compiled programs on disk: a worker that follows a killed one does not compile again.
+
+    A damaged program there is compiled anew, with a warning.
+    """
+    jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 def worker_name() -> str:
@@ -156,10 +165,12 @@ def _finish(worker: _Worker, run: Run, done: ManyRuns | None, place: int, error:
         return Outcome(run.id, run.setting, None, False, error)
     diverged, accuracy = bool(done.diverged[place]), float(done.accuracy[place])
     logits, losses = done.logits[place], done.metrics.loss[place]
+    longest = max(math.ceil(setting.recipe.epochs) for setting in job.plan.settings)
     seconds = sum(done.seconds.values()) / len(done.accuracy)
     record |= {"accuracy": accuracy, "diverged": diverged, "examples": len(logits), "seconds": round(seconds, 4)}
     record["last_loss"] = float(losses[-1]) if np.isfinite(losses[-1]) else None
-    arrays = {"predictions": logits.argmax(1).astype(np.uint8)}
+    curve = epoch_means(losses, done.metrics.accuracy[place], done.recipe.steps_per_epoch, longest)
+    arrays = {"predictions": logits.argmax(1).astype(np.uint8), "curves": curve}
     if job.plan.keep_logits:
         arrays["logits"] = logits.astype(np.float16)
     if job.plan.keep_networks:
@@ -168,6 +179,18 @@ def _finish(worker: _Worker, run: Run, done: ManyRuns | None, place: int, error:
         save_model(networks / f"{run.id}.safetensors", Model(done.recipe, done.variables[place]))
     worker.writer.add(record, arrays)
     return Outcome(run.id, run.setting, accuracy, diverged, None)
+
+
+def epoch_means(losses: np.ndarray, accuracies: np.ndarray, steps: int, epochs: int) -> np.ndarray:
+    """Means of a training's [T] losses and accuracies over every epoch of so many steps.
+
+    [epochs,2] float32; the last epoch may be shorter, and NaN stands for those that the training does not have.
+    """
+    curve = np.full((epochs, 2), np.nan, np.float32)
+    for epoch in range(math.ceil(len(losses) / steps)):
+        part = slice(epoch * steps, (epoch + 1) * steps)
+        curve[epoch] = losses[part].mean(), accuracies[part].mean()
+    return curve
 
 
 def run_record(job: Job, run: Run, error: str | None) -> dict[str, Any]:

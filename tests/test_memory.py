@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -18,6 +20,13 @@ def test_prediction_counts_arguments_and_results() -> None:
 def test_something_is_available() -> None:
     available = available_bytes()
     assert available is None or 1_000_000 < available < 10**14
+
+
+def test_memory_that_holds_files_counts_as_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "meminfo").write_text("MemTotal: 9000 kB\nMemFree: 10 kB\nMemAvailable: 2000 kB\n")
+    monkeypatch.setattr("airjax.memory.MEMINFO", tmp_path / "meminfo")
+    if jax.default_backend() == "cpu":
+        assert available_bytes() == int(0.85 * 2_048_000) // jax.local_device_count()
 
 
 @pytest.mark.parametrize(

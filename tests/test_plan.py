@@ -34,6 +34,12 @@ def test_a_grid_is_every_combination() -> None:
     assert len({run.id for run in runs}) == plan.num_runs == len(runs)
 
 
+def test_disk_is_the_records_and_the_arrays() -> None:
+    content = {"recipe": "mini", "seeds": 10, "grid": {"epochs": [2.0, 3.5]}}
+    assert make_plan(content).disk_bytes == 20 * (700 + 2000 + 4 * 8)
+    assert make_plan(content | {"keep": {"logits": True}}).disk_bytes == 20 * (700 + 2000 * 21 + 4 * 8)
+
+
 def test_cases_are_one_setting_each() -> None:
     plan = make_plan({"recipe": "mini", "seeds": [5, 9], "cases": [{"momentum": 0.5}, {"widths": [8, 8, 8]}]})
     assert [setting.recipe.momentum for setting in plan.settings] == [0.5, RECIPES["mini"].momentum]
@@ -101,6 +107,7 @@ def test_a_subset_is_what_the_recipe_trains_on() -> None:
         ({"recipe": "tiny", "seeds": 1, "grid": {"momentum": 0.5}}, "grid.momentum is 0.5"),
         ({"recipe": "tiny", "seeds": 1, "grid": {"momentum": [0.5, 1.5]}}, "momentum is 1.5.*momentum = 1.5"),
         ({"recipe": "tiny", "seeds": 1, "grid": {"momentum": [0.5, 0.5]}}, "two settings of the plan are the same"),
+        ({"recipe": "tiny", "seeds": 1, "grid": {"test_examples": [50, 60]}}, "settings differ in test_examples"),
         ({"recipe": "tiny", "seeds": 1, "grid": {}, "cases": [{}]}, "either a grid or cases"),
         ({"recipe": "tiny", "seeds": 1, "cases": []}, "cases must be tables"),
         ({"recipe": "tiny", "seeds": 1, "subsets": {"count": 1}}, "count and fraction"),

@@ -99,6 +99,28 @@ def test_environments_are_not_pooled_unless_asked(tmp_path: Path) -> None:
     assert len(load(tmp_path, mixed=True).rows) == 2
 
 
+def test_curves_of_different_lengths_are_filled_up(tmp_path: Path) -> None:
+    for name, epochs in (("a", 2), ("b", 3)):
+        Writer(tmp_path, name).add(record(name), {"curves": np.ones((epochs, 2), np.float32)})
+    curves = load(tmp_path).array("curves")
+    assert curves.shape == (2, 3, 2)
+    assert np.isnan(curves).sum(axis=(1, 2)).tolist() == [2, 0]
+
+
+def test_a_row_of_another_shape_is_refused(tmp_path: Path) -> None:
+    writer = Writer(tmp_path, "a")
+    add(writer, 0)
+    with pytest.raises(ValueError, match="cannot take one of"):
+        writer.add(record("run-1"), {"predictions": np.zeros(EXAMPLES + 1, np.uint8)})
+    assert completed_ids(tmp_path) == {"run-0"}
+
+
+def test_a_sweep_that_has_just_begun_is_empty(tmp_path: Path) -> None:
+    (tmp_path / "plan.json").write_text("{}")
+    assert load(tmp_path).rows == []
+    assert load(tmp_path).array("predictions").shape == (0, 0)
+
+
 def test_other_folders_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ResultsError, match="is not the folder of a sweep"):
         load(tmp_path)

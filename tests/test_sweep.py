@@ -1,12 +1,15 @@
 """Sweeps of tiny networks, in real processes that are really killed."""
 
+import itertools
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -67,10 +70,18 @@ def test_networks_are_those_of_the_library(tmp_path: Path, train_here: Any, toy:
     single = train(plan.settings[0].recipe, subset, 2)
     assert row["accuracy"] == single.accuracy
     place = found.rows.index(row)
+    curve = found.array("curves")[place]
+    assert curve.shape == (2, 2)
+    np.testing.assert_allclose(curve.mean(0), [single.metrics.loss.mean(), single.metrics.accuracy.mean()], rtol=1e-5)
     np.testing.assert_array_equal(found.array("predictions")[place], single.logits.argmax(1))
     np.testing.assert_allclose(found.array("logits")[place], single.logits, rtol=1e-3, atol=1e-4)  # float16
     model = airjax.load(Path(row["folder"]) / "networks" / f"{row['id']}.safetensors")
     assert airjax.evaluate(model, toy) == single.accuracy
+
+
+def test_curves_are_means_over_epochs() -> None:
+    curve = workers.epoch_means(np.arange(7.0), np.ones(7), 3, 4)
+    np.testing.assert_array_equal(curve, np.array([[1, 1], [4, 1], [6, 1], [np.nan, np.nan]], np.float32))
 
 
 @pytest.mark.slow
@@ -108,6 +119,85 @@ def test_out_of_memory_is_tried_once_more_with_a_smaller_evaluation(
     found = train_here(job_of(make_plan(CONTENT | {"seeds": 1}), tmp_path))
     assert sizes == [None, 12]
     assert "RESOURCE_EXHAUSTED" in found.rows[0]["error"]
+
+
+def test_a_disk_without_room_trains_nothing(
+    tmp_path: Path, small_builtin: airjax.Dataset, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=70_000)
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: usage)
+    (tmp_path / "plan.toml").write_text('recipe = "tiny"\ndata = "builtin"\nseeds = 100\n[set]\ntrain_examples = 256\n')
+    assert main([str(tmp_path / "plan.toml"), "--out", str(tmp_path / "out")]) == 2
+    assert "needs 8.16e-05 GB, but" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "workers").exists()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 KiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "airjax-test", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(command, check=False, capture_output=True).returncode:
+        pytest.skip("may not mount a file system")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_disk_that_fills_up_keeps_whole_networks(small_disk: Path, train_here: Any) -> None:
+    plan = make_plan(CONTENT | {"seeds": 200})
+    filler = small_disk / "filler"
+    filler.write_bytes(bytes(40_000))
+    with pytest.raises(OSError, match="No space left"):
+        train_here(job_of(plan, small_disk))
+    finished = results.completed_ids(small_disk)
+    assert 0 < len(finished) < 200
+    assert len(results.load(small_disk).array("predictions")) == len(finished)
+    filler.unlink()
+    small = make_plan(CONTENT | {"seeds": len(finished) + 2})
+    left = [run for run in small.runs({"builtin": "f"}, "1") if run.id not in finished]
+    workers.train_chunk(Chunk(tuple(left)))  # the same worker goes on, after what it could not write
+    assert len(results.load(small_disk).array("predictions")) == len(finished) + 2
+
+
+def test_a_clock_that_jumps_changes_no_duration(
+    tmp_path: Path, train_here: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jumps = itertools.count(2e9, -1e8)
+    for name, unit in (("time", 1), ("time_ns", 10**9)):
+        monkeypatch.setattr(time, name, lambda unit=unit: type(unit)(next(jumps) * unit))
+    found = train_here(job_of(make_plan(CONTENT | {"seeds": 2}), tmp_path))
+    assert len(found.rows) == 2
+    assert all(0 < row["seconds"] < 600 for row in found.rows)
+
+
+def test_a_damaged_compilation_cache_is_recompiled(tmp_path: Path) -> None:
+    script = (
+        "import jax, sys, jax.numpy as jnp\n"
+        "from airjax.workers import keep_compiled\n"
+        "keep_compiled()\n"
+        "print(float(jax.jit(lambda x: (x @ x.T).sum())(jnp.ones((64, 64)))))\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "AIRJAX_CACHE": str(tmp_path), "TF_CPP_MIN_LOG_LEVEL": "3"}
+
+    def run() -> tuple[str, str]:
+        done = subprocess.run(
+            [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
+        )
+        return done.stdout, done.stderr
+
+    assert run() == ("262144.0\n", "")
+    entries = [file for file in (tmp_path / "compiled").iterdir() if file.name.endswith("-cache")]
+    assert entries
+    for file in entries:
+        content = bytearray(file.read_bytes())
+        for place in range(len(content) // 3, len(content), len(content) // 3 or 1):
+            content[place] ^= 0xFF
+        file.write_bytes(content)
+    output, warning = run()
+    assert output == "262144.0\n"
+    assert "cache" in warning
+    assert run()[0] == "262144.0\n"
 
 
 def children(process: int) -> list[int]:
