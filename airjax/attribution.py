@@ -1,0 +1,98 @@
+"""Which training examples made a network see a test example as it does: linear datamodels.
+
+Ilyas et al., "Datamodels: predicting predictions from training data" (arXiv 2202.00622). Networks are trained on random
+subsets of the training examples. A linear model of each test example then predicts a network's output from which
+examples it was trained on, and a training example's weight is what its presence adds to the output. Where the paper
+fits by lasso to hundreds of thousands of networks, ridge regression is better determined with a few thousand: all
+test examples share one eigendecomposition, and leaving one network out costs nothing.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+PENALTIES = tuple(np.logspace(0, 6, 25))  # candidates, in units of the variance of one inclusion
+
+
+class Datamodels(NamedTuple):
+    """A linear model for each of M test examples, of the presence of N training examples."""
+
+    weights: np.ndarray  # [N,M] what an example's presence adds to the output
+    intercepts: np.ndarray  # [M] the output without any
+    penalty: float  # chosen by leaving one network out
+    left_out_correlation: np.ndarray  # [M] over the networks, each predicted from all others
+
+
+def inclusion(subsets: np.ndarray, num_examples: int) -> np.ndarray:
+    """Which of N training examples each of R networks saw, [R,N] bool, from their indices [R,n]."""
+    seen = np.zeros((len(subsets), num_examples), bool)
+    np.put_along_axis(seen, np.asarray(subsets, np.int64), True, axis=1)
+    return seen
+
+
+def margins(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Correct logit minus the largest of the others, [R,M], of logits [R,M,K] and labels [M]."""
+    logits = np.asarray(logits, np.float32)
+    correct = np.arange(logits.shape[2]) == np.asarray(labels)[:, None]
+    others = np.where(correct, -np.inf, logits).max(2)
+    return (logits * correct).sum(2) - others
+
+
+def fit_datamodels(seen: np.ndarray, outputs: np.ndarray, penalties: tuple[float, ...] = PENALTIES) -> Datamodels:
+    """Ridge regression of outputs [R,M] on the presence [R,N] of training examples.
+
+    The penalty is the one of the candidates with the smallest squared error, summed over all test examples, when each
+    network is predicted from the others.
+
+    Raises ValueError for fewer than 3 networks, for networks that all saw the same examples, and for outputs that are
+    not finite.
+    """
+    seen, outputs = np.asarray(seen, np.float64), np.asarray(outputs, np.float64)
+    count = len(seen)
+    if seen.ndim != 2 or outputs.ndim != 2 or count != len(outputs) or count < 3:
+        raise ValueError(
+            f"need 3 networks or more: presence [R,N] and outputs [R,M], not {seen.shape}, {outputs.shape}"
+        )
+    if not np.isfinite(outputs).all():
+        raise ValueError("an output is not finite; leave diverged networks out")
+    centre, level = seen.mean(0), outputs.mean(0)
+    x, y = seen - centre, outputs - level
+    spread = float(x.var(0).mean())
+    if spread == 0:
+        raise ValueError("all networks saw the same training examples, so their differences come from elsewhere")
+    # With the centred x = U S V', ridge predicts U d(penalty) U' y, and R-by-R matrices are all that it takes.
+    values, vectors = np.linalg.eigh(x @ x.T)
+    values = np.maximum(values, 0)
+    projected = vectors.T @ y
+    best = None
+    for penalty in penalties:
+        shrinkage = values / (values + penalty * spread)
+        residuals = y - vectors @ (shrinkage[:, None] * projected)
+        # The mean counts as a predictor, too: 1/R.
+        leverage = (vectors**2) @ shrinkage + 1 / count
+        left_out = residuals / (1 - leverage)[:, None]
+        error = float((left_out**2).sum())
+        if best is None or error < best[0]:
+            best = error, float(penalty), left_out
+    assert best is not None
+    _, penalty, left_out = best
+    weights = x.T @ (vectors @ (projected / (values + penalty * spread)[:, None]))
+    return Datamodels(weights, level - centre @ weights, penalty, column_correlations(outputs - left_out, outputs))
+
+
+def predict_outputs(models: Datamodels, seen: np.ndarray) -> np.ndarray:
+    """Outputs [R,M] of networks that saw [R,N]."""
+    return np.asarray(seen, np.float64) @ models.weights + models.intercepts
+
+
+def column_correlations(predicted: np.ndarray, actual: np.ndarray) -> np.ndarray:
+    """Pearson's correlation of each column of two arrays [R,M]: [M]. 0 where a column is constant."""
+    x, y = predicted - predicted.mean(0), actual - actual.mean(0)
+    product = np.sqrt((x**2).sum(0) * (y**2).sum(0))
+    return np.divide((x * y).sum(0), product, out=np.zeros(x.shape[1]), where=product > 0)
+
+
+def strongest(models: Datamodels, test_example: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The training examples that help a test example most, and those that hurt it most: indices, strongest first."""
+    order = np.argsort(models.weights[:, test_example])
+    return order[::-1][:count], order[:count]
