@@ -66,6 +66,16 @@ class Subsets:
         return round(self.fraction * num_examples)
 
 
+def subset_of(plan: dict[str, Any], row: dict[str, Any]) -> np.ndarray:
+    """The training examples [n] int32 that a network of a sweep saw, from `airjax.results.read_plan` and its row.
+
+    Raises ValueError for a sweep without subsets.
+    """
+    if plan["subsets"] is None:
+        raise ValueError("the plan has no subsets: every network saw the first training examples")
+    return Subsets(**plan["subsets"]).indices(row["subset"], plan["pools"][row["setting"]])
+
+
 @dataclass(frozen=True)
 class Setting:
     """What the networks of one cell of the plan have in common, but for seed and subset."""

@@ -4,6 +4,7 @@ import argparse
 import collections
 import concurrent.futures
 import contextlib
+import dataclasses
 import functools
 import json
 import multiprocessing
@@ -156,15 +157,14 @@ def _prepare(plan: Plan, out: Path, data_dir: Path | None) -> list[Run]:
         {name: data[name].fingerprint for name in names},
         versions()["airjax"] or "not installed",
     )
+    settings = {plan.setting_id(s, fingerprints[s.data], version): s for s in plan.settings}
     described = {
         "recipe": plan.base,
         "num_runs": plan.num_runs,
         "seeds": plan.seeds,
-        "subsets": plan.subsets.count if plan.subsets else 0,
-        "settings": {
-            plan.setting_id(setting, fingerprints[setting.data], version): setting.described
-            for setting in plan.settings
-        },
+        "subsets": dataclasses.asdict(plan.subsets) if plan.subsets else None,
+        "settings": {name: setting.described for name, setting in settings.items()},
+        "pools": {name: setting.pool for name, setting in settings.items()},
         "recipes": [setting.recipe.to_dict() for setting in plan.settings],
     }
     file = out / "plan.json"
@@ -186,7 +186,9 @@ def _require_space(out: Path, needed: int) -> None:
 def _extends(new: dict[str, Any], old: dict[str, Any]) -> bool:
     # Whether every network of the old plan is one of the new.
     inside = all(set(old[name]) <= set(new[name]) for name in ("settings", "seeds"))
-    return inside and old["subsets"] <= new["subsets"]
+    # What subsets are drawn from and how is in the settings' names.
+    before, after = ((plan["subsets"] or {"count": 0})["count"] for plan in (old, new))
+    return inside and before <= after
 
 
 def _check_environment(out: Path) -> str:

@@ -20,7 +20,7 @@ import pytest
 import airjax
 from airjax import results, sweep, workers
 from airjax.driver import train
-from airjax.plan import Plan, make_plan
+from airjax.plan import Plan, Subsets, make_plan, subset_of
 from airjax.seeds import run_many
 from airjax.sweep import main, make_chunks
 from airjax.workers import Chunk, Job
@@ -77,6 +77,21 @@ def test_networks_are_those_of_the_library(tmp_path: Path, train_here: Any, toy:
     np.testing.assert_allclose(found.array("logits")[place], single.logits, rtol=1e-3, atol=1e-4)  # float16
     model = airjax.load(Path(row["folder"]) / "networks" / f"{row['id']}.safetensors")
     assert airjax.evaluate(model, toy) == single.accuracy
+
+
+def test_a_folder_tells_its_plan_and_takes_a_larger_one_but_no_other(
+    tmp_path: Path, small_builtin: airjax.Dataset
+) -> None:
+    subsets = {"count": 2, "fraction": 0.5}
+    content = CONTENT | {"seeds": 1, "subsets": subsets, "set": {"train_examples": 200}}
+    runs = sweep._prepare(make_plan(content), tmp_path, None)
+    row = {"setting": runs[1].id.split("-")[0], "subset": runs[1].subset}
+    drawn = subset_of(results.read_plan(tmp_path), row)
+    np.testing.assert_array_equal(drawn, Subsets(2, 0.5).indices(1, 200))
+    sweep._prepare(make_plan(content | {"seeds": 2, "subsets": subsets | {"count": 3}}), tmp_path, None)
+    for other in ({"subsets": subsets}, {"subsets": subsets | {"fraction": 0.4}}, {"seeds": [5]}, {"set": {}}):
+        with pytest.raises(sweep.SweepError, match="holds another sweep"):
+            sweep._prepare(make_plan(content | {"seeds": 2, "subsets": subsets | {"count": 3}} | other), tmp_path, None)
 
 
 def test_curves_are_means_over_epochs() -> None:
