@@ -3,7 +3,6 @@
 import itertools
 import json
 import os
-import random
 import shutil
 import signal
 import subprocess
@@ -24,6 +23,7 @@ from airjax.plan import Plan, Subsets, make_plan, subset_of
 from airjax.seeds import run_many
 from airjax.sweep import main, make_chunks
 from airjax.workers import Chunk, Job
+from benchmarks.kills import sweep_with_kills
 
 ROOT = Path(__file__).parent.parent
 KILLS = int(os.environ.get("AIRJAX_TEST_KILLS", "3"))
@@ -215,44 +215,13 @@ def test_a_damaged_compilation_cache_is_recompiled(tmp_path: Path) -> None:
     assert run()[0] == "262144.0\n"
 
 
-def children(process: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_kills_at_random_moments_lose_nothing_and_repeat_nothing(tmp_path: Path) -> None:
-    plan, out, luck = tmp_path / "plan.toml", tmp_path / "out", random.Random(0)
-    plan.write_text(PLAN.format(seeds=10 * KILLS))
-    command = [sys.executable, "-m", "airjax.sweep", str(plan), "--out", str(out), "--workers", "2", "--chunk", "3"]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "AIRJAX_CACHE": str(tmp_path / "cache")}
-    killed = 0
-    while True:
-        driver = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        before = len(results.completed_ids(out))
-        while driver.poll() is None and killed < KILLS:
-            # Once networks come in, and then at any moment, the driver or one of its workers.
-            if len(results.completed_ids(out)) == before:
-                time.sleep(0.05)
-                continue
-            time.sleep(luck.uniform(0, 2))
-            trainers = [c for c in children(driver.pid) if b"spawn_main" in Path(f"/proc/{c}/cmdline").read_bytes()]
-            os.kill(luck.choice([driver.pid, *trainers]), signal.SIGKILL)
-            killed += 1
-            before = len(results.completed_ids(out))
-        if driver.wait() == 0:
-            break
-    assert killed == KILLS
-    found = results.load(out)
-    assert not found.conflicts
-    planned = {(rate, seed) for rate in (5.0, 11.5) for seed in range(10 * KILLS)}
-    assert {(row["changes"]["learning_rate"], row["seed"]) for row in found.rows} == planned
-    assert all(row["error"] is None for row in found.rows)
-    assert len(found.array("predictions")) == 20 * KILLS
-    # A line for each, but for those that a killed chunk had to begin again.
-    logs = [file.read_text().splitlines() for file in out.glob("workers/*/runs.jsonl")]
-    lines = [json.loads(line)["id"] for log in logs for line in log]
-    assert len(lines) == len(set(lines))
+    found = sweep_with_kills(tmp_path, networks=20 * KILLS, kills=KILLS)
+    assert sum(found.kills.values()) == KILLS
+    assert found.finished == found.planned == 20 * KILLS
+    assert (found.lost, found.unplanned, found.twice, found.failed, found.conflicts) == (0, 0, 0, 0, 0)
 
 
 def sleep_on_seed_one(chunk: Chunk) -> list[workers.Outcome]:

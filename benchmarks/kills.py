@@ -1,0 +1,119 @@
+"""A sweep whose driver and workers are killed at random moments: is anything lost, is anything there twice?
+
+`python -m benchmarks.kills --networks 1000 --kills 20 --out DIR` sweeps so many networks of `tiny` on the builtin set,
+starts the sweep again whenever its driver was killed, and appends what it found to results/kills.jsonl.
+"""
+
+import argparse
+import collections
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from airjax import results
+from airjax.environment import describe
+from airjax.records import read_lines
+from benchmarks.record import keep
+
+ROOT = Path(__file__).parent.parent
+PLAN = 'recipe = "tiny"\ndata = "builtin"\nseeds = {seeds}\n[grid]\nlearning_rate = [5.0, 11.5]\n'
+PAUSE = 2.0  # seconds at most between a finished network and a kill
+
+
+class Finding(NamedTuple):
+    """What is in a folder after a sweep that was killed again and again."""
+
+    planned: int
+    finished: int  # of the planned networks
+    lost: int
+    unplanned: int
+    twice: int  # networks with more than one line
+    failed: int
+    conflicts: int
+    kills: dict[str, int]  # of drivers, of workers
+    seconds: float
+
+
+def sweep_with_kills(folder: Path, networks: int, kills: int, workers: int = 2, seed: int = 0) -> Finding:
+    """Sweep an even number of networks into folder/out while driver and workers are killed. Linux only."""
+    plan, out, luck = folder / "plan.toml", folder / "out", random.Random(seed)
+    plan.write_text(PLAN.format(seeds=networks // 2))
+    command = [sys.executable, "-m", "airjax.sweep", str(plan), "--out", str(out), "--workers", str(workers)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    killed: collections.Counter[str] = collections.Counter()
+    began = time.monotonic()
+    while True:
+        driver = subprocess.Popen(
+            [*command, "--chunk", "3"], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        before = len(results.completed_ids(out))
+        while driver.poll() is None and killed.total() < kills:
+            # Once networks come in, and then at any moment, the driver or one of its workers.
+            if len(results.completed_ids(out)) == before:
+                time.sleep(0.05)
+                continue
+            time.sleep(luck.uniform(0, PAUSE))
+            victim = luck.choice([driver.pid, *_workers(driver.pid)])
+            os.kill(victim, signal.SIGKILL)
+            killed["driver" if victim == driver.pid else "worker"] += 1
+            before = len(results.completed_ids(out))
+        if driver.wait() == 0:
+            break
+    return _judge(out, networks, killed, time.monotonic() - began)
+
+
+def _workers(driver: int) -> list[int]:
+    found = []
+    for child in Path(f"/proc/{driver}/task/{driver}/children").read_text().split():
+        try:
+            command = Path(f"/proc/{child}/cmdline").read_bytes()
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it has just ended
+        if b"spawn_main" in command:
+            found.append(int(child))
+    return found
+
+
+def _judge(out: Path, networks: int, killed: "collections.Counter[str]", seconds: float) -> Finding:
+    found = results.load(out)
+    there = {(row["changes"]["learning_rate"], row["seed"]) for row in found.rows if row["error"] is None}
+    planned = {(rate, seed) for rate in (5.0, 11.5) for seed in range(networks // 2)}
+    lines = collections.Counter(line["id"] for file in out.glob("workers/*/runs.jsonl") for line in read_lines(file))
+    # Every network that counts has its row of predictions.
+    assert len(found.only(error=None).array("predictions")) == len(there)
+    return Finding(
+        len(planned),
+        len(planned & there),
+        len(planned - there),
+        len(there - planned),
+        sum(count > 1 for count in lines.values()),
+        sum(row["error"] is not None for row in found.rows),
+        len(found.conflicts),
+        dict(killed),
+        round(seconds, 1),
+    )
+
+
+def main(arguments: list[str]) -> int:
+    """Sweep, kill, and keep the line. Returns 0 where nothing is lost and nothing is there twice."""
+    parser = argparse.ArgumentParser("python -m benchmarks.kills", description="A sweep that is killed and goes on.")
+    parser.add_argument("--networks", type=int, default=1000)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="an empty folder")
+    options = parser.parse_args(arguments)
+    options.out.mkdir(parents=True, exist_ok=True)
+    finding = sweep_with_kills(options.out, options.networks, options.kills)
+    record = finding._asdict() | {"n": finding.finished}
+    print(json.dumps(record))
+    keep("kills.jsonl", record | describe())
+    return 0 if (finding.lost, finding.unplanned, finding.twice, finding.failed, finding.conflicts) == (0,) * 5 else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
