@@ -1,30 +1,17 @@
 """The figures of the report, each as an SVG image that needs nothing else."""
 
-import base64
-import io
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-TORCH, AIRJAX, GREY = "#c2571a", "#1f6fb2", "#6b7280"
-STYLE: Any = {
-    "svg.hashsalt": "airjax",  # the same numbers give the same file
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": GREY,
-    "axes.titlesize": 10,
-    "axes.titlelocation": "left",
-    "legend.frameon": False,
-}
+from airjax.drawing import COLORS, GREY, embed_figure, make_axes
+
+AIRJAX, TORCH = COLORS[:2]
 
 
 def draw_histograms(torch: np.ndarray, airjax: np.ndarray, name: str) -> str:
     """The two distributions of accuracies in percentage points, on one axis, with their means."""
-    figure, axes = _figure(6.4, 2.9)
+    figure, axes = make_axes(6.4, 2.9)
     pooled = np.concatenate([torch, airjax])
     bins = np.histogram_bin_edges(pooled, bins=max(8, min(30, round(2 * len(torch) ** 0.5))))
     for values, color, label in ((torch, TORCH, name), (airjax, AIRJAX, "airjax")):
@@ -36,12 +23,12 @@ def draw_histograms(torch: np.ndarray, airjax: np.ndarray, name: str) -> str:
     axes.set_xlabel("test accuracy, %")
     axes.set_ylabel("networks")
     axes.legend()
-    return _image(figure)
+    return embed_figure(figure)
 
 
 def draw_quantiles(torch: np.ndarray, airjax: np.ndarray, name: str) -> str:
     """Quantile against quantile, with the band in which 95% of the points of one common distribution would lie."""
-    figure, axes = _figure(3.6, 3.4)
+    figure, axes = make_axes(3.6, 3.4)
     count = min(len(torch), len(airjax))
     levels = (np.arange(count) + 0.5) / count
     x, y = np.quantile(torch, levels), np.quantile(airjax, levels)
@@ -55,12 +42,12 @@ def draw_quantiles(torch: np.ndarray, airjax: np.ndarray, name: str) -> str:
     axes.set_xlabel(f"{name}, quantile, %")
     axes.set_ylabel("airjax, quantile, %")
     axes.legend()
-    return _image(figure)
+    return embed_figure(figure)
 
 
 def draw_difference(means: dict[str, Any]) -> str:
     """The interval of the difference of the means against the margin."""
-    figure, axes = _figure(6.4, 1.5)
+    figure, axes = make_axes(6.4, 1.5)
     margin, (low, high) = means["margin"], means["interval90"]
     axes.axvspan(-margin, margin, color="#2e7d32", alpha=0.12, linewidth=0)
     axes.axvline(0, color=GREY, linewidth=1)
@@ -71,43 +58,28 @@ def draw_difference(means: dict[str, Any]) -> str:
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
     axes.set_xlabel("airjax minus PyTorch, points; green: the margin fixed in advance")
-    return _image(figure)
+    return embed_figure(figure)
 
 
 def draw_examples(torch: np.ndarray, airjax: np.ndarray, name: str) -> str:
     """Share of the networks that classify each test image right [N], one framework against the other."""
-    figure, axes = _figure(3.6, 3.4)
+    figure, axes = make_axes(3.6, 3.4)
     axes.plot([0, 100], [0, 100], color=GREY, linewidth=1)
     axes.hexbin(100 * torch, 100 * airjax, gridsize=40, bins="log", cmap="Blues", mincnt=1, extent=(0, 100, 0, 100))
     axes.set_xlabel(f"right with {name}, % of networks")
     axes.set_ylabel("right with airjax, % of networks")
-    return _image(figure)
+    return embed_figure(figure)
 
 
 def draw_drift(ladders: list[dict[str, Any]]) -> str:
     """Distance in float32 from PyTorch's float64 training, step by step, and what is allowed, per recipe."""
-    figure, axes = _figure(6.4, 3.2)
-    colors = ("#1f6fb2", "#c2571a", "#2e7d32", "#7b3fa0")
+    figure, axes = make_axes(6.4, 3.2)
     for ladder, style in zip(ladders, ("-", ":"), strict=False):
-        for (recipe, curve), color in zip(ladder["drift"].items(), colors, strict=False):
+        for (recipe, curve), color in zip(ladder["drift"].items(), COLORS, strict=False):
             steps = range(len(curve["distance"]))
             axes.semilogy(steps, curve["distance"], style, color=color, label=f"{recipe} against {ladder['against']}")
             axes.semilogy(steps, curve["allowed"], style, color=color, linewidth=0.7, alpha=0.5)
     axes.set_xlabel("training steps; thin: allowed, ten times PyTorch's own rounding")
     axes.set_ylabel("relative distance")
     axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    return _image(figure)
-
-
-def _figure(width: float, height: float) -> tuple[Figure, Axes]:
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        return figure, figure.add_subplot()
-
-
-def _image(figure: Figure) -> str:
-    # As an image of its own, so that the names inside one figure do not meet those of another.
-    stream = io.BytesIO()
-    with mpl.rc_context(STYLE):
-        figure.savefig(stream, format="svg", metadata={"Date": None})
-    return f"data:image/svg+xml;base64,{base64.b64encode(stream.getvalue()).decode()}"
+    return embed_figure(figure)

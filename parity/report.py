@@ -6,6 +6,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from airjax.page import STYLE_SHEET, format_p, format_table
 from airjax.records import read_lines, write_atomically
 from parity.study import ARMS, Study, StudyError, load_study
 from parity.verdict import SECONDARY, SIGNIFICANCE, analyse
@@ -42,6 +43,7 @@ def render_report(study: Study, ladders: list[dict[str, Any]]) -> str:
     result = analyse(study)
     name = result["framework"]["torch"]
     values = {
+        "style": STYLE_SHEET.read_text(),
         "title": html.escape(f"airjax against {name}: {result['recipe']}"),
         "verdict": result["verdict"],
         "verdict_title": TITLES[result["verdict"]],
@@ -75,7 +77,7 @@ def _arms(result: dict[str, Any]) -> str:
             ]
         )
     heads = ["", "networks", "mean accuracy, % (95%)", "standard deviation (95%)", "range, %", "median seconds"]
-    return _table(heads, rows)
+    return format_table(heads, rows)
 
 
 def _distributions(study: Study, result: dict[str, Any], name: str) -> str:
@@ -100,13 +102,13 @@ def _tests(result: dict[str, Any]) -> str:
         [
             f"equal means, to within ±{means['margin']:g} points (two one-sided t-tests, the primary test)",
             f"difference {means['difference']:+.3f}, 90% interval {low:+.3f} to {high:+.3f}",
-            _p(means["equivalence_p"]),
+            format_p(means["equivalence_p"]),
             "equivalent" if means["equivalence_p"] < SIGNIFICANCE else "not shown",
         ],
         [
             "different means (Welch's t-test)",
             f"standard error {means['standard_error']:.3f}",
-            _p(means["difference_p"]),
+            format_p(means["difference_p"]),
             "different" if means["difference_p"] < SIGNIFICANCE else "not shown",
         ],
     ]
@@ -121,13 +123,13 @@ def _tests(result: dict[str, Any]) -> str:
     }
     for test, text in SECONDARY.items():
         p = result["p_adjusted"][test]
-        rows.append([f"different: {text}", found[test], _p(p), "different" if p < SIGNIFICANCE else "not shown"])
+        rows.append([f"different: {text}", found[test], format_p(p), "different" if p < SIGNIFICANCE else "not shown"])
     power = (
         f"<p>With equal means and these spreads, {result['arms']['airjax']['n']} networks of each are shown equivalent "
         f"at this margin with probability {means['power']:.0%}; for 90% it takes {means['runs_needed']:,} of each. The "
         "p-values of the last four tests are adjusted for being four (Holm).</p>"
     )
-    return _table(["hypothesis", "measured", "p", "verdict at 5%"], rows) + power
+    return format_table(["hypothesis", "measured", "p", "verdict at 5%"], rows) + power
 
 
 def _drift(ladders: list[dict[str, Any]]) -> str:
@@ -161,7 +163,7 @@ def _ladder(ladders: list[dict[str, Any]]) -> str:
         state = f"{failed} of {len(rows)} rungs fail" if failed else f"all {len(rows)} rungs hold"
         heads = ["rung", "recipe", "precision", "arrays", "absolute", "relative", "allowed", ""]
         against, data = html.escape(ladder["against"]), html.escape(ladder["data"])
-        parts.append(f"<h3>against {against}, on {data}: {state}</h3>{_table(heads, rows)}")
+        parts.append(f"<h3>against {against}, on {data}: {state}</h3>{format_table(heads, rows)}")
     return "".join(parts)
 
 
@@ -174,20 +176,7 @@ def _environment(plan: dict[str, Any]) -> str:
         *([name, version or "not installed"] for name, version in environment["versions"].items()),
         ["recipe", json.dumps(plan["method"])],
     ]
-    return _table(["", ""], rows)
-
-
-def _table(heads: list[str], rows: list[list[Any]]) -> str:
-    def cells(tag: str, values: list[Any]) -> str:
-        return "".join(f"<{tag}>{html.escape(str(value))}</{tag}>" for value in values)
-
-    head = f"<thead><tr>{cells('th', heads)}</tr></thead>" if any(heads) else ""
-    body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
-    return f'<div class="scroll"><table>{head}<tbody>{body}</tbody></table></div>'
-
-
-def _p(value: float) -> str:
-    return f"{value:.4f}" if value >= 0.0001 else "< 0.0001"
+    return format_table(["", ""], rows)
 
 
 def _number(value: float | None) -> str:

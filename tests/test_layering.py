@@ -15,7 +15,8 @@ ORDER = [
     *("data.dataset", "data.builtin", "data.cache", "data.unpickle", "data.download", "data.cifar10", "data"),
     *("driver", "members", "memory", "strategy", "seeds"),
     *("checkpoint", "library", "display", "train", "predict"),
-    *("plan", "results", "export", "doctor", "workers", "watch", "sweep", ""),
+    *("plan", "results", "export", "doctor", "workers", "watch", "sweep"),
+    *("page", "drawing", ""),
 ]
 
 
