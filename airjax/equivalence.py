@@ -4,6 +4,7 @@ Values are in any one unit; margins are in the same. A difference is always "b m
 """
 
 import math
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -13,6 +14,17 @@ from airjax.stats import standard_error
 Verdict = Literal["equivalent", "different", "open"]
 
 RESAMPLES = 9_999  # permutations, and resamples of a bootstrap
+LARGEST_DRAW = 1_000_000  # values that a bootstrap holds at once
+
+
+class Difference(NamedTuple):
+    """The difference of two means, and Welch's test of it."""
+
+    difference: float  # mean of b minus mean of a
+    standard_error: float
+    degrees_of_freedom: float  # Welch-Satterthwaite
+    interval95: tuple[float, float]
+    p: float  # two-sided: is the difference zero? 1 where neither sample has any spread to judge by
 
 
 class MeanComparison(NamedTuple):
@@ -31,6 +43,20 @@ class MeanComparison(NamedTuple):
     verdict: Verdict
 
 
+def mean_difference(a: np.ndarray, b: np.ndarray) -> Difference:
+    """Welch's test of two samples. Raises ValueError for fewer than two runs of either, or one that is not finite."""
+    from scipy.special import stdtr
+
+    for name, values in (("first", a), ("second", b)):
+        if len(values) < 2 or not np.isfinite(values).all():
+            raise ValueError(f"the {name} sample needs at least 2 values, all finite; it has {len(values)}")
+    error_a, error_b = standard_error(a), standard_error(b)
+    difference, error = float(np.mean(b) - np.mean(a)), math.hypot(error_a, error_b)
+    freedom = _degrees_of_freedom(error_a, error_b, len(a), len(b))
+    p = float(2 * stdtr(freedom, -abs(difference) / error)) if error > 0 else 1.0
+    return Difference(difference, error, freedom, _interval(difference, error, freedom, 0.95), p)
+
+
 def compare_means(a: np.ndarray, b: np.ndarray, margin: float, alpha: float = 0.05) -> MeanComparison:
     """Two one-sided t-tests at a margin fixed in advance, and Welch's test of a difference.
 
@@ -41,27 +67,19 @@ def compare_means(a: np.ndarray, b: np.ndarray, margin: float, alpha: float = 0.
     """
     from scipy.special import stdtr
 
-    for name, values in (("first", a), ("second", b)):
-        if len(values) < 2 or not np.isfinite(values).all():
-            raise ValueError(f"the {name} sample needs at least 2 values, all finite; it has {len(values)}")
     _require_margin(margin)
-    error_a, error_b = standard_error(a), standard_error(b)
-    difference, error = float(np.mean(b) - np.mean(a)), math.hypot(error_a, error_b)
-    freedom = _degrees_of_freedom(error_a, error_b, len(a), len(b))
+    difference, error, freedom, interval95, difference_p = mean_difference(a, b)
     sd_a, sd_b = float(np.std(a, ddof=1)), float(np.std(b, ddof=1))
-    if error > 0:
-        # The larger p-value of the two one-sided tests is that of the margin nearer to the difference.
-        equivalence_p = float(stdtr(freedom, (abs(difference) - margin) / error))
-        difference_p = float(2 * stdtr(freedom, -abs(difference) / error))
-    else:  # without any spread there is nothing to judge by
-        equivalence_p = difference_p = 1.0
+    # The larger p-value of the two one-sided tests is that of the margin nearer to the difference. Without any spread
+    # there is nothing to judge by.
+    equivalence_p = float(stdtr(freedom, (abs(difference) - margin) / error)) if error > 0 else 1.0
     verdict: Verdict = "equivalent" if equivalence_p < alpha else "different" if difference_p < alpha else "open"
     return MeanComparison(
         difference,
         error,
         freedom,
         _interval(difference, error, freedom, 0.90),
-        _interval(difference, error, freedom, 0.95),
+        interval95,
         margin,
         equivalence_p,
         difference_p,
@@ -88,17 +106,37 @@ def equivalence_power(sd_a: float, sd_b: float, runs_a: int, runs_b: int, margin
 def runs_for_equivalence(sd_a: float, sd_b: float, margin: float, alpha: float = 0.05, power: float = 0.9) -> int:
     """The smallest number of runs of each setting that shows equal means equivalent with that probability."""
     _require_margin(margin)
-    enough = 2
-    while equivalence_power(sd_a, sd_b, enough, enough, margin, alpha) < power:
-        enough *= 2
-    few = enough // 2
-    while enough - few > 1:
-        middle = (few + enough) // 2
-        if equivalence_power(sd_a, sd_b, middle, middle, margin, alpha) < power:
-            few = middle
-        else:
-            enough = middle
-    return enough
+    return _fewest_runs(lambda runs: equivalence_power(sd_a, sd_b, runs, runs, margin, alpha), power)
+
+
+def welch_power(difference: float, sd_a: float, sd_b: float, runs_a: int, runs_b: int, alpha: float = 0.05) -> float:
+    """Probability that Welch's two-sided test finds a true difference, by the noncentral t distribution."""
+    from scipy import stats
+
+    error_a, error_b = sd_a / math.sqrt(runs_a), sd_b / math.sqrt(runs_b)
+    error = math.hypot(error_a, error_b)
+    if error == 0:
+        return 1.0 if difference else alpha
+    freedom = _degrees_of_freedom(error_a, error_b, runs_a, runs_b)
+    critical, shift = stats.t.ppf(1 - alpha / 2, freedom), abs(difference) / error
+    # The tail on the wrong side; where it is too small for scipy, it comes as nan.
+    wrong = np.nan_to_num(stats.nct.cdf(-critical, freedom, shift))
+    return float(stats.nct.sf(critical, freedom, shift) + wrong)
+
+
+def runs_to_resolve(difference: float, sd_a: float, sd_b: float, alpha: float = 0.05, power: float = 0.9) -> int:
+    """The smallest number of runs of each setting with which Welch's two-sided test finds that true difference.
+
+    Args:
+        difference: of the two means, in the unit of the standard deviations.
+        alpha: level of the test.
+        power: probability of finding it.
+
+    Raises ValueError for a difference of zero, which no number of runs finds, or one that is not finite.
+    """
+    if not math.isfinite(difference) or difference == 0:
+        raise ValueError(f"the difference is {difference}, but it must be a number other than zero")
+    return _fewest_runs(lambda runs: welch_power(difference, sd_a, sd_b, runs, runs, alpha), power)
 
 
 class DistributionComparison(NamedTuple):
@@ -164,9 +202,12 @@ def holm(p_values: dict[str, float]) -> dict[str, float]:
 
 def bootstrap_interval(values: np.ndarray, statistic: Literal["mean", "std"], seed: int = 0) -> tuple[float, float]:
     """95% interval of the mean or the standard deviation, by resampling the values."""
-    drawn = np.random.default_rng(seed).choice(values, (RESAMPLES, len(values)))
-    resampled = drawn.mean(1) if statistic == "mean" else drawn.std(1, ddof=1)
-    return _percentiles(resampled)
+    generator, size = np.random.default_rng(seed), max(1, LARGEST_DRAW // len(values))
+    resampled = []
+    for start in range(0, RESAMPLES, size):
+        drawn = generator.choice(values, (min(size, RESAMPLES - start), len(values)))
+        resampled.append(drawn.mean(1) if statistic == "mean" else drawn.std(1, ddof=1))
+    return _percentiles(np.concatenate(resampled))
 
 
 def _sd_ratio_interval(a: np.ndarray, b: np.ndarray, seed: int, resamples: int) -> tuple[float, float]:
@@ -180,6 +221,21 @@ def _sd_ratio_interval(a: np.ndarray, b: np.ndarray, seed: int, resamples: int) 
 def _percentiles(values: np.ndarray) -> tuple[float, float]:
     low, high = np.percentile(values, (2.5, 97.5))
     return float(low), float(high)
+
+
+def _fewest_runs(power_of: Callable[[int], float], power: float) -> int:
+    # By doubling, then halving what is between.
+    enough = 2
+    while power_of(enough) < power:
+        enough *= 2
+    few = enough // 2
+    while enough - few > 1:
+        middle = (few + enough) // 2
+        if power_of(middle) < power:
+            few = middle
+        else:
+            enough = middle
+    return enough
 
 
 def _interval(difference: float, error: float, freedom: float, level: float) -> tuple[float, float]:

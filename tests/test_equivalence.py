@@ -13,6 +13,8 @@ from airjax.equivalence import (
     permutation_p,
     permutations,
     runs_for_equivalence,
+    runs_to_resolve,
+    welch_power,
 )
 
 SD = 0.14  # percentage points, about that of 94
@@ -93,6 +95,36 @@ def test_equivalent_is_the_90_percent_interval_inside_the_margin() -> None:
     assert len(verdicts) > 1
 
 
+@pytest.mark.parametrize("difference", [0.5, 0.1, 0.02])
+def test_runs_to_resolve_are_those_of_statsmodels(difference: float) -> None:
+    power = pytest.importorskip("statsmodels.stats.power")
+    runs = power.TTestIndPower().solve_power(difference / SD, power=0.9, alpha=0.05)
+    assert runs_to_resolve(difference, SD, SD) == math.ceil(runs)
+    assert runs_to_resolve(-difference, SD, SD) == math.ceil(runs)
+    ours = welch_power(difference, SD, SD, 20, 20)
+    assert ours == pytest.approx(power.TTestIndPower().power(difference / SD, 20, 0.05), rel=1e-9)
+
+
+def test_runs_to_resolve_find_the_difference_as_often_as_they_say() -> None:
+    generator = np.random.default_rng(12)
+    runs = runs_to_resolve(0.2, SD, 3 * SD)
+    a, b = generator.normal(0, SD, (4000, runs)), generator.normal(0.2, 3 * SD, (4000, runs))
+    found = stats.ttest_ind(a, b, axis=1, equal_var=False).pvalue < 0.05
+    # Four standard errors of 4,000 simulations are 0.019, and the last run is worth less than 0.005.
+    assert found.mean() == pytest.approx(0.9, abs=0.024)
+    assert welch_power(0.2, SD, 3 * SD, runs - 1, runs - 1) < 0.9 <= welch_power(0.2, SD, 3 * SD, runs, runs)
+
+
+@pytest.mark.parametrize("difference", [0.0, math.nan, math.inf])
+def test_no_number_of_runs_resolves_what_is_no_difference(difference: float) -> None:
+    with pytest.raises(ValueError, match="the difference is"):
+        runs_to_resolve(difference, SD, SD)
+
+
+def test_few_runs_resolve_a_difference_without_spread() -> None:
+    assert runs_to_resolve(0.1, 0.0, 0.0) == 2
+
+
 def test_runs_without_spread_decide_nothing() -> None:
     means = compare_means(np.full(5, 10.0), np.full(5, 10.0), 0.05)
     assert (means.verdict, means.difference) == ("open", 0.0)
@@ -169,6 +201,13 @@ def test_permutation_p_counts_the_observed_row_and_ties() -> None:
 def test_holm_is_the_step_down_by_hand() -> None:
     adjusted = holm({"a": 0.01, "b": 0.04, "c": 0.03, "d": 0.9})
     assert adjusted == pytest.approx({"a": 0.04, "b": 0.09, "c": 0.09, "d": 0.9})
+
+
+def test_a_bootstrap_in_parts_is_that_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = accuracies(np.random.default_rng(13), 94, 50)
+    whole = bootstrap_interval(values, "std")
+    monkeypatch.setattr("airjax.equivalence.LARGEST_DRAW", 7 * 50)
+    assert bootstrap_interval(values, "std") == whole
 
 
 def test_bootstrap_interval_covers_what_the_t_interval_covers() -> None:

@@ -1,7 +1,19 @@
 import numpy as np
 import pytest
 
-from airjax.variance import calibration_error, disagreement, ensemble_accuracy, run_interval, run_variance
+from airjax.variance import (
+    HALVES,
+    calibration_error,
+    count_votes,
+    disagreement,
+    ensemble_accuracy,
+    half_votes,
+    reliability,
+    run_interval,
+    run_variance,
+    vote_disagreement,
+    vote_interval,
+)
 
 RUNS, EXAMPLES = 400, 2000
 
@@ -67,6 +79,45 @@ def test_calibration_by_hand() -> None:
 def test_disagreement_by_hand() -> None:
     # Example 0: all agree. Example 1: of three pairs two differ.
     assert disagreement(np.array([[1, 1], [1, 1], [1, 2]])) == pytest.approx(1 / 3)
+
+
+def test_reliability_by_hand() -> None:
+    # Three runs, two examples, three classes: votes of 2, 1, 0 and 0, 3, 0; labels 0 and 1.
+    predictions, labels = np.array([[0, 1], [0, 1], [1, 1]]), np.array([0, 1])
+    counts = count_votes(predictions, classes=3)
+    np.testing.assert_array_equal(counts, [[2, 1, 0], [0, 3, 0]])
+    found = reliability(counts, labels, 2)
+    np.testing.assert_array_equal(found.pairs, [4, 2])
+    np.testing.assert_allclose(found.votes, [1 / 3, 5 / 3])
+    np.testing.assert_array_equal(found.right, [0, 2])
+    assert found.error == pytest.approx((1 / 3 + 1 / 3) / 2)
+
+
+def test_halves_are_votes_of_half_the_runs_without_repetition(monkeypatch: pytest.MonkeyPatch) -> None:
+    predictions = np.random.default_rng(6).integers(0, 10, (7, 23)).astype(np.uint8)
+    halves = half_votes(predictions)
+    assert halves.shape == (HALVES, 23, 10)
+    np.testing.assert_array_equal(halves.sum(2), 3)
+    assert (halves <= count_votes(predictions)).all()
+    assert len(np.unique(halves, axis=0)) > 20
+    monkeypatch.setattr("airjax.variance.COLUMNS", 5)
+    np.testing.assert_array_equal(half_votes(predictions), halves)
+
+
+@pytest.mark.parametrize("runs", [20, 41])
+def test_intervals_of_votes_cover_the_truth_about_as_often_as_they_say(runs: int) -> None:
+    # What differs between the runs is how often each sees class 1: that of all images, rather than of one.
+    generator = np.random.default_rng(7)
+    rates = generator.beta(4, 4, 100_000)
+    truth = 2 * rates.mean() * (1 - rates.mean())
+    covered = 0
+    for seed in range(100):
+        drawn = generator.choice(rates, (runs, 1))
+        predictions = (generator.random((runs, 400)) < drawn).astype(np.uint8)
+        halves = half_votes(predictions, 2, seed)
+        low, high = vote_interval(vote_disagreement, count_votes(predictions, 2), halves)
+        covered += low <= truth <= high
+    assert covered >= 85
 
 
 def test_an_ensemble_is_better_than_its_members() -> None:
