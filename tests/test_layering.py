@@ -16,7 +16,7 @@ ORDER = [
     *("driver", "members", "memory", "strategy", "seeds"),
     *("checkpoint", "library", "display", "train", "predict"),
     *("plan", "results", "export", "doctor", "workers", "watch", "sweep"),
-    *("page", "drawing", ""),
+    *("page", "drawing", "summary", "contrasts", "survey", "tables", "figures", "report", ""),
 ]
 
 
