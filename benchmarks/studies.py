@@ -1,0 +1,164 @@
+"""The worked studies of docs/studies, from sweeps: their numbers as a line of results/studies.jsonl, and their figures.
+
+    python -m airjax.sweep benchmarks/plans/variance.toml --out DIR --workers 2
+    python -m benchmarks.studies variance DIR
+
+and the same with `attribution`. CIFAR-10 is found as in training, or by --data-dir.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from airjax.drawing import render_figure
+
+from airjax.attribution import column_correlations, fit_datamodels, inclusion, margins, predict_outputs
+from airjax.data import Dataset, load_data
+from airjax.environment import describe
+from airjax.plan import subset_of
+from airjax.results import Results, load, read_plan
+from airjax.variance import (
+    calibration_error,
+    count_votes,
+    disagreement,
+    reliability,
+    run_interval,
+    run_variance,
+)
+from benchmarks import study_figures
+from benchmarks.record import keep
+
+FIGURES = Path(__file__).parent.parent / "docs" / "studies"
+HELD_OUT = 100  # networks of the attribution study that its models are not fitted to
+SHUFFLES = 200
+SHOWN = 4  # test images whose training images are shown
+
+
+def main(arguments: list[str]) -> int:
+    """Analyse a sweep, draw its figures, and keep the line. Returns an exit code."""
+    parser = argparse.ArgumentParser("python -m benchmarks.studies", description="The numbers of a worked study.")
+    parser.add_argument("study", choices=STUDIES)
+    parser.add_argument("sweep", type=Path, metavar="DIR")
+    parser.add_argument("--data-dir", type=Path)
+    parser.add_argument("--figures", type=Path, default=FIGURES, help="where the figures go (docs/studies)")
+    options = parser.parse_args(arguments)
+    results = load(options.sweep).only(error=None)
+    plan = read_plan(options.sweep)
+    if len(results.rows) < plan["num_runs"]:
+        print(f"error: {len(results.rows)} of {plan['num_runs']} networks are finished", file=sys.stderr)
+        return 1
+    data = load_data("cifar10", options.data_dir)
+    record, figures = STUDIES[options.study](results, plan, data)
+    for name, figure in figures.items():
+        (options.figures / f"{options.study}-{name}.png").write_bytes(render_figure(figure, "png"))
+    head = {"study": options.study, "n": len(results.rows), "recipe": plan["recipes"][0]}
+    record = head | record | {"seconds_per_network": float(np.median([row["seconds"] for row in results.rows]))}
+    keep("studies.jsonl", record | describe())
+    print(json.dumps(record, indent=2))
+    return 0
+
+
+def study_variance(results: Results, plan: dict[str, Any], data: Dataset) -> tuple[dict[str, Any], dict[str, Any]]:
+    """After Jordan 2023 (arXiv 2304.01910): what runs differ in, on this test set and on one without end."""
+    predictions = results.array("predictions")
+    labels = data.test_labels[: predictions.shape[1]]
+    correct = predictions == labels
+    accuracy, count = 100 * correct.mean(1), correct.shape[1]
+    found = run_variance(correct)
+    halves = np.random.default_rng(0).permutation(count)
+    first, second = (100 * correct[:, half].mean(1) for half in np.array_split(halves, 2))
+    shares = correct.mean(0)
+    votes = count_votes(predictions)
+    record = {
+        "diverged": sum(row["diverged"] for row in results.rows),
+        "mean": float(accuracy.mean()),
+        "sd": float(accuracy.std(ddof=1)),
+        "sd_interval": run_interval(lambda values: float(values.std(ddof=1)), accuracy),
+        "range": [float(accuracy.min()), float(accuracy.max())],
+        # What the spread would be if a run erred on one image independently of the others.
+        "independent_sd": 100 * float(np.sqrt((shares * (1 - shares)).sum())) / count,
+        "distribution_sd": 100 * found.distribution_sd,
+        "distribution_variance": found.distribution,
+        "distribution_variance_interval": run_interval(lambda values: run_variance(values).distribution, correct),
+        "halves_correlation": float(np.corrcoef(first, second)[0, 1]),
+        "halves_interval": run_interval(_correlation, np.stack([first, second], axis=1)),
+        "error": float(1 - correct.mean()),
+        "disagreement": disagreement(predictions),
+        "calibration_error_10_bins": calibration_error(predictions, labels, 10),
+        "vote_accuracy": 100 * float((votes.argmax(1) == labels).mean()),
+        "always_right": float((shares == 1).mean()),
+        "always_wrong": float((shares == 0).mean()),
+    }
+    figures = {
+        "accuracies": study_figures.draw_accuracies(accuracy, record["independent_sd"]),
+        "halves": study_figures.draw_halves(first, second),
+        "examples": study_figures.draw_shares(shares),
+        "calibration": study_figures.draw_calibration(reliability(votes, labels, 10)),
+    }
+    return record, figures
+
+
+def study_attribution(results: Results, plan: dict[str, Any], data: Dataset) -> tuple[dict[str, Any], dict[str, Any]]:
+    """After Ilyas et al. 2022 (arXiv 2202.00622): linear models of the test images' margins."""
+    (pool,) = plan["pools"].values()
+    seen = inclusion(np.stack([subset_of(plan, row) for row in results.rows]), pool)
+    logits = results.array("logits")
+    labels = data.test_labels[: logits.shape[1]]
+    outputs = margins(logits, labels)
+    order = np.argsort([row["subset"] for row in results.rows])
+    fitted, held_out = order[:-HELD_OUT], order[-HELD_OUT:]
+    models = fit_datamodels(seen[fitted], outputs[fitted])
+    predicted = predict_outputs(models, seen[held_out])
+    correlations = column_correlations(predicted, outputs[held_out])
+    generator = np.random.default_rng(0)
+    # What models of the same kind reach by chance: predictions held against other networks' outputs.
+    chance = [
+        column_correlations(predicted, outputs[held_out][generator.permutation(HELD_OUT)]).mean()
+        for _ in range(SHUFFLES)
+    ]
+    same_class = data.train_labels[:pool, None] == labels
+    weights = models.weights - models.weights.mean(0)
+    record = {
+        "accuracy": 100 * float(np.mean([row["accuracy"] for row in results.rows])),
+        "fitted": len(fitted),
+        "held_out": HELD_OUT,
+        "training_images": pool,
+        "subset": plan["recipes"][0]["train_examples"],
+        "test_images": len(labels),
+        "penalty": models.penalty,
+        "held_out_correlation": float(correlations.mean()),
+        "held_out_correlation_quartiles": np.percentile(correlations, (25, 50, 75)).tolist(),
+        "held_out_positive": float((correlations > 0).mean()),
+        "chance_correlation_sd": float(np.std(chance)),
+        "left_out_correlation": float(models.left_out_correlation.mean()),
+        "weight_same_class": float(weights[same_class].mean()),
+        "weight_other_class": float(weights[~same_class].mean()),
+        "helpers_of_the_same_class": _share_of_class(weights, same_class),
+    }
+    chosen = np.argsort(-correlations)[:SHOWN]
+    figures = {
+        "correlations": study_figures.draw_correlations(correlations),
+        "images": study_figures.draw_influences(models, chosen, correlations, data),
+    }
+    return record, figures
+
+
+def _correlation(pairs: np.ndarray) -> float:
+    return float(np.corrcoef(pairs.T)[0, 1])
+
+
+def _share_of_class(weights: np.ndarray, same_class: np.ndarray, count: int = 10) -> float:
+    # Of the training images that help each test image most, how many are of its class.
+    order = np.argsort(-weights, axis=0)[:count]
+    return float(np.take_along_axis(same_class, order, axis=0).mean())
+
+
+Study = Callable[[Results, dict[str, Any], Dataset], tuple[dict[str, Any], dict[str, Any]]]
+STUDIES: dict[str, Study] = {"variance": study_variance, "attribution": study_attribution}
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
