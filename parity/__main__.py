@@ -105,6 +105,7 @@ def _statistical(options: argparse.Namespace) -> int:
         print(f"error: {error}; {len(load_study(file).runs)} networks are kept in {file}", file=sys.stderr)
         return EXIT_FAILED
     result = analyse(study)
+    _print_tables(result)
     print(result["sentence"])
     if options.json:
         print(json.dumps(plain(result)))
@@ -118,6 +119,25 @@ def _print_run(progress: Any) -> None:
     print(
         f"{progress.done:6}/{progress.total}  {run['arm']:7} {run['seed']:5}  {accuracy}  {seconds:.1f} s", flush=True
     )
+
+
+def _print_tables(result: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from parity.tables import ARM_HEADS, TEST_HEADS, arm_rows, power_sentence, test_rows
+
+    console = Console()
+    tables = [(ARM_HEADS, arm_rows(result))]
+    if "means" in result:
+        tables.append((TEST_HEADS, test_rows(result)))
+    for heads, rows in tables:
+        table = Table(*heads, box=None, pad_edge=False)
+        for row in rows:
+            table.add_row(*row)
+        console.print(table, "", highlight=False, markup=False)
+    if "means" in result:
+        console.print(power_sentence(result), "", highlight=False, markup=False)
 
 
 def _report(options: argparse.Namespace) -> int:

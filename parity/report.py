@@ -6,10 +6,11 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from airjax.page import STYLE_SHEET, format_p, format_table
+from airjax.page import STYLE_SHEET, format_table
 from airjax.records import read_lines, write_atomically
 from parity.study import ARMS, Study, StudyError, load_study
-from parity.verdict import SECONDARY, SIGNIFICANCE, analyse
+from parity.tables import ARM_HEADS, TEST_HEADS, arm_rows, power_sentence, test_rows
+from parity.verdict import analyse
 
 PAGE = Path(__file__).with_name("report.html")
 TITLES = {
@@ -48,36 +49,13 @@ def render_report(study: Study, ladders: list[dict[str, Any]]) -> str:
         "verdict": result["verdict"],
         "verdict_title": TITLES[result["verdict"]],
         "sentence": html.escape(result["sentence"]),
-        "arms": _arms(result),
+        "arms": format_table(ARM_HEADS, arm_rows(result)),
         "distributions": _distributions(study, result, name) if "means" in result else "",
         "drift": _drift(ladders),
         "ladder": _ladder(ladders),
         "environment": _environment(study.plan),
     }
     return Template(PAGE.read_text()).substitute(values)
-
-
-def _arms(result: dict[str, Any]) -> str:
-    rows = []
-    for arm in ARMS:
-        values = result["arms"][arm]
-        if "mean" not in values:
-            continue
-        low, high = values["mean_interval"]
-        low_sd, high_sd = values["sd_interval"]
-        seconds = ", ".join(f"{part} {time:.2f}" for part, time in values["seconds"].items())
-        rows.append(
-            [
-                result["framework"][arm],
-                values["n"],
-                f"{values['mean']:.3f} ({low:.3f} to {high:.3f})",
-                f"{values['sd']:.3f} ({low_sd:.3f} to {high_sd:.3f})",
-                f"{values['min']:.2f} to {values['max']:.2f}",
-                seconds,
-            ]
-        )
-    heads = ["", "networks", "mean accuracy, % (95%)", "standard deviation (95%)", "range, %", "median seconds"]
-    return format_table(heads, rows)
 
 
 def _distributions(study: Study, result: dict[str, Any], name: str) -> str:
@@ -90,46 +68,9 @@ def _distributions(study: Study, result: dict[str, Any], name: str) -> str:
         quantiles=figures.draw_quantiles(torch, airjax, name),
         difference=figures.draw_difference(result["means"]),
         examples=figures.draw_examples(shares[0], shares[1], name),
-        tests=_tests(result),
+        tests=f"{format_table(TEST_HEADS, test_rows(result))}<p>{power_sentence(result)}</p>",
         other=html.escape(name),
     )
-
-
-def _tests(result: dict[str, Any]) -> str:
-    means, shapes, examples = result["means"], result["distributions"], result["examples"]
-    (low, high), (low_sd, high_sd) = means["interval90"], shapes["sd_ratio_interval"]
-    rows = [
-        [
-            f"equal means, to within ±{means['margin']:g} points (two one-sided t-tests, the primary test)",
-            f"difference {means['difference']:+.3f}, 90% interval {low:+.3f} to {high:+.3f}",
-            format_p(means["equivalence_p"]),
-            "equivalent" if means["equivalence_p"] < SIGNIFICANCE else "not shown",
-        ],
-        [
-            "different means (Welch's t-test)",
-            f"standard error {means['standard_error']:.3f}",
-            format_p(means["difference_p"]),
-            "different" if means["difference_p"] < SIGNIFICANCE else "not shown",
-        ],
-    ]
-    found = {
-        "kolmogorov-smirnov": f"largest distance {shapes['kolmogorov_smirnov']:.3f}",
-        "mann-whitney": f"an airjax network is the better one with probability {shapes['mann_whitney']:.3f}",
-        "brown-forsythe": f"ratio of deviations {shapes['sd_ratio']:.2f} (95% {low_sd:.2f} to {high_sd:.2f})",
-        "examples": (
-            f"distance of halves: {100 * examples['across']:.2f} points across, {100 * examples['within']:.2f} within "
-            f"a framework; correlation {examples['across_correlation']:.3f} and {examples['within_correlation']:.3f}"
-        ),
-    }
-    for test, text in SECONDARY.items():
-        p = result["p_adjusted"][test]
-        rows.append([f"different: {text}", found[test], format_p(p), "different" if p < SIGNIFICANCE else "not shown"])
-    power = (
-        f"<p>With equal means and these spreads, {result['arms']['airjax']['n']} networks of each are shown equivalent "
-        f"at this margin with probability {means['power']:.0%}; for 90% it takes {means['runs_needed']:,} of each. The "
-        "p-values of the last four tests are adjusted for being four (Holm).</p>"
-    )
-    return format_table(["hypothesis", "measured", "p", "verdict at 5%"], rows) + power
 
 
 def _drift(ladders: list[dict[str, Any]]) -> str:

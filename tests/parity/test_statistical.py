@@ -156,6 +156,10 @@ def test_exit_code_and_json_say_the_verdict(
     lines = capsys.readouterr().out.splitlines()
     record = json.loads(lines[-1])
     assert record["verdict"] == verdict
+    # Both tables stand above the sentence: the arms, and every test.
+    printed = " ".join(lines[-80:-2])
+    means = [f"{record['arms'][arm]['mean']:.3f}" for arm in ("torch", "airjax")]
+    assert all(part in printed for part in (*means, "Kolmogorov-Smirnov", "Brown-Forsythe", "adjusted for being four"))
     assert record["sentence"] == lines[-2]
     assert record["runs"] == {"torch": 30, "airjax": 30}
     # Once more: everything is there already.

@@ -1,0 +1,76 @@
+"""What a study found, as rows of text: for the page and for a terminal."""
+
+from typing import Any
+
+from airjax.page import format_p
+from parity.study import ARMS
+from parity.verdict import SECONDARY, SIGNIFICANCE
+
+ARM_HEADS = ["", "networks", "mean accuracy, % (95%)", "standard deviation (95%)", "range, %", "median seconds"]
+TEST_HEADS = ["hypothesis", "measured", "p", "verdict at 5%"]
+
+
+def arm_rows(result: dict[str, Any]) -> list[list[str]]:
+    """A row for each framework that has networks, under ARM_HEADS."""
+    rows = []
+    for arm in ARMS:
+        values = result["arms"][arm]
+        if "mean" not in values:
+            continue
+        low, high = values["mean_interval"]
+        low_sd, high_sd = values["sd_interval"]
+        seconds = ", ".join(f"{part} {time:.2f}" for part, time in values["seconds"].items())
+        rows.append(
+            [
+                result["framework"][arm],
+                str(values["n"]),
+                f"{values['mean']:.3f} ({low:.3f} to {high:.3f})",
+                f"{values['sd']:.3f} ({low_sd:.3f} to {high_sd:.3f})",
+                f"{values['min']:.2f} to {values['max']:.2f}",
+                seconds,
+            ]
+        )
+    return rows
+
+
+def test_rows(result: dict[str, Any]) -> list[list[str]]:
+    """A row for each test of a finished study, under TEST_HEADS."""
+    means, shapes, examples = result["means"], result["distributions"], result["examples"]
+    (low, high), (low_sd, high_sd) = means["interval90"], shapes["sd_ratio_interval"]
+    rows = [
+        [
+            f"equal means, to within ±{means['margin']:g} points (two one-sided t-tests, the primary test)",
+            f"difference {means['difference']:+.3f}, 90% interval {low:+.3f} to {high:+.3f}",
+            format_p(means["equivalence_p"]),
+            "equivalent" if means["equivalence_p"] < SIGNIFICANCE else "not shown",
+        ],
+        [
+            "different means (Welch's t-test)",
+            f"standard error {means['standard_error']:.3f}",
+            format_p(means["difference_p"]),
+            "different" if means["difference_p"] < SIGNIFICANCE else "not shown",
+        ],
+    ]
+    found = {
+        "kolmogorov-smirnov": f"largest distance {shapes['kolmogorov_smirnov']:.3f}",
+        "mann-whitney": f"an airjax network is the better one with probability {shapes['mann_whitney']:.3f}",
+        "brown-forsythe": f"ratio of deviations {shapes['sd_ratio']:.2f} (95% {low_sd:.2f} to {high_sd:.2f})",
+        "examples": (
+            f"distance of halves: {100 * examples['across']:.2f} points across, {100 * examples['within']:.2f} within "
+            f"a framework; correlation {examples['across_correlation']:.3f} and {examples['within_correlation']:.3f}"
+        ),
+    }
+    for test, text in SECONDARY.items():
+        p = result["p_adjusted"][test]
+        rows.append([f"different: {text}", found[test], format_p(p), "different" if p < SIGNIFICANCE else "not shown"])
+    return rows
+
+
+def power_sentence(result: dict[str, Any]) -> str:
+    """What so many networks could show, and how p-values were adjusted."""
+    means = result["means"]
+    return (
+        f"With equal means and these spreads, {result['arms']['airjax']['n']} networks of each are shown equivalent "
+        f"at this margin with probability {means['power']:.0%}; for 90% it takes {means['runs_needed']:,} of each. The "
+        "p-values of the last four tests are adjusted for being four (Holm)."
+    )
