@@ -7,7 +7,6 @@ airjax/strategies.jsonl, from which `--strategy auto` chooses.
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -69,6 +68,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     from airjax.environment import describe
     from airjax.recipe import get_recipe
     from airjax.seeds import run_many, seed_keys
+    from benchmarks.work import peak_bytes
 
     whole = get_recipe(options.recipe)
     recipe = whole if options.epochs is None else replace(whole, epochs=options.epochs)
@@ -91,14 +91,6 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "data": data.name,
         **describe(),
     }
-
-
-def peak_bytes() -> int:
-    """Largest memory of this process so far: of its device, or on a CPU of the process."""
-    import jax
-
-    stats = jax.local_devices()[0].memory_stats() or {}
-    return stats.get("peak_bytes_in_use") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def write_table() -> None:
