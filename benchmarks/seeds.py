@@ -32,6 +32,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--data", default="auto")
     parser.add_argument("--data-dir")
     parser.add_argument("--table", action="store_true", help="write the table from what was measured")
+    parser.add_argument("--json", action="store_true", help="end with one line of JSON: all rows")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.table:
@@ -40,6 +41,7 @@ def main(arguments: list[str]) -> int:
     if options.one:
         print(json.dumps(measure(options)))
         return 0
+    records = []
     for members in options.members or SIZES:
         for strategy in options.strategy or STRATEGIES:
             if strategy == "sequential" and members != min(options.members or SIZES):
@@ -57,6 +59,9 @@ def main(arguments: list[str]) -> int:
                 f"{strategy:12} {members:3} members  {record['networks_per_hour']:9.1f} networks per hour", flush=True
             )
             keep(FILE, record)
+            records.append(record)
+    if options.json:
+        print(json.dumps({"rows": records}), flush=True)
     return 0
 
 

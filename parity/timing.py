@@ -17,7 +17,7 @@ ArmName = Literal["airjax", "eager", "compiled", "airbench"]
 MATMUL_SIZE: dict[Device, int] = {"cpu": 2048, "cuda": 8192}  # rows and columns of the largest rate's product
 COPY_BYTES: dict[Device, int] = {"cpu": 2**28, "cuda": 2**30}  # far more than the caches hold
 
-RATE_REPEATS = 5  # of each, of which the fastest counts
+RATE_REPEATS = 20  # of each, of which the fastest counts
 
 
 class Work(NamedTuple):
