@@ -7,7 +7,6 @@ airjax/strategies.jsonl, from which `--strategy auto` chooses.
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +32,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--data", default="auto")
     parser.add_argument("--data-dir")
     parser.add_argument("--table", action="store_true", help="write the table from what was measured")
+    parser.add_argument("--json", action="store_true", help="end with one line of JSON: all rows")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.table:
@@ -41,6 +41,7 @@ def main(arguments: list[str]) -> int:
     if options.one:
         print(json.dumps(measure(options)))
         return 0
+    records = []
     for members in options.members or SIZES:
         for strategy in options.strategy or STRATEGIES:
             if strategy == "sequential" and members != min(options.members or SIZES):
@@ -58,6 +59,9 @@ def main(arguments: list[str]) -> int:
                 f"{strategy:12} {members:3} members  {record['networks_per_hour']:9.1f} networks per hour", flush=True
             )
             keep(FILE, record)
+            records.append(record)
+    if options.json:
+        print(json.dumps({"rows": records}), flush=True)
     return 0
 
 
@@ -69,6 +73,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     from airjax.environment import describe
     from airjax.recipe import get_recipe
     from airjax.seeds import run_many, seed_keys
+    from benchmarks.work import peak_bytes
 
     whole = get_recipe(options.recipe)
     recipe = whole if options.epochs is None else replace(whole, epochs=options.epochs)
@@ -91,14 +96,6 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "data": data.name,
         **describe(),
     }
-
-
-def peak_bytes() -> int:
-    """Largest memory of this process so far: of its device, or on a CPU of the process."""
-    import jax
-
-    stats = jax.local_devices()[0].memory_stats() or {}
-    return stats.get("peak_bytes_in_use") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def write_table() -> None:

@@ -12,7 +12,7 @@ from airjax.data.dataset import DataError
 from airjax.recipe import Recipe, get_recipe
 from airjax.records import plain
 from parity.convert import ConvertError, export_model, import_model
-from parity.environment import Device, describe
+from parity.environment import default_device, describe
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_OPEN, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
 EXIT_CODES = {"equivalent": EXIT_OK, "different": EXIT_FAILED, "diverged": EXIT_FAILED, "open": EXIT_OPEN}
@@ -73,10 +73,10 @@ def _numerical(options: argparse.Namespace) -> int:
 
 def _statistical(options: argparse.Namespace) -> int:
     from airjax.data import load_data
-    from parity.arms import WorkerError
     from parity.statistical import plan_study, run_study
     from parity.study import load_study
     from parity.verdict import analyse
+    from parity.worker import WorkerError
 
     recipe = get_recipe(options.recipe)
     if options.precision:
@@ -90,7 +90,7 @@ def _statistical(options: argparse.Namespace) -> int:
         runs=options.runs,
         margin=options.margin,
         reference=options.reference,
-        device=options.device or _default_device(),
+        device=options.device or default_device(),
     )
     print(f"{options.recipe} on {data.name}, {options.runs} networks of each framework, recorded in {file}", flush=True)
     try:
@@ -146,12 +146,6 @@ def _report(options: argparse.Namespace) -> int:
     write_report(options.study, options.ladder, options.out)
     print(f"wrote {options.out}")
     return EXIT_OK
-
-
-def _default_device() -> Device:
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _peer(name: str):

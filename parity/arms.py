@@ -1,17 +1,13 @@
 """The two arms of a distribution study: each trains whole networks, number after number, in a process of its own."""
 
-import multiprocessing
-import os
-import signal
 from collections.abc import Callable
-from multiprocessing.connection import Connection
 from typing import Literal, NamedTuple
 
 import numpy as np
 
 from airjax.data.dataset import Dataset
 from airjax.recipe import Recipe
-from parity.environment import Device
+from parity.environment import Device, start_jax
 from parity.study import Arm, Outcome
 
 Reference = Literal["own", "upstream"]
@@ -32,61 +28,6 @@ class Work(NamedTuple):
         return self.data.test_labels[: self.recipe.test_examples]
 
 
-class WorkerError(RuntimeError):
-    """A process that trains networks has failed; the message says which, where, and why."""
-
-
-class Worker:
-    """A process that trains one arm's networks. Use it as a context: the process ends with it."""
-
-    def __init__(self, work: Work) -> None:
-        self.arm = work.arm
-        # spawn: a forked copy of a process that has used JAX or CUDA may hang.
-        context = multiprocessing.get_context("spawn")
-        self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(work, theirs), name=f"parity {work.arm}", daemon=True)
-        self.process.start()
-        theirs.close()
-
-    def __enter__(self) -> "Worker":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.process.terminate()
-        self.process.join()
-
-    def train(self, seed: int) -> Outcome:
-        """Train network number seed and wait for it. Raises WorkerError."""
-        try:
-            self.pipe.send(seed)
-            answer = self.pipe.recv()
-        except (EOFError, OSError) as error:
-            self.process.join()
-            end = f"ended with code {self.process.exitcode}"
-            raise WorkerError(f"the {self.arm} process {end} while it trained network {seed}") from error
-        if isinstance(answer, str):
-            raise WorkerError(f"the {self.arm} process failed on network {seed}: {answer}")
-        return answer
-
-
-def _serve(work: Work, pipe: Connection) -> None:
-    # Ctrl-C reaches every process of a terminal; the parent decides, and ends this one.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # The two processes share the GPU's memory.
-    os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
-    train = None
-    while True:
-        try:
-            seed = pipe.recv()
-        except EOFError:
-            return
-        try:
-            train = train or make_trainer(work)
-            pipe.send(train(seed))
-        except Exception as error:
-            pipe.send(f"{type(error).__name__}: {error}")
-
-
 def make_trainer(work: Work) -> Callable[[int], Outcome]:
     """The function from a seed to a trained network's outcome. Raises ValueError for what an arm cannot do."""
     if work.arm == "airjax":
@@ -95,14 +36,9 @@ def make_trainer(work: Work) -> Callable[[int], Outcome]:
 
 
 def _airjax_trainer(work: Work) -> Callable[[int], Outcome]:
-    import jax
-
     from airjax.driver import DivergedError, train
 
-    if work.device == "cpu":
-        jax.config.update("jax_platforms", "cpu")
-    elif jax.default_backend() != "gpu":
-        raise ValueError("JAX sees no GPU; install jax[cuda12] or jax[cuda13], or pass --device cpu")
+    start_jax(work.device)
     labels = work.labels
 
     def run(seed: int) -> Outcome:

@@ -1,4 +1,4 @@
-"""Where a comparison was made: device, versions of both frameworks, commit."""
+"""Where a comparison is made: device, versions of both frameworks, commit."""
 
 from typing import Any, Literal
 
@@ -18,6 +18,23 @@ def describe(device: Device) -> dict[str, Any]:
         "versions": versions(PACKAGES),
         "commit": commit(),
     }
+
+
+def default_device() -> Device:
+    """A GPU if torch sees one."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def start_jax(device: Device) -> None:
+    """Make JAX compute on a device. Raises ValueError if it does not see it."""
+    import jax
+
+    if device == "cpu":
+        jax.config.update("jax_platforms", "cpu")
+    elif jax.default_backend() != "gpu":
+        raise ValueError("JAX sees no GPU; install jax[cuda12] or jax[cuda13], or pass --device cpu")
 
 
 def _gpu_name() -> str:

@@ -36,6 +36,21 @@ class Trained(NamedTuple):
     seconds: dict[str, float]  # whiten, train, evaluate
 
 
+class Training(NamedTuple):
+    """What the steps of a training work on, in place."""
+
+    network: nn.Module
+    forward: Callable[[Tensor], Tensor]  # the network, or the network compiled
+    optimizer: torch.optim.SGD
+    slow: Lookahead | None  # None without lookahead
+
+
+def start_training(recipe: Recipe, network: nn.Module, forward: Callable[[Tensor], Tensor]) -> Training:
+    """The training of a network before its first step."""
+    slow = Lookahead(network) if recipe.lookahead else None
+    return Training(network, forward, make_optimizer(recipe, network), slow)
+
+
 def start_network(recipe: Recipe, images: Tensor, generator: torch.Generator) -> nn.Sequential:
     """A network initialised from generator and whitened on images [N,32,32,3] uint8, on the generator's device. (§2)"""
     network = init_network(recipe, generator, generator.device)
@@ -70,17 +85,18 @@ def train(
         on_step: called with the number of steps done and the network, after lookahead.
     """
     dtype, clock = dtype_of(recipe, device), _Clock(device)
-    images, labels = (
-        torch.as_tensor(array[: recipe.train_examples], device=device)
-        for array in (data.train_images, data.train_labels.astype(np.int64))
+    data = data.head(recipe.train_examples, recipe.test_examples)
+    images, labels, test_images = (
+        torch.as_tensor(array, device=device)
+        for array in (data.train_images, data.train_labels.astype(np.int64), data.test_images)
     )
     generator = torch.Generator(device).manual_seed(seed)
     if network is None:
         clock.start()
         network = start_network(recipe, images, generator)
         clock.stop("whiten")
-    forward = network if compile_mode is None else _compiled(recipe, network, dtype, device, compile_mode)
-    optimizer, slow = make_optimizer(recipe, network), Lookahead(network) if recipe.lookahead else None
+    forward = network if compile_mode is None else compile_network(recipe, network, device, compile_mode)
+    training = start_training(recipe, network, forward)
 
     clock.start()
     choices = sample_draws(recipe, generator) if draws is None else place_draws(draws, device)
@@ -93,25 +109,29 @@ def train(
             augmented = augment_epoch(recipe, prepared, choices, epoch)
         first = position * recipe.batch_size
         chosen = choices.order[epoch, first : first + recipe.batch_size]
-        train_bias(recipe, network, step)
-        schedule_step(recipe, optimizer, step)
-        losses.append(
-            train_step(forward, optimizer, augmented[chosen], labels[chosen], label_smoothing=recipe.label_smoothing)
-        )
-        if slow is not None and (step + 1) % recipe.lookahead_every == 0:
-            slow.sync(lookahead_decay(recipe, step + 1))
+        losses.append(advance(recipe, training, step, augmented[chosen], labels[chosen]))
         if on_step is not None:
             on_step(step + 1, network)
-    if slow is not None:
-        slow.sync(1.0)  # the network ends as its slow copy, and steps after the last sync are lost
+    if training.slow is not None:
+        training.slow.sync(1.0)  # the network ends as its slow copy, and steps after the last sync are lost
     clock.stop("train")
 
     clock.start()
-    logits = evaluate(forward, data.test_images[: recipe.test_examples], recipe.tta_level, dtype, device)
+    logits = evaluate(forward, test_images, recipe.tta_level, dtype, device)
     clock.stop("evaluate")
-    accuracy = float((logits.argmax(1) == data.test_labels[: recipe.test_examples]).mean())
+    accuracy = float((logits.argmax(1) == data.test_labels).mean())
     mean_losses = torch.stack(losses).double().cpu().numpy() / recipe.batch_size
     return Trained(network, mean_losses, logits, accuracy, clock.seconds)
+
+
+def advance(recipe: Recipe, training: Training, step: int, images: Tensor, labels: Tensor) -> Tensor:
+    """The 0-based step on images [B,3,32,32] and labels [B], lookahead included; returns `train_step`'s loss."""
+    train_bias(recipe, training.network, step)
+    schedule_step(recipe, training.optimizer, step)
+    loss = train_step(training.forward, training.optimizer, images, labels, label_smoothing=recipe.label_smoothing)
+    if training.slow is not None and (step + 1) % recipe.lookahead_every == 0:
+        training.slow.sync(lookahead_decay(recipe, step + 1))
+    return loss
 
 
 def train_step(
@@ -136,7 +156,9 @@ def tta_logits(forward: Callable[[Tensor], Tensor], images: Tensor, level: int) 
     return sum((weight * forward(view) for weight, view in tta_views(images, level)), start=torch.zeros(()).to(images))
 
 
-def evaluate(network: Any, images: np.ndarray, level: int, dtype: torch.dtype, device: str = "cpu") -> np.ndarray:
+def evaluate(
+    network: Any, images: np.ndarray | Tensor, level: int, dtype: torch.dtype, device: str = "cpu"
+) -> np.ndarray:
     """Logits [N,10] of images [N,32,32,3] uint8 with the running statistics."""
     network.eval()
     batches = torch.as_tensor(images, device=device).split(EVAL_BATCH[torch.device(device).type])
@@ -144,22 +166,21 @@ def evaluate(network: Any, images: np.ndarray, level: int, dtype: torch.dtype, d
     return torch.cat(logits).cpu().numpy()
 
 
-def _compiled(
-    recipe: Recipe, network: nn.Module, dtype: torch.dtype, device: str, mode: CompileMode
-) -> Callable[[Tensor], Tensor]:
-    # Compiles both phases of the bias, which guard on requires_grad, and the evaluation before the clock starts; then
-    # the network is restored.
-    compiled = torch.compile(network, mode=mode)
+def compile_network(recipe: Recipe, network: nn.Module, device: str, mode: CompileMode) -> Callable[[Tensor], Tensor]:
+    """The network through torch.compile, warmed up for both phases of the bias and for evaluation, and restored."""
+    compiled, dtype = torch.compile(network, mode=mode), dtype_of(recipe, device)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     images = torch.zeros(recipe.batch_size, 3, IMAGE_SIZE, IMAGE_SIZE, dtype=dtype, device=device)
     images = images.to(memory_format=torch.channels_last)
+    # The phases guard on requires_grad.
     for step in (0, recipe.total_steps):
         train_bias(recipe, network, step)
         compiled(images).sum().backward()
     network.eval()
     count = min(EVAL_BATCH[torch.device(device).type], recipe.test_examples)
-    with torch.no_grad():
-        compiled(images[:1].expand(count, -1, -1, -1).contiguous(memory_format=torch.channels_last))
+    # By way of the views, whose strides differ.
+    views = images[:1].expand(count, -1, -1, -1).contiguous(memory_format=torch.channels_last)
+    tta_logits(compiled, views, recipe.tta_level)
     network.train()
     train_bias(recipe, network, 0)
     network.load_state_dict(before)

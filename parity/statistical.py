@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 from airjax.data.dataset import Dataset
 from airjax.recipe import RECIPES, Recipe
-from parity.arms import Reference, Work, Worker
+from parity.arms import Reference, Work, make_trainer
 from parity.environment import Device, describe
-from parity.study import ARMS, Arm, Study, add_run, open_study
+from parity.study import ARMS, Arm, Outcome, Study, add_run, open_study
+from parity.worker import Worker
 
 RECIPE_NAMES = {"own": ("94", "95", "96", "96-paper", "mini", "tiny"), "upstream": ("94", "95", "96-paper", "mini")}
 
@@ -72,12 +73,12 @@ def run_study(
     missing = study.missing()
     data = data.head(recipe.train_examples, recipe.test_examples)
     with contextlib.ExitStack() as stack:
-        workers: dict[Arm, Worker] = {}
+        workers: dict[Arm, Worker[int, Outcome]] = {}
         for arm in ARMS:
             if any(name == arm for name, _ in missing):
                 work = Work(arm, plan["reference"], recipe, data, plan["device"])
-                workers[arm] = stack.enter_context(Worker(work))
+                workers[arm] = stack.enter_context(Worker(arm, make_trainer, work))
         for arm, seed in missing:
-            record = add_run(file, study, arm, seed, workers[arm].train(seed))
+            record = add_run(file, study, arm, seed, workers[arm].ask(seed, f"network {seed}"))
             on_run(Progress(record, len(study.runs), 2 * plan["runs"]))
     return study

@@ -15,10 +15,11 @@ from airjax.driver import DivergedError
 from airjax.recipe import RECIPES, Recipe
 from parity import reference
 from parity.__main__ import main
-from parity.arms import Work, Worker, WorkerError, make_trainer
+from parity.arms import Work, make_trainer
 from parity.statistical import Progress, plan_study, run_study
 from parity.study import ARMS, Outcome, load_study
 from parity.upstream_cpu import INSTALL
+from parity.worker import Worker, WorkerError
 
 MARGINS = {"0.5": ("open", 3), "10": ("equivalent", 0)}
 
@@ -43,7 +44,7 @@ def test_both_frameworks_train_alternately_and_a_killed_process_loses_nothing(
             for trainer in trainers:
                 os.kill(trainer, signal.SIGKILL)
 
-    with pytest.raises(WorkerError, match="the torch process ended with code -9 while it trained network 1"):
+    with pytest.raises(WorkerError, match="the torch process ended with code -9 on network 1"):
         run_study(file, plan, tiny, toy, kill_after_three)
     assert len(load_study(file).runs) == 3
     study = run_study(file, plan, tiny, toy, lambda progress: seen.append(tuple(progress.record.values())[1:3]))
@@ -98,11 +99,12 @@ def test_the_released_package_trains_from_seeds(toy: airjax.Dataset) -> None:
 
 
 def test_a_process_tells_what_went_wrong(toy: airjax.Dataset, tiny: Recipe) -> None:
+    work = Work("torch", "own", replace(tiny, precision="bfloat16"), toy, "cpu")
     with (
-        Worker(Work("torch", "own", replace(tiny, precision="bfloat16"), toy, "cpu")) as worker,
+        Worker("torch", make_trainer, work) as worker,
         pytest.raises(WorkerError, match=r"torch process failed on network 7: ValueError: .* precision bfloat16"),
     ):
-        worker.train(7)
+        worker.ask(7, "network 7")
 
 
 @pytest.mark.parametrize(
@@ -119,8 +121,8 @@ class FakeWorker:
 
     rates: dict[str, float] = {}  # noqa: RUF012 set anew by each test
 
-    def __init__(self, work: Work) -> None:
-        self.arm = work.arm
+    def __init__(self, name: str, make: Any, work: Work) -> None:
+        self.arm = name
 
     def __enter__(self) -> "FakeWorker":
         return self
@@ -128,7 +130,7 @@ class FakeWorker:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def train(self, seed: int) -> Outcome:
+    def ask(self, seed: int, subject: str) -> Outcome:
         generator = np.random.default_rng([seed, len(self.arm)])
         rate = self.rates.get(self.arm, 0.9)
         if rate < 0:

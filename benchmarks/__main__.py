@@ -1,0 +1,59 @@
+"""The command line: python -m benchmarks step | run | evaluate | augment | compile | seeds | scaling | report."""
+
+import sys
+
+from airjax.data.dataset import DataError
+from parity.worker import WorkerError
+
+USAGE = """usage: python -m benchmarks COMMAND [--help]
+
+airjax against PyTorch, measured in turn on one device:
+  step      one training step
+  run       a whole training, from whitening to test-time augmentation
+  evaluate  the test set with test-time augmentation
+  augment   the images of one epoch
+  compile   from a fresh process to the first step
+
+airjax alone:
+  seeds     networks per hour of every strategy to train many
+  scaling   cost against epochs, data and seeds
+
+  report    the table in README.md and the roofline plot, from benchmarks/results"""
+
+COMMANDS = ("step", "run", "evaluate", "augment", "compile", "seeds", "scaling", "report")
+EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
+
+
+def main(arguments: list[str]) -> int:
+    """Run a command and return its exit code.
+
+    0: it is measured. 1: a process failed, or the ratio is above --max-ratio. 2: bad usage or input. 130: interrupted.
+    """
+    command, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
+    if command not in COMMANDS:
+        asked_for_help = command in ("-h", "--help")
+        print(USAGE, file=sys.stdout if asked_for_help else sys.stderr)
+        return 0 if asked_for_help else EXIT_USAGE
+    try:
+        return run(command, rest)
+    except (DataError, ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    except WorkerError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        print("interrupted; nothing is kept", file=sys.stderr)
+        return EXIT_INTERRUPTED
+
+
+def run(command: str, arguments: list[str]) -> int:
+    """Run one of COMMANDS."""
+    from benchmarks import report, scaling, seeds, speed, startup
+
+    modules = {"compile": startup, "seeds": seeds, "scaling": scaling, "report": report}
+    return modules[command].main(arguments) if command in modules else speed.main(command, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,99 @@
+"""Does the cost grow in proportion? Seconds against epochs, training examples and networks, and straight lines."""
+
+import argparse
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.record import keep
+from benchmarks.speed import command_line, warn_of_load
+
+FILE = "scaling.jsonl"
+SHARES = (0.25, 0.5, 0.75, 1.0)  # of the recipe's epochs and training examples
+COUNTS = (1, 2, 3, 4)  # networks
+
+
+def main(arguments: list[str]) -> int:
+    """Measure the three curves, print their lines, and keep the record. Returns the exit code."""
+    from airjax.data import load_data
+    from airjax.driver import train
+    from airjax.environment import describe
+    from airjax.recipe import get_recipe
+    from airjax.seeds import run_many, seed_keys
+
+    parser = argparse.ArgumentParser("python -m benchmarks scaling", description="Cost against epochs, data and seeds.")
+    parser.add_argument("--recipe", default="mini", metavar="NAME")
+    parser.add_argument("--epochs", type=float, metavar="E", help="the longest training, if not the recipe's")
+    parser.add_argument("--repeats", type=int, default=3, metavar="N")
+    parser.add_argument("--data", choices=("auto", "cifar10", "builtin"), default="auto")
+    parser.add_argument("--data-dir", type=Path, help="where CIFAR-10 lies; the default is AIRJAX_DATA")
+    parser.add_argument("--json", action="store_true", help="end with one line of JSON")
+    parser.add_argument("--keep", action=argparse.BooleanOptionalAction, default=True, help="append the record")
+    options = parser.parse_args(arguments)
+    if options.repeats < 1:
+        raise ValueError(f"repeats is {options.repeats}, but it must be at least 1")
+    whole, load = get_recipe(options.recipe), warn_of_load()
+    if options.epochs is not None:
+        whole = dataclasses.replace(whole, epochs=options.epochs)
+    data = load_data(options.data, options.data_dir)
+    whole = whole.fit_to(len(data.train_images), len(data.test_images))
+
+    def one(seed: int, **changes: Any) -> dict[str, float]:
+        return train(dataclasses.replace(whole, **changes), data, seed).seconds
+
+    def many(seed: int, count: int) -> dict[str, float]:
+        return run_many(whole, seed_keys(range(seed, seed + count)), data, strategy="sequential").seconds
+
+    sizes = [round(share * whole.train_examples) for share in SHARES]
+    curves = {
+        "epochs": measure([share * whole.epochs for share in SHARES], lambda x, s: one(s, epochs=x), options.repeats),
+        "train_examples": measure(sizes, lambda x, s: one(s, train_examples=x), options.repeats),
+        "networks": measure(COUNTS, lambda x, s: many(s, x), options.repeats),
+    }
+    for name, curve in curves.items():
+        fit = f"{curve['slope']:.4g} s each, {curve['intercept']:+.3g} s in any case, R² {curve['r_squared']:.4f}"
+        print(f"{name:15} {fit}")
+    record = {
+        "recipe": options.recipe,
+        "epochs": whole.epochs,
+        "repeats": options.repeats,
+        "curves": curves,
+        "data": data.name,
+        "command": command_line("scaling", arguments),
+        "load": load,
+        **describe(),
+    }
+    if options.keep:
+        keep(FILE, record)
+    if options.json:
+        print(json.dumps(record), flush=True)
+    return 0
+
+
+def measure(points: Any, work: Callable[[Any, int], dict[str, float]], repeats: int) -> dict[str, Any]:
+    """Median seconds of work(point, seed) at each point, without compilation, and the straight line through them."""
+    seconds = np.empty((repeats, len(points)))
+    for seed in range(-1, repeats):  # the first time does not count
+        for place, point in enumerate(points):
+            parts = work(point, seed + 1)
+            if seed >= 0:
+                seconds[seed, place] = sum(parts[part] for part in ("whiten", "train", "evaluate"))
+    return fit_line(list(points), np.median(seconds, axis=0).tolist())
+
+
+def fit_line(x: list[float], y: list[float]) -> dict[str, Any]:
+    """The least-squares line through points, and the share of the variance of y that it explains."""
+    from scipy.stats import linregress
+
+    slope, intercept, correlation = np.asarray(linregress(x, y))[:3]
+    return {
+        "x": x,
+        "seconds": y,
+        "slope": float(slope),
+        "intercept": float(intercept),
+        "r_squared": float(correlation) ** 2,
+    }

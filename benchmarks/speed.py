@@ -1,0 +1,183 @@
+"""airjax against PyTorch: one line in results/speed.jsonl for each comparison."""
+
+import argparse
+import dataclasses
+import json
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+
+from airjax.data.dataset import Dataset
+from airjax.recipe import Recipe, get_recipe
+from benchmarks.record import keep
+from parity.environment import Device, default_device, describe
+from parity.timing import ArmName, Work
+
+FILE = "speed.jsonl"
+ARMS: dict[str, tuple[ArmName, ...]] = {
+    "torch": ("eager", "compiled"),
+    "eager": ("eager",),
+    "compiled": ("compiled",),
+    "airbench": ("airbench",),
+}
+STEPS: dict[Device, int] = {"cpu": 10, "cuda": 100}
+CHANGES = ("batch_size", "epochs", "train_examples", "test_examples")
+
+
+def main(task: str, arguments: list[str]) -> int:
+    """Measure one kind of work, print the arms, and keep the record. Returns the exit code.
+
+    Raises ValueError and DataError for bad input, WorkerError where a process fails.
+    """
+    from benchmarks.rounds import measure, summarise, total
+
+    options = make_parser(task).parse_args(arguments)
+    works, load = plan(task, options), warn_of_load()
+    changed = {name: getattr(options, name) for name in CHANGES if getattr(options, name) is not None}
+
+    def show(number: int, arm: ArmName, parts: dict[str, float]) -> None:
+        name = "warm-up" if number < 0 else f"{number + 1}/{options.repeats}"
+        print(f"{name:>9}  {arm:9} {total(works[0], parts):.4g} s", flush=True)
+
+    measured = measure(works, options.repeats, options.warmups, show)
+    record = {
+        "benchmark": task,
+        "recipe": options.recipe,
+        "changed": changed,
+        "batch_size": works[0].recipe.batch_size,
+        **summarise(works[0], measured),
+        "warmups": options.warmups,
+        "steps": works[0].steps if task == "step" else None,
+        "data": works[0].data.name,
+        "command": command_line(task, arguments),
+        "load": load,
+        "platform": works[0].device,
+        **describe(works[0].device),
+    }
+    return finish(record, options)
+
+
+def warn_of_load() -> float:
+    """The number of processes that wanted a core over the last minute; warns where others would disturb."""
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    if load > cores / 2:
+        print(
+            f"warning: {load:.1f} processes on {cores} cores already; PyTorch's threads wait for each other and lose "
+            "more by that than XLA's, so that the ratio flatters airjax",
+            file=sys.stderr,
+        )
+    return load
+
+
+def finish(record: dict[str, Any], options: argparse.Namespace) -> int:
+    """Print a comparison and keep it as the options say. Returns 1 where the ratio is above --max-ratio, else 0."""
+    for name, arm in record["arms"].items():
+        low, high = arm["quartiles"]
+        share = f", {arm['mfu']:.0%} of the matrix rate" if "mfu" in arm else ""
+        print(
+            f"{name:14} {arm['median']:.4g} s (quartiles {low:.4g} to {high:.4g}, minimum {arm['minimum']:.4g}){share}"
+        )
+    low, high = record["interval95"]
+    print(
+        f"airjax takes {record['ratio']:.3f} of the time of {record['best_torch']} (95%: {low:.3f} to {high:.3f}; "
+        f"p = {record['p']:.2g}: {record['verdict']})"
+    )
+    if options.keep:
+        keep(FILE, record)
+    if options.json:
+        print(json.dumps(record), flush=True)
+    if options.max_ratio is not None and record["ratio"] > options.max_ratio:
+        print(f"error: the ratio {record['ratio']:.3f} is above --max-ratio {options.max_ratio:g}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def plan(task: Any, options: argparse.Namespace) -> list[Work]:
+    """The same work for airjax and every arm that it is compared with. Raises ValueError and DataError."""
+    for name, least in (("repeats", 1), ("warmups", 0), ("steps", 1)):
+        value = getattr(options, name)
+        if value is not None and value < least:
+            raise ValueError(f"{name} is {value}, but it must be at least {least}")
+    device: Device = options.device or default_device()
+    recipe = changed_recipe(options)
+    if task == "run":
+        from airjax.data import load_data
+
+        data = load_data(options.data, options.data_dir)
+        recipe = recipe.fit_to(len(data.train_images), len(data.test_images))
+        data = data.head(recipe.train_examples, recipe.test_examples)
+    else:
+        data = make_noise(recipe)
+    arms: tuple[ArmName, ...] = ("airjax", *parse_arms(options.against))
+    return [Work(task, arm, recipe, data, device, options.steps or STEPS[device]) for arm in arms]
+
+
+def parse_arms(names: str) -> tuple[ArmName, ...]:
+    """The PyTorch arms of --against, such as "torch,airbench". Raises ValueError for another name."""
+    unknown = [name for name in names.split(",") if name not in ARMS]
+    if unknown:
+        raise ValueError(f"--against has {unknown[0]!r}, but it takes {', '.join(ARMS)}, separated by commas")
+    return tuple(dict.fromkeys(arm for name in names.split(",") for arm in ARMS[name]))
+
+
+def changed_recipe(options: argparse.Namespace) -> Recipe:
+    """The recipe with the fields that the options name. Raises ValueError for values that it refuses."""
+    recipe = get_recipe(options.recipe)
+    changes = {name: getattr(options, name) for name in CHANGES if getattr(options, name, None) is not None}
+    return dataclasses.replace(recipe, **changes)
+
+
+def make_noise(recipe: Recipe) -> Dataset:
+    """Random pixels and labels, as many as the recipe uses: what they show makes no difference to the time."""
+    generator = np.random.default_rng(0)
+
+    def split(count: int) -> tuple[np.ndarray, np.ndarray]:
+        return generator.integers(0, 256, (count, 32, 32, 3), np.uint8), generator.integers(0, 10, count, np.int32)
+
+    return Dataset("noise", *split(recipe.train_examples), *split(recipe.test_examples))
+
+
+def command_line(command: str, arguments: list[str]) -> str:
+    """The command that repeats a measurement, without what only concerns its output."""
+    silent = [argument for argument in arguments if argument not in ("--json", "--no-keep")]
+    return shlex.join(["python", "-m", "benchmarks", command, *silent])
+
+
+def make_parser(task: str) -> argparse.ArgumentParser:
+    """The options of a comparison."""
+    parser = argparse.ArgumentParser(
+        f"python -m benchmarks {task}", description="airjax against PyTorch on the same device, measured in turn."
+    )
+    parser.add_argument("--recipe", default="94", metavar="NAME")
+    parser.add_argument(
+        "--against",
+        default="torch",
+        metavar="NAMES",
+        help=f"of {', '.join(get_args(ArmName)[1:])}, separated by commas; torch is eager,compiled",
+    )
+    parser.add_argument("--device", choices=get_args(Device), help="of both; the default is a GPU if there is one")
+    parser.add_argument("--repeats", type=int, default=11, metavar="N", help="blocks of each arm that count")
+    parser.add_argument("--warmups", type=int, default=1, metavar="N", help="blocks of each arm before those")
+    parser.add_argument("--batch-size", type=int, metavar="N")
+    parser.add_argument("--train-examples", type=int, metavar="N")
+    parser.add_argument("--test-examples", type=int, metavar="N")
+    parser.add_argument("--epochs", type=float, metavar="E", help="cut a training short")
+    parser.add_argument("--steps", type=int, metavar="N", help="of each phase in a block of `step`")
+    if task == "run":
+        parser.add_argument("--data", choices=("auto", "cifar10", "builtin"), default="auto")
+        parser.add_argument("--data-dir", type=Path, help="where CIFAR-10 lies; the default is AIRJAX_DATA")
+    add_output_options(parser)
+    return parser
+
+
+def add_output_options(parser: argparse.ArgumentParser) -> None:
+    """What every comparison can do with its result."""
+    parser.add_argument("--max-ratio", type=float, metavar="R", help="exit with 1 if airjax takes more than R times")
+    parser.add_argument("--json", action="store_true", help="end with one line of JSON")
+    parser.add_argument(
+        "--keep", action=argparse.BooleanOptionalAction, default=True, help="append the record to benchmarks/results"
+    )

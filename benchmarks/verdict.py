@@ -1,0 +1,50 @@
+"""Seconds of two arms that were measured in turn: how much faster is one, and is that more than chance?"""
+
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+Verdict = Literal["faster", "slower", "open"]
+
+SIGNIFICANCE = 0.05
+RESAMPLES = 9_999
+
+
+class Comparison(NamedTuple):
+    """The time of a in terms of that of b."""
+
+    ratio: float  # median of a over median of b
+    interval95: tuple[float, float]  # of the ratio, by resampling the rounds
+    p: float  # Wilcoxon's signed-rank test of the rounds' ratios, two-sided
+    verdict: Verdict  # of a
+
+
+def spread(seconds: Sequence[float]) -> dict[str, Any]:
+    """Median, quartiles and minimum of at least one time, and the times themselves."""
+    low, middle, high = np.percentile(seconds, (25, 50, 75))
+    return {
+        "median": float(middle),
+        "quartiles": [float(low), float(high)],
+        "minimum": float(min(seconds)),
+        "seconds": list(seconds),
+    }
+
+
+def compare(a: Sequence[float], b: Sequence[float]) -> Comparison:
+    """Compare times that are paired by their round.
+
+    At least six rounds are needed for a verdict other than "open". Raises ValueError for times that do not pair.
+    """
+    from scipy.stats import wilcoxon
+
+    if len(a) != len(b) or not len(a):
+        raise ValueError(f"{len(a)} and {len(b)} times are no pairs; every round needs one of each arm")
+    ratios = np.log(np.asarray(a) / np.asarray(b))
+    p = float(np.asarray(wilcoxon(ratios))[1]) if ratios.any() else 1.0
+    drawn = np.random.default_rng(0).integers(0, len(a), (RESAMPLES, len(a)))
+    medians = np.median(np.asarray(a)[drawn], axis=1) / np.median(np.asarray(b)[drawn], axis=1)
+    low, high = np.percentile(medians, (2.5, 97.5))
+    ratio = float(np.median(a) / np.median(b))
+    verdict: Verdict = "open" if p >= SIGNIFICANCE else "faster" if np.median(ratios) < 0 else "slower"
+    return Comparison(ratio, (float(low), float(high)), p, verdict)

@@ -1,0 +1,186 @@
+"""Timed work in airjax, with the same programs and the same driver as its trainings; and the way to every arm."""
+
+import functools
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from airjax.draws import Draws
+from airjax.driver import (
+    batched_logits,
+    compile_function,
+    compile_logits,
+    compile_run,
+    default_driver,
+    place,
+    program_kind,
+    train,
+)
+from airjax.images import batch_at
+from airjax.optimizer import hyperparameters
+from airjax.precision import resolve_precision
+from airjax.recipe import Recipe
+from airjax.run import Segment, segments, start_run
+from airjax.step import TrainState, variables_of
+from airjax.tta import eval_batch
+from parity.environment import start_jax
+from parity.timing import COPY_BYTES, MATMUL_SIZE, RATE_REPEATS, Facts, Phase, Prepared, Work, host_peak_bytes, phases
+
+
+def make_answer(work: Work) -> Callable[[int | None], Any]:
+    """The function that a process of its own answers with: a block's seconds for its number, or Facts for None."""
+    if work.arm == "airjax":
+        start_jax(work.device)
+        ready, tell = prepare(work), facts
+    else:
+        # Not above: airjax's process does without torch.
+        from parity import speed
+
+        ready, tell = speed.prepare(work), speed.facts
+    return lambda number: tell(work, ready) if number is None else ready.block(number)
+
+
+def prepare(work: Work) -> Prepared:
+    """Everything before the first block."""
+    resolved = work._replace(recipe=resolve_precision(work.recipe))
+    match work.task:
+        case "step":
+            return _prepare_step(resolved)
+        case "run":
+            return _prepare_run(resolved)
+        case "evaluate":
+            return _prepare_evaluate(resolved)
+        case "augment":
+            return _prepare_augment(resolved)
+
+
+def facts(work: Work, ready: Prepared) -> Facts:
+    """What to tell after the last block."""
+    peak = peak_bytes()
+    size, dtype = MATMUL_SIZE[work.device], jnp.float32 if work.device == "cpu" else jnp.bfloat16
+    matrix, vector = jnp.ones((size, size), dtype), jnp.ones(COPY_BYTES[work.device] // 4, jnp.float32)
+    product, copy = compile_function(jnp.matmul, matrix, matrix), compile_function(lambda x: x + 1, vector)
+    matmul_seconds = min(_seconds(lambda: product(matrix, matrix)) for _ in range(RATE_REPEATS))
+    copy_seconds = min(_seconds(lambda: copy(vector)) for _ in range(RATE_REPEATS))
+    return Facts(
+        ready.compile_seconds,
+        peak,
+        ready.traffic_bytes,
+        2 * size**3 / matmul_seconds,
+        2 * COPY_BYTES[work.device] / copy_seconds,
+        resolve_precision(work.recipe).precision,
+    )
+
+
+def peak_bytes() -> int:
+    """Largest memory of this process so far: of its device, or on a CPU of the process."""
+    stats = jax.local_devices()[0].memory_stats() or {}
+    return stats.get("peak_bytes_in_use") or host_peak_bytes()
+
+
+def _prepare_step(work: Work) -> Prepared:
+    recipe, driver, arrays = work.recipe, default_driver(), place(work.recipe, work.data)
+    parts = phases(recipe, work.steps)
+    kinds = {part.name: program_kind(Segment(0, part.name == "bias trains", part.steps), driver) for part in parts}
+    start = time.perf_counter()
+    program = compile_run(recipe.without_hyperparameters(), driver, tuple(dict.fromkeys(kinds.values())))
+    compile_seconds = time.perf_counter() - start
+    hyper = hyperparameters(recipe)
+    state, draws = program.start(jax.random.key(0), arrays.train_images, hyper)
+
+    def steps(part: Phase) -> None:
+        nonlocal state
+        recent: Any = ()
+        for _ in range(part.steps // kinds[part.name][1]):
+            state, metrics = program.advance[kinds[part.name]](
+                state, arrays.train_images, arrays.train_labels, draws, hyper
+            )
+            # As in airjax.driver: the device stays busy, and the queue of steps stays short.
+            jax.block_until_ready(recent)
+            recent = metrics
+        jax.block_until_ready(state)
+
+    def block(_: int) -> dict[str, float]:
+        nonlocal state
+        seconds = {}
+        for part in parts:
+            # Every block takes the same steps of the schedule.
+            state = jax.block_until_ready(state._replace(step=jnp.asarray(part.first, jnp.int32)))
+            seconds[part.name] = _seconds(lambda part=part: steps(part)) / part.steps
+        return seconds
+
+    # The compiler counts a loop's body once.
+    traffic = sum(part.share * _traffic(program.advance[kinds[part.name]]) for part in parts)
+    return Prepared(compile_seconds, block, traffic)
+
+
+def _prepare_run(work: Work) -> Prepared:
+    recipe, driver = work.recipe, default_driver()
+    kinds = dict.fromkeys(program_kind(segment, driver) for segment in segments(recipe, by_epoch=False))
+    start = time.perf_counter()
+    compile_run(recipe.without_hyperparameters(), driver, tuple(kinds))
+    compile_logits(recipe, recipe.tta_level)
+    compile_seconds = time.perf_counter() - start
+
+    def block(number: int) -> dict[str, float]:
+        seconds = train(recipe, work.data, number).seconds
+        return {part: seconds[part] for part in ("whiten", "train", "evaluate")}
+
+    return Prepared(compile_seconds, block)
+
+
+def _prepare_evaluate(work: Work) -> Prepared:
+    recipe, arrays = work.recipe, place(work.recipe, work.data)
+    variables = variables_of(_started(recipe, arrays.train_images)[0])
+    start = time.perf_counter()
+    compiled = compile_logits(recipe, recipe.tta_level)
+    compile_seconds = time.perf_counter() - start
+    batches = -(-recipe.test_examples // eval_batch(recipe))
+
+    def block(_: int) -> dict[str, float]:
+        return {"evaluate": _seconds(lambda: batched_logits(recipe, variables, arrays.test_images, recipe.tta_level))}
+
+    return Prepared(compile_seconds, block, batches * _traffic(compiled))
+
+
+def _prepare_augment(work: Work) -> Prepared:
+    recipe, arrays = work.recipe, place(work.recipe, work.data)
+    _, draws = _started(recipe, arrays.train_images)
+    numbers = jnp.arange(recipe.steps_per_epoch, dtype=jnp.int32)
+    rest = (arrays.train_images, arrays.train_labels, draws)
+
+    def batch(step: jax.Array, images: Any, labels: Any, draws: Any) -> jax.Array:
+        return batch_at(recipe, images, labels, draws, step).images
+
+    def epoch(steps: jax.Array, *rest: Any) -> jax.Array:
+        return jax.lax.map(lambda step: batch(step, *rest), steps)
+
+    # As training has it: on a CPU batch by batch from the host, elsewhere inside one program.
+    looped = default_driver() == "loop"
+    start = time.perf_counter()
+    compiled = compile_function(batch, numbers[0], *rest) if looped else compile_function(epoch, numbers, *rest)
+    compile_seconds = time.perf_counter() - start
+
+    def block(_: int) -> dict[str, float]:
+        calls = list(numbers) if looped else [numbers]
+        return {"augment": _seconds(lambda: [compiled(call, *rest) for call in calls])}
+
+    return Prepared(compile_seconds, block)
+
+
+def _started(recipe: Recipe, images: jax.Array) -> tuple[TrainState, Draws]:
+    arguments = (jax.random.key(0), images, hyperparameters(recipe))
+    return compile_function(functools.partial(start_run, recipe), *arguments)(*arguments)
+
+
+def _traffic(compiled: Any) -> float:
+    return compiled.cost_analysis()["bytes accessed"]
+
+
+def _seconds(function: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    jax.block_until_ready(function())
+    return time.perf_counter() - start

@@ -1,0 +1,166 @@
+"""Timed work in PyTorch: our reference, eager or through torch.compile, and the released package."""
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from parity.reference import (
+    CompileMode,
+    advance,
+    compile_network,
+    evaluate,
+    start_network,
+    start_training,
+    train,
+)
+from parity.timing import COPY_BYTES, MATMUL_SIZE, RATE_REPEATS, Facts, Phase, Prepared, Work, host_peak_bytes, phases
+from parity.torch_draws import TensorDraws, sample_draws
+from parity.torch_images import augment_epoch, prepare_images
+from parity.torch_network import dtype_of
+
+MODES: dict[str, CompileMode] = {"cpu": "default", "cuda": "max-autotune"}  # the strongest of each device
+
+
+def start_torch(device: str) -> None:
+    """All cores, and cuDNN's own choice of its fastest convolutions, as the released scripts have it."""
+    import os
+
+    torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    torch.backends.cudnn.benchmark = device == "cuda"
+
+
+def prepare(work: Work) -> Prepared:
+    """Everything before the first block. Raises ValueError for what an arm cannot do."""
+    start_torch(work.device)
+    if work.arm == "airbench":
+        return _prepare_airbench(work)
+    mode = MODES[work.device] if work.arm == "compiled" else None
+    match work.task:
+        case "step":
+            return _prepare_step(work, mode)
+        case "run":
+            return _prepare_run(work, mode)
+        case "evaluate":
+            return _prepare_evaluate(work, mode)
+        case "augment":
+            return _prepare_augment(work)
+
+
+def facts(work: Work, prepared: Prepared) -> Facts:
+    """What to tell after the last block."""
+    peak = torch.cuda.max_memory_allocated() if work.device == "cuda" else host_peak_bytes()
+    size, dtype = MATMUL_SIZE[work.device], torch.bfloat16 if work.device == "cuda" else torch.float32
+    a, b = (torch.rand(size, size, dtype=dtype, device=work.device) for _ in range(2))
+    source = torch.zeros(COPY_BYTES[work.device] // 4, device=work.device)
+    target = torch.empty_like(source)
+    matmul = min(_seconds(work.device, lambda: a @ b) for _ in range(RATE_REPEATS))
+    copy = min(_seconds(work.device, lambda: torch.add(source, 1, out=target)) for _ in range(RATE_REPEATS))
+    precision = str(dtype_of(work.recipe, work.device)).removeprefix("torch.")
+    return Facts(
+        prepared.compile_seconds, peak, None, 2 * size**3 / matmul, 2 * COPY_BYTES[work.device] / copy, precision
+    )
+
+
+def _prepare_step(work: Work, mode: CompileMode | None) -> Prepared:
+    recipe, images, generator = work.recipe, _images(work), torch.Generator(work.device).manual_seed(0)
+    network = start_network(recipe, images, generator)
+    forward, compile_seconds = _forward(work, network, mode)
+    training, draws = start_training(recipe, network, forward), sample_draws(recipe, generator)
+    prepared = prepare_images(recipe, images, draws.flips, dtype_of(recipe, work.device))
+    labels = torch.as_tensor(work.data.train_labels.astype(np.int64), device=work.device)
+
+    def steps(phase: Phase) -> None:
+        for step in range(phase.first, phase.first + phase.steps):
+            epoch, position = divmod(step, recipe.steps_per_epoch)
+            chosen = draws.order[epoch, position * recipe.batch_size :][: recipe.batch_size]
+            batch = augment_epoch(recipe, prepared[chosen], draws_of(draws, epoch, chosen), 0)
+            advance(recipe, training, step, batch, labels[chosen])
+
+    def block(_: int) -> dict[str, float]:
+        network.train()
+        return {
+            phase.name: _seconds(work.device, lambda phase=phase: steps(phase)) / phase.steps
+            for phase in phases(recipe, work.steps)
+        }
+
+    return Prepared(compile_seconds, block)
+
+
+def _prepare_run(work: Work, mode: CompileMode | None) -> Prepared:
+    # The first compilation is the long one; train repeats it off the clock, where it finds everything compiled.
+    network = start_network(work.recipe, _images(work), torch.Generator(work.device).manual_seed(0))
+    _, compile_seconds = _forward(work, network, mode)
+
+    def block(number: int) -> dict[str, float]:
+        return train(work.recipe, work.data, seed=number, device=work.device, compile_mode=mode).seconds
+
+    return Prepared(compile_seconds, block)
+
+
+def _prepare_evaluate(work: Work, mode: CompileMode | None) -> Prepared:
+    recipe, dtype = work.recipe, dtype_of(work.recipe, work.device)
+    network = start_network(recipe, _images(work), torch.Generator(work.device).manual_seed(0))
+    forward, compile_seconds = _forward(work, network, mode)
+    images = torch.as_tensor(work.data.test_images, device=work.device)
+
+    def block(_: int) -> dict[str, float]:
+        return {
+            "evaluate": _seconds(work.device, lambda: evaluate(forward, images, recipe.tta_level, dtype, work.device))
+        }
+
+    return Prepared(compile_seconds, block)
+
+
+def _prepare_augment(work: Work) -> Prepared:
+    recipe, compiled = work.recipe, work.arm == "compiled"
+    draws = sample_draws(recipe, torch.Generator(work.device).manual_seed(0))
+    prepared = prepare_images(recipe, _images(work), draws.flips, dtype_of(recipe, work.device))
+    augmented = torch.compile(augment_epoch, mode=MODES[work.device]) if compiled else augment_epoch
+
+    def epoch() -> list[Tensor]:
+        images = augmented(recipe, prepared, draws, 0)
+        chosen = draws.order[0][: recipe.steps_per_epoch * recipe.batch_size]
+        return [images[part] for part in chosen.split(recipe.batch_size)]
+
+    compile_seconds = _seconds(work.device, epoch) if compiled else 0.0
+    return Prepared(compile_seconds, lambda _: {"augment": _seconds(work.device, epoch)})
+
+
+def _prepare_airbench(work: Work) -> Prepared:
+    from parity.upstream import Trainer
+
+    if work.task != "run":
+        raise ValueError(f"airbench is a whole training and has no {work.task} of its own; compare it with `run`")
+    package = Trainer(work.recipe, work.data, work.device)
+    return Prepared(0.0, lambda number: package.train(number)[1])
+
+
+def draws_of(draws: TensorDraws, epoch: int, chosen: Tensor) -> TensorDraws:
+    """The draws of the examples chosen [B] in one epoch, which becomes epoch 0."""
+    shifts, corners = (None if a is None else a[epoch : epoch + 1, chosen] for a in (draws.shifts, draws.corners))
+    return TensorDraws(draws.flips[chosen], draws.mirrors[epoch : epoch + 1, chosen], shifts, corners, draws.order)
+
+
+def _forward(work: Work, network: nn.Module, mode: CompileMode | None) -> tuple[Callable[[Tensor], Tensor], float]:
+    if mode is None:
+        return network, 0.0
+    start = time.perf_counter()
+    return compile_network(work.recipe, network, work.device, mode), time.perf_counter() - start
+
+
+def _images(work: Work) -> Tensor:
+    return torch.as_tensor(work.data.train_images, device=work.device)
+
+
+def _seconds(device: str, function: Callable[[], object]) -> float:
+    def now() -> float:
+        if device == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+    start = now()
+    function()
+    return now() - start

@@ -1,0 +1,81 @@
+"""What is timed, in either framework: the work of one process, in blocks that it does when it is told to."""
+
+import os
+import resource
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from airjax.data.dataset import Dataset
+from airjax.recipe import Recipe
+from airjax.run import segments
+from parity.environment import Device
+
+Task = Literal["step", "run", "evaluate", "augment"]
+ArmName = Literal["airjax", "eager", "compiled", "airbench"]
+
+MATMUL_SIZE: dict[Device, int] = {"cpu": 2048, "cuda": 8192}  # rows and columns of the largest rate's product
+COPY_BYTES: dict[Device, int] = {"cpu": 2**28, "cuda": 2**30}  # far more than the caches hold
+
+RATE_REPEATS = 20  # of each, of which the fastest counts
+
+
+class Work(NamedTuple):
+    """What a process is to do, again and again."""
+
+    task: Task
+    arm: ArmName
+    recipe: Recipe
+    data: Dataset
+    device: Device
+    steps: int  # of each phase in a block of "step"
+
+
+class Prepared(NamedTuple):
+    """Work that is ready to be timed."""
+
+    compile_seconds: float  # that it took to compile; 0 where nothing is compiled
+    block: Callable[[int], dict[str, float]]  # number of the block -> seconds of each part
+    traffic_bytes: float | None = None  # moved for one result, by the compiler's count; None: not known
+
+
+class Facts(NamedTuple):
+    """What a process tells about itself after its last block."""
+
+    compile_seconds: float
+    peak_bytes: int  # largest memory so far: of the device, or on a CPU of the process
+    traffic_bytes: float | None  # as in Prepared
+    matmul_rate: float  # FLOP/s of a large matrix product: float32 on a CPU, bfloat16 on a GPU
+    copy_rate: float  # bytes per second read and written by a large elementwise operation
+    precision: str  # of the work
+
+
+class Phase(NamedTuple):
+    """Steps of one kind at the beginning of a phase of the training."""
+
+    name: str
+    first: int  # 0-based step
+    steps: int
+    share: float  # of the training's steps that are of this kind
+
+
+def phases(recipe: Recipe, steps: int) -> list[Phase]:
+    """The phases of a training, before and after the first convolution's bias freezes; at most steps of each."""
+    found, first = [], 0
+    for segment in segments(recipe, by_epoch=False):
+        name = "bias trains" if segment.train_whiten_bias else "bias frozen"
+        found.append(Phase(name, first, min(steps, segment.num_steps), segment.num_steps / recipe.total_steps))
+        first += segment.num_steps
+    return found
+
+
+def host_peak_bytes() -> int:
+    """Largest resident memory of this process so far."""
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            # Unlike getrusage's figure, this one leaves out the process that started this one.
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if os.uname().sysname == "Darwin" else 1024)

@@ -1,0 +1,98 @@
+import importlib.util
+import json
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import airjax
+from airjax.recipe import RECIPES, Recipe
+from benchmarks.__main__ import main
+from parity import reference, speed
+from parity.timing import Work
+from parity.torch_draws import sample_draws
+from parity.torch_images import augment_epoch, prepare_images
+from parity.upstream_cpu import INSTALL
+
+
+@pytest.fixture(autouse=True)
+def _threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The arms take all cores; the tests of this process stay with one.
+    monkeypatch.setattr(speed, "start_torch", lambda device: None)
+
+
+def work_of(task: Any, recipe: Recipe, data: airjax.Dataset, arm: Any = "eager") -> Work:
+    return Work(task, arm, recipe, data.head(recipe.train_examples, recipe.test_examples), "cpu", steps=3)
+
+
+@pytest.mark.parametrize(
+    ("task", "parts"),
+    [
+        ("step", {"bias trains", "bias frozen"}),
+        ("run", {"whiten", "train", "evaluate"}),
+        ("evaluate", {"evaluate"}),
+        ("augment", {"augment"}),
+    ],
+)
+def test_every_kind_of_work_is_timed(task: str, parts: set[str], toy: airjax.Dataset, tiny: Recipe) -> None:
+    work = work_of(task, tiny, toy)
+    ready = speed.prepare(work)
+    seconds = ready.block(0)
+    assert set(seconds) == parts
+    assert min(seconds.values()) > 0
+    facts = speed.facts(work, ready)
+    assert facts.compile_seconds == 0
+    assert facts.precision == "float32"
+    assert facts.matmul_rate > 1e8
+
+
+def test_a_timed_step_trains_on_the_images_that_a_training_has(toy: airjax.Dataset, tiny: Recipe) -> None:
+    recipe = replace(tiny, translate=4, cutout=8)
+    draws = sample_draws(recipe, torch.Generator().manual_seed(1))
+    prepared = prepare_images(recipe, torch.as_tensor(toy.train_images[:256]), draws.flips, torch.float32)
+    chosen = draws.order[1][32:64]
+    batch = augment_epoch(recipe, prepared[chosen], speed.draws_of(draws, 1, chosen), 0)
+    torch.testing.assert_close(batch, augment_epoch(recipe, prepared, draws, 1)[chosen], rtol=0, atol=0)
+
+
+def test_the_bias_trains_in_one_phase_and_rests_in_the_other(
+    toy: airjax.Dataset, tiny: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, step = [], reference.advance
+
+    def spy(recipe: Recipe, training: reference.Training, number: int, *batch: Any) -> Any:
+        loss = step(recipe, training, number, *batch)
+        seen.append((number, training.network.get_parameter("0.bias").requires_grad))
+        return loss
+
+    monkeypatch.setattr(speed, "advance", spy)
+    block = speed.prepare(work_of("step", tiny, toy)).block
+    block(0)
+    assert seen == [(0, True), (1, True), (2, True), (8, False), (9, False), (10, False)]
+
+
+def test_the_released_package_is_timed_at_whole_trainings_only(toy: airjax.Dataset) -> None:
+    if not importlib.util.find_spec("airbench"):
+        pytest.skip(f"the released package is not installed: {INSTALL}")
+    recipe = replace(RECIPES["mini"], train_examples=300, test_examples=100, widths=(8, 8, 8), epochs=1.0)
+    assert set(speed.prepare(work_of("run", recipe, toy, "airbench")).block(0)) == {"train", "evaluate"}
+    with pytest.raises(ValueError, match="airbench is a whole training and has no step of its own"):
+        speed.prepare(work_of("step", recipe, toy, "airbench"))
+
+
+def test_two_processes_are_measured_in_turn(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--recipe", "tiny", "--against", "eager", "--repeats", "2", "--device", "cpu", "--no-keep", "--json"]
+    assert main(["augment", *arguments]) == 0
+    record = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert set(record["arms"]) == {"airjax", "eager"}
+    assert record["ratio"] == pytest.approx(record["airjax"] / record["torch"])
+    assert len(record["arms"]["eager"]["seconds"]) == 2
+
+
+@pytest.mark.slow
+def test_a_compiled_network_trains_as_the_eager_one(toy: airjax.Dataset, tiny: Recipe) -> None:
+    runs = [reference.train(tiny, toy, seed=0, compile_mode=mode) for mode in (None, "default")]
+    np.testing.assert_allclose(runs[1].losses, runs[0].losses, rtol=1e-3)
+    assert speed.prepare(work_of("step", tiny, toy, "compiled")).compile_seconds > 0

@@ -1,0 +1,324 @@
+import ast
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import airjax
+from airjax.recipe import RECIPES, Recipe
+from airjax.records import append_line, read_lines
+from benchmarks import report, scaling, speed, startup
+from benchmarks.__main__ import COMMANDS, main
+from benchmarks.rounds import Measured, flops, measure, summarise, total
+from benchmarks.verdict import compare, spread
+from benchmarks.work import make_answer
+from parity.timing import Facts, Work, host_peak_bytes, phases
+from parity.worker import Worker, WorkerError
+
+ROOT = Path(__file__).parent.parent
+FACTS = Facts(2.0, 1000, 4e6, 1e9, 1e8, "float32")
+
+
+def work_of(recipe: Recipe, **changes: Any) -> Work:
+    arguments = {"task": "step", "arm": "airjax", "data": speed.make_noise(recipe), "device": "cpu", "steps": 5}
+    return Work(recipe=recipe, **arguments | changes)
+
+
+class FakeWorker:
+    """Times nothing: airjax takes 1 second and the others 2, both times what `slower` says."""
+
+    asked: list[tuple[str, int | None]] = []  # noqa: RUF012 set anew by each test
+    slower: dict[str, float] = {}  # noqa: RUF012 likewise
+
+    def __init__(self, name: str, make: Any, work: Work) -> None:
+        self.name, self.work = name, work
+
+    def __enter__(self) -> "FakeWorker":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def ask(self, number: int | None, subject: str) -> Any:
+        self.asked.append((self.name, number))
+        if number is None:
+            return FACTS
+        seconds = (1 if self.name == "airjax" else 2) * self.slower.get(self.name, 1) + 0.001 * number
+        if self.work.task == "step":
+            return {phase.name: seconds for phase in phases(self.work.recipe, self.work.steps)}
+        return {self.work.task: seconds}
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[FakeWorker]:
+    monkeypatch.setattr("benchmarks.rounds.Worker", FakeWorker)
+    monkeypatch.setattr(FakeWorker, "asked", [])
+    monkeypatch.setattr(FakeWorker, "slower", {})
+    monkeypatch.setattr("benchmarks.record.RESULTS", tmp_path)
+    monkeypatch.setattr("benchmarks.speed.describe", lambda device: {"device": "a processor", "versions": {}})
+    return FakeWorker
+
+
+def test_arms_take_turns_and_warm_ups_do_not_count(tiny: Recipe, fake: type[FakeWorker]) -> None:
+    works = [work_of(tiny, arm=arm, task="augment") for arm in ("airjax", "eager")]
+    measured = measure(works, repeats=2, warmups=1, on_block=lambda *_: None)
+    order = [arm for arm, number in fake.asked if number is not None]
+    assert order == ["eager", "airjax", "airjax", "eager", "eager", "airjax"]
+    assert measured["airjax"].blocks == [{"augment": 1.001}, {"augment": 1.002}]
+
+
+def test_a_step_is_the_mean_of_its_phases_by_their_share_of_the_steps(tiny: Recipe) -> None:
+    # 94 trains the bias for 3 of 9.9 epochs: 144 of 476 steps.
+    work = work_of(replace(RECIPES["94"], train_examples=50_000), data=None)
+    seconds = total(work, {"bias trains": 3.0, "bias frozen": 2.0})
+    assert seconds == pytest.approx((144 * 3 + 332 * 2) / 476)
+    whole = work_of(replace(tiny, whiten_bias_epochs=None))
+    assert [phase.share for phase in phases(whole.recipe, 5)] == [1.0]
+    # A block never takes steps of the next phase.
+    assert [phase.steps for phase in phases(tiny, 100)] == [8, 8]
+
+
+def test_flops_of_steps_and_evaluation_add_up_to_those_of_a_run(tiny: Recipe) -> None:
+    parts = {task: flops(work_of(tiny, task=task)) for task in ("step", "evaluate", "run")}
+    assert parts["run"] == tiny.total_steps * (parts["step"] or 0) + (parts["evaluate"] or 0)
+    assert parts["step"] == 6 * tiny.forward_macs * tiny.batch_size
+
+
+def test_the_fastest_torch_arm_is_what_airjax_is_held_against(tiny: Recipe) -> None:
+    measured: Any = {
+        arm: Measured([{"run": seconds}] * 7, FACTS._replace(matmul_rate=rate))
+        for arm, seconds, rate in (("airjax", 3.0, 1e9), ("eager", 2.0, 4e9), ("compiled", 2.5, 2e9))
+    }
+    record = summarise(work_of(tiny, task="run"), measured)
+    assert (record["airjax"], record["torch"], record["ratio"]) == (3.0, 2.0, 1.5)
+    assert (record["best_torch"], record["verdict"]) == ("eager", "slower")
+    # The device's rate is the best that any framework reached on it.
+    assert record["arms"]["airjax"]["mfu"] == pytest.approx(tiny.flops / 3.0 / 4e9)
+
+
+def test_a_verdict_needs_six_rounds_that_agree() -> None:
+    generator = np.random.default_rng(0)
+    slow, fast = generator.normal(2.0, 0.01, 6), generator.normal(1.0, 0.01, 6)
+    assert compare(fast, slow).verdict == "faster"
+    assert compare(slow, fast).verdict == "slower"
+    assert compare(fast[:5], slow[:5]).verdict == "open"
+    assert compare(slow, slow).verdict == "open"
+    low, high = compare(fast, slow).interval95
+    assert low < 0.5 < high
+    assert high - low < 0.02
+    with pytest.raises(ValueError, match="6 and 5 times are no pairs"):
+        compare(slow, fast[:5])
+    assert spread([1.0, 2.0, 4.0])["quartiles"] == [1.5, 3.0]
+
+
+def test_drift_that_both_arms_share_does_not_hide_a_difference() -> None:
+    # Each round takes longer than the one before, by far more than the arms differ.
+    drift = np.linspace(1, 10, 12)
+    assert compare(0.99 * drift, drift).verdict == "faster"
+
+
+@pytest.mark.parametrize("task", ["step", "run", "evaluate", "augment"])
+def test_json_and_the_kept_line_are_the_same(
+    task: str,
+    fake: type[FakeWorker],
+    small_builtin: airjax.Dataset,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    data = ["--data", "builtin"] if task == "run" else []
+    arguments = [task, "--recipe", "tiny", "--repeats", "6", "--batch-size", "16", "--device", "cpu", *data]
+    assert main([*arguments, "--json"]) == 0
+    record = json.loads(capsys.readouterr().out.splitlines()[-1])
+    [kept] = read_lines(tmp_path / "speed.jsonl")
+    assert record.items() <= kept.items()
+    assert record["ratio"] == pytest.approx(0.5, rel=0.01)
+    assert record["verdict"] == "faster"
+    assert record["changed"] == {"batch_size": 16}
+    assert record["command"] == "python -m benchmarks " + " ".join(arguments)
+
+
+def test_a_ratio_above_the_limit_is_exit_code_one(fake: type[FakeWorker], tmp_path: Path) -> None:
+    arguments = ["step", "--recipe", "tiny", "--repeats", "2", "--device", "cpu", "--no-keep", "--max-ratio"]
+    assert main([*arguments, "0.6"]) == 0
+    fake.slower = {"airjax": 1.3}
+    assert main([*arguments, "0.6"]) == 1
+    assert not (tmp_path / "speed.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--against", "keras"], "--against has 'keras', but it takes torch, eager, compiled, airbench"),
+        (["--recipe", "97"], "unknown recipe '97'"),
+        (["--repeats", "0"], "repeats is 0, but it must be at least 1"),
+        (["--batch-size", "1000"], "batch-size is 1000"),
+    ],
+)
+def test_bad_arguments_are_usage_errors(
+    fake: type[FakeWorker], more: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["step", "--recipe", "tiny", "--device", "cpu", *more]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_the_usage_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    usage = capsys.readouterr().out
+    assert [line.split()[0] for line in usage.splitlines() if line.startswith("  ")] == list(COMMANDS)
+    assert main(["stpe"]) == 2
+
+
+def test_airjax_is_timed_step_by_step(tiny: Recipe) -> None:
+    answer = make_answer(work_of(tiny, steps=3))
+    first, second = answer(0), answer(1)
+    assert set(first) == set(second) == {"bias trains", "bias frozen"}
+    assert min(second.values()) > 0
+    facts = answer(None)
+    assert facts.compile_seconds > 0
+    assert facts.traffic_bytes > 4 * tiny.num_params
+    assert facts.peak_bytes > 1e8
+    assert facts.matmul_rate > 1e8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["run", "evaluate", "augment"])
+def test_airjax_is_timed_at_other_work(task: str, tiny: Recipe) -> None:
+    answer = make_answer(work_of(tiny, task=task))
+    assert min(answer(0).values()) > 0
+
+
+def test_peak_memory_is_this_process_own() -> None:
+    script = "from parity.timing import host_peak_bytes; print(host_peak_bytes())"
+    hoard = np.ones(2**26)  # 512 MiB, which a child must not be charged with
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < hoard.nbytes < host_peak_bytes()
+
+
+def test_a_process_that_fails_is_exit_code_one(
+    monkeypatch: pytest.MonkeyPatch, fake: type[FakeWorker], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise WorkerError("the eager process ended with code -9 on block 0")
+
+    monkeypatch.setattr(FakeWorker, "ask", fail)
+    assert main(["step", "--recipe", "tiny", "--device", "cpu"]) == 1
+    assert "the eager process ended with code -9 on block 0" in capsys.readouterr().err
+
+
+def test_a_worker_makes_its_function_once() -> None:
+    with Worker("counting", make_counter, 10) as worker:
+        assert [worker.ask(number, "a number") for number in (1, 2, 3)] == [11, 13, 16]
+        with pytest.raises(WorkerError, match="the counting process failed on a word: TypeError"):
+            worker.ask("four", "a word")
+
+
+def make_counter(start: int) -> Any:
+    numbers = [start]
+
+    def answer(number: int) -> int:
+        numbers.append(number)
+        return sum(numbers)
+
+    return answer
+
+
+def test_starts_are_compared_without_caches(
+    monkeypatch: pytest.MonkeyPatch, fake: type[FakeWorker], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders: list[str] = []
+
+    def start(arm: str, recipe: str, device: str, folder: str) -> dict[str, Any]:
+        cached = (arm, folder) in zip(arms, folders, strict=True)
+        arms.append(arm)
+        folders.append(folder)
+        seconds = {"airjax": 4.0, "eager": 2.0, "compiled": 9.0}[arm] / (2 if cached else 1)
+        return {"seconds": {"import": 1.0, "prepare": seconds}, "peak_bytes": 10}
+
+    arms: list[str] = []
+    monkeypatch.setattr(startup, "start", start)
+    monkeypatch.setattr(startup, "describe", lambda device: {"device": "a processor"})
+    assert main(["compile", "--recipe", "tiny", "--device", "cpu", "--repeats", "2", "--json", "--no-keep"]) == 0
+    record = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (record["airjax"], record["torch"], record["best_torch"]) == (5.0, 3.0, "eager")
+    assert record["arms"]["airjax, cached"]["median"] == 3.0
+    assert len(set(folders)) == 2
+
+
+def test_a_straight_line_is_found_and_a_bent_one_told_from_it() -> None:
+    line = scaling.fit_line([1, 2, 3, 4], [5.0, 7.0, 9.0, 11.0])
+    assert (line["slope"], line["intercept"], line["r_squared"]) == pytest.approx((2.0, 3.0, 1.0))
+    assert scaling.fit_line([1, 2, 3, 4], [1.0, 4.0, 9.0, 40.0])["r_squared"] < 0.8
+    curve = scaling.measure([1, 2], lambda x, seed: {"whiten": 1.0, "train": x, "evaluate": 2.0, "compile": 50.0}, 3)
+    assert curve["seconds"] == [4.0, 5.0]
+
+
+def row(**changes: Any) -> dict[str, Any]:
+    record = {
+        "benchmark": "step",
+        "recipe": "94",
+        "changed": {},
+        "device": "a processor",
+        "airjax": 1.0,
+        "torch": 2.0,
+        "ratio": 0.5,
+        "interval95": [0.4, 0.6],
+        "verdict": "faster",
+        "best_torch": "eager",
+        "arms": {arm: {"mfu": 0.25, "flops_per_second": rate} for arm, rate in (("airjax", 2e9), ("eager", 1e9))},
+        "flops": 2e9,
+        "traffic_bytes": 1e8,
+        "matmul_rate": 8e9,
+        "copy_rate": 1e9,
+        "command": "python -m benchmarks step",
+    }
+    return record | changes
+
+
+def test_the_table_has_the_last_line_of_each_kind() -> None:
+    rows = report.latest([row(ratio=0.7), row(), row(benchmark="run", command="python -m benchmarks run")])
+    text = report.table(rows)
+    assert "0.70" not in text
+    assert text.index("`python -m benchmarks step`") < text.index("`python -m benchmarks run`")
+    assert "| 1 s | 2 s, PyTorch | 0.50 (0.40 to 0.60), faster | 25% |" in text
+
+
+def test_report_writes_table_and_plot_from_the_results_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("matplotlib")
+    append_line(tmp_path / "speed.jsonl", row())
+    (tmp_path / "README.md").write_text(f"above\n{report.BEGIN}\nold\n{report.END}\nbelow\n")
+    for name, value in (
+        ("RESULTS", tmp_path),
+        ("README", tmp_path / "README.md"),
+        ("PLOT", tmp_path / "roofline.svg"),
+    ):
+        monkeypatch.setattr(report, name, value)
+    assert main(["report"]) == 0
+    first = (tmp_path / "README.md").read_text(), (tmp_path / "roofline.svg").read_bytes()
+    assert first[0].startswith(f"above\n{report.BEGIN}\n| |")
+    assert first[0].endswith(f"{report.END}\nbelow\n")
+    assert "old" not in first[0]
+    assert b"step 94" in first[1] or b"<path" in first[1]
+    assert main(["report"]) == 0
+    assert first == ((tmp_path / "README.md").read_text(), (tmp_path / "roofline.svg").read_bytes())
+    (tmp_path / "README.md").write_text("no markers")
+    assert main(["report"]) == 2
+
+
+def test_the_readme_has_the_table_that_the_results_make() -> None:
+    text = report.README.read_text()
+    assert text == report.insert(text, report.table(report.latest(read_lines(report.RESULTS / report.FILE))))
+
+
+def test_torch_is_reached_through_parity_only() -> None:
+    for file in (ROOT / "benchmarks").glob("*.py"):
+        imports = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Import)]
+        froms = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.ImportFrom)]
+        names = {alias.name for node in imports for alias in node.names} | {str(node.module) for node in froms}
+        # Its import is on the clock there.
+        allowed = {"torch"} if file.name == "first_step.py" else set()
+        assert not {name for name in names if name.split(".")[0] == "torch"} - allowed, file
