@@ -1,20 +1,18 @@
 """The roofline plot: what was reached, under what the device's arithmetic and memory allow."""
 
-import io
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib.figure import Figure
 
-from parity.figures import AIRJAX, GREY, STYLE, TORCH
+from airjax.drawing import GREY, STYLE, make_axes, render_figure
+from parity.figures import AIRJAX, TORCH
 
 
 def draw(rows: list[dict[str, Any]]) -> bytes:
     """An SVG image. Both frameworks stand at the traffic that airjax's compiler counted for the same work."""
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.4, 3.6), layout="constrained")
-        axes = figure.add_subplot()
+        figure, axes = make_axes(6.4, 3.6)
         intensities = [row["flops"] / row["traffic_bytes"] for row in rows]
         reach = np.geomspace(min(intensities) / 4, max(intensities) * 4, 200)
         for device in sorted({row["device"] for row in rows}):
@@ -32,6 +30,4 @@ def draw(rows: list[dict[str, Any]]) -> bytes:
         axes.set_xlabel("FLOP per byte of memory traffic, by the compiler's count")
         axes.set_ylabel("GFLOP/s")
         axes.legend(loc="lower right")
-        stream = io.BytesIO()
-        figure.savefig(stream, format="svg", metadata={"Date": None})
-    return stream.getvalue()
+    return render_figure(figure, "svg")
