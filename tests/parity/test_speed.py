@@ -92,6 +92,7 @@ def test_two_processes_are_measured_in_turn(capsys: pytest.CaptureFixture[str]) 
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # torch's compiler warns of torch
 def test_a_compiled_network_trains_as_the_eager_one(toy: airjax.Dataset, tiny: Recipe) -> None:
     runs = [reference.train(tiny, toy, seed=0, compile_mode=mode) for mode in (None, "default")]
     np.testing.assert_allclose(runs[1].losses, runs[0].losses, rtol=1e-3)
