@@ -1,6 +1,6 @@
 """A sweep's results on disk: for each worker a log with one line per network, and one file of rows per kind of array.
 
-    DIR/plan.json, environment.json
+    DIR/plan.json, environments.jsonl
     DIR/workers/NAME/runs.jsonl         one line for each finished network; "row" is its row in the files below
     DIR/workers/NAME/predictions.u8     [rows, M] uint8: the class of every test image
     DIR/workers/NAME/logits.f16         [rows, M*10] float16, where the plan keeps them
@@ -113,7 +113,7 @@ def load(out: str | Path, *, mixed: bool = False) -> Results:
             rows[record["id"]] = record  # it worked when it was tried again
         elif not record.get("error") and any(first.get(name) != record.get(name) for name in OUTCOME):
             conflicts.append(Conflict(record["id"], first, record))
-    environments = {record["environment"] for record in rows.values()}
+    environments = {record["environment"] for record in rows.values()} - {None}  # nowhere: given up
     if len(environments) > 1 and not mixed:
         raise ResultsError(
             f"{out} holds results of {len(environments)} environments ({', '.join(sorted(environments))}; see "

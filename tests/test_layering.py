@@ -15,7 +15,7 @@ ORDER = [
     *("data.dataset", "data.builtin", "data.cache", "data.unpickle", "data.download", "data.cifar10", "data"),
     *("driver", "members", "memory", "strategy", "seeds"),
     *("checkpoint", "library", "display", "train", "predict"),
-    *("plan", "results", "doctor", "workers", "watch", "sweep", ""),
+    *("plan", "results", "doctor", "devices", "workers", "watch", "pool", "cluster", "sweep", ""),
 ]
 
 

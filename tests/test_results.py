@@ -99,6 +99,13 @@ def test_environments_are_not_pooled_unless_asked(tmp_path: Path) -> None:
     assert len(load(tmp_path, mixed=True).rows) == 2
 
 
+def test_a_network_given_up_is_of_no_environment(tmp_path: Path) -> None:
+    writer = Writer(tmp_path, "a")
+    add(writer, 0)
+    writer.add(record("gone", accuracy=None, error="its process died", environment=None))
+    assert [row["environment"] for row in load(tmp_path).rows] == ["e1", None]
+
+
 def test_other_folders_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ResultsError, match="is not the folder of a sweep"):
         load(tmp_path)

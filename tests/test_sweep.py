@@ -1,5 +1,6 @@
 """Sweeps of tiny networks, in real processes that are really killed."""
 
+import io
 import json
 import os
 import random
@@ -7,20 +8,25 @@ import signal
 import subprocess
 import sys
 import time
+from collections import deque
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import pytest
+from rich.console import Console
 
 import airjax
-from airjax import results, sweep, workers
+from airjax import doctor, layers, results, sweep, workers
+from airjax.cluster import NodeLostError
 from airjax.driver import train
 from airjax.plan import Plan, make_plan
 from airjax.seeds import run_many
 from airjax.sweep import main, make_chunks
-from airjax.workers import Chunk, Job
+from airjax.watch import Watch
+from airjax.workers import Chunk, Job, Outcome, Report
 
 ROOT = Path(__file__).parent.parent
 KILLS = int(os.environ.get("AIRJAX_TEST_KILLS", "3"))
@@ -29,17 +35,18 @@ CONTENT: dict[str, Any] = {"recipe": "tiny", "data": "builtin", "seeds": 3}
 
 
 def job_of(plan: Plan, out: Path, **changes: Any) -> Job:
-    arguments: dict[str, Any] = {"data_dir": None, "strategy": "sequential", "environment": "e"} | changes
+    arguments: dict[str, Any] = {"data_dir": None, "strategy": "sequential", "platform": "cpu", "data": {}} | changes
     return Job(plan, out, **arguments)
 
 
 @pytest.fixture
 def train_here(monkeypatch: pytest.MonkeyPatch, toy: airjax.Dataset) -> Any:
     """Trains all runs of a job in this process, as one chunk, on the toy data."""
-    monkeypatch.setattr("airjax.workers.load_data", lambda name, folder: toy)
 
     def run(job: Job) -> results.Results:
-        monkeypatch.setattr(workers, "_worker", workers._Worker(job))
+        writer = results.Writer(job.out, workers.worker_name())
+        monkeypatch.setattr(workers, "_job", job)
+        monkeypatch.setattr(workers, "_worker", workers._Worker(job, writer, {"builtin": toy}, {"environment": "e"}))
         workers.train_chunk(Chunk(tuple(job.plan.runs({"builtin": "f"}, "1"))))
         return results.load(job.out)
 
@@ -144,25 +151,37 @@ def test_kills_at_random_moments_lose_nothing_and_repeat_nothing(tmp_path: Path)
     assert {(row["changes"]["learning_rate"], row["seed"]) for row in found.rows} == planned
     assert all(row["error"] is None for row in found.rows)
     assert len(found.array("predictions")) == 20 * KILLS
+    (environment,) = map(json.loads, (out / "environments.jsonl").read_text().splitlines())
+    assert {row["environment"] for row in found.rows} == {environment["environment"]}
+    assert environment["versions"]["jax"] == jax.__version__
     # A line for each, but for those that a killed chunk had to begin again.
     logs = [file.read_text().splitlines() for file in out.glob("workers/*/runs.jsonl")]
     lines = [json.loads(line)["id"] for log in logs for line in log]
     assert len(lines) == len(set(lines))
 
 
-def sleep_on_seed_one(chunk: Chunk) -> list[workers.Outcome]:
+def sleep_on_seed_one(chunk: Chunk) -> Report:
     """Stands in for training: one network never ends."""
     if any(run.seed == 1 for run in chunk.runs):
         time.sleep(1000)
-    assert workers._worker is not None
+    job = workers._job
+    assert job is not None
+    writer = results.Writer(job.out, workers.worker_name())
     for run in chunk.runs:
-        workers._worker.writer.add(workers.run_record(workers._worker.job, run, None) | {"accuracy": 0.5})
-    return [workers.Outcome(run.id, run.setting, 0.5, False, None) for run in chunk.runs]
+        writer.add(workers.run_record(job, run, None) | {"accuracy": 0.5})
+    return Report([Outcome(run.id, run.setting, 0.5, False, None) for run in chunk.runs], {"environment": "e"})
 
 
-def die_on_seed_one(chunk: Chunk) -> list[workers.Outcome]:
+def die_on_seed_one(chunk: Chunk) -> Report:
     """Stands in for training: one network takes its process with it."""
     if any(run.seed == 1 for run in chunk.runs):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return sleep_on_seed_one(chunk)
+
+
+def sleep_on_seed_one_and_die_on_two(chunk: Chunk) -> Report:
+    """Stands in for training: both."""
+    if any(run.seed == 2 for run in chunk.runs):
         os.kill(os.getpid(), signal.SIGKILL)
     return sleep_on_seed_one(chunk)
 
@@ -179,13 +198,52 @@ def test_a_network_that_hangs_or_kills_its_process_is_given_up_and_the_rest_goes
     reason: str,
 ) -> None:
     monkeypatch.setattr(sweep, "train_chunk", stand_in)
-    monkeypatch.setattr(sweep, "_prepare", lambda plan, out, folder: prepared(plan, out))
+    monkeypatch.setattr(sweep, "_check_data", lambda plan, folder: {})
+    monkeypatch.setattr(sweep, "_prepare", lambda plan, out, data: prepared(plan, out))
     (tmp_path / "plan.toml").write_text('recipe = "tiny"\ndata = "builtin"\nseeds = 4\n')
     assert main([str(tmp_path / "plan.toml"), "--out", str(tmp_path / "out"), "--minutes", "0.02"]) == 1
     rows = {row["seed"]: row["error"] for row in results.load(tmp_path / "out").rows}
     assert [rows[seed] for seed in (0, 2, 3)] == [None] * 3
     assert reason in rows[1]
     assert "3 of 4 networks, 1 failed" in capsys.readouterr().out
+
+
+class LosesMachines:
+    """Stands in for a cluster of machines that are lost, so many times, with what they work on."""
+
+    workers = 1
+
+    def __init__(self, times: int) -> None:
+        self.times, self.sizes = times, []
+
+    def schedule(self, function: Any, chunk: Chunk, seconds: float | None) -> "Future[Report]":
+        future: Future[Report] = Future()
+        self.sizes.append(len(chunk.runs))
+        if len(self.sizes) <= self.times:
+            future.set_exception(NodeLostError("a machine was lost"))
+        else:
+            outcomes = [Outcome(run.id, run.setting, 0.5, False, None) for run in chunk.runs]
+            future.set_result(Report(outcomes, {"environment": "e"}))
+        return future
+
+
+@pytest.mark.parametrize(
+    ("times", "sizes", "failed"),
+    [
+        (5, [3] * 6, 0),  # five machines are no reason to suspect the networks
+        (1000, [3] * 6 + [1] * 6, 3),  # each on its own, twice
+    ],
+)
+def test_a_lost_machine_is_not_held_against_its_networks(
+    tmp_path: Path, times: int, sizes: list[int], failed: int
+) -> None:
+    plan = make_plan(CONTENT)
+    (chunk,) = make_chunks(plan, list(plan.runs({"builtin": "f"}, "1")), 8)
+    pool: Any = LosesMachines(times)
+    watch = Watch(Console(file=io.StringIO()), plan, 3)
+    sweep._drain(job_of(plan, tmp_path), pool, deque([sweep._Attempt(chunk)]), watch, None)
+    assert pool.sizes == sizes
+    assert (watch.done, watch.failed) == (3, failed)
 
 
 def prepared(plan: Plan, out: Path) -> list[Any]:
@@ -195,14 +253,73 @@ def prepared(plan: Plan, out: Path) -> list[Any]:
     return runs
 
 
+def train_with_a_wrong_compiler(chunk: Chunk) -> Report:
+    """Training, in a process whose convolutions are a little wrong."""
+    doctor.conv_same = lambda x, kernel: layers.conv_same(x, kernel) * 1.001
+    return workers.train_chunk(chunk)
+
+
 def test_a_compiler_with_wrong_numbers_trains_nothing(
     tmp_path: Path, small_builtin: airjax.Dataset, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("airjax.doctor.conv_same", lambda x, kernel: airjax.layers.conv_same(x, kernel) * 1.001)
+    monkeypatch.setattr(sweep, "train_chunk", train_with_a_wrong_compiler)
     (tmp_path / "plan.toml").write_text('recipe = "tiny"\ndata = "builtin"\nseeds = 1\n[set]\ntrain_examples = 256\n')
     assert main([str(tmp_path / "plan.toml"), "--out", str(tmp_path / "out")]) == 2
     assert "wrong numbers (convolution" in capsys.readouterr().err
     assert not (tmp_path / "out" / "workers").exists()
+
+
+def refuse(job: Job) -> str:
+    """What a worker says of this machine before its first network."""
+    with pytest.raises(workers.WorkerError) as caught:
+        workers._check_and_load(job)
+    return str(caught.value)
+
+
+def test_a_machine_that_would_train_something_else_trains_nothing(
+    tmp_path: Path, small_builtin: airjax.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "run_checks", list)
+    plan = make_plan(CONTENT)
+    assert "computes on a cpu, the sweep on gpus" in refuse(job_of(plan, tmp_path, platform="gpu"))
+    assert f"does not see {tmp_path}" in refuse(job_of(plan, tmp_path))
+    (tmp_path / "plan.json").touch()
+    assert "builtin on" in refuse(job_of(plan, tmp_path, data={"builtin": "another"}))
+    assert "nowhere does not exist" in refuse(
+        job_of(plan, tmp_path, data_dir=tmp_path / "nowhere", data={"cifar10": "another"})
+    )
+    assert not (tmp_path / "workers").exists()
+
+
+DRIVER = """
+import sys
+import jax
+from airjax import sweep
+from test_sweep import sleep_on_seed_one
+sweep.train_chunk = sleep_on_seed_one
+# Of this process alone: whatever starts a backend in it fails.
+jax.config.update("jax_platforms", "none")
+assert sweep.main(sys.argv[1:]) == 0
+try:
+    jax.devices()
+except RuntimeError:
+    print("JAX never started")
+"""
+
+
+def test_the_driver_never_starts_jax(tmp_path: Path) -> None:
+    (tmp_path / "plan.toml").write_text('recipe = "tiny"\ndata = "builtin"\nseeds = [0, 2]\n')
+    out = tmp_path / "out"
+    done = subprocess.run(
+        [sys.executable, "-c", DRIVER, str(tmp_path / "plan.toml"), "--out", str(out), "--chunk", "1"],
+        env=os.environ | {"PYTHONPATH": f"{ROOT}:{Path(__file__).parent}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.splitlines()[-1:] == ["JAX never started"], done.stderr
+    assert len(results.completed_ids(out)) == 2
+    assert (out / "environments.jsonl").read_text() == '{"environment": "e"}\n'
 
 
 @pytest.mark.parametrize(
