@@ -126,7 +126,7 @@ class Plan:
             total += RECORD_BYTES + arrays + (4 * recipe.num_params if self.keep_networks else 0)
         return total * (self.num_runs // len(self.settings))
 
-    def runs(self, fingerprints: dict[str, str], version: str) -> Iterator[Run]:
+    def runs(self, fingerprints: dict[DataName, str], version: str) -> Iterator[Run]:
         """All networks, by setting; fingerprints are those of the data sets by name. Ids depend on nothing else."""
         numbers = range(self.subsets.count) if self.subsets else (None,)
         for index, setting in enumerate(self.settings):
@@ -143,19 +143,19 @@ class Plan:
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def load_plan(file: Path) -> Plan:
-    """Read and check a plan. Raises PlanError."""
+def load_plan(file: Path, platform: str | None = None) -> Plan:
+    """Read and check a plan, to be trained on a platform; None is this process's. Raises PlanError."""
     try:
         content = tomllib.loads(file.read_text())
     except OSError as error:
         raise PlanError(f"cannot read the plan {file}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise PlanError(f"{file} is not TOML: {error}") from error
-    return make_plan(content)
+    return make_plan(content, platform)
 
 
-def make_plan(content: dict[str, Any]) -> Plan:
-    """A plan from the content of its file. Raises PlanError."""
+def make_plan(content: dict[str, Any], platform: str | None = None) -> Plan:
+    """A plan from the content of its file, with `auto` precision resolved for a platform. Raises PlanError."""
     unknown = set(content) - TABLES
     if unknown:
         raise PlanError(f"unknown entry {', '.join(sorted(unknown))}; a plan has {', '.join(sorted(TABLES))}")
@@ -168,7 +168,7 @@ def make_plan(content: dict[str, Any]) -> Plan:
         raise PlanError(f"data is {names!r}, but it must be one or more of {', '.join(DATA_NAMES)}")
     subsets, keep = _subsets(content.get("subsets")), _flags(content.get("keep", {}))
     settings = [
-        _setting(base, content.get("set", {}) | changes, subsets, name)
+        _setting(base, content.get("set", {}) | changes, subsets, name, platform)
         for name in DATA_NAMES
         if name in names
         for changes in _changes(content)
@@ -197,7 +197,9 @@ def _changes(content: dict[str, Any]) -> list[dict[str, Any]]:
     return [dict(combination) for combination in itertools.product(*columns)]
 
 
-def _setting(base: str, changes: dict[str, Any], subsets: Subsets | None, data: DataName) -> Setting:
+def _setting(
+    base: str, changes: dict[str, Any], subsets: Subsets | None, data: DataName, platform: str | None
+) -> Setting:
     fields = {field.name for field in dataclasses.fields(Recipe)}
     unknown = sorted(set(changes) - fields)
     if unknown:
@@ -205,7 +207,7 @@ def _setting(base: str, changes: dict[str, Any], subsets: Subsets | None, data: 
     try:
         # TOML has no None and no tuples.
         values = {name: _value(name, value) for name, value in changes.items()}
-        recipe = resolve_precision(dataclasses.replace(get_recipe(base), **values))
+        recipe = resolve_precision(dataclasses.replace(get_recipe(base), **values), platform)
         pool = recipe.train_examples
         if subsets is not None:
             recipe = dataclasses.replace(recipe, train_examples=subsets.size(pool))

@@ -27,8 +27,8 @@ PRECISIONS = {
 }
 
 
-def resolve_precision(recipe: Recipe) -> Recipe:
-    """The recipe with `auto` replaced by this backend's arithmetic.
+def resolve_precision(recipe: Recipe, platform: str | None = None) -> Recipe:
+    """The recipe with `auto` replaced by a platform's arithmetic; None is the platform of this process.
 
     Raises ValueError for float64 while jax_enable_x64 is off, where it would silently become float32.
     """
@@ -36,7 +36,7 @@ def resolve_precision(recipe: Recipe) -> Recipe:
         raise ValueError("precision float64 needs 64-bit types: set JAX_ENABLE_X64=1 in the environment")
     if recipe.precision != "auto":
         return recipe
-    return replace(recipe, precision="float32" if jax.default_backend() == "cpu" else "bfloat16")
+    return replace(recipe, precision="float32" if (platform or jax.default_backend()) == "cpu" else "bfloat16")
 
 
 def precision_of(recipe: Recipe) -> Precision:

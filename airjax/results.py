@@ -136,7 +136,7 @@ def load(out: str | Path, *, mixed: bool = False) -> Results:
             rows[record["id"]] = record  # it worked when it was tried again
         elif not record.get("error") and any(first.get(name) != record.get(name) for name in OUTCOME):
             conflicts.append(Conflict(record["id"], first, record))
-    environments = {record["environment"] for record in rows.values()}
+    environments = {record["environment"] for record in rows.values()} - {None}  # nowhere: given up
     if len(environments) > 1 and not mixed:
         raise ResultsError(
             f"{out} holds results of {len(environments)} environments ({', '.join(sorted(environments))}; see "

@@ -7,33 +7,34 @@ import contextlib
 import dataclasses
 import functools
 import json
-import multiprocessing
 import os
 import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from rich.console import Console
 
+from airjax.cluster import ClusterError, ClusterPool, NodeLostError
 from airjax.data import DataError, DataName, load_data
-from airjax.doctor import fingerprint, run_checks
-from airjax.environment import describe, versions
+from airjax.devices import DeviceError
+from airjax.environment import versions
 from airjax.members import STRATEGIES
 from airjax.plan import Plan, PlanError, Run, load_plan, title
-from airjax.records import append_line, write_json
+from airjax.pool import LocalPool
+from airjax.records import append_line, read_lines, write_json
 from airjax.results import ResultsError, Writer, completed_ids, load, read_plan
 from airjax.stats import mean_interval
 from airjax.strategy import predict_seconds
 from airjax.watch import Watch
-from airjax.workers import Chunk, Job, Outcome, run_record, start_worker, train_chunk, worker_name
+from airjax.workers import Chunk, Job, Outcome, Report, WorkerError, run_record, train_chunk, worker_name
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 CHUNK = 8  # networks that a worker is given at once
-LIFETIME = 500  # chunks after which a worker is replaced: compilation caches grow
 TRIES = 2  # of a network whose worker died; it may have been the network's fault
+MOVES = 5  # of a chunk whose machine was lost, before it is held to be the networks' fault
 
 
 class SweepError(ValueError):
@@ -47,40 +48,49 @@ def main(arguments: list[str] | None = None) -> int:
         if arguments[:1] == ["status"]:
             return _status(_status_parser().parse_args(arguments[1:]).out)
         options = _parser().parse_args(arguments)
-        plan = load_plan(options.plan)
         if options.dry_run:
-            print_prediction(plan, options.workers)
+            print_prediction(load_plan(options.plan), options.workers or 1)
             return EXIT_OK
-        return run_sweep(plan, options)
-    except (PlanError, SweepError, ResultsError, DataError) as error:
+        return run_sweep(options)
+    except (PlanError, SweepError, ResultsError, DataError, DeviceError, ClusterError, WorkerError) as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USAGE
     except OSError as error:
         print(f"error: {error.filename or 'input/output'}: {error.strerror or error}", file=sys.stderr)
         return EXIT_FAILED
+    except KeyboardInterrupt:
+        print("interrupted before anything was trained", file=sys.stderr)
+        return EXIT_INTERRUPTED
 
 
-def run_sweep(plan: Plan, options: argparse.Namespace) -> int:
-    """Train what the folder still lacks of the plan. Returns an exit code."""
+def run_sweep(options: argparse.Namespace) -> int:
+    """Train what the folder still lacks of the plan. Returns an exit code.
+
+    Nothing here starts JAX: this process would take the memory of a GPU that a worker needs.
+    """
     # The compiler's cache on a CPU warns, line after line, of processor features that are not any.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    out = options.out
-    with _only_sweep_in(out):
-        runs = _prepare(plan, out, options.data_dir)
-        environment = _check_environment(out)
-        finished = completed_ids(out)
-        missing = [run for run in runs if run.id not in finished]
-        print(f"{len(runs)} networks, {len(runs) - len(missing)} of them finished before", flush=True)
-        _require_space(out, plan.disk_bytes * len(missing) // len(runs))
-        job = Job(plan, out, options.data_dir, options.strategy, environment)
-        try:
-            failed = _train_all(job, missing, options)
-        except KeyboardInterrupt:
-            kept = len(completed_ids(out) & {run.id for run in runs})
-            print(
-                f"interrupted; {kept} of {len(runs)} networks are in {out}, the same command goes on", file=sys.stderr
-            )
-            return EXIT_INTERRUPTED
+    out, data_dir = options.out.resolve(), options.data_dir and options.data_dir.resolve()
+    with contextlib.closing(_open_pool(options)) as pool:
+        plan = load_plan(options.plan, pool.platform)
+        with _only_sweep_in(out):
+            data = _check_data(plan, data_dir)
+            runs = _prepare(plan, out, data)
+            finished = completed_ids(out)
+            missing = [run for run in runs if run.id not in finished]
+            print(f"{len(runs)} networks, {len(runs) - len(missing)} of them finished before", flush=True)
+            _require_space(out, plan.disk_bytes * len(missing) // len(runs))
+            try:
+                failed = _train_all(
+                    Job(plan, out, data_dir, options.strategy, pool.platform, data), pool, missing, options
+                )
+            except (KeyboardInterrupt, ClusterError) as error:
+                reason = str(error) or "interrupted"
+                kept = len(completed_ids(out) & {run.id for run in runs})
+                print(
+                    f"{reason}; {kept} of {len(runs)} networks are in {out}, the same command goes on", file=sys.stderr
+                )
+                return EXIT_FAILED if isinstance(error, ClusterError) else EXIT_INTERRUPTED
     print_status(out)
     return EXIT_FAILED if failed else EXIT_OK
 
@@ -142,8 +152,14 @@ def _status(out: Path) -> int:
     return EXIT_OK
 
 
-def _prepare(plan: Plan, out: Path, data_dir: Path | None) -> list[Run]:
-    # Everything that can be wrong is found out before the first network.
+def _open_pool(options: argparse.Namespace) -> LocalPool | ClusterPool:
+    if options.cluster is not None:
+        return ClusterPool(options.cluster, options.workers)
+    return LocalPool(options.workers or 1, all_devices=options.strategy == "sharded")
+
+
+def _check_data(plan: Plan, data_dir: Path | None) -> dict[DataName, str]:
+    # Everything that can be wrong is found out before the first network. Returns the data sets' fingerprints.
     names: set[DataName] = {setting.data for setting in plan.settings}
     data = {name: load_data(name, data_dir if name == "cifar10" else None) for name in names}
     for setting in plan.settings:
@@ -153,10 +169,11 @@ def _prepare(plan: Plan, out: Path, data_dir: Path | None) -> list[Run]:
                 f"the plan trains on {setting.pool} and tests on {setting.recipe.test_examples} images, but "
                 f"{setting.data} has {len(images.train_images)} and {len(images.test_images)}"
             )
-    fingerprints, version = (
-        {name: data[name].fingerprint for name in names},
-        versions()["airjax"] or "not installed",
-    )
+    return {name: data[name].fingerprint for name in names}
+
+
+def _prepare(plan: Plan, out: Path, fingerprints: dict[DataName, str]) -> list[Run]:
+    version = versions()["airjax"] or "not installed"
     settings = {plan.setting_id(s, fingerprints[s.data], version): s for s in plan.settings}
     described = {
         "recipe": plan.base,
@@ -191,16 +208,6 @@ def _extends(new: dict[str, Any], old: dict[str, Any]) -> bool:
     return inside and before <= after
 
 
-def _check_environment(out: Path) -> str:
-    checks = run_checks()
-    wrong = [check.name for check in checks if not check.passed]
-    if wrong:
-        raise SweepError(f"this compiler returns wrong numbers ({', '.join(wrong)}): python -m airjax.doctor")
-    name = fingerprint(checks)
-    append_line(out / "environments.jsonl", {"environment": name} | describe())
-    return name
-
-
 @contextlib.contextmanager
 def _only_sweep_in(out: Path) -> Iterator[None]:
     import fcntl
@@ -219,58 +226,66 @@ def _only_sweep_in(out: Path) -> Iterator[None]:
         yield
 
 
-def _train_all(job: Job, runs: list[Run], options: argparse.Namespace) -> int:
-    from pebble import ProcessPool
+class _Attempt(NamedTuple):
+    chunk: Chunk
+    tries: int = 1  # with this one
+    moves: int = 0  # how often its machine was lost
 
+
+def _train_all(job: Job, pool: LocalPool | ClusterPool, runs: list[Run], options: argparse.Namespace) -> int:
     watch = Watch(Console(), job.plan, len(runs))
-    pool = ProcessPool(
-        max_workers=options.workers,
-        max_tasks=LIFETIME,
-        initializer=start_worker,
-        initargs=(job,),
-        # A forked copy of a process that has used JAX may hang.
-        context=multiprocessing.get_context("spawn"),
-    )
-    queue = collections.deque((chunk, 1) for chunk in make_chunks(job.plan, runs, options.chunk))
+    queue = collections.deque(_Attempt(chunk) for chunk in make_chunks(job.plan, runs, options.chunk))
     try:
         with watch:
-            _drain(job, pool, queue, watch, options)
-    except BaseException:
-        pool.stop()
-        raise
+            if queue:
+                pool.start(job)
+            _drain(job, pool, queue, watch, options.minutes)
     finally:
         pool.close()
-        pool.join()
     return watch.failed
 
 
-def _drain(job: Job, pool: Any, queue: "collections.deque[tuple[Chunk, int]]", watch: Watch, options: Any) -> None:
+def _drain(
+    job: Job,
+    pool: LocalPool | ClusterPool,
+    queue: "collections.deque[_Attempt]",
+    watch: Watch,
+    minutes: float | None,
+) -> None:
     from pebble import ProcessExpired
 
     # Of the networks that no worker is left to write about; made when the first one is.
     writer = functools.cache(lambda: Writer(job.out, worker_name()))
-    waiting: dict[Any, tuple[Chunk, int]] = {}
+    environments = read_lines(job.out / "environments.jsonl")
+    waiting: dict[concurrent.futures.Future[Report], _Attempt] = {}
     while queue or waiting:
         # As many as keep all workers busy; millions of them at once would take long to wait for.
-        while queue and len(waiting) < 2 * options.workers:
-            chunk, tries = queue.popleft()
-            limit = None if options.minutes is None else 60 * options.minutes * len(chunk.runs)
-            waiting[pool.schedule(train_chunk, args=[chunk], timeout=limit)] = (chunk, tries)
+        while queue and len(waiting) < 2 * pool.workers:
+            attempt = queue.popleft()
+            limit = None if minutes is None else 60 * minutes * len(attempt.chunk.runs)
+            waiting[pool.schedule(train_chunk, attempt.chunk, limit)] = attempt
         ready, _ = concurrent.futures.wait(waiting, return_when=concurrent.futures.FIRST_COMPLETED)
         for future in ready:
-            chunk, tries = waiting.pop(future)
+            chunk, tries, moves = waiting.pop(future)
             try:
-                outcomes: list[Outcome] = future.result()
-            except (concurrent.futures.TimeoutError, ProcessExpired) as error:
-                # Some of the chunk may be finished, and one of the others at fault: each on its own.
+                outcomes, environment = future.result()
+            except (TimeoutError, ProcessExpired, NodeLostError) as error:
                 finished = completed_ids(job.out)
-                left = [run for run in chunk.runs if run.id not in finished]
+                left = tuple(run for run in chunk.runs if run.id not in finished)
                 watch.kept(len(chunk.runs) - len(left))
-                if len(chunk.runs) > 1 or tries < TRIES:
-                    queue.extendleft((Chunk((run,)), tries + (len(chunk.runs) == 1)) for run in left)
-                    continue
-                outcomes = [_give_up(job, writer(), run, _reason(error, options.minutes)) for run in left]
-            watch.add(outcomes)
+                if isinstance(error, NodeLostError) and moves < MOVES:
+                    queue.extendleft([_Attempt(Chunk(left), tries, moves + 1)] if left else [])
+                elif len(chunk.runs) > 1 or tries < TRIES:
+                    # One of them may be at fault: each on its own.
+                    tries += len(chunk.runs) == 1
+                    queue.extendleft(_Attempt(Chunk((run,)), tries, moves) for run in left)
+                else:
+                    watch.add([_give_up(job, writer(), run, _reason(error, minutes)) for run in left])
+            else:
+                watch.add(outcomes)
+                if environment not in environments:
+                    append_line(job.out / "environments.jsonl", environment)
+                    environments.append(environment)
 
 
 def _give_up(job: Job, writer: Writer, run: Run, reason: str) -> Outcome:
@@ -279,7 +294,7 @@ def _give_up(job: Job, writer: Writer, run: Run, reason: str) -> Outcome:
 
 
 def _reason(error: BaseException, minutes: float | None) -> str:
-    if isinstance(error, concurrent.futures.TimeoutError):
+    if isinstance(error, TimeoutError):
         return f"took longer than {minutes:g} minutes"
     return f"its process died: {error}"
 
@@ -288,7 +303,15 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m airjax.sweep", description="Train all networks of a plan.")
     parser.add_argument("plan", type=Path, metavar="PLAN.toml", help="settings x seeds x subsets (docs/sweeps.md)")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="a sweep already there is gone on with")
-    parser.add_argument("--workers", type=_positive, default=1, metavar="N", help="processes; one for each device")
+    parser.add_argument(
+        "--workers",
+        type=_positive,
+        metavar="N",
+        help="processes, each with a GPU of its own; default: 1, or a cluster's",
+    )
+    parser.add_argument(
+        "--cluster", metavar="ADDRESS", help="train on a Ray cluster: auto, or host:port (docs/scale.md)"
+    )
     parser.add_argument("--chunk", type=_positive, default=CHUNK, help=f"networks given to a worker at once ({CHUNK})")
     parser.add_argument("--strategy", choices=STRATEGIES, help="how a chunk is trained; default: as measured here")
     parser.add_argument("--minutes", type=float, help="a network that takes longer is given up; default: never")

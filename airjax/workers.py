@@ -1,10 +1,7 @@
 """What a sweep's worker process does: trains chunks of networks and writes down every one of them."""
 
-import ctypes
 import math
 import os
-import signal
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,8 +12,10 @@ import jax
 import numpy as np
 
 from airjax.checkpoint import Model, save_model
-from airjax.data import Dataset, load_data
+from airjax.data import DataError, DataName, Dataset, load_data
 from airjax.data.cache import cache_folder
+from airjax.doctor import fingerprint, run_checks
+from airjax.environment import describe
 from airjax.members import Strategy, make_members
 from airjax.memory import is_out_of_memory
 from airjax.plan import Plan, Run
@@ -25,18 +24,21 @@ from airjax.seeds import ManyRuns, run_many, seed_keys
 from airjax.strategy import choose_strategy
 from airjax.tta import eval_batch
 
-DIES_WITH_PARENT = 1  # PR_SET_PDEATHSIG
+
+class WorkerError(ValueError):
+    """A machine that must not train; the message names it, and the remedy."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What all chunks of a sweep have in common."""
+    """What all chunks of a sweep have in common. Its paths are absolute: workers may be on other machines."""
 
     plan: Plan
     out: Path
     data_dir: Path | None
     strategy: Strategy | None  # None: the one that was measured to be the fastest
-    environment: str  # fingerprint
+    platform: str  # that the plan's precision was resolved for
+    data: dict[DataName, str]  # fingerprint of each data set
 
 
 class Chunk(NamedTuple):
@@ -64,29 +66,30 @@ class Outcome(NamedTuple):
     error: str | None
 
 
-class _Worker:
+class Report(NamedTuple):
+    """What a worker says of a chunk."""
+
+    outcomes: list[Outcome]
+    environment: dict[str, Any]  # fingerprint, device, versions: a line of environments.jsonl
+
+
+class _Worker(NamedTuple):
     # What a process keeps between its chunks.
-    def __init__(self, job: Job) -> None:
-        self.job, self.writer, self.datasets = job, Writer(job.out, worker_name()), {}
-
-    def data(self, name: Any) -> Dataset:
-        if name not in self.datasets:
-            self.datasets[name] = load_data(name, self.job.data_dir if name == "cifar10" else None)
-        return self.datasets[name]
+    job: Job
+    writer: Writer
+    datasets: dict[DataName, Dataset]
+    environment: dict[str, Any]
 
 
+_job: Job | None = None
 _worker: _Worker | None = None
 
 
 def start_worker(job: Job) -> None:
-    """Prepare a new process."""
-    global _worker  # noqa: PLW0603 the pool calls functions, and a process keeps its data and its file between them
-    # Ctrl-C reaches every process of a terminal; the parent decides.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(DIES_WITH_PARENT, signal.SIGKILL)
+    """Tell a new process what it works on."""
+    global _job  # noqa: PLW0603 the pools call functions, and a process keeps its data and its file between them
     keep_compiled()
-    _worker = _Worker(job)
+    _job = job
 
 
 def keep_compiled() -> None:
@@ -103,10 +106,41 @@ def worker_name() -> str:
     return f"{time.time_ns():020}-{os.uname().nodename}-{os.getpid()}"
 
 
-def train_chunk(chunk: Chunk) -> list[Outcome]:
-    """Train and write a chunk's networks, in a process that `start_worker` prepared."""
-    assert _worker is not None
-    return [_finish(_worker, *each) for each in _results(_worker, chunk.runs, _worker.job.strategy)]
+def train_chunk(chunk: Chunk) -> Report:
+    """Train and write a chunk's networks, in a process that `start_worker` was called in.
+
+    The first chunk of a process begins with known answers (`airjax.doctor`). Raises WorkerError.
+    """
+    global _worker  # noqa: PLW0603 see start_worker
+    assert _job is not None
+    _worker = _worker or _check_and_load(_job)
+    outcomes = [_finish(_worker, *each) for each in _results(_worker, chunk.runs, _job.strategy)]
+    return Report(outcomes, _worker.environment)
+
+
+def _check_and_load(job: Job) -> _Worker:
+    # Whatever is wrong with a machine, and would be with all its networks, is found out before it trains one.
+    here = os.uname().nodename
+    if jax.default_backend() != job.platform:
+        raise WorkerError(f"{here} computes on a {jax.default_backend()}, the sweep on {job.platform}s; check its jax")
+    if not (job.out / "plan.json").exists():
+        raise WorkerError(f"{here} does not see {job.out}; choose an --out that all machines share")
+    checks = run_checks()
+    wrong = [check.name for check in checks if not check.passed]
+    if wrong:
+        raise WorkerError(
+            f"the compiler on {here} returns wrong numbers ({', '.join(wrong)}); see python -m airjax.doctor there"
+        )
+    datasets = {}
+    for name, expected in job.data.items():
+        try:
+            datasets[name] = load_data(name, job.data_dir if name == "cifar10" else None)
+        except DataError as error:
+            raise WorkerError(f"{here}: {error}") from error
+        if datasets[name].fingerprint != expected:
+            raise WorkerError(f"{name} on {here} is not what it is where the sweep was started; check --data-dir")
+    environment = {"environment": fingerprint(checks)} | describe()
+    return _Worker(job, Writer(job.out, worker_name()), datasets, environment)
 
 
 def _results(worker: _Worker, runs: tuple[Run, ...], strategy: Strategy | None) -> Iterator[Result]:
@@ -144,7 +178,7 @@ def _train(worker: _Worker, runs: tuple[Run, ...], strategy: Strategy) -> ManyRu
         label_smoothing=[setting.recipe.label_smoothing for setting in settings],
         subsets=subsets,
     )
-    data = worker.data(settings[0].data)
+    data = worker.datasets[settings[0].data]
     if subsets is not None:
         data = data.head(settings[0].pool, recipe.test_examples)
     keep = plan.keep_networks
@@ -159,7 +193,7 @@ def _train(worker: _Worker, runs: tuple[Run, ...], strategy: Strategy) -> ManyRu
 
 def _finish(worker: _Worker, run: Run, done: ManyRuns | None, place: int, error: str | None) -> Outcome:
     job = worker.job
-    record = run_record(job, run, error)
+    record = run_record(job, run, error) | {"environment": worker.environment["environment"]}
     if done is None:
         worker.writer.add(record)
         return Outcome(run.id, run.setting, None, False, error)
@@ -203,7 +237,7 @@ def run_record(job: Job, run: Run, error: str | None) -> dict[str, Any]:
         "seed": run.seed,
         "subset": run.subset,
         "changes": changes,
-        "environment": job.environment,
+        "environment": None,  # of a network that no worker is left to write about
         "accuracy": None,
         "diverged": False,
         "error": error,

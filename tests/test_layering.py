@@ -15,7 +15,7 @@ ORDER = [
     *("data.dataset", "data.builtin", "data.cache", "data.unpickle", "data.download", "data.cifar10", "data"),
     *("driver", "members", "memory", "strategy", "seeds"),
     *("checkpoint", "library", "display", "train", "predict"),
-    *("plan", "results", "export", "doctor", "workers", "watch", "sweep"),
+    *("plan", "results", "export", "doctor", "devices", "workers", "watch", "pool", "cluster", "sweep"),
     *("page", "drawing", "summary", "contrasts", "survey", "tables", "figures", "report", ""),
 ]
 

@@ -52,6 +52,13 @@ def test_without_either_the_recipe_is_the_setting() -> None:
     assert (len(plan.settings), plan.settings[0].changes, plan.subsets) == (1, {}, None)
 
 
+def test_precision_is_that_of_the_platform_that_trains() -> None:
+    content = {"recipe": "tiny", "seeds": 1, "grid": {"precision": ["auto", "float16"]}}
+    for platform, expected in (("cpu", "float32"), ("gpu", "bfloat16")):
+        settings = make_plan(content, platform).settings
+        assert [setting.recipe.precision for setting in settings] == [expected, "float16"]
+
+
 def test_ids_depend_on_all_that_determines_a_network_and_on_nothing_else() -> None:
     base = {"recipe": "tiny", "seeds": 3}
     assert ids(base) == ids(base | {"keep": {"logits": True}})

@@ -121,6 +121,13 @@ def test_a_sweep_that_has_just_begun_is_empty(tmp_path: Path) -> None:
     assert load(tmp_path).array("predictions").shape == (0, 0)
 
 
+def test_a_network_given_up_is_of_no_environment(tmp_path: Path) -> None:
+    writer = Writer(tmp_path, "a")
+    add(writer, 0)
+    writer.add(record("gone", accuracy=None, error="its process died", environment=None))
+    assert [row["environment"] for row in load(tmp_path).rows] == ["e1", None]
+
+
 def test_other_folders_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ResultsError, match="is not the folder of a sweep"):
         load(tmp_path)

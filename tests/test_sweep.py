@@ -1,5 +1,6 @@
 """Sweeps of tiny networks, in real processes that are really killed."""
 
+import io
 import itertools
 import json
 import os
@@ -8,21 +9,26 @@ import signal
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import pytest
+from rich.console import Console
 
 import airjax
-from airjax import results, sweep, workers
+from airjax import doctor, layers, results, sweep, workers
+from airjax.cluster import NodeLostError
 from airjax.driver import train
 from airjax.plan import Plan, Subsets, make_plan, subset_of
 from airjax.seeds import run_many
 from airjax.sweep import main, make_chunks
-from airjax.workers import Chunk, Job
+from airjax.watch import Watch
+from airjax.workers import Chunk, Job, Outcome, Report
 from benchmarks.kills import sweep_with_kills
 
 ROOT = Path(__file__).parent.parent
@@ -32,17 +38,18 @@ CONTENT: dict[str, Any] = {"recipe": "tiny", "data": "builtin", "seeds": 3}
 
 
 def job_of(plan: Plan, out: Path, **changes: Any) -> Job:
-    arguments: dict[str, Any] = {"data_dir": None, "strategy": "sequential", "environment": "e"} | changes
+    arguments: dict[str, Any] = {"data_dir": None, "strategy": "sequential", "platform": "cpu", "data": {}} | changes
     return Job(plan, out, **arguments)
 
 
 @pytest.fixture
 def train_here(monkeypatch: pytest.MonkeyPatch, toy: airjax.Dataset) -> Any:
     """Trains all runs of a job in this process, as one chunk, on the toy data."""
-    monkeypatch.setattr("airjax.workers.load_data", lambda name, folder: toy)
 
     def run(job: Job) -> results.Results:
-        monkeypatch.setattr(workers, "_worker", workers._Worker(job))
+        writer = results.Writer(job.out, workers.worker_name())
+        monkeypatch.setattr(workers, "_job", job)
+        monkeypatch.setattr(workers, "_worker", workers._Worker(job, writer, {"builtin": toy}, {"environment": "e"}))
         workers.train_chunk(Chunk(tuple(job.plan.runs({"builtin": "f"}, "1"))))
         return results.load(job.out)
 
@@ -79,19 +86,19 @@ def test_networks_are_those_of_the_library(tmp_path: Path, train_here: Any, toy:
     assert airjax.evaluate(model, toy) == single.accuracy
 
 
-def test_a_folder_tells_its_plan_and_takes_a_larger_one_but_no_other(
-    tmp_path: Path, small_builtin: airjax.Dataset
-) -> None:
+def test_a_folder_tells_its_plan_and_takes_a_larger_one_but_no_other(tmp_path: Path) -> None:
     subsets = {"count": 2, "fraction": 0.5}
     content = CONTENT | {"seeds": 1, "subsets": subsets, "set": {"train_examples": 200}}
-    runs = sweep._prepare(make_plan(content), tmp_path, None)
+    runs = sweep._prepare(make_plan(content), tmp_path, {"builtin": "f"})
     row = {"setting": runs[1].id.split("-")[0], "subset": runs[1].subset}
     drawn = subset_of(results.read_plan(tmp_path), row)
     np.testing.assert_array_equal(drawn, Subsets(2, 0.5).indices(1, 200))
-    sweep._prepare(make_plan(content | {"seeds": 2, "subsets": subsets | {"count": 3}}), tmp_path, None)
+    sweep._prepare(make_plan(content | {"seeds": 2, "subsets": subsets | {"count": 3}}), tmp_path, {"builtin": "f"})
     for other in ({"subsets": subsets}, {"subsets": subsets | {"fraction": 0.4}}, {"seeds": [5]}, {"set": {}}):
         with pytest.raises(sweep.SweepError, match="holds another sweep"):
-            sweep._prepare(make_plan(content | {"seeds": 2, "subsets": subsets | {"count": 3}} | other), tmp_path, None)
+            sweep._prepare(
+                make_plan(content | {"seeds": 2, "subsets": subsets | {"count": 3}} | other), tmp_path, {"builtin": "f"}
+            )
 
 
 def test_curves_are_means_over_epochs() -> None:
@@ -222,21 +229,34 @@ def test_kills_at_random_moments_lose_nothing_and_repeat_nothing(tmp_path: Path)
     assert sum(found.kills.values()) == KILLS
     assert found.finished == found.planned == 20 * KILLS
     assert (found.lost, found.unplanned, found.twice, found.failed, found.conflicts) == (0, 0, 0, 0, 0)
+    out = tmp_path / "out"
+    (environment,) = map(json.loads, (out / "environments.jsonl").read_text().splitlines())
+    assert {row["environment"] for row in results.load(out).rows} == {environment["environment"]}
+    assert environment["versions"]["jax"] == jax.__version__
 
 
-def sleep_on_seed_one(chunk: Chunk) -> list[workers.Outcome]:
+def sleep_on_seed_one(chunk: Chunk) -> Report:
     """Stands in for training: one network never ends."""
     if any(run.seed == 1 for run in chunk.runs):
         time.sleep(1000)
-    assert workers._worker is not None
+    job = workers._job
+    assert job is not None
+    writer = results.Writer(job.out, workers.worker_name())
     for run in chunk.runs:
-        workers._worker.writer.add(workers.run_record(workers._worker.job, run, None) | {"accuracy": 0.5})
-    return [workers.Outcome(run.id, run.setting, 0.5, False, None) for run in chunk.runs]
+        writer.add(workers.run_record(job, run, None) | {"accuracy": 0.5})
+    return Report([Outcome(run.id, run.setting, 0.5, False, None) for run in chunk.runs], {"environment": "e"})
 
 
-def die_on_seed_one(chunk: Chunk) -> list[workers.Outcome]:
+def die_on_seed_one(chunk: Chunk) -> Report:
     """Stands in for training: one network takes its process with it."""
     if any(run.seed == 1 for run in chunk.runs):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return sleep_on_seed_one(chunk)
+
+
+def sleep_on_seed_one_and_die_on_two(chunk: Chunk) -> Report:
+    """Stands in for training: both."""
+    if any(run.seed == 2 for run in chunk.runs):
         os.kill(os.getpid(), signal.SIGKILL)
     return sleep_on_seed_one(chunk)
 
@@ -253,13 +273,52 @@ def test_a_network_that_hangs_or_kills_its_process_is_given_up_and_the_rest_goes
     reason: str,
 ) -> None:
     monkeypatch.setattr(sweep, "train_chunk", stand_in)
-    monkeypatch.setattr(sweep, "_prepare", lambda plan, out, folder: prepared(plan, out))
+    monkeypatch.setattr(sweep, "_check_data", lambda plan, folder: {})
+    monkeypatch.setattr(sweep, "_prepare", lambda plan, out, data: prepared(plan, out))
     (tmp_path / "plan.toml").write_text('recipe = "tiny"\ndata = "builtin"\nseeds = 4\n')
     assert main([str(tmp_path / "plan.toml"), "--out", str(tmp_path / "out"), "--minutes", "0.02"]) == 1
     rows = {row["seed"]: row["error"] for row in results.load(tmp_path / "out").rows}
     assert [rows[seed] for seed in (0, 2, 3)] == [None] * 3
     assert reason in rows[1]
     assert "3 of 4 networks, 1 failed" in capsys.readouterr().out
+
+
+class LosesMachines:
+    """Stands in for a cluster of machines that are lost, so many times, with what they work on."""
+
+    workers = 1
+
+    def __init__(self, times: int) -> None:
+        self.times, self.sizes = times, []
+
+    def schedule(self, function: Any, chunk: Chunk, seconds: float | None) -> "Future[Report]":
+        future: Future[Report] = Future()
+        self.sizes.append(len(chunk.runs))
+        if len(self.sizes) <= self.times:
+            future.set_exception(NodeLostError("a machine was lost"))
+        else:
+            outcomes = [Outcome(run.id, run.setting, 0.5, False, None) for run in chunk.runs]
+            future.set_result(Report(outcomes, {"environment": "e"}))
+        return future
+
+
+@pytest.mark.parametrize(
+    ("times", "sizes", "failed"),
+    [
+        (5, [3] * 6, 0),  # five machines are no reason to suspect the networks
+        (1000, [3] * 6 + [1] * 6, 3),  # each on its own, twice
+    ],
+)
+def test_a_lost_machine_is_not_held_against_its_networks(
+    tmp_path: Path, times: int, sizes: list[int], failed: int
+) -> None:
+    plan = make_plan(CONTENT)
+    (chunk,) = make_chunks(plan, list(plan.runs({"builtin": "f"}, "1")), 8)
+    pool: Any = LosesMachines(times)
+    watch = Watch(Console(file=io.StringIO()), plan, 3)
+    sweep._drain(job_of(plan, tmp_path), pool, deque([sweep._Attempt(chunk)]), watch, None)
+    assert pool.sizes == sizes
+    assert (watch.done, watch.failed) == (3, failed)
 
 
 def prepared(plan: Plan, out: Path) -> list[Any]:
@@ -269,14 +328,73 @@ def prepared(plan: Plan, out: Path) -> list[Any]:
     return runs
 
 
+def train_with_a_wrong_compiler(chunk: Chunk) -> Report:
+    """Training, in a process whose convolutions are a little wrong."""
+    doctor.conv_same = lambda x, kernel: layers.conv_same(x, kernel) * 1.001
+    return workers.train_chunk(chunk)
+
+
 def test_a_compiler_with_wrong_numbers_trains_nothing(
     tmp_path: Path, small_builtin: airjax.Dataset, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("airjax.doctor.conv_same", lambda x, kernel: airjax.layers.conv_same(x, kernel) * 1.001)
+    monkeypatch.setattr(sweep, "train_chunk", train_with_a_wrong_compiler)
     (tmp_path / "plan.toml").write_text('recipe = "tiny"\ndata = "builtin"\nseeds = 1\n[set]\ntrain_examples = 256\n')
     assert main([str(tmp_path / "plan.toml"), "--out", str(tmp_path / "out")]) == 2
     assert "wrong numbers (convolution" in capsys.readouterr().err
     assert not (tmp_path / "out" / "workers").exists()
+
+
+def refuse(job: Job) -> str:
+    """What a worker says of this machine before its first network."""
+    with pytest.raises(workers.WorkerError) as caught:
+        workers._check_and_load(job)
+    return str(caught.value)
+
+
+def test_a_machine_that_would_train_something_else_trains_nothing(
+    tmp_path: Path, small_builtin: airjax.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "run_checks", list)
+    plan = make_plan(CONTENT)
+    assert "computes on a cpu, the sweep on gpus" in refuse(job_of(plan, tmp_path, platform="gpu"))
+    assert f"does not see {tmp_path}" in refuse(job_of(plan, tmp_path))
+    (tmp_path / "plan.json").touch()
+    assert "builtin on" in refuse(job_of(plan, tmp_path, data={"builtin": "another"}))
+    assert "nowhere does not exist" in refuse(
+        job_of(plan, tmp_path, data_dir=tmp_path / "nowhere", data={"cifar10": "another"})
+    )
+    assert not (tmp_path / "workers").exists()
+
+
+DRIVER = """
+import sys
+import jax
+from airjax import sweep
+from test_sweep import sleep_on_seed_one
+sweep.train_chunk = sleep_on_seed_one
+# Of this process alone: whatever starts a backend in it fails.
+jax.config.update("jax_platforms", "none")
+assert sweep.main(sys.argv[1:]) == 0
+try:
+    jax.devices()
+except RuntimeError:
+    print("JAX never started")
+"""
+
+
+def test_the_driver_never_starts_jax(tmp_path: Path) -> None:
+    (tmp_path / "plan.toml").write_text('recipe = "tiny"\ndata = "builtin"\nseeds = [0, 2]\n')
+    out = tmp_path / "out"
+    done = subprocess.run(
+        [sys.executable, "-c", DRIVER, str(tmp_path / "plan.toml"), "--out", str(out), "--chunk", "1"],
+        env=os.environ | {"PYTHONPATH": f"{ROOT}:{Path(__file__).parent}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.splitlines()[-1:] == ["JAX never started"], done.stderr
+    assert len(results.completed_ids(out)) == 2
+    assert (out / "environments.jsonl").read_text() == '{"environment": "e"}\n'
 
 
 @pytest.mark.parametrize(

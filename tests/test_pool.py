@@ -1,0 +1,84 @@
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import pytest
+from pebble import ProcessExpired
+
+from airjax import workers
+from airjax.devices import DeviceError, Devices
+from airjax.plan import Run, make_plan
+from airjax.pool import LocalPool
+from airjax.workers import Chunk, Job, Report
+
+CHUNK = Chunk((Run("id", 0, 0, None),))
+
+
+def look_around(chunk: Chunk) -> Report:
+    """Stands in for training: says what it was given, and what it sees."""
+    assert workers._job is not None
+    seen = {"out": str(workers._job.out), "device": jax.config.read("jax_cuda_visible_devices"), "process": os.getpid()}
+    time.sleep(0.2)  # long enough for every worker to get some
+    return Report([], seen | {"ids": [run.id for run in chunk.runs]})
+
+
+def fail(chunk: Chunk) -> Report:
+    raise workers.WorkerError("not here")
+
+
+def hang(chunk: Chunk) -> Report:
+    time.sleep(1000)
+    raise AssertionError
+
+
+def die(chunk: Chunk) -> Report:
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError
+
+
+@contextlib.contextmanager
+def started(out: Path, workers: int) -> Iterator[LocalPool]:
+    with contextlib.closing(LocalPool(workers)) as pool:
+        pool.start(Job(make_plan({"recipe": "tiny", "seeds": 1}), out, None, None, pool.platform, {}))
+        yield pool
+
+
+def test_a_chunk_comes_back_or_says_why_not(tmp_path: Path) -> None:
+    with started(tmp_path, 1) as pool:
+        report = pool.schedule(look_around, CHUNK, None).result()
+        assert report.environment == report.environment | {"out": str(tmp_path), "device": "all", "ids": ["id"]}
+        with pytest.raises(workers.WorkerError, match="not here"):
+            pool.schedule(fail, CHUNK, None).result()
+        with pytest.raises(ProcessExpired):
+            pool.schedule(die, CHUNK, None).result()
+        with pytest.raises(TimeoutError):
+            pool.schedule(hang, CHUNK, 0.1).result()
+        again = pool.schedule(look_around, CHUNK, None).result()
+        assert again.environment["process"] != report.environment["process"]
+
+
+def test_each_worker_sees_one_gpu_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("airjax.pool.find_devices", lambda: Devices("gpu", (2, 3)))
+    seen: dict[int, str] = {}
+    with started(tmp_path, 2) as pool:
+        while len(seen) < 2:
+            reports = [pool.schedule(look_around, CHUNK, None) for _ in range(4)]
+            seen |= {
+                report.result().environment["process"]: report.result().environment["device"] for report in reports
+            }
+    assert sorted(seen.values()) == ["2", "3"]
+
+
+def test_more_workers_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("airjax.pool.find_devices", lambda: Devices("gpu", (0, 1)))
+    with pytest.raises(DeviceError, match="--workers is 3, but this machine has 2 gpus"):
+        LocalPool(3)
+    with pytest.raises(DeviceError, match="sharded takes all devices, but --workers is 2"):
+        LocalPool(2, all_devices=True)
+    assert LocalPool(1, all_devices=True).platform == "gpu"
+    monkeypatch.setattr("airjax.pool.find_devices", lambda: Devices("cpu", (0,)))
+    assert LocalPool(64).workers == 64
