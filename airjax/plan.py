@@ -40,7 +40,7 @@ from airjax.recipe import Recipe, get_recipe
 
 DATA_NAMES: tuple[DataName, ...] = ("cifar10", "builtin")
 TABLES = {"recipe", "data", "seeds", "set", "grid", "cases", "subsets", "keep"}
-RECORD_BYTES = 700
+RECORD_BYTES = 400  # a line of runs.jsonl; more with more fields in the plan
 LARGEST_SEED = 2**32 - 1
 
 
@@ -118,7 +118,7 @@ class Plan:
 
     @property
     def disk_bytes(self) -> int:
-        """What the results take on disk: about 700 bytes of record for each network, and its arrays."""
+        """What the results take on disk: a record for each network, and its arrays."""
         epochs = max(math.ceil(setting.recipe.epochs) for setting in self.settings)
         total = 0
         for recipe in (setting.recipe for setting in self.settings):

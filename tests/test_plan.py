@@ -36,8 +36,8 @@ def test_a_grid_is_every_combination() -> None:
 
 def test_disk_is_the_records_and_the_arrays() -> None:
     content = {"recipe": "mini", "seeds": 10, "grid": {"epochs": [2.0, 3.5]}}
-    assert make_plan(content).disk_bytes == 20 * (700 + 2000 + 4 * 8)
-    assert make_plan(content | {"keep": {"logits": True}}).disk_bytes == 20 * (700 + 2000 * 21 + 4 * 8)
+    assert make_plan(content).disk_bytes == 20 * (400 + 2000 + 4 * 8)
+    assert make_plan(content | {"keep": {"logits": True}}).disk_bytes == 20 * (400 + 2000 * 21 + 4 * 8)
 
 
 def test_cases_are_one_setting_each() -> None:
