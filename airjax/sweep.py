@@ -70,6 +70,7 @@ def run_sweep(options: argparse.Namespace) -> int:
     """
     # The compiler's cache on a CPU warns, line after line, of processor features that are not any.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    load_plan(options.plan, "cpu")  # a mistake in it is said before any device is asked for, which takes a while
     out, data_dir = options.out.resolve(), options.data_dir and options.data_dir.resolve()
     with contextlib.closing(_open_pool(options)) as pool:
         plan = load_plan(options.plan, pool.platform)
