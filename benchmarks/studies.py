@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from airjax.drawing import render_figure
 
 from airjax.attribution import column_correlations, fit_datamodels, inclusion, margins, predict_outputs
-from airjax.data import Dataset, load_data
+from airjax.data import DataError, Dataset, load_data
+from airjax.drawing import render_figure
 from airjax.environment import describe
 from airjax.plan import subset_of
-from airjax.results import Results, load, read_plan
+from airjax.results import Results, ResultsError, load, read_plan
 from airjax.variance import (
     calibration_error,
     count_votes,
@@ -46,13 +46,17 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--figures", type=Path, default=FIGURES, help="where the figures go (docs/studies)")
     options = parser.parse_args(arguments)
-    results = load(options.sweep).only(error=None)
-    plan = read_plan(options.sweep)
+    try:
+        results, plan = load(options.sweep).only(error=None), read_plan(options.sweep)
+        data = load_data("cifar10", options.data_dir)
+    except (ResultsError, DataError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     if len(results.rows) < plan["num_runs"]:
         print(f"error: {len(results.rows)} of {plan['num_runs']} networks are finished", file=sys.stderr)
         return 1
-    data = load_data("cifar10", options.data_dir)
     record, figures = STUDIES[options.study](results, plan, data)
+    options.figures.mkdir(parents=True, exist_ok=True)
     for name, figure in figures.items():
         (options.figures / f"{options.study}-{name}.png").write_bytes(render_figure(figure, "png"))
     head = {"study": options.study, "n": len(results.rows), "recipe": plan["recipes"][0]}
