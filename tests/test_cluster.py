@@ -29,6 +29,9 @@ sweep.train_chunk, sweep.TRIES = test_sweep.{}, 1
 sys.exit(sweep.main())
 """
 
+# Ray forks to start its processes, which are other programs at once: what JAX warns of cannot happen to them.
+pytestmark = pytest.mark.filterwarnings("ignore:os.fork")
+
 needs_ray = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None, reason="Ray is not installed (pip install 'airjax[cluster]')"
 )
