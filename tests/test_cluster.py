@@ -37,14 +37,22 @@ needs_ray = pytest.mark.skipif(
 )
 
 
-def sweep_error(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    assert main(["plan.toml", "--out", "out", *arguments]) == 2
-    return capsys.readouterr().err
+@pytest.fixture
+def sweep_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[[str], str]:
+    """What a sweep of a sound plan says of the cluster that is its argument."""
+
+    def error(address: str) -> str:
+        plan = tmp_path / "plan.toml"
+        plan.write_text(PLAN.format(seeds=1))
+        assert main([str(plan), "--out", str(tmp_path / "out"), "--cluster", address]) == 2
+        return capsys.readouterr().err
+
+    return error
 
 
-def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, sweep_error: Callable[[str], str]) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    assert "pip install 'airjax[cluster]'" in sweep_error(capsys, "--cluster", "auto")
+    assert "pip install 'airjax[cluster]'" in sweep_error("auto")
 
 
 @needs_ray
@@ -58,10 +66,10 @@ def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, capsys:
     ],
 )
 def test_an_address_without_a_cluster_is_named_at_once(
-    capsys: pytest.CaptureFixture[str], address: str, message: str
+    sweep_error: Callable[[str], str], address: str, message: str
 ) -> None:
     began = time.monotonic()
-    assert message in sweep_error(capsys, "--cluster", address)
+    assert message in sweep_error(address)
     assert time.monotonic() - began < 30
 
 
