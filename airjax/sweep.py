@@ -68,8 +68,9 @@ def run_sweep(options: argparse.Namespace) -> int:
 
     Nothing here starts JAX: this process would take the memory of a GPU that a worker needs.
     """
-    # The compiler's cache on a CPU warns, line after line, of processor features that are not any.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # On a CPU the compiler's cache fills pages with warnings of processor features that are none. Importing jax sets 1.
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1":
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     load_plan(options.plan, "cpu")  # a mistake in it is said before any device is asked for, which takes a while
     out, data_dir = options.out.resolve(), options.data_dir and options.data_dir.resolve()
     with contextlib.closing(_open_pool(options)) as pool:

@@ -82,7 +82,6 @@ def cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
         "RAY_worker_niceness": "0",  # else a worker is the last to get a core of a busy machine
         "PYTHONPATH": FOLDERS,
         "AIRJAX_CACHE": str(tmp_path / "cache"),
-        "TF_CPP_MIN_LOG_LEVEL": "3",
     }
     for name, value in settings.items():
         monkeypatch.setenv(name, value)

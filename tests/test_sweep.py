@@ -166,6 +166,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_keeps_whole_networks(small_disk: Path, train_here: Any) -> None:
     plan = make_plan(CONTENT | {"seeds": 200})
     filler = small_disk / "filler"
@@ -395,6 +396,22 @@ def test_the_driver_never_starts_jax(tmp_path: Path) -> None:
     assert done.stdout.splitlines()[-1:] == ["JAX never started"], done.stderr
     assert len(results.completed_ids(out)) == 2
     assert (out / "environments.jsonl").read_text() == '{"environment": "e"}\n'
+
+
+def test_workers_that_find_their_programs_compiled_say_nothing_of_it(tmp_path: Path) -> None:
+    plan = 'recipe = "tiny"\ndata = "builtin"\nseeds = {}\n'
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TF_CPP_")}
+    for seeds in (1, 2):
+        (tmp_path / "plan.toml").write_text(plan.format(seeds))
+        done = subprocess.run(
+            [sys.executable, "-m", "airjax.sweep", tmp_path / "plan.toml", "--out", tmp_path / "out", "--workers", "1"],
+            env=environment | {"PYTHONPATH": str(ROOT), "AIRJAX_CACHE": str(tmp_path / "cache")},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    assert done.stderr == ""
+    assert len(results.completed_ids(tmp_path / "out")) == 2
 
 
 @pytest.mark.parametrize(
