@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 import airjax
+from airjax.plan import make_plan
 from airjax.recipe import RECIPES, Recipe
 from airjax.records import append_line, read_lines
-from benchmarks import report, scaling, speed, startup
+from airjax.workers import Job, run_record
+from benchmarks import report, scaling, scan, speed, startup
 from benchmarks.__main__ import COMMANDS, main
 from benchmarks.rounds import Measured, flops, measure, summarise, total
 from benchmarks.verdict import compare, spread
@@ -322,3 +324,18 @@ def test_torch_is_reached_through_parity_only() -> None:
         # Its import is on the clock there.
         allowed = {"torch"} if file.name == "first_step.py" else set()
         assert not {name for name in names if name.split(".")[0] == "torch"} - allowed, file
+
+
+def test_made_up_lines_are_scanned_and_have_the_fields_of_real_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("duckdb")
+    monkeypatch.setattr("benchmarks.record.RESULTS", tmp_path)
+    assert scan.main(["--networks", "10", "--per-worker", "4", "--out", str(tmp_path / "sweep")]) == 0
+    (line,) = read_lines(tmp_path / "scan.jsonl")
+    assert (line["n"], line["workers"]) == (10, 3)
+    assert json.loads(capsys.readouterr().out)["bytes_per_line"] == line["bytes_per_line"]
+    plan = make_plan({"recipe": "tiny", "data": "builtin", "seeds": 1})
+    (run,) = plan.runs({"builtin": "fingerprint"}, "version")
+    real = run_record(Job(plan, tmp_path, None, "sequential", "cpu", {}), run, None)
+    assert set(real) | {"last_loss", "row"} == set(scan.make_record(0, 0))
