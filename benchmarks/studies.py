@@ -35,7 +35,7 @@ from benchmarks.record import keep
 FIGURES = Path(__file__).parent.parent / "docs" / "studies"
 HELD_OUT = 100  # networks of the attribution study that its models are not fitted to
 SHUFFLES = 200
-SHOWN = 4  # test images whose training images are shown
+SHOWN = 5  # test images whose training images are shown: the best predicted ones of so many classes
 
 
 def main(arguments: list[str]) -> int:
@@ -115,17 +115,27 @@ def study_attribution(results: Results, plan: dict[str, Any], data: Dataset) -> 
     outputs = margins(logits, labels)
     order = np.argsort([row["subset"] for row in results.rows])
     fitted, held_out = order[:-HELD_OUT], order[-HELD_OUT:]
-    models = fit_datamodels(seen[fitted], outputs[fitted])
-    predicted = predict_outputs(models, seen[held_out])
-    correlations = column_correlations(predicted, outputs[held_out])
+    held_outputs = outputs[held_out]
+    plain = fit_datamodels(seen[fitted], outputs[fitted])
+    # How many images of each class a subset has is chance as well, and says a lot: what do single images say beyond it?
+    classes = data.train_labels[:pool]
+    counts = seen @ np.eye(10)[classes]
+    by_class = fit_datamodels(counts[fitted], outputs[fitted])
+    beyond = fit_datamodels(seen[fitted], outputs[fitted] - predict_outputs(by_class, counts[fitted]))
+    models = beyond._replace(
+        weights=beyond.weights + by_class.weights[classes], intercepts=beyond.intercepts + by_class.intercepts
+    )
+    correlations = column_correlations(predict_outputs(models, seen[held_out]), held_outputs)
+    unexplained = held_outputs - predict_outputs(by_class, counts[held_out])
+    predicted = predict_outputs(beyond, seen[held_out])
+    beyond_correlations = column_correlations(predicted, unexplained)
     generator = np.random.default_rng(0)
     # What models of the same kind reach by chance: predictions held against other networks' outputs.
     chance = [
-        column_correlations(predicted, outputs[held_out][generator.permutation(HELD_OUT)]).mean()
-        for _ in range(SHUFFLES)
+        column_correlations(predicted, unexplained[generator.permutation(HELD_OUT)]).mean() for _ in range(SHUFFLES)
     ]
-    same_class = data.train_labels[:pool, None] == labels
-    weights = models.weights - models.weights.mean(0)
+    same_class = classes[:, None] == labels
+    weights = plain.weights - plain.weights.mean(0)  # of the model that has not been told the classes
     record = {
         "accuracy": 100 * float(np.mean([row["accuracy"] for row in results.rows])),
         "fitted": len(fitted),
@@ -133,17 +143,25 @@ def study_attribution(results: Results, plan: dict[str, Any], data: Dataset) -> 
         "training_images": pool,
         "subset": plan["recipes"][0]["train_examples"],
         "test_images": len(labels),
+        "plain_penalty": plain.penalty,
+        "plain_correlation": float(column_correlations(predict_outputs(plain, seen[held_out]), held_outputs).mean()),
+        "plain_left_out_correlation": float(plain.left_out_correlation.mean()),
+        "class_counts_correlation": float(
+            column_correlations(predict_outputs(by_class, counts[held_out]), held_outputs).mean()
+        ),
         "penalty": models.penalty,
         "held_out_correlation": float(correlations.mean()),
         "held_out_correlation_quartiles": np.percentile(correlations, (25, 50, 75)).tolist(),
-        "held_out_positive": float((correlations > 0).mean()),
-        "chance_correlation_sd": float(np.std(chance)),
-        "left_out_correlation": float(models.left_out_correlation.mean()),
+        "beyond_classes_correlation": float(beyond_correlations.mean()),
+        "beyond_classes_positive": float((beyond_correlations > 0).mean()),
+        "beyond_classes_chance_sd": float(np.std(chance)),
         "weight_same_class": float(weights[same_class].mean()),
         "weight_other_class": float(weights[~same_class].mean()),
         "helpers_of_the_same_class": _share_of_class(weights, same_class),
     }
-    chosen = np.argsort(-correlations)[:SHOWN]
+    best = np.argsort(-correlations)
+    _, first_of_class = np.unique(labels[best], return_index=True)
+    chosen = best[np.sort(first_of_class)[:SHOWN]]
     figures = {
         "correlations": study_figures.draw_correlations(correlations),
         "images": study_figures.draw_influences(models, chosen, correlations, data),

@@ -66,8 +66,8 @@ def test_attribution_finds_the_images_that_help(
 ) -> None:
     generator = np.random.default_rng(0)
     labels = toy.test_labels[:IMAGES]
-    # An image of a class helps the test images of that class.
-    effects = (toy.train_labels[:POOL, None] == labels) * 1.0
+    # An image of a class helps the test images of that class, and has effects of its own.
+    effects = (toy.train_labels[:POOL, None] == labels) + 0.5 * generator.normal(size=(POOL, IMAGES))
     arrays = []
     for number in range(SUBSETS["count"]):
         seen = Subsets(**SUBSETS).indices(number, POOL)
@@ -79,7 +79,10 @@ def test_attribution_finds_the_images_that_help(
     (record,) = kept
     assert (record["fitted"], record["held_out"]) == (120, 100)
     assert record["held_out_correlation"] > 0.9
-    assert abs(record["chance_correlation_sd"]) < 0.2
+    assert 0.2 < record["class_counts_correlation"] < record["held_out_correlation"]
+    assert record["beyond_classes_correlation"] > 0.9
+    assert record["beyond_classes_positive"] == 1
+    assert record["beyond_classes_chance_sd"] < 0.1
     assert record["weight_same_class"] > 0.5
     assert abs(record["weight_other_class"]) < 0.1
     pictures = {f"attribution-{name}.png" for name in ("correlations", "images")}
