@@ -22,9 +22,11 @@ FOLDERS = f"{ROOT}:{ROOT / 'tests'}"
 PLAN = 'recipe = "tiny"\ndata = "builtin"\nseeds = {seeds}\n'
 PATIENCE = 300  # seconds that a machine with other work may take
 # The sweep's command line, whose workers do something else than train. One try each: a worker takes long to start.
+# A process that was started in the background of a script ignores interrupts, and so do those that it starts.
 STAND_IN = """
-import sys, test_sweep
+import signal, sys, test_sweep
 from airjax import sweep
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sweep.train_chunk, sweep.TRIES = test_sweep.{}, 1
 sys.exit(sweep.main())
 """
