@@ -79,7 +79,7 @@ def _summarise(out: Path, networks: int) -> float:
     import duckdb
 
     began = time.monotonic()
-    ((_, count, _, _),) = duckdb.sql(SUMMARY.format(out / "workers" / "*" / "runs.jsonl")).fetchall()
+    ((_, count, _, _),) = duckdb.connect().execute(SUMMARY.format(out / "workers" / "*" / "runs.jsonl")).fetchall()
     if count != networks:
         raise RuntimeError(f"duckdb counts {count} networks in {out}, not {networks}")
     return time.monotonic() - began
