@@ -1,11 +1,11 @@
 """The figures of the worked studies."""
 
 import numpy as np
-from airjax.drawing import COLORS, GREY, make_axes, make_grid
 from matplotlib.figure import Figure
 
 from airjax.attribution import Datamodels, strongest
 from airjax.data import Dataset
+from airjax.drawing import COLORS, GREY, make_axes, make_grid
 from airjax.variance import Reliability
 
 BLUE, ORANGE = COLORS[:2]
