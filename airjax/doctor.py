@@ -8,6 +8,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -17,7 +18,7 @@ import numpy as np
 from airjax.driver import compile_function
 from airjax.environment import describe
 from airjax.images import crop
-from airjax.layers import batch_moments, conv_pool, conv_same, max_pool, normalize_channels
+from airjax.layers import batch_moments, conv_pool, conv_same, default_convolution, max_pool, normalize_channels
 
 FLOAT32 = 1e-5  # relative to the largest magnitude; sums of some hundred products in float32
 
@@ -41,11 +42,12 @@ def run_checks() -> list[Check]:
     x = generator.normal(size=(4, 8, 8, 6)).astype(np.float32)
     kernel = generator.normal(size=(3, 3, 6, 5)).astype(np.float32)
     outer = generator.normal(size=(4, 8, 8, 5)).astype(np.float32)
-    checks = [Check("convolution", _difference(_run(conv_same, x, kernel), _convolve(x, kernel)), FLOAT32)]
-    gradients = _run(lambda x, k, g: jax.vjp(conv_same, x, k)[1](g), x, kernel, outer)
+    same, pool = (partial(layer, convolution=default_convolution(jnp.float32)) for layer in (conv_same, conv_pool))
+    checks = [Check("convolution", _difference(_run(same, x, kernel), _convolve(x, kernel)), FLOAT32)]
+    gradients = _run(lambda x, k, g: jax.vjp(same, x, k)[1](g), x, kernel, outer)
     for name, ours, exact in zip(("input", "kernel"), gradients, _convolution_gradients(x, kernel, outer), strict=True):
         checks.append(Check(f"convolution's gradient by its {name}", _difference(ours, exact), FLOAT32))
-    pooled = _run(conv_pool, x[:, :7, :7], kernel)
+    pooled = _run(pool, x[:, :7, :7], kernel)
     checks.append(Check("convolution and pool", _difference(pooled, _pool(_convolve(x[:, :7, :7], kernel))), FLOAT32))
     ties = np.round(x)  # many pixels of a window are equal
     gradient = _run(jax.grad(lambda x: (max_pool(x, 2) ** 2).sum()), ties)

@@ -16,9 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from airjax.data.dataset import Dataset
+from airjax.layers import Convolution, default_convolution
 from airjax.model import Variables, init_variables
 from airjax.optimizer import hyperparameters
-from airjax.precision import resolve_precision
+from airjax.precision import precision_of, resolve_precision
 from airjax.recipe import IMAGE_SIZE, Recipe
 from airjax.run import Arrays, Segment, advance, advance_many, segments, start_run
 from airjax.step import StepMetrics, finish, variables_of
@@ -79,6 +80,11 @@ def default_driver() -> Driver:
     return "loop" if jax.default_backend() == "cpu" else "scan"
 
 
+def convolution_for(recipe: Recipe) -> Convolution:
+    """The form of convolution in which one network of a recipe, with its precision resolved, trains here."""
+    return default_convolution(precision_of(recipe).compute)
+
+
 def compile_lowered(lowered: jax.stages.Lowered) -> jax.stages.Compiled:
     """Compile a lowered function with this backend's options."""
     return lowered.compile(compiler_options=COMPILER_OPTIONS.get(jax.default_backend()))
@@ -90,7 +96,9 @@ def compile_function(function: Callable[..., Any], *shapes: Any) -> jax.stages.C
 
 
 @functools.lru_cache(maxsize=16)
-def compile_run(recipe: Recipe, driver: Driver, kinds: tuple[tuple[bool, int], ...]) -> Program:
+def compile_run(
+    recipe: Recipe, driver: Driver, kinds: tuple[tuple[bool, int], ...], convolution: Convolution
+) -> Program:
     """Compile a recipe's run, with one training program for each of kinds: (whether the bias trains, number of steps).
 
     Seeds, data and hyperparameters are arguments of the programs, so nothing is compiled again for them.
@@ -105,7 +113,7 @@ def compile_run(recipe: Recipe, driver: Driver, kinds: tuple[tuple[bool, int], .
     lowered = [jax.jit(start).lower(key, images, hyper)]
     for train_whiten_bias, num_steps in kinds:
         function = advance if driver == "loop" else functools.partial(advance_many, num_steps=num_steps)
-        step = functools.partial(function, recipe, train_whiten_bias=train_whiten_bias)
+        step = functools.partial(function, recipe, train_whiten_bias=train_whiten_bias, convolution=convolution)
         lowered.append(jax.jit(step, donate_argnums=0).lower(state, images, labels, draws, hyper))
     # The compiler works outside Python's lock, so the programs compile side by side.
     with ThreadPoolExecutor() as pool:
@@ -114,16 +122,18 @@ def compile_run(recipe: Recipe, driver: Driver, kinds: tuple[tuple[bool, int], .
 
 
 @functools.lru_cache(maxsize=64)
-def compile_logits(recipe: Recipe, level: int) -> Any:
+def compile_logits(recipe: Recipe, level: int, convolution: Convolution) -> Any:
     """Compile (variables, images [B,32,32,3] uint8) -> logits [B,10], with B = eval_batch(recipe)."""
     variables = jax.eval_shape(functools.partial(init_variables, recipe), jax.eval_shape(lambda: jax.random.key(0)))
     images = jax.ShapeDtypeStruct((eval_batch(recipe), IMAGE_SIZE, IMAGE_SIZE, 3), jnp.uint8)
-    return compile_function(functools.partial(tta_logits, recipe, level=level), {"frozen": {}} | variables, images)
+    return compile_function(
+        functools.partial(tta_logits, recipe, level=level, convolution=convolution), {"frozen": {}} | variables, images
+    )
 
 
 def batched_logits(recipe: Recipe, variables: Variables, images: Any, level: int) -> np.ndarray:
     """Logits [N,10] of images [N,32,32,3] uint8, in batches of one size; the last is padded. recipe is resolved."""
-    compiled, batch, parts = compile_logits(recipe, level), eval_batch(recipe), []
+    compiled, batch, parts = compile_logits(recipe, level, convolution_for(recipe)), eval_batch(recipe), []
     for start in range(0, len(images), batch):
         part = jnp.asarray(images[start : start + batch])
         missing = batch - len(part)
@@ -165,9 +175,9 @@ def train(
     plan = segments(recipe, by_epoch=on_epoch is not None or validate)
     # One program per phase. A scan that stops at every epoch needs one more where the last epoch is shorter.
     kinds = tuple(dict.fromkeys(program_kind(segment, driver) for segment in plan))
-    program = compile_run(recipe.without_hyperparameters(), driver, kinds)
+    program = compile_run(recipe.without_hyperparameters(), driver, kinds, convolution_for(recipe))
     for level in {recipe.tta_level, 0} if validate else {recipe.tta_level}:
-        compile_logits(recipe, level)
+        compile_logits(recipe, level, convolution_for(recipe))
     hyper = hyperparameters(recipe)
     clock.stop("compile")
     state, draws = jax.block_until_ready(program.start(jax.random.key(seed), arrays.train_images, hyper))

@@ -7,19 +7,26 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("airjax", "jax", "jaxlib", "flax", "optax", "numpy")
+PACKAGES = ("airjax", "jax", "jaxlib", "flax", "optax", "numpy", "onednn-cpu-gomp")
 
 
 @functools.cache
 def describe() -> dict[str, Any]:
-    """Device, versions and source commit, as a record for results."""
+    """Device, versions, form of float32 convolutions and source commit, as a record for results.
+
+    Raises ValueError for an AIRJAX_CONVOLUTION that cannot be served.
+    """
     import jax
+    import jax.numpy as jnp
+
+    from airjax.layers import default_convolution
 
     device = jax.devices()[0]
     return {
         "device": cpu_name() if device.platform == "cpu" else device.device_kind,
         "platform": device.platform,
         "num_devices": jax.device_count(),
+        "convolution": default_convolution(jnp.float32),
         "versions": versions(),
         "commit": commit(),
     }

@@ -1,14 +1,37 @@
 """The network's layers as functions of arrays, channels last. (§1)"""
 
+import os
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.typing import DTypeLike
 
-# native: the backend's convolution. matmul: one matrix product over patches, which vmap over kernels turns into one
-# batched product, where a native convolution becomes a grouped one.
-Convolution = Literal["native", "matmul"]
+from airjax.onednn import onednn_available, onednn_conv
+
+# native: the backend's convolution. onednn: another library's, on a CPU in float32. matmul: one matrix product over
+# patches, which vmap over kernels turns into one batched product, where a native convolution becomes a grouped one.
+Convolution = Literal["native", "onednn", "matmul"]
+
+
+def default_convolution(dtype: DTypeLike) -> Convolution:
+    """The fastest form for one network that computes in dtype on this backend, as measured (docs/performance.md).
+
+    The variable AIRJAX_CONVOLUTION, native or onednn, decides instead where it is set. Raises ValueError for another
+    value, and for onednn where that is not to be had.
+    """
+    fits = jax.default_backend() == "cpu" and jnp.dtype(dtype) == jnp.float32
+    wanted = os.environ.get("AIRJAX_CONVOLUTION") or None
+    if wanted not in (None, "native", "onednn"):
+        raise ValueError(f"AIRJAX_CONVOLUTION is {wanted!r}, but it must be native or onednn")
+    if wanted == "native" or not fits:
+        return "native"
+    if not onednn_available():
+        if wanted == "onednn":
+            raise ValueError("AIRJAX_CONVOLUTION is onednn, but that does not load; pip install 'airjax[cpu]'")
+        return "native"
+    return "onednn"
 
 
 def conv(
@@ -17,6 +40,8 @@ def conv(
     """Convolution with stride 1. x [N,H,W,I], kernel [h,w,I,O] (HWIO), padding ((top, bottom), (left, right))."""
     # Accelerators round float32 operands unless told not to; half precision is not affected.
     precision = lax.Precision.HIGHEST if x.dtype in (jnp.float32, jnp.float64) else None
+    if convolution == "onednn":
+        return onednn_conv(x, kernel, padding)
     if convolution == "matmul":
         return jnp.matmul(patches(x, kernel.shape, padding), kernel.reshape(-1, kernel.shape[-1]), precision=precision)
     return lax.conv_general_dilated(
@@ -63,8 +88,11 @@ def max_pool(x: Array, size: int) -> Array:
 
 
 def gelu(x: Array) -> Array:
-    """The exact GELU, x * Phi(x), not its tanh approximation."""
-    return jax.nn.gelu(x, approximate=False)
+    """The exact GELU, x * Phi(x), not its tanh approximation; Phi from erf, as in torch.
+
+    jax.nn.gelu takes erfc, which stays accurate at large negative x and costs almost three times as much.
+    """
+    return x * (0.5 + 0.5 * lax.erf(x * 0.5**0.5))
 
 
 def batch_moments(x: Array) -> tuple[Array, Array]:

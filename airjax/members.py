@@ -16,7 +16,7 @@ import numpy as np
 from jax import Array, lax
 from jax.sharding import Mesh, PartitionSpec
 
-from airjax.driver import Driver, compile_lowered
+from airjax.driver import Driver, compile_lowered, convolution_for
 from airjax.images import Selection
 from airjax.layers import Convolution
 from airjax.model import Variables
@@ -124,7 +124,11 @@ def compile_members(
     recipe has no hyperparameters of its own, and shapes are the leaves and the structure of the members, the training
     images and their labels. eval_size images go through all networks at once when they are evaluated.
     """
-    convolution: Convolution = "matmul" if strategy == "vmap-matmul" else "native"
+    convolution: Convolution = "native"
+    if strategy == "vmap-matmul":
+        convolution = "matmul"
+    elif strategy in ("sequential", "map"):
+        convolution = convolution_for(recipe)
     leaves, tree = shapes
     members, images, labels = jax.tree.unflatten(tree, leaves)
 

@@ -123,13 +123,14 @@ def run(options: Options, name: str) -> int:
         print(f"warning: {note}", file=sys.stderr)
     try:
         recipe = resolve_precision(options.method.fit_to(len(dataset.train_images), len(dataset.test_images)))
+        environment = describe()
     except ValueError as error:
         raise UsageError(error) from error
     seeds = range(options.seed, options.seed + options.seeds)
-    records = _open_folder(options.out, name, recipe, dataset, describe()) if options.out else {}
+    records = _open_folder(options.out, name, recipe, dataset, environment) if options.out else {}
     interrupted = False
     with Display(Console(), quiet=options.quiet) as display:
-        device = describe()["device"]
+        device = environment["device"]
         display.line(
             f"recipe {name}, {recipe.total_steps} steps, {recipe.num_params:,} parameters, {dataset.name}, {device}"
         )

@@ -14,6 +14,7 @@ from airjax.driver import (
     compile_function,
     compile_logits,
     compile_run,
+    convolution_for,
     default_driver,
     place,
     program_kind,
@@ -86,7 +87,9 @@ def _prepare_step(work: Work) -> Prepared:
     parts = phases(recipe, work.steps)
     kinds = {part.name: program_kind(Segment(0, part.name == "bias trains", part.steps), driver) for part in parts}
     start = time.perf_counter()
-    program = compile_run(recipe.without_hyperparameters(), driver, tuple(dict.fromkeys(kinds.values())))
+    program = compile_run(
+        recipe.without_hyperparameters(), driver, tuple(dict.fromkeys(kinds.values())), convolution_for(recipe)
+    )
     compile_seconds = time.perf_counter() - start
     hyper = hyperparameters(recipe)
     state, draws = program.start(jax.random.key(0), arrays.train_images, hyper)
@@ -121,8 +124,8 @@ def _prepare_run(work: Work) -> Prepared:
     recipe, driver = work.recipe, default_driver()
     kinds = dict.fromkeys(program_kind(segment, driver) for segment in segments(recipe, by_epoch=False))
     start = time.perf_counter()
-    compile_run(recipe.without_hyperparameters(), driver, tuple(kinds))
-    compile_logits(recipe, recipe.tta_level)
+    compile_run(recipe.without_hyperparameters(), driver, tuple(kinds), convolution_for(recipe))
+    compile_logits(recipe, recipe.tta_level, convolution_for(recipe))
     compile_seconds = time.perf_counter() - start
 
     def block(number: int) -> dict[str, float]:
@@ -136,7 +139,7 @@ def _prepare_evaluate(work: Work) -> Prepared:
     recipe, arrays = work.recipe, place(work.recipe, work.data)
     variables = variables_of(_started(recipe, arrays.train_images)[0])
     start = time.perf_counter()
-    compiled = compile_logits(recipe, recipe.tta_level)
+    compiled = compile_logits(recipe, recipe.tta_level, convolution_for(recipe))
     compile_seconds = time.perf_counter() - start
     batches = -(-recipe.test_examples // eval_batch(recipe))
 

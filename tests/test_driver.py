@@ -38,7 +38,7 @@ def test_a_recipe_compiles_one_training_program_per_phase(
     class StopError(Exception):
         pass
 
-    def record(recipe: Recipe, driver: str, kinds: tuple[tuple[bool, int], ...]) -> None:
+    def record(recipe: Recipe, driver: str, kinds: tuple[tuple[bool, int], ...], convolution: str) -> None:
         seen.append(kinds)
         raise StopError
 

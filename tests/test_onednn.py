@@ -1,0 +1,114 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import Array
+
+from airjax import layers, onednn
+from airjax.images import Batch
+from airjax.layers import conv, conv_pool, conv_same, default_convolution
+from airjax.model import init_variables
+from airjax.optimizer import hyperparameters
+from airjax.recipe import get_recipe
+from airjax.step import init_state, train_step
+
+needs_onednn = pytest.mark.skipif(
+    jax.default_backend() != "cpu" or not onednn.onednn_available(),
+    reason="oneDNN is not installed; pip install '.[cpu]'",
+)
+
+
+def first(x: Array, kernel: Array, convolution: layers.Convolution) -> Array:
+    return conv(x, kernel, ((0, 0), (0, 0)), convolution)
+
+
+# Every shape of convolution in 94 and mini: the layer, the image's side, channels in and out.
+SHAPES = [
+    *((first, 32, 3, 24), (conv_pool, 31, 24, 64), (conv_same, 15, 64, 64), (conv_pool, 15, 64, 256)),
+    *((conv_same, 7, 256, 256), (conv_pool, 7, 256, 256), (conv_same, 3, 256, 256)),
+    *((conv_pool, 31, 24, 16), (conv_same, 15, 16, 16), (conv_same, 7, 32, 32)),
+]
+
+
+@needs_onednn
+@pytest.mark.parametrize(("layer", "side", "inputs", "outputs"), SHAPES)
+def test_convolutions_and_gradients_equal_xla_s(
+    layer: Callable[..., Array], side: int, inputs: int, outputs: int
+) -> None:
+    size = 2 if layer is first else 3
+    x = jax.random.normal(jax.random.key(0), (8, side, side, inputs))
+    kernel = jax.random.normal(jax.random.key(1), (size, size, inputs, outputs))
+
+    def both(convolution: layers.Convolution) -> tuple[Array, ...]:
+        def apply(x: Array, kernel: Array) -> tuple[Array, ...]:
+            y, pull = jax.vjp(lambda x, kernel: layer(x, kernel, convolution), x, kernel)
+            return y, *pull(jnp.sin(jnp.arange(y.size, dtype=y.dtype)).reshape(y.shape))
+
+        return jax.jit(apply)(x, kernel)
+
+    for ours, native in zip(both("onednn"), both("native"), strict=True):
+        np.testing.assert_allclose(ours, native, rtol=0, atol=1e-5 * float(abs(native).max()))
+
+
+@needs_onednn
+def test_a_step_gives_the_same_network() -> None:
+    recipe = get_recipe("mini")
+    hyper = hyperparameters(recipe)
+    state = init_state(recipe, init_variables(recipe, jax.random.key(0)), hyper)
+    images = jax.random.normal(jax.random.key(1), (50, 32, 32, 3))
+    batch = Batch(images, jnp.arange(50) % 10, None)
+
+    def step(convolution: layers.Convolution) -> list[Array]:
+        after, metrics = jax.jit(
+            lambda state: train_step(recipe, state, batch, hyper, train_whiten_bias=True, convolution=convolution)
+        )(state)
+        return [*jax.tree.leaves((after.params, after.batch_stats)), metrics.loss]
+
+    for ours, native in zip(step("onednn"), step("native"), strict=True):
+        np.testing.assert_allclose(ours, native, rtol=1e-4, atol=1e-5)
+
+
+@needs_onednn
+def test_under_vmap_it_is_called_for_each() -> None:
+    x, kernels = jnp.ones((2, 5, 5, 3)), jax.random.normal(jax.random.key(0), (3, 3, 3, 3, 4))
+    mapped = jax.vmap(lambda kernel: conv_same(x, kernel, "onednn"))(kernels)
+    for ours, kernel in zip(mapped, kernels, strict=True):
+        np.testing.assert_allclose(ours, conv_same(x, kernel), atol=1e-5)
+
+
+@needs_onednn
+def test_the_library_s_refusal_is_an_error_with_its_name() -> None:
+    with pytest.raises(jax.errors.JaxRuntimeError, match="dnnl_convolution_forward_primitive_desc_create"):
+        # Channels of image and kernel that do not fit: JAX's own shapes would have caught this.
+        jax.block_until_ready(onednn.onednn_conv(jnp.ones((1, 5, 5, 3)), jnp.ones((3, 3, 4, 4)), ((1, 1), (1, 1))))
+
+
+@needs_onednn
+def test_it_is_the_choice_for_float32_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AIRJAX_CONVOLUTION", raising=False)
+    assert default_convolution(jnp.float32) == "onednn"
+    assert default_convolution(jnp.float64) == default_convolution(jnp.bfloat16) == "native"
+    monkeypatch.setenv("AIRJAX_CONVOLUTION", "native")
+    assert default_convolution(jnp.float32) == "native"
+
+
+def test_without_the_library_xla_convolves(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("AIRJAX_CONVOLUTION", raising=False)
+    onednn.onednn_available.cache_clear()
+    broken = tmp_path / "libdnnl.so.3"
+    broken.write_bytes(b"not a library")
+    for path in (None, str(broken)):
+        monkeypatch.setattr(onednn, "library_path", lambda path=path: path)
+        assert not onednn.onednn_available()
+        assert default_convolution(jnp.float32) == "native"
+        onednn.onednn_available.cache_clear()
+    monkeypatch.setattr(layers, "onednn_available", lambda: False)
+    monkeypatch.setenv("AIRJAX_CONVOLUTION", "onednn")
+    with pytest.raises(ValueError, match="pip install"):
+        default_convolution(jnp.float32)
+    monkeypatch.setenv("AIRJAX_CONVOLUTION", "fast")
+    with pytest.raises(ValueError, match="'fast'"):
+        default_convolution(jnp.float32)
