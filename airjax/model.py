@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import DTypeLike
 
-from airjax.layers import Convolution, batch_moments, conv, conv_pool, conv_same, gelu, max_pool, normalize_channels
+from airjax.layers import Convolution, batch_norm, conv, conv_pool, conv_same, gelu, max_pool, normalize_channels
 from airjax.precision import Precision, precision_of
 from airjax.recipe import CLASSES, IMAGE_SIZE, WHITEN_KERNEL, WHITEN_WIDTH, Recipe
 
@@ -119,11 +119,11 @@ class BatchNorm(nn.Module):
         inputs = x.astype(self.dtype)
         if not train:
             return normalize_channels(inputs, mean.value, variance.value, bias, self.epsilon).astype(x.dtype)
-        batch_mean, batch_variance = batch_moments(inputs)
+        normalized, batch_mean, batch_variance = batch_norm(inputs, bias, self.epsilon)
         count = x.size // features
         mean.value = self.momentum * mean.value + (1 - self.momentum) * batch_mean
         variance.value = self.momentum * variance.value + (1 - self.momentum) * (batch_variance * (count / (count - 1)))
-        return normalize_channels(inputs, batch_mean, batch_variance, bias, self.epsilon).astype(x.dtype)
+        return normalized.astype(x.dtype)
 
 
 def default_uniform(key: Array, shape: tuple[int, ...], dtype: DTypeLike) -> Array:

@@ -185,7 +185,7 @@ def onednn_conv(x: Array, kernel: Array, padding: Padding) -> Array:
     """Convolution with stride 1 of x [N,H,W,I] with kernel [h,w,I,O], float32; padding ((top, bottom), (left, right)).
 
     Each side's padding is at most one, and none is at the bottom without one at the top.
-    Only where `onednn_available()`.
+    Raises ValueError where the library is not to be had.
     """
     rows, columns = (x.shape[axis + 1] + sum(padding[axis]) - kernel.shape[axis] + 1 for axis in (0, 1))
     return _ffi("airjax_convolution", (x.shape[0], rows, columns, kernel.shape[3]), x, kernel)
@@ -204,6 +204,10 @@ onednn_conv.defvjp(_forward, _backward)
 
 
 def _ffi(name: str, shape: Shape, *operands: Array) -> Array:
+    if not onednn_available():
+        raise ValueError(
+            "oneDNN is not installed or does not load here; pip install 'airjax[cpu]', or convolve natively"
+        )
     # Under vmap it is called for one after the other.
     return jax.ffi.ffi_call(name, jax.ShapeDtypeStruct(shape, jnp.float32), vmap_method="sequential")(*operands)
 

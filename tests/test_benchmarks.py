@@ -3,18 +3,22 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 
 import airjax
+from airjax.optimizer import hyperparameters
 from airjax.plan import make_plan
 from airjax.recipe import RECIPES, Recipe
 from airjax.records import append_line, read_lines
+from airjax.run import advance, start_run
 from airjax.workers import Job, run_record
-from benchmarks import report, scaling, scan, speed, startup
+from benchmarks import ablation, report, scaling, scan, speed, startup
 from benchmarks.__main__ import COMMANDS, main
 from benchmarks.rounds import Measured, flops, measure, summarise, total
 from benchmarks.verdict import compare, spread
@@ -339,3 +343,29 @@ def test_made_up_lines_are_scanned_and_have_the_fields_of_real_ones(
     (run,) = plan.runs({"builtin": "fingerprint"}, "version")
     real = run_record(Job(plan, tmp_path, None, "sequential", "cpu", {}), run, None)
     assert set(real) | {"last_loss", "row"} == set(scan.make_record(0, 0))
+
+
+def test_every_choice_can_be_undone(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    kept: list[dict[str, Any]] = []
+    monkeypatch.setattr(ablation, "keep", lambda file, record: kept.append(record))
+    assert ablation.main(["--recipe", "tiny", "--turns", "1"]) == 0
+    assert list(kept[0]["steps"]) == list(ablation.VARIANTS)
+    assert kept[0]["steps"]["as it is"]["ratio"] == 1
+    assert len(capsys.readouterr().out.splitlines()) == len(ablation.VARIANTS)
+
+
+def test_an_undone_choice_computes_the_same(tiny: Recipe) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (tiny.train_examples, 32, 32, 3), np.uint8)
+    labels = np.zeros(tiny.train_examples, np.int32)
+    hyper = hyperparameters(tiny)
+    state, draws = start_run(tiny, jax.random.key(0), images, hyper)
+
+    def loss(variant: ablation.Variant) -> float:
+        with ablation.patched(variant):
+            step = partial(advance, tiny, train_whiten_bias=False)
+            _, metrics = jax.jit(step)(state, images, labels, draws, hyper)
+        return float(metrics.loss)
+
+    as_it_is = loss(ablation.Variant({}))
+    for variant in ablation.VARIANTS.values():
+        assert loss(variant) == pytest.approx(as_it_is, rel=1e-4)

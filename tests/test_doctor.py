@@ -24,7 +24,11 @@ def mirrored_crop(images: Any, shifts: Any, size: int) -> Any:
 @pytest.mark.parametrize(
     ("name", "wrong", "checks"),
     [
-        ("conv_same", lambda x, k: layers.conv_same(x, k).at[0, 3, 3, 0].mul(1.001), {"convolution"}),
+        (
+            "conv_same",
+            lambda x, k, convolution: layers.conv_same(x, k, convolution).at[0, 3, 3, 0].mul(1.001),
+            {"convolution"},
+        ),
         ("max_pool", lambda x, size: layers.max_pool(x[:, ::-1], size)[:, ::-1], {"gradient of a pool with ties"}),
         ("batch_moments", lambda x: (x.mean((0, 1, 2)), x.var((0, 1, 2)) * 1.01), {"BatchNorm far from zero"}),
         ("crop", mirrored_crop, {"crops"}),

@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax import lax
+from jax import Array, lax
 from scipy import special
 
 from airjax import layers
@@ -60,3 +60,24 @@ def test_normalized_channels_have_zero_mean_plus_bias_and_unit_variance() -> Non
     result = layers.normalize_channels(x, *layers.batch_moments(x), bias, 1e-12)
     assert np.allclose(result.mean(axis=(0, 1, 2)), bias, atol=1e-5)
     assert np.allclose(result.var(axis=(0, 1, 2)), 1, atol=1e-5)
+
+
+def test_sums_over_pixels_are_accurate() -> None:
+    x = np.abs(np.random.default_rng(0).normal(3, 1, (64, 31, 31, 5))).astype(np.float32)
+    np.testing.assert_allclose(layers.channel_sums(jnp.asarray(x)), x.sum((0, 1, 2), dtype=np.float64), rtol=2e-6)
+
+
+def test_batch_norm_s_gradient_is_autodiff_s() -> None:
+    def by_autodiff(x: Array, bias: Array) -> Array:
+        mean, variance = layers.batch_moments(x)
+        return layers.normalize_channels(x, mean, variance, bias, 1e-12)
+
+    with jax.enable_x64(True):
+        x = jax.random.normal(jax.random.key(0), (6, 5, 5, 4), jnp.float64) * 3 + 7
+        bias = jnp.arange(4.0, dtype=jnp.float64)
+        outer = jax.random.normal(jax.random.key(1), x.shape, jnp.float64)
+        expected, pull = jax.vjp(by_autodiff, x, bias)
+        ours, pull_ours = jax.vjp(lambda x, bias: layers.batch_norm(x, bias, 1e-12)[0], x, bias)
+        np.testing.assert_allclose(ours, expected, rtol=1e-14)
+        for mine, theirs in zip(pull_ours(outer), pull(outer), strict=True):
+            np.testing.assert_allclose(mine, theirs, rtol=1e-10, atol=1e-13)

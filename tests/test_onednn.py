@@ -104,6 +104,8 @@ def test_without_the_library_xla_convolves(monkeypatch: pytest.MonkeyPatch, tmp_
         monkeypatch.setattr(onednn, "library_path", lambda path=path: path)
         assert not onednn.onednn_available()
         assert default_convolution(jnp.float32) == "native"
+        with pytest.raises(ValueError, match="oneDNN is not installed"):
+            conv_same(jnp.ones((1, 5, 5, 3)), jnp.ones((3, 3, 3, 4)), "onednn")
         onednn.onednn_available.cache_clear()
     monkeypatch.setattr(layers, "onednn_available", lambda: False)
     monkeypatch.setenv("AIRJAX_CONVOLUTION", "onednn")

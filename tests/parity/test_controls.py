@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 
-from airjax import images, model, optimizer, step, tta
+from airjax import images, layers, model, optimizer, step, tta
 from airjax.layers import batch_moments, normalize_channels
 from airjax.lookahead import LookaheadState, lookahead_update
 from airjax.schedule import triangle
@@ -56,7 +56,7 @@ def fast_variance(monkeypatch: pytest.MonkeyPatch) -> None:
         mean = x.mean((0, 1, 2))
         return mean, (x * x).mean((0, 1, 2)) - mean * mean
 
-    monkeypatch.setattr(model, "batch_moments", moments)
+    monkeypatch.setattr(layers, "batch_moments", moments)
 
 
 def decay_after_momentum(monkeypatch: pytest.MonkeyPatch) -> None:
