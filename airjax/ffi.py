@@ -5,6 +5,7 @@ headers). Its layout is written out here with ctypes, so that a library's C func
 program without a compiler at installation. A call costs some ten microseconds.
 """
 
+import atexit
 import ctypes
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -132,6 +133,8 @@ def register(name: str, function: Callable[..., None]) -> None:
             return frame.api.contents.create_error(ctypes.byref(arguments))
         return None
 
+    if not _handlers:
+        atexit.register(_wait_for_programs)  # after JAX's own, so it runs before
     handler = _Handler(handle)
     capsule = ctypes.pythonapi.PyCapsule_New
     capsule.restype, capsule.argtypes = ctypes.py_object, (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)
@@ -142,3 +145,16 @@ def register(name: str, function: Callable[..., None]) -> None:
 def _read(buffers: Any) -> list[Buffer]:
     found = (buffers.values[index].contents for index in range(buffers.count))
     return [Buffer(buffer.data, tuple(buffer.dims[: buffer.rank])) for buffer in found]
+
+
+def _wait_for_programs() -> None:
+    # A program that still runs when the interpreter ends calls a handler that can no longer have Python's lock, and JAX
+    # then waits for that program for ever. Programs of one thread run in order, so one more ends after all others.
+    last = jax.jit(lambda: 0)
+    with jax.default_device(jax.local_devices(backend="cpu")[0]):
+        while True:
+            try:
+                last().block_until_ready()
+                return
+            except KeyboardInterrupt:  # a second one, of the impatient; the wait is for a step at most
+                continue

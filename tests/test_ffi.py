@@ -1,4 +1,6 @@
 import ctypes
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -51,3 +53,20 @@ def test_a_second_function_of_a_name_is_ignored() -> None:
     ffi.register("test_subtract", subtract)
     ffi.register("test_subtract", fail)
     np.testing.assert_array_equal(jax.jit(lambda a: call("test_subtract", a, a))(jnp.ones(2)), 0)
+
+
+PENDING = """
+import time, jax, jax.numpy as jnp
+from airjax import ffi
+ffi.register("slow", lambda x, y: time.sleep(0.2))
+x = jnp.ones((300, 300))
+call = jax.ffi.ffi_call("slow", jax.ShapeDtypeStruct(x.shape, x.dtype))
+program = jax.jit(lambda x: jax.lax.fori_loop(0, 5, lambda _, y: call(y @ y), x)).lower(x).compile()
+program(x)
+print("the end")
+"""
+
+
+def test_a_process_ends_though_a_program_still_runs() -> None:
+    ended = subprocess.run([sys.executable, "-c", PENDING], capture_output=True, text=True, timeout=60, check=True)
+    assert ended.stdout == "the end\n"
