@@ -3,6 +3,7 @@
 The short way in is `train94(load_cifar10())`; the command line is `python -m airjax.train --target 94`.
 """
 
+import airjax.logs  # noqa: F401 it comes before jax
 from airjax.checkpoint import Model, ModelError, load, save_model
 from airjax.data import DataError, Dataset, load_builtin, load_cifar10, load_data
 from airjax.draws import Draws, sample_draws

@@ -17,8 +17,9 @@ import numpy as np
 
 from airjax.driver import compile_function
 from airjax.environment import describe
-from airjax.images import crop
+from airjax.images import take_moved
 from airjax.layers import batch_moments, conv_pool, conv_same, default_convolution, max_pool, normalize_channels
+from airjax.recipe import RECIPES
 
 FLOAT32 = 1e-5  # relative to the largest magnitude; sums of some hundred products in float32
 
@@ -59,10 +60,11 @@ def run_checks() -> list[Check]:
     checks.append(Check("BatchNorm far from zero", _difference(normalized, exact), 1e-3))
     many = generator.random(4_000_000, np.float32)
     checks.append(Check("sum of four million", _difference(_run(jnp.sum, many), many.sum(dtype=np.float64)), 1e-5))
-    shifts = generator.integers(0, 5, (4, 2)).astype(np.int8)
-    wide = generator.normal(size=(4, 12, 12, 3)).astype(np.float32)
-    cut = np.stack([image[t : t + 8, s : s + 8] for image, (t, s) in zip(wide, shifts, strict=True)])
-    checks.append(Check("crops", _difference(_run(lambda i, s: crop(i, s, 8), wide, shifts), cut), 0.0))
+    pixels, order = generator.integers(0, 256, (4, 32, 32, 3), np.uint8), np.array([2, 0, 3, 1], np.int32)
+    flips, mirrors = generator.random((2, 4)) < 0.5
+    shifts, recipe = generator.integers(0, 5, (4, 2)).astype(np.int8), RECIPES["94"]
+    moved = _run(lambda *arrays: take_moved(recipe, *arrays), pixels, order, flips, mirrors, shifts)
+    checks.append(Check("crops", _difference(moved, _move(pixels[order], flips, mirrors, shifts)), 0.0))
     return checks
 
 
@@ -101,6 +103,15 @@ def _difference(ours: Any, exact: Any) -> float:
     if ours.shape != exact.shape or not np.isfinite(ours).all():
         return float("inf")
     return float(np.abs(ours - exact).max() / np.abs(exact).max())
+
+
+def _move(images: np.ndarray, flips: np.ndarray, mirrors: np.ndarray, shifts: np.ndarray) -> np.ndarray:
+    moved = []
+    for image, flip, mirror, (top, left) in zip(images, flips, mirrors, shifts, strict=True):
+        padded = np.pad(image[:, ::-1] if flip else image, ((2, 2), (2, 2), (0, 0)), mode="reflect")
+        cut = padded[top : top + 32, left : left + 32]
+        moved.append(cut[:, ::-1] if mirror else cut)
+    return np.stack(moved)
 
 
 def _windows(x: np.ndarray) -> np.ndarray:

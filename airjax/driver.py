@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from airjax.data.cache import cache_folder
 from airjax.data.dataset import Dataset
 from airjax.layers import Convolution, default_convolution
 from airjax.model import Variables, init_variables
@@ -83,6 +84,16 @@ def default_driver() -> Driver:
 def convolution_for(recipe: Recipe) -> Convolution:
     """The form of convolution in which one network of a recipe, with its precision resolved, trains here."""
     return default_convolution(precision_of(recipe).compute)
+
+
+def keep_compiled() -> None:
+    """Keep what this process compiles on disk for later ones: in the cache folder, unless JAX has one already.
+
+    A damaged program there is compiled anew, and a folder that cannot be written is passed over, each with a warning.
+    """
+    if jax.config.values["jax_compilation_cache_dir"] is None:
+        jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 def compile_lowered(lowered: jax.stages.Lowered) -> jax.stages.Compiled:

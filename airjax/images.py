@@ -52,16 +52,10 @@ def reflect_pad(images: Array, pixels: int) -> Array:
     return jnp.pad(images, ((0, 0), (pixels, pixels), (pixels, pixels), (0, 0)), mode="reflect")
 
 
-def crop(images: Array, shifts: Array, size: int) -> Array:
-    """Crop each image at its own place. images [N,H,W,C], shifts [N,2] int: top in [0, H-size], left in [0, W-size].
-
-    Two separable passes of static slices and a select: XLA fuses them, where a gather per image would not be.
-    """
-    for axis in (1, 2):
-        slices = [lax.slice_in_dim(images, s, s + size, axis=axis) for s in range(images.shape[axis] - size + 1)]
-        chosen = shifts[:, axis - 1].astype(jnp.int32)
-        images = lax.select_n(jnp.broadcast_to(chosen[:, None, None, None], slices[0].shape), *slices)
-    return images
+def reflect(places: Array, size: int) -> Array:
+    """The place in 0 to size-1 that each of places shows in an image padded by reflection, the edge not repeated."""
+    places = jnp.abs(places)
+    return jnp.minimum(places, 2 * (size - 1) - places)
 
 
 def cutout(images: Array, corners: Array, size: int) -> Array:
@@ -81,17 +75,30 @@ def alternating_flip(images: Array, flips: Array, epoch: int | Array) -> Array:
     return mirror_where(images, flips ^ (jnp.asarray(epoch) % 2 == 1))
 
 
-def augment(
-    recipe: Recipe, images: Array, flips: Array, mirrors: Array, shifts: Array | None, corners: Array | None
-) -> Array:
-    """Augment normalised images [N,H,W,C] by their draws: flip, pad, crop, mirror, cutout, in that order. (§3)"""
-    images = mirror_where(images, flips)
+def pixel_origins(recipe: Recipe, flips: Array, mirrors: Array, shifts: Array | None) -> tuple[Array, Array]:
+    """Where each pixel of N augmented images comes from: its row [N,H] and its column [N,W] in the original. (§3)
+
+    Flip, pad, crop and mirror, in that order. flips and mirrors [N] bool; shifts [N,2]: top and left of the crop in the
+    padded image; None without translation.
+    """
+    places = jnp.arange(IMAGE_SIZE, dtype=jnp.int32)[None]
+    # From the result back to the original: the last to be done is the first to be undone.
+    rows, cols = places, jnp.where(mirrors[:, None], places[:, ::-1], places)
     if shifts is not None:
-        images = crop(reflect_pad(images, recipe.translate), shifts, IMAGE_SIZE)
-    images = mirror_where(images, mirrors)
-    if corners is not None:
-        images = cutout(images, corners, recipe.cutout)
-    return images
+        top, left = jnp.split(shifts.astype(jnp.int32) - recipe.translate, 2, axis=1)
+        rows, cols = reflect(rows + top, IMAGE_SIZE), reflect(cols + left, IMAGE_SIZE)
+    return jnp.broadcast_to(rows, cols.shape), jnp.where(flips[:, None], IMAGE_SIZE - 1 - cols, cols)
+
+
+def take_moved(
+    recipe: Recipe, images: Array, examples: Array, flips: Array, mirrors: Array, shifts: Array | None
+) -> Array:
+    """The examples [B] of images [N,H,W,C], flipped, cropped and mirrored by their draws [B]: [B,H,W,C]. (§3)
+
+    One gather, which XLA fuses with what is done to the pixels: nothing is padded, and nothing moved twice.
+    """
+    rows, cols = pixel_origins(recipe, flips, mirrors, shifts)
+    return images[examples[:, None, None], rows[:, :, None], cols[:, None, :]]
 
 
 def batch_at(
@@ -107,14 +114,11 @@ def batch_at(
     if selection is not None:
         examples = selection.indices[chosen]
         weights = None if selection.weights is None else selection.weights[chosen]
-    augmented = augment(
-        recipe,
-        normalize(images[examples], precision_of(recipe).compute),
-        draws.flips[chosen],
-        draws.mirrors[epoch, chosen],
-        None if draws.shifts is None else draws.shifts[epoch, chosen],
-        None if draws.corners is None else draws.corners[epoch, chosen],
-    )
+    shifts = None if draws.shifts is None else draws.shifts[epoch, chosen]
+    moved = take_moved(recipe, images, examples, draws.flips[chosen], draws.mirrors[epoch, chosen], shifts)
+    augmented = normalize(moved, precision_of(recipe).compute)
+    if draws.corners is not None:
+        augmented = cutout(augmented, draws.corners[epoch, chosen], recipe.cutout)
     return Batch(augmented, labels[examples], weights)
 
 

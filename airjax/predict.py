@@ -9,6 +9,7 @@ import numpy as np
 import tyro
 
 from airjax.checkpoint import ModelError, load
+from airjax.driver import keep_compiled
 from airjax.library import infer
 from airjax.recipe import IMAGE_SIZE
 
@@ -42,6 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (ImageError, ModelError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    keep_compiled()
     probabilities = softmax(infer(model, images))
     rows = [
         {

@@ -7,7 +7,6 @@ import contextlib
 import dataclasses
 import functools
 import json
-import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from airjax.cluster import ClusterError, ClusterPool, NodeLostError
 from airjax.data import DataError, DataName, load_data
 from airjax.devices import DeviceError
 from airjax.environment import versions
+from airjax.logs import silence_cache_warnings
 from airjax.members import STRATEGIES
 from airjax.plan import Plan, PlanError, Run, load_plan, title
 from airjax.pool import LocalPool
@@ -68,9 +68,7 @@ def run_sweep(options: argparse.Namespace) -> int:
 
     Nothing here starts JAX: this process would take the memory of a GPU that a worker needs.
     """
-    # On a CPU the compiler's cache fills pages with warnings of processor features that are none. Importing jax sets 1.
-    if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1":
-        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    silence_cache_warnings()
     load_plan(options.plan, "cpu")  # a mistake in it is said before any device is asked for, which takes a while
     out, data_dir = options.out.resolve(), options.data_dir and options.data_dir.resolve()
     with contextlib.closing(_open_pool(options)) as pool:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, get_args
 import numpy as np
 
 from airjax.data import DataError, DataName, Dataset, load_data
-from airjax.driver import DivergedError, TrainedRun, train
+from airjax.driver import DivergedError, TrainedRun, keep_compiled, train
 from airjax.members import Strategy
 from airjax.recipe import CLAIMS, RECIPES, Recipe, get_recipe
 from airjax.records import append_line, read_lines, write_json
@@ -117,6 +117,7 @@ def run(options: Options, name: str) -> int:
     from airjax.environment import describe
     from airjax.precision import resolve_precision
 
+    keep_compiled()
     with _collected_warnings() as notes:
         dataset = load_data(options.data, options.data_dir)
     for note in notes:

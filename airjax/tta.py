@@ -10,7 +10,7 @@ from airjax.model import Variables, apply_eval
 from airjax.precision import precision_of
 from airjax.recipe import CLASSES, Recipe
 
-EVAL_BATCH = {"cpu": 100, "other": 2000}  # images per forward pass: on a CPU, what its caches hold
+EVAL_BATCH = {"cpu": 200, "other": 2000}  # images per forward pass: on a CPU, what its caches hold
 
 
 def eval_batch(recipe: Recipe) -> int:

@@ -13,8 +13,8 @@ import numpy as np
 
 from airjax.checkpoint import Model, save_model
 from airjax.data import DataError, DataName, Dataset, load_data
-from airjax.data.cache import cache_folder
 from airjax.doctor import fingerprint, run_checks
+from airjax.driver import keep_compiled
 from airjax.environment import describe
 from airjax.members import Strategy, make_members
 from airjax.memory import is_out_of_memory
@@ -90,15 +90,6 @@ def start_worker(job: Job) -> None:
     global _job  # noqa: PLW0603 the pools call functions, and a process keeps its data and its file between them
     keep_compiled()
     _job = job
-
-
-def keep_compiled() -> None:
-    """Keep compiled programs on disk: a worker that follows a killed one does not compile again.
-
-    A damaged program there is compiled anew, with a warning.
-    """
-    jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 def worker_name() -> str:

@@ -18,7 +18,7 @@ airjax alone:
   seeds     networks per hour of every strategy to train many
   scaling   cost against epochs, data and seeds
 
-  report    the table in README.md and the roofline plot, from benchmarks/results"""
+  report    the tables in README.md and docs/ and the roofline plot, from benchmarks/results"""
 
 COMMANDS = ("step", "run", "evaluate", "augment", "compile", "seeds", "scaling", "report")
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130

@@ -1,51 +1,66 @@
 """Networks per hour of every strategy to train many, at several group sizes.
 
 `python -m benchmarks.seeds --recipe mini` measures, each combination in a process of its own, and appends a line for
-each to results/seeds.jsonl. `python -m benchmarks.seeds --table` then writes the fastest of each group size into
-airjax/strategies.jsonl, from which `--strategy auto` chooses.
+each to results/seeds.jsonl; `--against torch` adds PyTorch's trainings, one after another. `python -m benchmarks.seeds
+--table` then writes the fastest of each group size into airjax/strategies.jsonl, from which `--strategy auto` chooses.
 """
 
 import argparse
 import json
+import statistics
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+from airjax.data.dataset import Dataset
+from airjax.recipe import Recipe
 from benchmarks.record import RESULTS, keep
 
 FILE = "seeds.jsonl"
 TABLE = Path(__file__).parent.parent / "airjax" / "strategies.jsonl"
 SIZES = (1, 2, 4, 8, 16)
+ALONE = ("sequential", "eager", "compiled")  # one after another: the same whatever their number
 COLUMNS = ("device", "recipe", "strategy", "members", "networks_per_hour")
 
 
 def main(arguments: list[str]) -> int:
     """Measure, or write the table. Returns an exit code."""
     from airjax.members import STRATEGIES
+    from benchmarks.speed import parse_arms
 
+    choices = STRATEGIES + ALONE[1:] if "--one" in arguments else STRATEGIES
     parser = argparse.ArgumentParser("python -m benchmarks.seeds", description="Networks per hour of every strategy.")
     parser.add_argument("--recipe", default="mini")
-    parser.add_argument("--strategy", action="append", choices=STRATEGIES, help="only this; may be repeated")
+    parser.add_argument("--strategy", action="append", choices=choices, help="only this; may be repeated")
     parser.add_argument("--members", action="append", type=int, help=f"only this many; the default is {SIZES}")
     parser.add_argument("--epochs", type=float, help="cut the trainings short; the rate is extrapolated by the steps")
+    parser.add_argument(
+        "--networks", type=int, default=4, help="train this many or more, after the group that compiles"
+    )
+    parser.add_argument("--against", metavar="NAMES", help="also eager, compiled, or torch, which is both")
     parser.add_argument("--data", default="auto")
     parser.add_argument("--data-dir")
     parser.add_argument("--table", action="store_true", help="write the table from what was measured")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON: all rows")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
+    if options.networks < 1:
+        parser.error("--networks must be at least 1")
+    arms = parse_arms(options.against) if options.against else ()
+    if "airbench" in arms:
+        parser.error("--against takes torch, eager and compiled; the released package is compared by `benchmarks run`")
     if options.table:
         write_table()
         return 0
     if options.one:
         print(json.dumps(measure(options)))
         return 0
-    records = []
-    for members in options.members or SIZES:
-        for strategy in options.strategy or STRATEGIES:
-            if strategy == "sequential" and members != min(options.members or SIZES):
-                continue  # one after the other is the same whatever their number
+    records, sizes = [], options.members or SIZES
+    for members in sizes:
+        for strategy in (*(options.strategy or STRATEGIES), *arms):
+            if strategy in ALONE and members != min(sizes):
+                continue
             command = [*arguments, "--one", "--strategy", strategy, "--members", str(members)]
             # A new process each: its peak memory is its own.
             done = subprocess.run(
@@ -66,36 +81,65 @@ def main(arguments: list[str]) -> int:
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Train one group twice, and time the second: the first compiles."""
+    """Train a group that compiles, and then as many as make --networks: medians of those."""
     from dataclasses import replace
 
     from airjax.data import load_data
-    from airjax.environment import describe
     from airjax.recipe import get_recipe
-    from airjax.seeds import run_many, seed_keys
-    from benchmarks.work import peak_bytes
 
     whole = get_recipe(options.recipe)
     recipe = whole if options.epochs is None else replace(whole, epochs=options.epochs)
-    strategy, count = options.strategy[-1], options.members[-1]
     data = load_data(options.data, Path(options.data_dir) if options.data_dir else None)
-    first, second = (run_many(recipe, seed_keys(range(s, s + count)), data, strategy=strategy) for s in (0, count))
-    seconds = {part: second.seconds[part] for part in ("whiten", "train", "evaluate")}
+    strategy, count = options.strategy[-1], options.members[-1]
+    repeats = max(1, options.networks // count)
+    if strategy in ("eager", "compiled"):
+        count, repeats = 1, options.networks
+        groups, told = train_torch(strategy, recipe, data, repeats)
+    else:
+        groups, told = train_groups(strategy, recipe, data, count, repeats)
+    seconds = {part: statistics.median(group[part] for group in groups) for part in ("whiten", "train", "evaluate")}
     # Steps that were left out take as long as those that were not.
     of_all = sum(seconds.values()) + seconds["train"] * (whole.total_steps / recipe.total_steps - 1)
     return {
         "recipe": options.recipe,
         "strategy": strategy,
         "members": count,
-        "group": second.group,
+        "n": repeats,
         "networks_per_hour": 3600 * count / of_all,
         "epochs": recipe.epochs,
         "seconds": seconds,
-        "compile_seconds": first.seconds["compile"],
-        "peak_bytes": peak_bytes(),
         "data": data.name,
-        **describe(),
+        **told,
     }
+
+
+def train_groups(
+    strategy: Any, recipe: Recipe, data: Dataset, count: int, repeats: int
+) -> tuple[list[dict[str, float]], dict[str, Any]]:
+    """Seconds of each of `repeats` groups of `count` networks in airjax, and what to tell beside them."""
+    from airjax.environment import describe
+    from airjax.seeds import run_many, seed_keys
+    from benchmarks.work import peak_bytes
+
+    first, *rest = (
+        run_many(recipe, seed_keys(range(i * count, (i + 1) * count)), data, strategy=strategy)
+        for i in range(repeats + 1)
+    )
+    told = {"group": rest[-1].group, "compile_seconds": first.seconds["compile"], "peak_bytes": peak_bytes()}
+    return [done.seconds for done in rest], told | describe()
+
+
+def train_torch(arm: Any, recipe: Recipe, data: Dataset, repeats: int) -> tuple[list[dict[str, float]], dict[str, Any]]:
+    """The same of single networks in PyTorch."""
+    from parity import speed
+    from parity.environment import default_device, describe
+    from parity.timing import Work
+
+    device, data = default_device(), data.head(recipe.train_examples, recipe.test_examples)
+    ready = speed.prepare(Work("run", arm, recipe, data, device, steps=1))
+    _, *groups = (ready.block(seed) for seed in range(repeats + 1))
+    told = {"group": 1, "compile_seconds": ready.compile_seconds, "peak_bytes": speed.peak_bytes(device)}
+    return groups, told | {"platform": device} | describe(device)
 
 
 def write_table() -> None:
@@ -103,6 +147,8 @@ def write_table() -> None:
     best: dict[tuple[Any, ...], dict[str, Any]] = {}
     for line in (RESULTS / FILE).read_text().splitlines():
         row = json.loads(line)
+        if row["strategy"] in ALONE[1:]:
+            continue
         place = (row["device"], row["recipe"], row["members"])
         if place not in best or row["networks_per_hour"] > best[place]["networks_per_hour"]:
             best[place] = row

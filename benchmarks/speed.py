@@ -25,6 +25,8 @@ ARMS: dict[str, tuple[ArmName, ...]] = {
     "airbench": ("airbench",),
 }
 STEPS: dict[Device, int] = {"cpu": 10, "cuda": 100}
+# What glibc reads when a process starts: no arrays in mappings of their own, and nothing handed back to the system.
+KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "-1"}
 CHANGES = ("batch_size", "epochs", "train_examples", "test_examples")
 
 
@@ -37,6 +39,8 @@ def main(task: str, arguments: list[str]) -> int:
 
     options = make_parser(task).parse_args(arguments)
     works, load = plan(task, options), warn_of_load()
+    if options.allocator == "keep":
+        os.environ.update(KEEP_MEMORY)  # of the processes to come
     changed = {name: getattr(options, name) for name in CHANGES if getattr(options, name) is not None}
 
     def show(number: int, arm: ArmName, parts: dict[str, float]) -> None:
@@ -49,6 +53,7 @@ def main(task: str, arguments: list[str]) -> int:
         "recipe": options.recipe,
         "changed": changed,
         "batch_size": works[0].recipe.batch_size,
+        "allocator": options.allocator,
         **summarise(works[0], measured),
         "warmups": options.warmups,
         "steps": works[0].steps if task == "step" else None,
@@ -166,6 +171,12 @@ def make_parser(task: str) -> argparse.ArgumentParser:
     parser.add_argument("--train-examples", type=int, metavar="N")
     parser.add_argument("--test-examples", type=int, metavar="N")
     parser.add_argument("--epochs", type=float, metavar="E", help="cut a training short")
+    parser.add_argument(
+        "--allocator",
+        choices=("default", "keep"),
+        default="default",
+        help="keep: no process hands memory back to the system; on a CPU PyTorch gains by that (docs/performance.md)",
+    )
     parser.add_argument("--steps", type=int, metavar="N", help="of each phase in a block of `step`")
     if task == "run":
         parser.add_argument("--data", choices=("auto", "cifar10", "builtin"), default="auto")

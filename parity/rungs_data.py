@@ -149,14 +149,13 @@ def _no_draws(count: int) -> Draws:
 
 def _augment_with(recipe: Recipe, draws: Draws, epoch: int):
     def augmented(images: jax.Array) -> jax.Array:
-        return airjax_images.augment(
-            recipe,
-            images,
-            jnp.asarray(draws.flips),
-            jnp.asarray(draws.mirrors)[epoch],
-            None if draws.shifts is None else jnp.asarray(draws.shifts)[epoch],
-            None if draws.corners is None else jnp.asarray(draws.corners)[epoch],
-        )
+        shifts = None if draws.shifts is None else jnp.asarray(draws.shifts)[epoch]
+        flips, mirrors = jnp.asarray(draws.flips), jnp.asarray(draws.mirrors)[epoch]
+        examples = jnp.arange(len(images), dtype=jnp.int32)
+        moved = airjax_images.take_moved(recipe, images, examples, flips, mirrors, shifts)
+        if draws.corners is None:
+            return moved
+        return airjax_images.cutout(moved, jnp.asarray(draws.corners)[epoch], recipe.cutout)
 
     return augmented
 

@@ -51,7 +51,7 @@ def prepare(work: Work) -> Prepared:
 
 def facts(work: Work, prepared: Prepared) -> Facts:
     """What to tell after the last block."""
-    peak = torch.cuda.max_memory_allocated() if work.device == "cuda" else host_peak_bytes()
+    peak = peak_bytes(work.device)
     size, dtype = MATMUL_SIZE[work.device], torch.bfloat16 if work.device == "cuda" else torch.float32
     a, b = (torch.rand(size, size, dtype=dtype, device=work.device) for _ in range(2))
     source = torch.zeros(COPY_BYTES[work.device] // 4, device=work.device)
@@ -62,6 +62,11 @@ def facts(work: Work, prepared: Prepared) -> Facts:
     return Facts(
         prepared.compile_seconds, peak, None, 2 * size**3 / matmul, 2 * COPY_BYTES[work.device] / copy, precision
     )
+
+
+def peak_bytes(device: str) -> int:
+    """Largest memory of this process so far: of its device, or on a CPU of the process."""
+    return torch.cuda.max_memory_allocated() if device == "cuda" else host_peak_bytes()
 
 
 def _prepare_step(work: Work, mode: CompileMode | None) -> Prepared:

@@ -286,38 +286,71 @@ def row(**changes: Any) -> dict[str, Any]:
 
 
 def test_the_table_has_the_last_line_of_each_kind() -> None:
-    rows = report.latest([row(ratio=0.7), row(), row(benchmark="run", command="python -m benchmarks run")])
-    text = report.table(rows)
+    run = row(benchmark="run", command="python -m benchmarks run")
+    text = report.speed_table([row(ratio=0.7), row(), run, row(allocator="keep", ratio=0.9)])
     assert "0.70" not in text
     assert text.index("`python -m benchmarks step`") < text.index("`python -m benchmarks run`")
     assert "| 1 s | 2 s, PyTorch | 0.50 (0.40 to 0.60), faster | 25% |" in text
+    assert "| a training step, 94, memory kept | a processor | 1 s | 2 s, PyTorch | 0.90" in text
 
 
-def test_report_writes_table_and_plot_from_the_results_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_report_writes_tables_and_plot_from_the_results_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib")
     append_line(tmp_path / "speed.jsonl", row())
-    (tmp_path / "README.md").write_text(f"above\n{report.BEGIN}\nold\n{report.END}\nbelow\n")
-    for name, value in (
-        ("RESULTS", tmp_path),
-        ("README", tmp_path / "README.md"),
-        ("PLOT", tmp_path / "roofline.svg"),
-    ):
-        monkeypatch.setattr(report, name, value)
+    (tmp_path / "docs").mkdir()
+    for page in report.PAGES:
+        (tmp_path / page).write_text(f"above\n{report.BEGIN}\nold\n{report.END}\nbelow\n")
+    monkeypatch.setattr(report, "RESULTS", tmp_path)
+    monkeypatch.setattr(report, "ROOT", tmp_path)
+    names = [*report.PAGES, report.PLOT]
     assert main(["report"]) == 0
-    first = (tmp_path / "README.md").read_text(), (tmp_path / "roofline.svg").read_bytes()
-    assert first[0].startswith(f"above\n{report.BEGIN}\n| |")
-    assert first[0].endswith(f"{report.END}\nbelow\n")
-    assert "old" not in first[0]
-    assert b"step 94" in first[1] or b"<path" in first[1]
+    first = [(tmp_path / name).read_bytes() for name in names]
+    text = first[0].decode()
+    assert text.startswith(f"above\n{report.BEGIN}\n| |")
+    assert text.endswith(f"{report.END}\nbelow\n")
+    assert "old" not in text
+    assert b"Not measured yet" in first[1]
+    assert b"step 94" in first[-1] or b"<path" in first[-1]
     assert main(["report"]) == 0
-    assert first == ((tmp_path / "README.md").read_text(), (tmp_path / "roofline.svg").read_bytes())
-    (tmp_path / "README.md").write_text("no markers")
+    assert first == [(tmp_path / name).read_bytes() for name in names]
+    (tmp_path / "docs/seeds.md").write_text("no markers")
+    append_line(tmp_path / "speed.jsonl", row(ratio=0.7))
     assert main(["report"]) == 2
+    assert (tmp_path / "README.md").read_text() == text
 
 
-def test_the_readme_has_the_table_that_the_results_make() -> None:
-    text = report.README.read_text()
-    assert text == report.insert(text, report.table(report.latest(read_lines(report.RESULTS / report.FILE))))
+def test_the_table_of_many_networks_has_every_size_and_what_auto_takes() -> None:
+    def line(strategy: str, members: int, rate: float) -> dict[str, Any]:
+        where = {"device": "a processor", "recipe": "mini", "strategy": strategy, "members": members}
+        return where | {"networks_per_hour": rate, "peak_bytes": 2**31}
+
+    rows = [
+        line("vmap", 4, 1),
+        line("vmap", 4, 50),
+        line("sequential", 1, 40),
+        line("vmap", 1, 30),
+        line("eager", 1, 99),
+    ]
+    lines = report.seeds_table(rows).splitlines()
+    assert lines[0] == "| mini, a processor | 1 | 4 |"
+    assert "| `sequential` | 40 (2.0 GiB) |  |" in lines
+    assert "| `vmap` | 30 (2.0 GiB) | 50 (2.0 GiB) |" in lines
+    assert "| PyTorch | 99 (2.0 GiB) |  |" in lines
+    assert lines[-1] == "`auto` takes `vmap`, 4 at once."
+
+
+def test_a_later_ablation_of_one_choice_leaves_the_others() -> None:
+    def record(n: int, **ratios: float) -> dict[str, Any]:
+        steps = {name.replace("_", " "): {"seconds": ratio / 2, "ratio": ratio} for name, ratio in ratios.items()}
+        return {"recipe": "94", "device": "a processor", "n": n, "steps": steps}
+
+    text = report.ablation_table([record(4, as_it_is=1, this=1.5, that=1.2), record(8, as_it_is=1, that=1.25)])
+    assert text.splitlines()[2:] == ["| as it is | 0.5 s (n=8) |", "| this | 1.50 (n=4) |", "| that | 1.25 (n=8) |"]
+
+
+@pytest.mark.parametrize("page", report.PAGES)
+def test_every_page_has_the_table_that_its_results_make(page: str) -> None:
+    assert (report.ROOT / page).read_text() == report.render(page)
 
 
 def test_torch_is_reached_through_parity_only() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from airjax import doctor, layers
 from airjax.doctor import main, run_checks
-from airjax.images import crop
+from airjax.images import take_moved
 
 
 def test_this_compiler_is_right(capsys: pytest.CaptureFixture[str]) -> None:
@@ -17,8 +17,8 @@ def test_this_compiler_is_right(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(report["checks"]) >= 8
 
 
-def mirrored_crop(images: Any, shifts: Any, size: int) -> Any:
-    return jnp.flip(crop(images, shifts, size), 2)
+def mirrored_crop(*arguments: Any) -> Any:
+    return jnp.flip(take_moved(*arguments), 2)
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def mirrored_crop(images: Any, shifts: Any, size: int) -> Any:
         ),
         ("max_pool", lambda x, size: layers.max_pool(x[:, ::-1], size)[:, ::-1], {"gradient of a pool with ties"}),
         ("batch_moments", lambda x: (x.mean((0, 1, 2)), x.var((0, 1, 2)) * 1.01), {"BatchNorm far from zero"}),
-        ("crop", mirrored_crop, {"crops"}),
+        ("take_moved", mirrored_crop, {"crops"}),
     ],
 )
 def test_a_wrong_operation_is_found(monkeypatch: pytest.MonkeyPatch, name: str, wrong: Any, checks: set[str]) -> None:

@@ -28,14 +28,28 @@ def test_reflect_pad_does_not_repeat_the_edge() -> None:
 
 
 @pytest.mark.parametrize("pixels", [1, 2, 4])
-def test_crop_matches_slice_at_every_shift(pixels: int, random_images: np.ndarray) -> None:
-    padded = np.pad(random_images, ((0, 0), (pixels, pixels), (pixels, pixels), (0, 0)), mode="reflect")
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize("mirror", [False, True])
+def test_moved_images_are_flipped_padded_cropped_and_mirrored_at_every_shift(
+    pixels: int, flip: bool, mirror: bool, tiny: Recipe, random_images: np.ndarray
+) -> None:
     steps = 2 * pixels + 1
     shifts = np.stack(np.meshgrid(np.arange(steps), np.arange(steps), indexing="ij"), axis=-1).reshape(-1, 2)
-    repeated = np.resize(padded, (len(shifts), *padded.shape[1:]))
-    cropped = im.crop(jnp.asarray(repeated), jnp.asarray(shifts, jnp.int8), 32)
-    expected = [image[top : top + 32, left : left + 32] for image, (top, left) in zip(repeated, shifts, strict=True)]
-    assert np.array_equal(cropped, np.stack(expected))
+    examples = np.resize(np.arange(len(random_images))[::-1], len(shifts)).astype(np.int32)
+    alike = (jnp.full(len(shifts), flip), jnp.full(len(shifts), mirror), jnp.asarray(shifts, jnp.int8))
+    moved = im.take_moved(replace(tiny, translate=pixels), jnp.asarray(random_images), jnp.asarray(examples), *alike)
+    flipped = random_images[examples][:, :, ::-1] if flip else random_images[examples]
+    padded = np.pad(flipped, ((0, 0), (pixels, pixels), (pixels, pixels), (0, 0)), mode="reflect")
+    cut = np.stack([image[t : t + 32, s : s + 32] for image, (t, s) in zip(padded, shifts, strict=True)])
+    assert np.array_equal(moved, cut[:, :, ::-1] if mirror else cut)
+    assert moved.dtype == jnp.uint8
+
+
+def test_without_translation_images_are_only_flipped_and_mirrored(tiny: Recipe, random_images: np.ndarray) -> None:
+    flips, mirrors = jnp.arange(16) % 2 == 0, jnp.arange(16) % 4 < 2
+    moved = im.take_moved(tiny, jnp.asarray(random_images), jnp.arange(16), flips, mirrors, None)
+    both = np.asarray(flips ^ mirrors)[:, None, None, None]
+    assert np.array_equal(moved, np.where(both, random_images[:, :, ::-1], random_images))
 
 
 def test_mirror_swaps_left_and_right_only(random_images: np.ndarray) -> None:

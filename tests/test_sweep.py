@@ -197,7 +197,7 @@ def test_a_clock_that_jumps_changes_no_duration(
 def test_a_damaged_compilation_cache_is_recompiled(tmp_path: Path) -> None:
     script = (
         "import jax, sys, jax.numpy as jnp\n"
-        "from airjax.workers import keep_compiled\n"
+        "from airjax.driver import keep_compiled\n"
         "keep_compiled()\n"
         "print(float(jax.jit(lambda x: (x @ x.T).sum())(jnp.ones((64, 64)))))\n"
     )

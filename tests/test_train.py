@@ -241,6 +241,29 @@ def test_help_explains_every_field_with_the_recipes_defaults(capsys: pytest.Capt
         assert flag in text
 
 
+@pytest.mark.slow
+def test_a_second_start_finds_everything_compiled(tmp_path: Path) -> None:
+    def start(cache: Path) -> tuple[dict, str]:
+        environment = {
+            k: v for k, v in os.environ.items() if k not in ("TF_CPP_MIN_LOG_LEVEL", "JAX_COMPILATION_CACHE_DIR")
+        }
+        command = [sys.executable, "-m", "airjax.train", *TINY, "--quiet", "--json"]
+        environment |= {"AIRJAX_CACHE": str(cache)}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        return result_of(done.stdout), done.stderr
+
+    first, said = start(tmp_path / "cache")
+    kept = {file.name for file in (tmp_path / "cache" / "compiled").glob("*-cache")}
+    again, said_again = start(tmp_path / "cache")
+    assert kept == {file.name for file in (tmp_path / "cache" / "compiled").glob("*-cache")} != set()
+    assert again["accuracy"] == first["accuracy"]
+    assert again["seconds"]["compile"] < 0.7 * first["seconds"]["compile"]
+    assert said == said_again
+    assert "cpu_aot_loader" not in said_again
+    (tmp_path / "file").write_text("")
+    assert start(tmp_path / "file")[0]["accuracy"] == first["accuracy"]
+
+
 def test_a_terminal_shows_a_live_bar(tmp_path: Path) -> None:
     import pty
 

@@ -104,10 +104,22 @@ def symmetric_padding(monkeypatch: pytest.MonkeyPatch) -> None:
     def pad(x: Any, pixels: int) -> Any:
         return jnp.pad(x, ((0, 0), (pixels, pixels), (pixels, pixels), (0, 0)), mode="symmetric")
 
+    def symmetric(places: Any, size: int) -> Any:
+        places = jnp.where(places < 0, -1 - places, places)
+        return jnp.minimum(places, 2 * size - 1 - places)
+
     monkeypatch.setattr(images, "reflect_pad", pad)
+    monkeypatch.setattr(images, "reflect", symmetric)
 
 
 def flip_upside_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = images.pixel_origins
+
+    def origins(recipe: Any, flips: Any, mirrors: Any, shifts: Any) -> Any:
+        rows, cols = right(recipe, jnp.zeros_like(flips), jnp.zeros_like(mirrors), shifts)
+        return jnp.where((flips ^ mirrors)[:, None], rows[:, ::-1], rows), cols
+
+    monkeypatch.setattr(images, "pixel_origins", origins)
     monkeypatch.setattr(images, "mirror", lambda x: jnp.flip(x, axis=1))
 
 
