@@ -18,10 +18,11 @@ import numpy as np
 from airjax.driver import compile_function
 from airjax.environment import describe
 from airjax.images import take_moved
-from airjax.layers import batch_moments, conv_pool, conv_same, default_convolution, max_pool, normalize_channels
+from airjax.layers import batch_moments, conv_same, conv_to_pool, default_convolution, max_pool, normalize_channels
 from airjax.recipe import RECIPES
 
-FLOAT32 = 1e-5  # relative to the largest magnitude; sums of some hundred products in float32
+# Relative to the largest magnitude: sums of some hundred products, whose results are rounded to eight bits in bfloat16.
+ALLOWED = {"float32": 1e-5, "bfloat16": 2**-8}
 
 
 class Check(NamedTuple):
@@ -43,13 +44,10 @@ def run_checks() -> list[Check]:
     x = generator.normal(size=(4, 8, 8, 6)).astype(np.float32)
     kernel = generator.normal(size=(3, 3, 6, 5)).astype(np.float32)
     outer = generator.normal(size=(4, 8, 8, 5)).astype(np.float32)
-    same, pool = (partial(layer, convolution=default_convolution(jnp.float32)) for layer in (conv_same, conv_pool))
-    checks = [Check("convolution", _difference(_run(same, x, kernel), _convolve(x, kernel)), FLOAT32)]
-    gradients = _run(lambda x, k, g: jax.vjp(same, x, k)[1](g), x, kernel, outer)
-    for name, ours, exact in zip(("input", "kernel"), gradients, _convolution_gradients(x, kernel, outer), strict=True):
-        checks.append(Check(f"convolution's gradient by its {name}", _difference(ours, exact), FLOAT32))
-    pooled = _run(pool, x[:, :7, :7], kernel)
-    checks.append(Check("convolution and pool", _difference(pooled, _pool(_convolve(x[:, :7, :7], kernel))), FLOAT32))
+    checks = []
+    for name, allowed in ALLOWED.items():
+        dtype = jnp.dtype(name)
+        checks += _convolution_checks(*(array.astype(dtype) for array in (x, kernel, outer)), name, allowed)
     ties = np.round(x)  # many pixels of a window are equal
     gradient = _run(jax.grad(lambda x: (max_pool(x, 2) ** 2).sum()), ties)
     checks.append(Check("gradient of a pool with ties", _difference(gradient, _pool_gradient(ties)), 0.0))
@@ -88,7 +86,7 @@ def main(arguments: list[str]) -> int:
     else:
         for check in checks:
             state = "right" if check.passed else "WRONG"
-            print(f"{check.name:40}{check.error:10.1e} of {check.allowed:.0e}  {state}")
+            print(f"{check.name:48}{check.error:10.1e} of {check.allowed:.0e}  {state}")
         print(f"fingerprint {fingerprint(checks)}")
     return 0 if passed else 1
 
@@ -96,6 +94,18 @@ def main(arguments: list[str]) -> int:
 def _run(function: Callable[..., Any], *arguments: np.ndarray) -> Any:
     shapes = [jax.ShapeDtypeStruct(argument.shape, argument.dtype) for argument in arguments]
     return jax.device_get(compile_function(function, *shapes)(*map(jnp.asarray, arguments)))
+
+
+def _convolution_checks(x: np.ndarray, kernel: np.ndarray, outer: np.ndarray, dtype: str, allowed: float) -> list[Check]:
+    same, to_pool = (partial(layer, convolution=default_convolution(dtype)) for layer in (conv_same, conv_to_pool))
+    answer, in_dtype = _convolve(x, kernel), "" if dtype == "float32" else f" in {dtype}"
+    checks = [Check(f"convolution{in_dtype}", _difference(_run(same, x, kernel), answer), allowed)]
+    gradients = _run(lambda x, k, g: jax.vjp(same, x, k)[1](g), x, kernel, outer)
+    for name, ours, exact in zip(("input", "kernel"), gradients, _convolution_gradients(x, kernel, outer), strict=True):
+        checks.append(Check(f"convolution's gradient by its {name}{in_dtype}", _difference(ours, exact), allowed))
+    pooled = _run(lambda x, kernel: max_pool(to_pool(x, kernel), 2), x[:, :7, :7], kernel)
+    exact = _pool(_convolve(x[:, :7, :7], kernel))
+    return [*checks, Check(f"convolution and pool{in_dtype}", _difference(pooled, exact), allowed)]
 
 
 def _difference(ours: Any, exact: Any) -> float:
@@ -121,12 +131,12 @@ def _windows(x: np.ndarray) -> np.ndarray:
 
 
 def _convolve(x: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    return np.einsum("nhwrci,rcio->nhwo", _windows(x), kernel)
+    return np.einsum("nhwrci,rcio->nhwo", _windows(x), kernel.astype(np.float64))
 
 
 def _convolution_gradients(x: np.ndarray, kernel: np.ndarray, outer: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     flipped = kernel[::-1, ::-1].transpose(0, 1, 3, 2)
-    return _convolve(outer, flipped), np.einsum("nhwrci,nhwo->rcio", _windows(x), outer)
+    return _convolve(outer, flipped), np.einsum("nhwrci,nhwo->rcio", _windows(x), outer.astype(np.float64))
 
 
 def _pool(x: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ import jax
 _METADATA = 1  # the extension with which XLA asks a handler for its version, before it calls it
 _EXECUTE = 3  # the stage at which buffers hold numbers
 _INTERNAL_ERROR = 13
+_DTYPES = {11: "f32", 12: "f64", 16: "bf16"}
 _API_VERSION = (0, 1)  # the first with this layout; XLA refuses what it cannot serve
 
 
@@ -23,6 +24,7 @@ class Buffer(NamedTuple):
 
     address: int
     shape: tuple[int, ...]
+    dtype: str  # by XLA's name, such as "f32"; "" for those not in _DTYPES
 
 
 class _Buffer(ctypes.Structure):
@@ -144,7 +146,7 @@ def register(name: str, function: Callable[..., None]) -> None:
 
 def _read(buffers: Any) -> list[Buffer]:
     found = (buffers.values[index].contents for index in range(buffers.count))
-    return [Buffer(buffer.data, tuple(buffer.dims[: buffer.rank])) for buffer in found]
+    return [Buffer(b.data, tuple(b.dims[: b.rank]), _DTYPES.get(b.dtype, "")) for b in found]
 
 
 def _wait_for_programs() -> None:

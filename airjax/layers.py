@@ -22,19 +22,17 @@ def default_convolution(dtype: DTypeLike) -> Convolution:
     The variable AIRJAX_CONVOLUTION, native or onednn, decides instead where it is set. Raises ValueError for another
     value, and for onednn where that is not to be had.
     """
-    fits = jax.default_backend() == "cpu" and jnp.dtype(dtype) == jnp.float32
     wanted = os.environ.get("AIRJAX_CONVOLUTION") or None
     if wanted not in (None, "native", "onednn"):
         raise ValueError(f"AIRJAX_CONVOLUTION is {wanted!r}, but it must be native or onednn")
-    if wanted == "native" or not fits:
+    if wanted == "native" or jax.default_backend() != "cpu":
         return "native"
-    if not onednn_available():
-        if wanted == "onednn":
-            raise ValueError("AIRJAX_CONVOLUTION is onednn, but that does not load; pip install 'airjax[cpu]'")
-        return "native"
-    return "onednn"
+    if wanted == "onednn" and not onednn_available():
+        raise ValueError("AIRJAX_CONVOLUTION is onednn, but that does not load; pip install 'airjax[cpu]'")
+    return "onednn" if onednn_available(dtype) else "native"
 
 
+@jax.named_scope("conv")
 def conv(
     x: Array, kernel: Array, padding: tuple[tuple[int, int], tuple[int, int]], convolution: Convolution = "native"
 ) -> Array:
@@ -63,15 +61,17 @@ def conv_same(x: Array, kernel: Array, convolution: Convolution = "native") -> A
     return conv(x, kernel, ((1, 1), (1, 1)), convolution)
 
 
-def conv_pool(x: Array, kernel: Array, convolution: Convolution = "native") -> Array:
-    """3x3 convolution, then 2x2 max-pool with stride 2 that drops an odd last row and column.
+def conv_to_pool(x: Array, kernel: Array, convolution: Convolution = "native") -> Array:
+    """3x3 convolution that keeps an even image size, and makes an odd one even: what a 2x2 max-pool makes use of.
 
-    The dropped row and column are never computed: without padding after the last one they do not exist.
+    An odd last row and column, which the pool would drop, are never computed: without padding after them they do not
+    exist.
     """
     height, width = x.shape[1:3]
-    return max_pool(conv(x, kernel, ((1, 1 - height % 2), (1, 1 - width % 2)), convolution), 2)
+    return conv(x, kernel, ((1, 1 - height % 2), (1, 1 - width % 2)), convolution)
 
 
+@jax.named_scope("pool")
 def max_pool(x: Array, size: int) -> Array:
     """Max-pool over disjoint size x size windows; rows and columns that fill no window are dropped.
 
@@ -88,6 +88,7 @@ def max_pool(x: Array, size: int) -> Array:
     return pooled
 
 
+@jax.named_scope("gelu")
 def gelu(x: Array) -> Array:
     """The exact GELU, x * Phi(x), not its tanh approximation; Phi from erf, as in torch.
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import DTypeLike
 
-from airjax.layers import Convolution, batch_norm, conv, conv_pool, conv_same, gelu, max_pool, normalize_channels
+from airjax.layers import Convolution, batch_norm, conv, conv_same, conv_to_pool, gelu, max_pool, normalize_channels
 from airjax.precision import Precision, precision_of
 from airjax.recipe import CLASSES, IMAGE_SIZE, WHITEN_KERNEL, WHITEN_WIDTH, Recipe
 
@@ -78,8 +78,9 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
-        x = self.norm(1)(conv_pool(x, self.kernel(1, x.shape[-1]), self.convolution), train)
-        x = skipped = gelu(x)
+        x = conv_to_pool(x, self.kernel(1, x.shape[-1]), self.convolution)
+        self.sow("intermediates", "to_pool", x)
+        x = skipped = gelu(self.norm(1)(max_pool(x, 2), train))
         last = self.recipe.convs_per_block
         for number in range(2, last + 1):
             x = self.norm(number)(conv_same(x, self.kernel(number, self.width), self.convolution), train)

@@ -1,6 +1,7 @@
-"""float32 convolutions by oneDNN, the kernel library that PyTorch uses on a CPU, inside jitted programs.
+"""Convolutions by oneDNN, the kernel library that PyTorch uses on a CPU, inside jitted programs: float32 and bfloat16.
 
-XLA's own convolutions on a CPU reach two thirds of oneDNN's rate at the shapes of these networks (docs/performance.md).
+XLA's own convolutions on a CPU reach two thirds of oneDNN's rate at the shapes of these networks (docs/performance.md),
+and compute bfloat16 by way of float32, where oneDNN has the processor's instructions for it.
 The library comes with the package onednn-cpu-gomp (extra `cpu`) and is called through its C interface. What it computes
 is deterministic for a number of threads, which is OpenMP's: OMP_NUM_THREADS, or all cores.
 """
@@ -16,6 +17,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import DTypeLike
 
 from airjax.ffi import Buffer, register
 
@@ -24,12 +26,13 @@ _LIBRARY = "libdnnl.so.3"
 
 # Constants of dnnl_types.h, version 3.
 _CPU, _IN_ORDER = 1, 1
-_FLOAT32, _ANY_LAYOUT = 3, 1
+_DTYPES, _ANY_LAYOUT = {"bf16": 2, "f32": 3}, 1
 _TRAINING, _DIRECT = 64, 1
 _KERNEL_LAYOUT, _KERNEL_GRADIENT_LAYOUT = 131, 132
 _SOURCE, _DESTINATION, _WEIGHTS = 1, 17, 33
 _SOURCE_GRADIENT, _DESTINATION_GRADIENT, _WEIGHTS_GRADIENT = 129, 145, 161
 _ALLOCATE = ctypes.c_void_p(-1)
+_BFLOAT16_INSTRUCTIONS = 0x80  # the bit of dnnl_cpu_isa_t that AVX-512 with BF16 and everything above it has
 _STATUS = {1: "out of memory", 2: "invalid arguments", 3: "not implemented for this processor"}
 
 Shape = tuple[int, ...]
@@ -55,28 +58,29 @@ class Library:
         self._call("dnnl_stream_create", ctypes.byref(self._stream), self._engine, ctypes.c_uint(_IN_ORDER))
         # One convolution at a time: each has all cores, and a prepared one has memory of its own.
         self._lock = threading.Lock()
-        self._prepared: dict[tuple[str, Shape, Shape, Shape], Callable[[int, int, int], None]] = {}
+        self._prepared: dict[tuple[str, str, Shape, Shape, Shape], Callable[[int, int, int], None]] = {}
+        self.multiplies_bfloat16 = bool(self._functions.dnnl_get_effective_cpu_isa() & _BFLOAT16_INSTRUCTIONS)
 
     def run(self, task: str, x: Buffer, kernel: Buffer, y: Buffer) -> None:
         """Write y of "convolution", x of "input_gradient" or kernel of "kernel_gradient" from the other two."""
-        shapes = (task, x.shape, kernel.shape, y.shape)
+        kind = (task, x.dtype, x.shape, kernel.shape, y.shape)
         with self._lock:
-            if shapes not in self._prepared:
-                self._prepared[shapes] = self._prepare(*shapes)
-            self._prepared[shapes](x.address, kernel.address, y.address)
+            if kind not in self._prepared:
+                self._prepared[kind] = self._prepare(*kind)
+            self._prepared[kind](x.address, kernel.address, y.address)
 
-    def _prepare(self, task: str, x: Shape, kernel: Shape, y: Shape) -> Callable[[int, int, int], None]:
+    def _prepare(self, task: str, dtype: str, x: Shape, kernel: Shape, y: Shape) -> Callable[[int, int, int], None]:
         # A padding of 3x3 kernels begins before the first row; none is wider than one row.
         totals = [y[axis] - x[axis] + kernel[axis - 1] - 1 for axis in (1, 2)]
         first = [min(1, total) for total in totals]
         last = [total - before for total, before in zip(totals, first, strict=True)]
         geometry = [_numbers(1, 1), _numbers(0, 0), _numbers(*first), _numbers(*last)]
         (n, h, w, c), (rows, columns, inputs, outputs), (_, p, q, _) = x, kernel, y
-        images = self._layout((n, c, h, w), (h * w * c, 1, w * c, c))
-        maps = self._layout((n, outputs, p, q), (p * q * outputs, 1, q * outputs, outputs))
+        images = self._layout(dtype, (n, c, h, w), (h * w * c, 1, w * c, c))
+        maps = self._layout(dtype, (n, outputs, p, q), (p * q * outputs, 1, q * outputs, outputs))
         sizes = (outputs, inputs, rows, columns)
-        outer = self._layout(sizes, (1, outputs, columns * inputs * outputs, inputs * outputs))
-        inner = self._layout(sizes, None)  # the library's choice
+        outer = self._layout(dtype, sizes, (1, outputs, columns * inputs * outputs, inputs * outputs))
+        inner = self._layout(dtype, sizes, None)  # the library's choice
 
         description = self._describe("forward", _TRAINING, _DIRECT, images, inner, None, maps, *geometry)
         if task == "input_gradient":
@@ -114,9 +118,9 @@ class Library:
         if status:
             raise OneDNNError(f"{name} of {PACKAGE} failed: {_STATUS.get(status, f'status {status}')}")
 
-    def _layout(self, sizes: Shape, strides: Shape | None) -> ctypes.c_void_p:
+    def _layout(self, dtype: str, sizes: Shape, strides: Shape | None) -> ctypes.c_void_p:
         layout, rank, numbers = ctypes.c_void_p(), ctypes.c_int(len(sizes)), _numbers(*sizes)
-        given = (ctypes.byref(layout), rank, numbers, ctypes.c_int(_FLOAT32))
+        given = (ctypes.byref(layout), rank, numbers, ctypes.c_int(_DTYPES[dtype]))
         if strides is None:
             self._call("dnnl_memory_desc_create_with_tag", *given, ctypes.c_int(_ANY_LAYOUT))
         else:
@@ -155,20 +159,28 @@ class Library:
         self._call("dnnl_primitive_execute", primitive, self._stream, ctypes.c_int(len(operands)), arguments)
 
 
+def onednn_available(dtype: DTypeLike = jnp.float32) -> bool:
+    """Whether the library is installed, loads, and computes in dtype with this processor's own instructions."""
+    library = _loaded()
+    if library is None:
+        return False
+    return jnp.dtype(dtype) == jnp.float32 or (jnp.dtype(dtype) == jnp.bfloat16 and library.multiplies_bfloat16)
+
+
 @functools.cache
-def onednn_available() -> bool:
-    """Whether the library is installed, loads, and is made for JAX to call. Loads and registers it."""
+def _loaded() -> Library | None:
+    # Loads the library and makes it known to XLA; None where that cannot be.
     path = library_path()
     if path is None:
-        return False
+        return None
     try:
         library = Library(path)
     except (OSError, AttributeError, OneDNNError):  # for another system, or without the OpenMP library
-        return False
+        return None
     register("airjax_convolution", lambda x, kernel, y: library.run("convolution", x, kernel, y))
     register("airjax_input_gradient", lambda kernel, y, x: library.run("input_gradient", x, kernel, y))
     register("airjax_kernel_gradient", lambda x, y, kernel: library.run("kernel_gradient", x, kernel, y))
-    return True
+    return library
 
 
 def library_path() -> str | None:
@@ -182,10 +194,10 @@ def library_path() -> str | None:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def onednn_conv(x: Array, kernel: Array, padding: Padding) -> Array:
-    """Convolution with stride 1 of x [N,H,W,I] with kernel [h,w,I,O], float32; padding ((top, bottom), (left, right)).
+    """Convolution with stride 1 of x [N,H,W,I] with kernel [h,w,I,O]; padding ((top, bottom), (left, right)).
 
-    Each side's padding is at most one, and none is at the bottom without one at the top.
-    Raises ValueError where the library is not to be had.
+    Both are float32 or both bfloat16, whose sums are float32 until they are done. Each side's padding is at most one,
+    and none is at the bottom without one at the top. Raises ValueError where the library is not to be had.
     """
     rows, columns = (x.shape[axis + 1] + sum(padding[axis]) - kernel.shape[axis] + 1 for axis in (0, 1))
     return _ffi("airjax_convolution", (x.shape[0], rows, columns, kernel.shape[3]), x, kernel)
@@ -204,12 +216,14 @@ onednn_conv.defvjp(_forward, _backward)
 
 
 def _ffi(name: str, shape: Shape, *operands: Array) -> Array:
-    if not onednn_available():
+    dtype = operands[0].dtype
+    if not onednn_available(dtype):
         raise ValueError(
-            "oneDNN is not installed or does not load here; pip install 'airjax[cpu]', or convolve natively"
+            f"oneDNN is not installed, does not load, or does not compute {dtype} here; pip install 'airjax[cpu]', or "
+            "convolve natively"
         )
     # Under vmap it is called for one after the other.
-    return jax.ffi.ffi_call(name, jax.ShapeDtypeStruct(shape, jnp.float32), vmap_method="sequential")(*operands)
+    return jax.ffi.ffi_call(name, jax.ShapeDtypeStruct(shape, dtype), vmap_method="sequential")(*operands)
 
 
 def _numbers(*values: int) -> Any:

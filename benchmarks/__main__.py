@@ -1,4 +1,4 @@
-"""The command line: python -m benchmarks step | run | evaluate | augment | compile | seeds | scaling | report."""
+"""The command line: python -m benchmarks step | run | evaluate | augment | compile | seeds | scaling | profile | report."""
 
 import sys
 
@@ -17,10 +17,11 @@ airjax against PyTorch, measured in turn on one device:
 airjax alone:
   seeds     networks per hour of every strategy to train many
   scaling   cost against epochs, data and seeds
+  profile   where a step's time goes
 
   report    the tables in README.md and docs/ and the roofline plot, from benchmarks/results"""
 
-COMMANDS = ("step", "run", "evaluate", "augment", "compile", "seeds", "scaling", "report")
+COMMANDS = ("step", "run", "evaluate", "augment", "compile", "seeds", "scaling", "profile", "report")
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
 
@@ -49,9 +50,9 @@ def main(arguments: list[str]) -> int:
 
 def run(command: str, arguments: list[str]) -> int:
     """Run one of COMMANDS."""
-    from benchmarks import report, scaling, seeds, speed, startup
+    from benchmarks import profile, report, scaling, seeds, speed, startup
 
-    modules = {"compile": startup, "seeds": seeds, "scaling": scaling, "report": report}
+    modules = {"compile": startup, "seeds": seeds, "scaling": scaling, "profile": profile, "report": report}
     return modules[command].main(arguments) if command in modules else speed.main(command, arguments)
 
 

@@ -1,8 +1,9 @@
-"""What each choice inside a training step is worth here: the step with one choice undone, against the step as it is.
+"""What each choice about a training step is worth here: the step with one choice undone, against the step as it is.
 
-`python -m benchmarks.ablation --recipe 94` compiles every variant, then lets them take turns, one step each, forward
-and backward through the list; images are noise. One line in results/ablation.jsonl: medians, and the ratio to the step
-as it is, of the same turns.
+`python -m benchmarks.ablation --recipe 94` compiles every variant that this kind of device has, then lets them take
+turns, some steps each, forward and backward through the list; images are noise. One line in results/ablation.jsonl:
+medians, and the ratio to the step as it is, of the same turns. Choices are those inside the step, how the compiler is
+asked for it, how the steps are driven, and the precision.
 """
 
 import argparse
@@ -10,45 +11,46 @@ import functools
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, NamedTuple
 from unittest import mock
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array, lax
 
 from airjax import layers
-from airjax.driver import COMPILER_OPTIONS, convolution_for
+from airjax.driver import Driver, compile_function, compile_lowered, convolution_for, default_driver, place
 from airjax.environment import describe
 from airjax.images import mirror_where, reflect_pad
 from airjax.layers import Convolution
 from airjax.optimizer import hyperparameters
 from airjax.precision import resolve_precision
-from airjax.recipe import IMAGE_SIZE, Recipe, get_recipe
-from airjax.run import advance, start_run
+from airjax.recipe import IMAGE_SIZE, PrecisionName, Recipe, get_recipe
+from airjax.run import Arrays, advance, advance_many, start_run
 from benchmarks.record import keep
+from benchmarks.speed import make_noise, warn_of_load
 
 
 class Variant(NamedTuple):
     """A step with something undone."""
 
-    patches: dict[str, Callable[..., Any]]  # names of functions, and what stands in for them while it is traced
+    patches: Mapping[str, Callable[..., Any]] = MappingProxyType({})  # names of functions, and what stands in for them
+    platforms: tuple[str, ...] = ("cpu", "gpu")  # where there is anything to undo
     convolution: Convolution | None = None  # None: the backend's choice
     train_whiten_bias: bool = False
-    default_compiler: bool = False
+    compiler: Mapping[str, str | bool] | None = None  # options; None: those of airjax.driver
+    driver: Driver | None = None  # None: the backend's choice
+    donate: bool = True
+    precision: PrecisionName | None = None  # None: the backend's choice
 
 
 def gelu_by_erfc(x: Array) -> Array:
     """jax.nn's."""
     return jax.nn.gelu(x, approximate=False)
-
-
-def whole_conv_pool(x: Array, kernel: Array, convolution: Any = "native") -> Array:
-    """Every row and column is computed, and the pool drops the last."""
-    return layers.max_pool(layers.conv_same(x, kernel, convolution), 2)
 
 
 def window_max_pool(x: Array, size: int) -> Array:
@@ -97,74 +99,116 @@ def one_pass_moments(x: Array) -> tuple[Array, Array]:
 
 
 VARIANTS = {
-    "as it is": Variant({}),
-    "XLA's convolutions": Variant({}, convolution="native"),
-    "convolutions by matrix products": Variant({}, convolution="matmul"),
-    "the compiler's default options": Variant({}, default_compiler=True),
-    "the first layer's gradient": Variant({}, train_whiten_bias=True),
+    "as it is": Variant(),
+    # Inside a step.
+    "XLA's convolutions": Variant(convolution="native", platforms=("cpu",)),
+    "convolutions by matrix products": Variant(convolution="matmul"),
+    "the first layer's gradient": Variant(train_whiten_bias=True),
     "GELU from erfc": Variant({"airjax.model.gelu": gelu_by_erfc}),
-    "whole convolutions before a pool": Variant({"airjax.model.conv_pool": whole_conv_pool}),
+    "whole convolutions before a pool": Variant({"airjax.model.conv_to_pool": layers.conv_same}),
     "XLA's pool": Variant({"airjax.layers.max_pool": window_max_pool, "airjax.model.max_pool": window_max_pool}),
     "crops by slices and selects": Variant({"airjax.images.take_moved": sliced_and_selected}),
-    "XLA's sums over pixels": Variant({"airjax.layers.channel_sums": plain_sums}),
+    "XLA's sums over pixels": Variant({"airjax.layers.channel_sums": plain_sums}, ("cpu",)),
     "sums over pixels in one product": Variant({"airjax.layers.channel_sums": product_sums}),
     "moments in one pass": Variant({"airjax.layers.batch_moments": one_pass_moments}),
     "BatchNorm's gradient by autodiff": Variant({"airjax.model.batch_norm": autodiff_batch_norm}),
+    # How steps are compiled and driven.
+    "the compiler's default options": Variant(compiler={}, platforms=("cpu",)),
+    "the state not donated": Variant(donate=False),
+    "a scan over the steps": Variant(driver="scan", platforms=("cpu",)),
+    "a scan, with XLA's convolutions": Variant(driver="scan", convolution="native", platforms=("cpu",)),
+    "a loop over the steps": Variant(driver="loop", platforms=("gpu",)),
+    "a scan, unrolled by 4": Variant({"airjax.run.lax.scan": functools.partial(lax.scan, unroll=4)}, ("gpu",)),
+    "no command buffers": Variant(compiler={"xla_gpu_enable_command_buffer": ""}, platforms=("gpu",)),
+    "loops in command buffers": Variant(
+        compiler={"xla_gpu_enable_command_buffer": "FUSION,CUBLAS,CUBLASLT,CUDNN,CUSTOM_CALL,CONDITIONAL,WHILE"},
+        platforms=("gpu",),
+    ),
+    "matrix products by cuBLAS alone": Variant(compiler={"xla_gpu_enable_triton_gemm": False}, platforms=("gpu",)),
+    "float32": Variant(precision="float32", platforms=("gpu",)),
+    "float16": Variant(precision="float16", platforms=("gpu",)),
 }
+STEPS = {"cpu": 1, "gpu": 48}  # of a turn: one takes long on a CPU, and on a GPU the host's part of it must not count
 
 
 def main(arguments: list[str]) -> int:
     """Measure, print, and keep the line. Returns the exit code."""
     parser = argparse.ArgumentParser("python -m benchmarks.ablation", description="A step with each choice undone.")
     parser.add_argument("--recipe", default="mini")
-    parser.add_argument("--turns", type=int, default=6, help="steps of each variant")
+    parser.add_argument("--turns", type=int, default=6, help="turns of each variant")
+    parser.add_argument("--steps", type=int, help="steps of a turn; scans need two or more, and are left out with one")
     parser.add_argument("--variant", action="append", choices=VARIANTS, help="only this, besides the step as it is")
-    parser.add_argument("--no-keep", action="store_true", help="print, and leave the results alone")
+    parser.add_argument("--keep", action=argparse.BooleanOptionalAction, default=True, help="append the record")
     options = parser.parse_args(arguments)
-    if options.turns < 1:
-        parser.error("--turns must be at least 1")
-    names = ["as it is", *(options.variant or list(VARIANTS)[1:])]
-    seconds = measure(options.recipe, names, options.turns)
+    platform = jax.default_backend()
+    steps = options.steps or STEPS.get(platform, STEPS["gpu"])
+    if options.turns < 1 or steps < 1:
+        parser.error("--turns and --steps must be at least 1")
+    names = ["as it is"]
+    for name in options.variant or list(VARIANTS)[1:]:
+        if platform in VARIANTS[name].platforms and (VARIANTS[name].driver != "scan" or steps > 1):
+            names.append(name)
+        elif options.variant:
+            parser.error(f"{name!r} is nothing to measure on a {platform} with --steps {steps}")
+    seconds, load = measure(options.recipe, names, options.turns, steps), warn_of_load()
     own = seconds["as it is"]
     rows = {}
     for name, taken in seconds.items():
         ratio = statistics.median(a / b for a, b in zip(taken, own, strict=True))
         rows[name] = {"seconds": statistics.median(taken), "ratio": ratio}
         print(f"{name:34} {rows[name]['seconds']:9.4f} s  {ratio:6.3f}", flush=True)
-    if not options.no_keep:
-        keep("ablation.jsonl", {"recipe": options.recipe, "n": options.turns, "steps": rows, **describe()})
+    if options.keep:
+        record = {"recipe": options.recipe, "n": options.turns, "steps_per_turn": steps, "steps": rows, "load": load}
+        keep("ablation.jsonl", record | describe())
     return 0
 
 
-def measure(name: str, names: list[str], turns: int) -> dict[str, list[float]]:
-    """Seconds of every turn of each variant."""
-    recipe = resolve_precision(get_recipe(name))
-    generator = np.random.default_rng(0)
-    images = jnp.asarray(generator.integers(0, 256, (recipe.train_examples, 32, 32, 3), np.uint8))
-    labels = jnp.asarray(generator.integers(0, 10, recipe.train_examples), jnp.int32)
-    hyper = hyperparameters(recipe)
-    state, draws = jax.jit(functools.partial(start_run, recipe))(jax.random.key(0), images, hyper)
-    programs = {}
-    for chosen in names:
-        variant = VARIANTS[chosen]
-        step = functools.partial(
-            advance,
-            recipe,
-            train_whiten_bias=variant.train_whiten_bias,
-            convolution=variant.convolution or convolution_for(recipe),
-        )
-        with patched(variant):
-            lowered = jax.jit(step).lower(state, images, labels, draws, hyper)
-        compiler = None if variant.default_compiler else COMPILER_OPTIONS.get(jax.default_backend())
-        programs[chosen] = lowered.compile(compiler_options=compiler)
-        jax.block_until_ready(programs[chosen](state, images, labels, draws, hyper))
+def measure(name: str, names: list[str], turns: int, steps: int) -> dict[str, list[float]]:
+    """Seconds per step of every turn of each variant."""
+    recipe = get_recipe(name)
+    data = place(recipe, make_noise(recipe))
+    ready = {chosen: prepare(VARIANTS[chosen], recipe, data, steps) for chosen in names}
     seconds: dict[str, list[float]] = {chosen: [] for chosen in names}
-    for turn in range(turns):
+    for turn in range(-1, turns):  # the first does not count
         for chosen in names if turn % 2 == 0 else reversed(names):
             began = time.perf_counter()
-            jax.block_until_ready(programs[chosen](state, images, labels, draws, hyper))
-            seconds[chosen].append(time.perf_counter() - began)
+            ready[chosen]()
+            if turn >= 0:
+                seconds[chosen].append((time.perf_counter() - began) / steps)
     return seconds
+
+
+def prepare(variant: Variant, recipe: Recipe, data: Arrays, steps: int) -> Callable[[], None]:
+    """A function that takes the first steps of a training once more, compiled as the variant says."""
+    recipe = resolve_precision(replace(recipe, precision=variant.precision or recipe.precision))
+    hyper, key = hyperparameters(recipe), jax.random.key(0)
+    state, draws = compile_function(functools.partial(start_run, recipe), key, data.train_images, hyper)(
+        key, data.train_images, hyper
+    )
+    driver = variant.driver or default_driver()
+    function: Callable[..., Any] = advance if driver == "loop" else functools.partial(advance_many, num_steps=steps)
+    step = functools.partial(
+        function,
+        recipe,
+        train_whiten_bias=variant.train_whiten_bias,
+        convolution=variant.convolution or convolution_for(recipe),
+    )
+    arguments = (data.train_images, data.train_labels, draws, hyper)
+    with patched(variant):
+        lowered = jax.jit(step, donate_argnums=0 if variant.donate else ()).lower(state, *arguments)
+    if variant.compiler is None:
+        program = compile_lowered(lowered)
+    else:
+        program = lowered.compile(compiler_options=dict(variant.compiler))
+
+    def run() -> None:
+        nonlocal state
+        state = state._replace(step=jnp.zeros((), jnp.int32))
+        for _ in range(steps if driver == "loop" else 1):
+            state, _ = program(state, *arguments)
+        jax.block_until_ready(state)
+
+    return run
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from airjax.members import STRATEGIES
 from airjax.records import read_lines, write_atomically
@@ -12,7 +12,7 @@ from benchmarks.speed import FILE
 
 ROOT = Path(__file__).parent.parent
 PLOT = "docs/roofline.svg"
-BEGIN, END = "<!-- python -m benchmarks report writes from here -->", "<!-- to here -->"
+BEGIN, END = "<!-- python -m benchmarks report writes {} from here -->", "<!-- to here -->"
 NAMES = {
     "step": "a training step",
     "run": "a whole training",
@@ -48,9 +48,12 @@ def results(file: str) -> list[dict[str, Any]]:
 
 
 def render(page: str) -> str:
-    """A page of PAGES with the table that its results make."""
-    file, make = PAGES[page]
-    return insert(page, (ROOT / page).read_text(), make(results(file)))
+    """A page with the tables that its results make."""
+    text = (ROOT / page).read_text()
+    for name, table in TABLES.items():
+        if table.page == page:
+            text = insert(page, text, name, table.make(results(table.file)))
+    return text
 
 
 def latest(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -76,8 +79,8 @@ def speed_table(records: list[dict[str, Any]]) -> str:
     if not rows:
         return "Not measured yet: each command of `python -m benchmarks` adds a row."
     lines = [
-        "| | device | airjax | best PyTorch | airjax / PyTorch | of the matrix rate | reproduced by |",
-        "|-|-|-|-|-|-|-|",
+        "| | device | airjax | best PyTorch | airjax / PyTorch | of the matrix rate | peak memory | reproduced by |",
+        "|-|-|-|-|-|-|-|-|",
     ]
     for row in rows:
         (low, high), ours = row["interval95"], row["arms"]["airjax"]
@@ -86,7 +89,8 @@ def speed_table(records: list[dict[str, Any]]) -> str:
         lines.append(
             f"| {NAMES[row['benchmark']]}, {row['recipe']}{kept} | {row['device']} | {row['airjax']:.3g} s "
             f"| {row['torch']:.3g} s, {ARMS[row['best_torch']]} | {row['ratio']:.2f} ({low:.2f} to {high:.2f}), "
-            f"{row['verdict']} | {share} | `{row['command']}` |"
+            f"{row['verdict']} | {share} | {gibibytes(ours)}, {gibibytes(row['arms'][row['best_torch']])} "
+            f"| `{row['command']}` |"
         )
     if plotted(rows):
         lines += ["", "![Roofline](docs/roofline.svg)"]
@@ -120,7 +124,12 @@ def seeds_table(records: list[dict[str, Any]]) -> str:
 
 def rate_and_memory(row: dict[str, Any] | None) -> str:
     """Networks per hour and the process's peak memory."""
-    return f"{row['networks_per_hour']:.0f} ({row['peak_bytes'] / 2**30:.1f} GiB)" if row else ""
+    return f"{row['networks_per_hour']:.0f} ({gibibytes(row)})" if row else ""
+
+
+def gibibytes(measured: dict[str, Any]) -> str:
+    """The peak memory of a process."""
+    return f"{measured['peak_bytes'] / 2**30:.1f} GiB"
 
 
 def ablation_table(records: list[dict[str, Any]]) -> str:
@@ -144,17 +153,103 @@ def ablation_table(records: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-PAGES: dict[str, tuple[str, Callable[[list[dict[str, Any]]], str]]] = {
-    "README.md": (FILE, speed_table),
-    "docs/seeds.md": ("seeds.jsonl", seeds_table),
-    "docs/performance.md": ("ablation.jsonl", ablation_table),
+def starts_table(records: list[dict[str, Any]]) -> str:
+    """Seconds from a fresh process to the first step, and what they consist of."""
+    rows = [row for row in latest(records) if row["benchmark"] == "compile"]
+    if not rows:
+        return "Not measured yet: `python -m benchmarks compile` does."
+    parts = list(next(iter(rows[0]["arms"].values()))["parts"])
+    lines = [f"| | total | {' | '.join(parts)} | peak memory |", f"|-|-|{'-|' * len(parts)}-|"]
+    for row in rows:
+        for name, arm in row["arms"].items():
+            arm_name, _, cached = name.partition(",")
+            seconds = " | ".join(f"{arm['parts'][part]:.2f} s" for part in parts)
+            lines.append(
+                f"| {row['recipe']}, {row['device']}: {ARMS.get(arm_name, arm_name)}{cached and ', cached'} "
+                f"| {arm['median']:.1f} s (n={row['repeats']}) | {seconds} | {gibibytes(arm)} |"
+            )
+    return "\n".join(lines)
+
+
+def scaling_table(records: list[dict[str, Any]]) -> str:
+    """How cost grows: the measured points and the straight line through them."""
+    last = {(r["device"], r["recipe"], name): (r, curve) for r in records for name, curve in r["curves"].items()}
+    if not last:
+        return "Not measured yet: `python -m benchmarks scaling` does."
+    lines = ["| | measured | straight line | R² |", "|-|-|-|-|"]
+    for (device, recipe, name), (record, curve) in last.items():
+        points = ", ".join(f"{x:g}: {seconds:.2f} s" for x, seconds in zip(curve["x"], curve["seconds"], strict=True))
+        lines.append(
+            f"| {name.replace('_', ' ')}, {recipe}, {device} | {points} (n={record['repeats']}) "
+            f"| {curve['slope']:.3g} s each, {curve['intercept']:+.2g} s | {curve['r_squared']:.4f} |"
+        )
+    return "\n".join(lines)
+
+
+def profile_table(records: list[dict[str, Any]]) -> str:
+    """Where a step's time goes: a column for each recipe and device, in shares of all operations' time."""
+    last = {(r["recipe"], r["device"]): r for r in records}
+    if not last:
+        return "Not measured yet: `python -m benchmarks profile` does."
+    lines = [f"| | {' | '.join(', '.join(key) for key in last)} |", f"|-|{'-|' * len(last)}"]
+    columns = [{(row["part"], row["direction"]): row["seconds"] for row in r["parts"]} for r in last.values()]
+    for part, direction in dict.fromkeys(key for column in columns for key in column):
+        shares = [column.get((part, direction), 0.0) / sum(column.values()) for column in columns]
+        if max(shares) >= 0.005:
+            cells = " | ".join(f"{share:.1%}" for share in shares)
+            lines.append(f"| {part}{direction and ', ' + direction} | {cells} |")
+    lines.append(f"| seconds of all operations | {' | '.join(f'{sum(column.values()):.3g}' for column in columns)} |")
+    return "\n".join(lines)
+
+
+def forecast_table(records: list[dict[str, Any]]) -> str:
+    """What many networks will take, from the best measured rate of each device and recipe."""
+    best: dict[tuple[str, str], dict[str, Any]] = {}
+    for record in records:
+        place = (record["device"], record["recipe"])
+        known = best.get(place, {"networks_per_hour": 0.0})
+        if record["strategy"] in STRATEGIES and record["networks_per_hour"] > known["networks_per_hour"]:
+            best[place] = record
+    if not best:
+        return "Not measured yet: `python -m benchmarks seeds` does."
+    lines = [
+        "| | networks per hour | 10,000 on one device | 3,000,000, device hours | on 1,000 devices |",
+        "|-|-|-|-|-|",
+    ]
+    for (device, recipe), record in sorted(best.items()):
+        rate = record["networks_per_hour"]
+        lines.append(
+            f"| {recipe}, {device} | {rate:.0f} | {10_000 / rate:.1f} hours | {3e6 / rate:,.0f} "
+            f"| {3e3 / rate:.1f} hours |"
+        )
+    return "\n".join(lines)
+
+
+class Table(NamedTuple):
+    """A table that stands on a page between two markers."""
+
+    page: str
+    file: str  # in benchmarks/results
+    make: Callable[[list[dict[str, Any]]], str]
+
+
+TABLES = {
+    "speed": Table("README.md", FILE, speed_table),
+    "networks": Table("docs/seeds.md", "seeds.jsonl", seeds_table),
+    "forecast": Table("docs/scale.md", "seeds.jsonl", forecast_table),
+    "starts": Table("docs/performance.md", FILE, starts_table),
+    "choices": Table("docs/performance.md", "ablation.jsonl", ablation_table),
+    "profile": Table("docs/performance.md", "profile.jsonl", profile_table),
+    "scaling": Table("docs/performance.md", "scaling.jsonl", scaling_table),
 }
+PAGES = tuple(dict.fromkeys(table.page for table in TABLES.values()))
 
 
-def insert(page: str, text: str, content: str) -> str:
-    """The page's text with content between the two markers. Raises ValueError where they are missing."""
-    before, begin, rest = text.partition(BEGIN)
+def insert(page: str, text: str, name: str, content: str) -> str:
+    """The page's text with content between the markers of a table. Raises ValueError where they are missing."""
+    marker = BEGIN.format(name)
+    before, begin, rest = text.partition(marker)
     _, end, after = rest.partition(END)
     if not (begin and end):
-        raise ValueError(f"{page} lacks the lines {BEGIN!r} and {END!r}; put them where its table belongs")
-    return f"{before}{BEGIN}\n{content}\n{END}{after}"
+        raise ValueError(f"{page} lacks the lines {marker!r} and {END!r}; put them where its table belongs")
+    return f"{before}{marker}\n{content}\n{END}{after}"

@@ -25,8 +25,9 @@ ARMS: dict[str, tuple[ArmName, ...]] = {
     "airbench": ("airbench",),
 }
 STEPS: dict[Device, int] = {"cpu": 10, "cuda": 100}
-# What glibc reads when a process starts: no arrays in mappings of their own, and nothing handed back to the system.
-KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "-1"}
+# What glibc reads when a process starts: no arrays in mappings of their own, nothing handed back to the system, and one
+# heap for all threads, because the heaps of other threads are too small for XLA's arrays, which get mappings after all.
+KEEP_MEMORY = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "-1"}
 CHANGES = ("batch_size", "epochs", "train_examples", "test_examples")
 
 
@@ -175,7 +176,7 @@ def make_parser(task: str) -> argparse.ArgumentParser:
         "--allocator",
         choices=("default", "keep"),
         default="default",
-        help="keep: no process hands memory back to the system; on a CPU PyTorch gains by that (docs/performance.md)",
+        help="keep: no process hands memory back to the system; on a CPU all are faster for it (docs/performance.md)",
     )
     parser.add_argument("--steps", type=int, metavar="N", help="of each phase in a block of `step`")
     if task == "run":

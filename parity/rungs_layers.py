@@ -37,8 +37,8 @@ def rung_layers(setting: Setting) -> Iterator[Comparison]:
             [image, random(7, 5, 2, 2)],
         ),
         "convolution": (layers.conv_same, lambda x, k: F.conv2d(x, k, padding="same"), [image, kernel]),
-        "convolution and pool": (layers.conv_pool, _torch_conv_pool, [image, kernel]),
-        "convolution and pool, odd size": (layers.conv_pool, _torch_conv_pool, [odd, kernel]),
+        "convolution and pool": (_airjax_conv_pool, _torch_conv_pool, [image, kernel]),
+        "convolution and pool, odd size": (_airjax_conv_pool, _torch_conv_pool, [odd, kernel]),
         "last pool": (lambda x: layers.max_pool(x, 3), lambda x: F.max_pool2d(x, 3), [square]),
         "pool of ties": (lambda x: layers.max_pool(x, 2), lambda x: F.max_pool2d(x, 2), [np.round(square)]),
         "GELU": (model.gelu, F.gelu, [2 * image]),
@@ -106,6 +106,10 @@ def _airjax_batch_norm(x: Any, bias: Any) -> Any:
 def _torch_batch_norm(x: Tensor, bias: Tensor) -> Tensor:
     norm = BatchNorm(x.shape[1], MOMENTUM, EPSILON).to(x.dtype).train()
     return F.batch_norm(x, None, None, norm.weight, bias, training=True, eps=EPSILON)
+
+
+def _airjax_conv_pool(x: Any, kernel: Any) -> Any:
+    return layers.max_pool(layers.conv_to_pool(x, kernel), 2)
 
 
 def _torch_conv_pool(x: Tensor, kernel: Tensor) -> Tensor:

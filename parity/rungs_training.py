@@ -15,7 +15,7 @@ from airjax import step as airjax_step
 from airjax import tta
 from airjax.data.dataset import Dataset
 from airjax.draws import Draws, sample_draws
-from airjax.driver import compile_function
+from airjax.driver import compile_function, convolution_for
 from airjax.optimizer import hyperparameters
 from airjax.recipe import RECIPES, Recipe
 from parity.compare import DRIFT_FACTOR, ROUNDING_FLOOR, Comparison, Place, compare, measured
@@ -153,7 +153,12 @@ def _steps(case: Case) -> Iterator[Any]:
     arguments = (state, images, labels, draws, hyper)
     shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), arguments)
     for segment in airjax_run.segments(recipe, by_epoch=False):
-        advance = functools.partial(airjax_run.advance, recipe, train_whiten_bias=segment.train_whiten_bias)
+        advance = functools.partial(
+            airjax_run.advance,
+            recipe,
+            train_whiten_bias=segment.train_whiten_bias,
+            convolution=convolution_for(recipe),
+        )
         compiled = compile_function(advance, *shapes)
         for _ in range(segment.num_steps):
             yield state

@@ -5,6 +5,7 @@ import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -18,7 +19,7 @@ from airjax.recipe import RECIPES, Recipe
 from airjax.records import append_line, read_lines
 from airjax.run import advance, start_run
 from airjax.workers import Job, run_record
-from benchmarks import ablation, report, scaling, scan, speed, startup
+from benchmarks import ablation, profile, report, scaling, scan, speed, startup
 from benchmarks.__main__ import COMMANDS, main
 from benchmarks.rounds import Measured, flops, measure, summarise, total
 from benchmarks.verdict import compare, spread
@@ -275,7 +276,10 @@ def row(**changes: Any) -> dict[str, Any]:
         "interval95": [0.4, 0.6],
         "verdict": "faster",
         "best_torch": "eager",
-        "arms": {arm: {"mfu": 0.25, "flops_per_second": rate} for arm, rate in (("airjax", 2e9), ("eager", 1e9))},
+        "arms": {
+            arm: {"mfu": 0.25, "flops_per_second": rate, "peak_bytes": memory * 2**30}
+            for arm, rate, memory in (("airjax", 2e9, 1), ("eager", 1e9, 2))
+        },
         "flops": 2e9,
         "traffic_bytes": 1e8,
         "matmul_rate": 8e9,
@@ -290,7 +294,7 @@ def test_the_table_has_the_last_line_of_each_kind() -> None:
     text = report.speed_table([row(ratio=0.7), row(), run, row(allocator="keep", ratio=0.9)])
     assert "0.70" not in text
     assert text.index("`python -m benchmarks step`") < text.index("`python -m benchmarks run`")
-    assert "| 1 s | 2 s, PyTorch | 0.50 (0.40 to 0.60), faster | 25% |" in text
+    assert "| 1 s | 2 s, PyTorch | 0.50 (0.40 to 0.60), faster | 25% | 1.0 GiB, 2.0 GiB |" in text
     assert "| a training step, 94, memory kept | a processor | 1 s | 2 s, PyTorch | 0.90" in text
 
 
@@ -299,17 +303,20 @@ def test_report_writes_tables_and_plot_from_the_results_alone(tmp_path: Path, mo
     append_line(tmp_path / "speed.jsonl", row())
     (tmp_path / "docs").mkdir()
     for page in report.PAGES:
-        (tmp_path / page).write_text(f"above\n{report.BEGIN}\nold\n{report.END}\nbelow\n")
+        names = [name for name, table in report.TABLES.items() if table.page == page]
+        sections = [f"above\n{report.BEGIN.format(name)}\nold\n{report.END}\nbelow\n" for name in names]
+        (tmp_path / page).write_text("".join(sections))
     monkeypatch.setattr(report, "RESULTS", tmp_path)
     monkeypatch.setattr(report, "ROOT", tmp_path)
     names = [*report.PAGES, report.PLOT]
     assert main(["report"]) == 0
     first = [(tmp_path / name).read_bytes() for name in names]
     text = first[0].decode()
-    assert text.startswith(f"above\n{report.BEGIN}\n| |")
+    assert text.startswith(f"above\n{report.BEGIN.format('speed')}\n| |")
     assert text.endswith(f"{report.END}\nbelow\n")
     assert "old" not in text
-    assert b"Not measured yet" in first[1]
+    for page, content in zip(report.PAGES[1:], first[1:], strict=False):
+        assert content.count(b"Not measured yet") == sum(table.page == page for table in report.TABLES.values())
     assert b"step 94" in first[-1] or b"<path" in first[-1]
     assert main(["report"]) == 0
     assert first == [(tmp_path / name).read_bytes() for name in names]
@@ -339,6 +346,39 @@ def test_the_table_of_many_networks_has_every_size_and_what_auto_takes() -> None
     assert lines[-1] == "`auto` takes `vmap`, 4 at once."
 
 
+def test_forecasts_follow_from_the_best_rate_of_airjax() -> None:
+    rows = [
+        {"device": "a processor", "recipe": "mini", "strategy": strategy, "networks_per_hour": rate}
+        for strategy, rate in (("map", 100), ("sequential", 500), ("vmap", 200), ("eager", 900))
+    ]
+    assert report.forecast_table(rows).splitlines()[-1] == (
+        "| mini, a processor | 500 | 20.0 hours | 6,000 | 6.0 hours |"
+    )
+
+
+def test_starts_and_curves_and_profiles_are_tables() -> None:
+    arm = {"median": 3.0, "parts": {"import": 1.0, "prepare": 2.0}, "peak_bytes": 2**30}
+    starts = report.starts_table([row(), row(benchmark="compile", repeats=3, arms={"airjax": arm, "eager, cached": arm})])
+    assert starts.splitlines()[2:] == [
+        "| 94, a processor: airjax | 3.0 s (n=3) | 1.00 s | 2.00 s | 1.0 GiB |",
+        "| 94, a processor: PyTorch, cached | 3.0 s (n=3) | 1.00 s | 2.00 s | 1.0 GiB |",
+    ]
+    where = {"device": "a processor", "recipe": "94"}
+    curve = scaling.fit_line([1, 2, 3], [2.0, 4.0, 6.0])
+    text = report.scaling_table([where | {"repeats": 3, "curves": {"train_examples": curve}}])
+    assert "| train examples, 94, a processor | 1: 2.00 s, 2: 4.00 s, 3: 6.00 s (n=3) | 2 s each, " in text
+    parts = [
+        {"part": "pools", "direction": "forward", "seconds": 3.0},
+        {"part": "BatchNorm", "direction": "", "seconds": 1.0},
+    ]
+    lines = report.profile_table([where | {"parts": parts}, {"device": "b", "recipe": "94", "parts": parts[:1]}])
+    assert lines.splitlines()[2:] == [
+        "| pools, forward | 75.0% | 100.0% |",
+        "| BatchNorm | 25.0% | 0.0% |",
+        "| seconds of all operations | 4 | 3 |",
+    ]
+
+
 def test_a_later_ablation_of_one_choice_leaves_the_others() -> None:
     def record(n: int, **ratios: float) -> dict[str, Any]:
         steps = {name.replace("_", " "): {"seconds": ratio / 2, "ratio": ratio} for name, ratio in ratios.items()}
@@ -351,6 +391,49 @@ def test_a_later_ablation_of_one_choice_leaves_the_others() -> None:
 @pytest.mark.parametrize("page", report.PAGES)
 def test_every_page_has_the_table_that_its_results_make(page: str) -> None:
     assert (report.ROOT / page).read_text() == report.render(page)
+
+
+def test_every_operation_of_a_step_has_its_part() -> None:
+    text = """
+  %ffi.1 = f32[2]{0} custom-call(%a), custom_call_target="x", metadata={op_name="jit(advance)/transpose(jvp(Network))/block1/conv/ffi_call" id=1}
+  ROOT %fusion.2 = f32[2]{0} fusion(%b), kind=kLoop, metadata={op_name="jit(advance)/jvp(Network)/block2/norm1/add"}
+  %copy.3 = f32[2]{0} copy(%c)
+  %p.4 = f32[] parameter(0), metadata={op_name="state.params['head']"}
+"""  # noqa: E501
+    names = profile.names_of_operations(text)
+    assert set(names) == {"ffi.1", "fusion.2", "p.4"}
+    assert profile.part_of(names["ffi.1"]) == ("convolutions", "backward")
+    assert profile.part_of(names["fusion.2"]) == ("BatchNorm", "forward")
+    assert profile.part_of(names.get("copy.3")) == (profile.UNNAMED, "")
+    assert profile.part_of("jit(advance)/jvp(jit(log_softmax))/exp") == ("head, loss", "forward")
+    assert profile.part_of("jit(advance)/add") == (profile.REST, "")
+    assert profile.part_of("jit(advance)/batch/gather") == (profile.PARTS[0][0], "")
+
+
+def test_an_operation_takes_until_it_ends_on_whichever_thread() -> None:
+    def event(name: str, start: float, end: float, **stats: Any) -> Any:
+        return SimpleNamespace(name=name, start_ns=start, end_ns=end, duration_ns=end - start, stats=stats.items())
+
+    threads = [
+        [event("dot.1", 0, 10, hlo_op="dot.1", _p=1), event("dot.2", 20, 25, hlo_op="dot.2", _p=2), event("idle", 0, 9)],
+        [event("end: dot.1", 40, 41, _c=1), event("on a stream", 0, 7, hlo_op="gpu.3")],
+    ]
+    planes = [SimpleNamespace(lines=[SimpleNamespace(events=events) for events in threads])]
+    seconds = profile.seconds_of_operations(planes)
+    assert seconds == pytest.approx({"dot.1": 40e-9, "dot.2": 5e-9, "gpu.3": 7e-9})
+
+
+def test_a_profile_covers_the_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.record.RESULTS", tmp_path)
+    assert main(["profile", "--recipe", "tiny", "--steps", "2"]) == 0
+    (line,) = read_lines(tmp_path / "profile.jsonl")
+    found = {(row["part"], row["direction"]) for row in line["parts"]}
+    assert {("convolutions", "forward"), ("convolutions", "backward"), ("GELU", "forward")} <= found
+    # Hardly anything has no name, and most of the time is somewhere.
+    seconds = {row["part"]: row["seconds"] for row in line["parts"]}
+    assert seconds.get(profile.UNNAMED, 0) < 0.2 * sum(seconds.values())
+    assert sum(seconds.values()) > 0.2 * line["seconds_per_step"]
+    assert main(["profile", "--recipe", "tiny", "--steps", "0"]) == 2
 
 
 def test_torch_is_reached_through_parity_only() -> None:
@@ -381,10 +464,19 @@ def test_made_up_lines_are_scanned_and_have_the_fields_of_real_ones(
 def test_every_choice_can_be_undone(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     kept: list[dict[str, Any]] = []
     monkeypatch.setattr(ablation, "keep", lambda file, record: kept.append(record))
-    assert ablation.main(["--recipe", "tiny", "--turns", "1"]) == 0
-    assert list(kept[0]["steps"]) == list(ablation.VARIANTS)
+    here = [name for name, variant in ablation.VARIANTS.items() if jax.default_backend() in variant.platforms]
+    assert ablation.main(["--recipe", "tiny", "--turns", "1", "--steps", "2"]) == 0
+    assert list(kept[0]["steps"]) == here
     assert kept[0]["steps"]["as it is"]["ratio"] == 1
-    assert len(capsys.readouterr().out.splitlines()) == len(ablation.VARIANTS)
+    assert len(capsys.readouterr().out.splitlines()) == len(here)
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="asks for choices of another platform")
+def test_choices_that_cannot_be_measured_here_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("a scan over the steps", "float16"):
+        with pytest.raises(SystemExit):
+            ablation.main(["--recipe", "tiny", "--variant", name])
+        assert f"{name!r} is nothing to measure on a cpu with --steps 1" in capsys.readouterr().err
 
 
 def test_an_undone_choice_computes_the_same(tiny: Recipe) -> None:
@@ -399,6 +491,6 @@ def test_an_undone_choice_computes_the_same(tiny: Recipe) -> None:
             _, metrics = jax.jit(step)(state, images, labels, draws, hyper)
         return float(metrics.loss)
 
-    as_it_is = loss(ablation.Variant({}))
+    as_it_is = loss(ablation.Variant())
     for variant in ablation.VARIANTS.values():
         assert loss(variant) == pytest.approx(as_it_is, rel=1e-4)

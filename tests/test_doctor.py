@@ -14,7 +14,7 @@ def test_this_compiler_is_right(capsys: pytest.CaptureFixture[str]) -> None:
     report = json.loads(capsys.readouterr().out)
     assert report["passed"]
     assert len(report["fingerprint"]) == 12
-    assert len(report["checks"]) >= 8
+    assert len(report["checks"]) >= 12
 
 
 def mirrored_crop(*arguments: Any) -> Any:
@@ -28,6 +28,11 @@ def mirrored_crop(*arguments: Any) -> Any:
             "conv_same",
             lambda x, k, convolution: layers.conv_same(x, k, convolution).at[0, 3, 3, 0].mul(1.001),
             {"convolution"},
+        ),
+        (
+            "conv_same",
+            lambda x, k, convolution: layers.conv_same(x, k, convolution).at[0, 3, 3, 0].mul(1.1),
+            {"convolution", "convolution in bfloat16"},
         ),
         ("max_pool", lambda x, size: layers.max_pool(x[:, ::-1], size)[:, ::-1], {"gradient of a pool with ties"}),
         ("batch_moments", lambda x: (x.mean((0, 1, 2)), x.var((0, 1, 2)) * 1.01), {"BatchNorm far from zero"}),

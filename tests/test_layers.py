@@ -13,19 +13,22 @@ def normal(seed: int, *shape: int) -> jax.Array:
 
 
 @pytest.mark.parametrize(("size", "pooled"), [(31, 15), (15, 7), (7, 3), (8, 4)])
-def test_conv_pool_equals_a_full_convolution_then_a_floor_pool(size: int, pooled: int) -> None:
+def test_conv_to_pool_equals_a_full_convolution_then_a_floor_pool(size: int, pooled: int) -> None:
     x, kernel = normal(0, 2, size, size, 3), normal(1, 3, 3, 3, 5)
 
     def reference(x: jax.Array, kernel: jax.Array) -> jax.Array:
         window, least = (1, 2, 2, 1), jnp.array(-jnp.inf, jnp.float32)
         return lax.reduce_window(layers.conv_same(x, kernel), least, lax.max, window, window, "VALID")
 
-    assert layers.conv_pool(x, kernel).shape == (2, pooled, pooled, 5)
-    assert np.allclose(layers.conv_pool(x, kernel), reference(x, kernel), atol=1e-5)
+    def ours_pooled(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        return layers.max_pool(layers.conv_to_pool(x, kernel), 2)
+
+    assert layers.conv_to_pool(x, kernel).shape == (2, 2 * pooled, 2 * pooled, 5)
+    assert np.allclose(ours_pooled(x, kernel), reference(x, kernel), atol=1e-5)
     weights = normal(2, 2, pooled, pooled, 5)
     gradients = [
         jax.grad(lambda x, kernel, f=function: (f(x, kernel) * weights).sum(), argnums=(0, 1))(x, kernel)
-        for function in (layers.conv_pool, reference)
+        for function in (ours_pooled, reference)
     ]
     for ours, theirs in zip(*gradients, strict=True):
         assert np.allclose(ours, theirs, atol=2e-4)

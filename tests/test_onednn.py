@@ -9,7 +9,7 @@ from jax import Array
 
 from airjax import layers, onednn
 from airjax.images import Batch
-from airjax.layers import conv, conv_pool, conv_same, default_convolution
+from airjax.layers import conv, conv_same, conv_to_pool, default_convolution
 from airjax.model import init_variables
 from airjax.optimizer import hyperparameters
 from airjax.recipe import get_recipe
@@ -27,9 +27,9 @@ def first(x: Array, kernel: Array, convolution: layers.Convolution) -> Array:
 
 # Every shape of convolution in 94 and mini: the layer, the image's side, channels in and out.
 SHAPES = [
-    *((first, 32, 3, 24), (conv_pool, 31, 24, 64), (conv_same, 15, 64, 64), (conv_pool, 15, 64, 256)),
-    *((conv_same, 7, 256, 256), (conv_pool, 7, 256, 256), (conv_same, 3, 256, 256)),
-    *((conv_pool, 31, 24, 16), (conv_same, 15, 16, 16), (conv_same, 7, 32, 32)),
+    *((first, 32, 3, 24), (conv_to_pool, 31, 24, 64), (conv_same, 15, 64, 64), (conv_to_pool, 15, 64, 256)),
+    *((conv_same, 7, 256, 256), (conv_to_pool, 7, 256, 256), (conv_same, 3, 256, 256)),
+    *((conv_to_pool, 31, 24, 16), (conv_same, 15, 16, 16), (conv_same, 7, 32, 32)),
 ]
 
 
@@ -51,6 +51,31 @@ def test_convolutions_and_gradients_equal_xla_s(
 
     for ours, native in zip(both("onednn"), both("native"), strict=True):
         np.testing.assert_allclose(ours, native, rtol=0, atol=1e-5 * float(abs(native).max()))
+
+
+@needs_onednn
+@pytest.mark.skipif(not onednn.onednn_available(jnp.bfloat16), reason="this processor has no bfloat16 instructions")
+@pytest.mark.parametrize(("layer", "side", "inputs", "outputs"), SHAPES)
+def test_bfloat16_is_rounded_once(layer: Callable[..., Array], side: int, inputs: int, outputs: int) -> None:
+    size = 2 if layer is first else 3
+    x = jax.random.normal(jax.random.key(0), (8, side, side, inputs), jnp.bfloat16)
+    kernel = jax.random.normal(jax.random.key(1), (size, size, inputs, outputs), jnp.bfloat16)
+
+    def apply(x: Array, kernel: Array, convolution: layers.Convolution) -> tuple[Array, ...]:
+        # Not through a pool: where two values round to the same, it would choose another one's gradient.
+        padding = ((0, 0), (0, 0)) if layer is first else ((1, int(layer is conv_same)),) * 2
+        y, pull = jax.vjp(lambda x, kernel: conv(x, kernel, padding, convolution), x, kernel)
+        outer = jnp.sin(jnp.arange(y.size, dtype=jnp.float32)).reshape(y.shape).astype(jnp.bfloat16)
+        return y, *pull(outer.astype(y.dtype))
+
+    ours = jax.jit(lambda x, kernel: apply(x, kernel, "onednn"))(x, kernel)
+    exact = jax.jit(lambda x, kernel: apply(x, kernel, "native"))(*(a.astype(jnp.float32) for a in (x, kernel)))
+    for rounded, value in zip(ours, exact, strict=True):
+        assert rounded.dtype == jnp.bfloat16
+        # Half a unit of eight bits, and the order of float32 sums.
+        np.testing.assert_allclose(
+            rounded.astype(jnp.float32), value, rtol=2**-8, atol=1e-5 * float(abs(value).max())
+        )
 
 
 @needs_onednn
@@ -87,17 +112,21 @@ def test_the_library_s_refusal_is_an_error_with_its_name() -> None:
 
 
 @needs_onednn
-def test_it_is_the_choice_for_float32_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_the_choice_for_what_it_computes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AIRJAX_CONVOLUTION", raising=False)
     assert default_convolution(jnp.float32) == "onednn"
-    assert default_convolution(jnp.float64) == default_convolution(jnp.bfloat16) == "native"
+    assert default_convolution(jnp.float64) == default_convolution(jnp.float16) == "native"
+    library = onednn._loaded()
+    for instructions, expected in ((True, "onednn"), (False, "native")):
+        monkeypatch.setattr(library, "multiplies_bfloat16", instructions)
+        assert default_convolution(jnp.bfloat16) == expected
     monkeypatch.setenv("AIRJAX_CONVOLUTION", "native")
     assert default_convolution(jnp.float32) == "native"
 
 
 def test_without_the_library_xla_convolves(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("AIRJAX_CONVOLUTION", raising=False)
-    onednn.onednn_available.cache_clear()
+    onednn._loaded.cache_clear()
     broken = tmp_path / "libdnnl.so.3"
     broken.write_bytes(b"not a library")
     for path in (None, str(broken)):
@@ -106,8 +135,8 @@ def test_without_the_library_xla_convolves(monkeypatch: pytest.MonkeyPatch, tmp_
         assert default_convolution(jnp.float32) == "native"
         with pytest.raises(ValueError, match="oneDNN is not installed"):
             conv_same(jnp.ones((1, 5, 5, 3)), jnp.ones((3, 3, 3, 4)), "onednn")
-        onednn.onednn_available.cache_clear()
-    monkeypatch.setattr(layers, "onednn_available", lambda: False)
+        onednn._loaded.cache_clear()
+    monkeypatch.setattr(layers, "onednn_available", lambda dtype=None: False)
     monkeypatch.setenv("AIRJAX_CONVOLUTION", "onednn")
     with pytest.raises(ValueError, match="pip install"):
         default_convolution(jnp.float32)

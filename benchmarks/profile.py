@@ -1,0 +1,143 @@
+"""Where a step's time goes: the compiler's operations, by what they are for.
+
+XLA's profiler writes down when each compiled operation runs; the compiled program says which line of the network it
+came from, through the names of its scopes. An operation that was fused of several counts for its last one, and
+operations that ran side by side count with all of their time.
+"""
+
+import argparse
+import functools
+import json
+import re
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from benchmarks.record import keep
+from benchmarks.speed import command_line, make_noise, warn_of_load
+
+FILE = "profile.jsonl"
+INSTRUCTION = re.compile(r'^\s*(?:ROOT )?%?([\w.-]+) = .*?metadata=\{op_name="((?:[^"\\]|\\.)*)"', re.MULTILINE)
+# The first that is found in an operation's name decides.
+PARTS = (
+    ("the batch: chosen, moved, normalised", re.compile(r"/batch/")),
+    ("convolutions", re.compile(r"/conv/")),
+    ("BatchNorm", re.compile(r"/norm\d/")),
+    ("pools", re.compile(r"/pool/")),
+    ("GELU", re.compile(r"/gelu/")),
+    ("head, loss", re.compile(r"jvp\(")),
+)
+REST = "optimizer, lookahead, metrics"
+UNNAMED = "copies and other operations without a name"
+
+
+def main(arguments: list[str]) -> int:
+    """Profile steps of a recipe, print the table, and keep the record. Returns the exit code."""
+    from airjax.environment import describe
+
+    parser = argparse.ArgumentParser("python -m benchmarks profile", description="Where a step's time goes.")
+    parser.add_argument("--recipe", default="94", metavar="NAME")
+    parser.add_argument("--steps", type=int, default=5, metavar="N", help="steps that are profiled, after two others")
+    parser.add_argument("--json", action="store_true", help="end with one line of JSON")
+    parser.add_argument("--keep", action=argparse.BooleanOptionalAction, default=True, help="append the record")
+    options = parser.parse_args(arguments)
+    if options.steps < 1:
+        raise ValueError(f"steps is {options.steps}, but it must be at least 1")
+    load = warn_of_load()
+    seconds, wall = measure(options.recipe, options.steps)
+    total = sum(seconds.values())
+    for (part, direction), taken in seconds.items():
+        print(f"{part:44} {direction:9} {taken:10.6f} s  {taken / total:6.1%}")
+    print(f"a step took {wall:.6f} s while it was profiled")
+    record = {
+        "recipe": options.recipe,
+        "n": options.steps,
+        "seconds_per_step": wall,
+        "parts": [
+            {"part": part, "direction": direction, "seconds": taken} for (part, direction), taken in seconds.items()
+        ],
+        "command": command_line("profile", arguments),
+        "load": load,
+        **describe(),
+    }
+    if options.keep:
+        keep(FILE, record)
+    if options.json:
+        print(json.dumps(record), flush=True)
+    return 0
+
+
+def measure(name: str, steps: int) -> tuple[dict[tuple[str, str], float], float]:
+    """Seconds per step of each (part, direction), the longest first, and of a whole step by the clock."""
+    from airjax.driver import COMPILER_OPTIONS, convolution_for, place
+    from airjax.optimizer import hyperparameters
+    from airjax.precision import resolve_precision
+    from airjax.recipe import get_recipe
+    from airjax.run import advance, start_run
+
+    recipe = resolve_precision(get_recipe(name))
+    arrays, hyper = place(recipe, make_noise(recipe)), hyperparameters(recipe)
+    state, draws = jax.jit(functools.partial(start_run, recipe))(jax.random.key(0), arrays.train_images, hyper)
+    arguments = (arrays.train_images, arrays.train_labels, draws, hyper)
+    step = functools.partial(advance, recipe, train_whiten_bias=False, convolution=convolution_for(recipe))
+    options = COMPILER_OPTIONS.get(jax.default_backend(), {})
+    if jax.default_backend() == "gpu":
+        options = options | {"xla_gpu_enable_command_buffer": ""}  # inside one, operations have no names
+    program = jax.jit(step, donate_argnums=0).lower(state, *arguments).compile(compiler_options=options)
+    for _ in range(2):
+        state, _ = jax.block_until_ready(program(state, *arguments))
+    with tempfile.TemporaryDirectory() as folder:
+        with jax.profiler.trace(folder):
+            began = time.perf_counter()
+            for _ in range(steps):
+                state, _ = program(state, *arguments)
+            jax.block_until_ready(state)
+            wall = (time.perf_counter() - began) / steps
+        [file] = Path(folder).rglob("*.xplane.pb")
+        operations = seconds_of_operations(jax.profiler.ProfileData.from_file(str(file)).planes)
+    names = names_of_operations(program.as_text())
+    totals: dict[tuple[str, str], float] = defaultdict(float)
+    for operation, taken in operations.items():
+        totals[part_of(names.get(operation))] += taken / steps
+    return dict(sorted(totals.items(), key=lambda item: -item[1])), wall
+
+
+def names_of_operations(text: str) -> dict[str, str]:
+    """A compiled program as text -> the name of each of its operations: scopes, and the JAX operation at the end."""
+    return dict(INSTRUCTION.findall(text))
+
+
+def part_of(name: str | None) -> tuple[str, str]:
+    """What an operation of a training step is for, and whether it belongs to the forward or the backward pass."""
+    if name is None:
+        return UNNAMED, ""
+    part = next((part for part, pattern in PARTS if pattern.search(name)), REST)
+    return part, "backward" if "transpose(" in name else "forward" if "jvp(" in name else ""
+
+
+def seconds_of_operations(planes: Iterable[Any]) -> dict[str, float]:
+    """Seconds that each compiled operation took in all of a profile.
+
+    A CPU's operation may end on another thread than it began on: then it took until the event that says so.
+    """
+    totals: dict[str, float] = defaultdict(float)
+    began: dict[int, tuple[str, float, float]] = {}
+    ended: dict[int, float] = {}
+    for plane in planes:
+        for line in plane.lines:
+            for event in line.events:
+                facts = dict(event.stats)
+                if "hlo_op" in facts and "_p" in facts:
+                    began[facts["_p"]] = (facts["hlo_op"], event.start_ns, event.end_ns)
+                elif "hlo_op" in facts:
+                    totals[facts["hlo_op"]] += event.duration_ns * 1e-9
+                elif event.name.startswith("end: "):
+                    ended[facts["_c"]] = event.start_ns
+    for number, (operation, start, end) in began.items():
+        totals[operation] += (max(end, ended.get(number, end)) - start) * 1e-9
+    return dict(totals)
