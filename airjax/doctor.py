@@ -96,7 +96,9 @@ def _run(function: Callable[..., Any], *arguments: np.ndarray) -> Any:
     return jax.device_get(compile_function(function, *shapes)(*map(jnp.asarray, arguments)))
 
 
-def _convolution_checks(x: np.ndarray, kernel: np.ndarray, outer: np.ndarray, dtype: str, allowed: float) -> list[Check]:
+def _convolution_checks(
+    x: np.ndarray, kernel: np.ndarray, outer: np.ndarray, dtype: str, allowed: float
+) -> list[Check]:
     same, to_pool = (partial(layer, convolution=default_convolution(dtype)) for layer in (conv_same, conv_to_pool))
     answer, in_dtype = _convolve(x, kernel), "" if dtype == "float32" else f" in {dtype}"
     checks = [Check(f"convolution{in_dtype}", _difference(_run(same, x, kernel), answer), allowed)]

@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
@@ -102,7 +101,6 @@ def take_moved(
     return images[examples[:, None, None], rows[:, :, None], cols[:, None, :]]
 
 
-@jax.named_scope("batch")
 def batch_at(
     recipe: Recipe, images: Array, labels: Array, draws: Draws, step: Array, selection: Selection | None = None
 ) -> Batch:

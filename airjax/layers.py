@@ -1,6 +1,7 @@
 """The network's layers as functions of arrays, channels last. (§1)"""
 
 import functools
+import math
 import os
 from typing import Any, Literal
 
@@ -32,20 +33,21 @@ def default_convolution(dtype: DTypeLike) -> Convolution:
     return "onednn" if onednn_available(dtype) else "native"
 
 
-@jax.named_scope("conv")
 def conv(
     x: Array, kernel: Array, padding: tuple[tuple[int, int], tuple[int, int]], convolution: Convolution = "native"
 ) -> Array:
     """Convolution with stride 1. x [N,H,W,I], kernel [h,w,I,O] (HWIO), padding ((top, bottom), (left, right))."""
     # Accelerators round float32 operands unless told not to; half precision is not affected.
     precision = lax.Precision.HIGHEST if x.dtype in (jnp.float32, jnp.float64) else None
-    if convolution == "onednn":
-        return onednn_conv(x, kernel, padding)
-    if convolution == "matmul":
-        return jnp.matmul(patches(x, kernel.shape, padding), kernel.reshape(-1, kernel.shape[-1]), precision=precision)
-    return lax.conv_general_dilated(
-        x, kernel, (1, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC"), precision=precision
-    )
+    with jax.named_scope("conv"):
+        if convolution == "onednn":
+            return onednn_conv(x, kernel, padding)
+        if convolution == "matmul":
+            columns = kernel.reshape(-1, kernel.shape[-1])
+            return jnp.matmul(patches(x, kernel.shape, padding), columns, precision=precision)
+        return lax.conv_general_dilated(
+            x, kernel, (1, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC"), precision=precision
+        )
 
 
 def patches(x: Array, shape: tuple[int, ...], padding: tuple[tuple[int, int], tuple[int, int]]) -> Array:
@@ -71,30 +73,93 @@ def conv_to_pool(x: Array, kernel: Array, convolution: Convolution = "native") -
     return conv(x, kernel, ((1, 1 - height % 2), (1, 1 - width % 2)), convolution)
 
 
-@jax.named_scope("pool")
 def max_pool(x: Array, size: int) -> Array:
     """Max-pool over disjoint size x size windows; rows and columns that fill no window are dropped.
 
-    Static slices and selects: a tie's gradient goes to the first element, as in torch, and the gradient of XLA's own
-    reduce_window (select-and-scatter) is slow everywhere.
+    A tie's gradient goes to the first element, as in torch. What the gradient needs is a byte for each window; the
+    gradient of XLA's own reduce_window (select-and-scatter) is slow everywhere.
     """
+    with jax.named_scope("pool"):
+        out: Any = _max_pool(x, size)
+    return out
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _max_pool(x: Array, size: int) -> Array:
+    first, *others = _pixels(at_least_float32(x), size)
+    for other in others:
+        first = lax.select(first >= other, first, other)
+    return first.astype(x.dtype)
+
+
+def _max_pool_forward(x: Array, size: int) -> tuple[Any, Any]:
+    best, *others = _pixels(at_least_float32(x), size)
+    taken = jnp.zeros(best.shape, jnp.uint8)
+    for number, other in enumerate(others, start=1):
+        kept = best >= other
+        best, taken = lax.select(kept, best, other), lax.select(kept, taken, jnp.full_like(taken, number))
+    return _max_pool(x, size), (taken, jnp.zeros((0, *x.shape[1:3], 0), x.dtype))
+
+
+def _max_pool_backward(size: int, saved: tuple[Array, Array], outer: Array) -> tuple[Array]:
+    taken, (_, height, width, _) = saved[0], saved[1].shape
+    count, rows, columns, channels = outer.shape
+    # The gradient is computed once, not for every pixel of its window, and moved as bits: a CPU selects no halves.
+    outer = lax.optimization_barrier(outer)
+    bits = lax.bitcast_convert_type(outer, f"uint{8 * outer.dtype.itemsize}")
+    place = jnp.arange(size**2, dtype=jnp.uint8).reshape(1, 1, size, 1, size, 1)
+    windows = (count, rows, 1, columns, 1, channels)
+    spread = jnp.where(taken.reshape(windows) == place, bits.reshape(windows), jnp.zeros((), bits.dtype))
+    spread = spread.reshape(count, rows * size, columns * size, channels)
+    dropped = ((0, 0), (0, height - rows * size), (0, width - columns * size), (0, 0))
+    return (lax.bitcast_convert_type(jnp.pad(spread, dropped), outer.dtype),)
+
+
+_max_pool.defvjp(_max_pool_forward, _max_pool_backward)
+
+
+def _pixels(x: Array, size: int) -> list[Array]:
+    # The pixels of all windows: of each the first, of each the second, and so on, by rows.
     height, width = (x.shape[axis] // size * size for axis in (1, 2))
-    pooled = None
-    for row in range(size):
-        for col in range(size):
-            part = x[:, row:height:size, col:width:size]
-            pooled = part if pooled is None else lax.select(pooled >= part, pooled, part)
-    assert pooled is not None
-    return pooled
+    return [x[:, row:height:size, column:width:size] for row in range(size) for column in range(size)]
 
 
-@jax.named_scope("gelu")
+def at_least_float32(x: Array) -> Array:
+    """x, half precision as float32: compilers round after every operation on halves, and torch only at the end."""
+    return x.astype(jnp.float32) if x.dtype.itemsize < 4 else x
+
+
 def gelu(x: Array) -> Array:
     """The exact GELU, x * Phi(x), not its tanh approximation; Phi from erf, as in torch.
 
     jax.nn.gelu takes erfc, which stays accurate at large negative x and costs almost three times as much.
     """
-    return x * (0.5 + 0.5 * lax.erf(x * 0.5**0.5))
+    with jax.named_scope("gelu"):
+        out: Any = _gelu(x)
+    return out
+
+
+@jax.custom_vjp
+def _gelu(x: Array) -> Array:
+    wide = at_least_float32(x)
+    return (wide * _normal_cdf(wide)).astype(x.dtype)
+
+
+def _gelu_forward(x: Array) -> tuple[Any, Any]:
+    return _gelu(x), x
+
+
+def _gelu_backward(x: Array, outer: Array) -> tuple[Array]:
+    wide = at_least_float32(x)
+    density = jnp.exp(-0.5 * wide * wide) * (2 * math.pi) ** -0.5
+    return ((at_least_float32(outer) * (_normal_cdf(wide) + wide * density)).astype(x.dtype),)
+
+
+_gelu.defvjp(_gelu_forward, _gelu_backward)
+
+
+def _normal_cdf(x: Array) -> Array:
+    return 0.5 + 0.5 * lax.erf(x * 0.5**0.5)
 
 
 def channel_sums(x: Array) -> Array:

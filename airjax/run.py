@@ -89,7 +89,8 @@ def advance(
     convolution: Convolution = "native",
 ) -> tuple[TrainState, StepMetrics]:
     """Take the step that the state is at, on its batch of images [N,32,32,3] uint8 and labels [N]."""
-    batch = batch_at(recipe, images, labels, draws, state.step, selection)
+    with jax.named_scope("batch"):
+        batch = batch_at(recipe, images, labels, draws, state.step, selection)
     return train_step(recipe, state, batch, hyper, train_whiten_bias=train_whiten_bias, convolution=convolution)
 
 

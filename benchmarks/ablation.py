@@ -59,6 +59,20 @@ def window_max_pool(x: Array, size: int) -> Array:
     return lax.reduce_window(x, -jnp.inf, lax.max, window, window, "VALID")
 
 
+def autodiff_max_pool(x: Array, size: int) -> Array:
+    """Slices and selects with the gradient that JAX derives: padded gradients of every slice, added up."""
+    height, width = (x.shape[axis] // size * size for axis in (1, 2))
+    first, *others = [x[:, r:height:size, c:width:size] for r in range(size) for c in range(size)]
+    for other in others:
+        first = lax.select(first >= other, first, other)
+    return first
+
+
+def autodiff_gelu(x: Array) -> Array:
+    """With the gradient that JAX derives, in x's own precision."""
+    return x * (0.5 + 0.5 * lax.erf(x * 0.5**0.5))
+
+
 def sliced_and_selected(
     recipe: Recipe, images: Array, examples: Array, flips: Array, mirrors: Array, shifts: Array | None
 ) -> Array:
@@ -107,6 +121,8 @@ VARIANTS = {
     "GELU from erfc": Variant({"airjax.model.gelu": gelu_by_erfc}),
     "whole convolutions before a pool": Variant({"airjax.model.conv_to_pool": layers.conv_same}),
     "XLA's pool": Variant({"airjax.layers.max_pool": window_max_pool, "airjax.model.max_pool": window_max_pool}),
+    "pools' gradient by autodiff": Variant({"airjax.model.max_pool": autodiff_max_pool}),
+    "GELU's gradient by autodiff": Variant({"airjax.model.gelu": autodiff_gelu}),
     "crops by slices and selects": Variant({"airjax.images.take_moved": sliced_and_selected}),
     "XLA's sums over pixels": Variant({"airjax.layers.channel_sums": plain_sums}, ("cpu",)),
     "sums over pixels in one product": Variant({"airjax.layers.channel_sums": product_sums}),

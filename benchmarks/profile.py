@@ -1,8 +1,7 @@
 """Where a step's time goes: the compiler's operations, by what they are for.
 
 XLA's profiler writes down when each compiled operation runs; the compiled program says which line of the network it
-came from, through the names of its scopes. An operation that was fused of several counts for its last one, and
-operations that ran side by side count with all of their time.
+came from, through the names of its scopes. An operation that was fused of several counts for its last one.
 """
 
 import argparse
@@ -11,13 +10,20 @@ import json
 import re
 import tempfile
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import jax
 
+from airjax.driver import COMPILER_OPTIONS, convolution_for, place
+from airjax.environment import describe
+from airjax.optimizer import hyperparameters
+from airjax.precision import resolve_precision
+from airjax.recipe import Recipe, get_recipe
+from airjax.run import advance, start_run
 from benchmarks.record import keep
 from benchmarks.speed import command_line, make_noise, warn_of_load
 
@@ -38,10 +44,11 @@ UNNAMED = "copies and other operations without a name"
 
 def main(arguments: list[str]) -> int:
     """Profile steps of a recipe, print the table, and keep the record. Returns the exit code."""
-    from airjax.environment import describe
-
     parser = argparse.ArgumentParser("python -m benchmarks profile", description="Where a step's time goes.")
     parser.add_argument("--recipe", default="94", metavar="NAME")
+    parser.add_argument(
+        "--precision", choices=("auto", "float32", "bfloat16", "float16"), default="auto", help="of the training"
+    )
     parser.add_argument("--steps", type=int, default=5, metavar="N", help="steps that are profiled, after two others")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
     parser.add_argument("--keep", action=argparse.BooleanOptionalAction, default=True, help="append the record")
@@ -49,13 +56,15 @@ def main(arguments: list[str]) -> int:
     if options.steps < 1:
         raise ValueError(f"steps is {options.steps}, but it must be at least 1")
     load = warn_of_load()
-    seconds, wall = measure(options.recipe, options.steps)
+    recipe = resolve_precision(replace(get_recipe(options.recipe), precision=options.precision))
+    seconds, wall = measure(recipe, options.steps)
     total = sum(seconds.values())
     for (part, direction), taken in seconds.items():
         print(f"{part:44} {direction:9} {taken:10.6f} s  {taken / total:6.1%}")
     print(f"a step took {wall:.6f} s while it was profiled")
     record = {
         "recipe": options.recipe,
+        "precision": recipe.precision,
         "n": options.steps,
         "seconds_per_step": wall,
         "parts": [
@@ -72,15 +81,8 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def measure(name: str, steps: int) -> tuple[dict[tuple[str, str], float], float]:
+def measure(recipe: Recipe, steps: int) -> tuple[dict[tuple[str, str], float], float]:
     """Seconds per step of each (part, direction), the longest first, and of a whole step by the clock."""
-    from airjax.driver import COMPILER_OPTIONS, convolution_for, place
-    from airjax.optimizer import hyperparameters
-    from airjax.precision import resolve_precision
-    from airjax.recipe import get_recipe
-    from airjax.run import advance, start_run
-
-    recipe = resolve_precision(get_recipe(name))
     arrays, hyper = place(recipe, make_noise(recipe)), hyperparameters(recipe)
     state, draws = jax.jit(functools.partial(start_run, recipe))(jax.random.key(0), arrays.train_images, hyper)
     arguments = (arrays.train_images, arrays.train_labels, draws, hyper)
@@ -121,23 +123,38 @@ def part_of(name: str | None) -> tuple[str, str]:
 
 
 def seconds_of_operations(planes: Iterable[Any]) -> dict[str, float]:
-    """Seconds that each compiled operation took in all of a profile.
+    """Seconds of each compiled operation in all of a profile; of a moment with several at work each has its part.
 
     A CPU's operation may end on another thread than it began on: then it took until the event that says so.
     """
-    totals: dict[str, float] = defaultdict(float)
-    began: dict[int, tuple[str, float, float]] = {}
+    spans: list[tuple[float, float, str]] = []
+    began: dict[int, tuple[float, float, str]] = {}
     ended: dict[int, float] = {}
     for plane in planes:
         for line in plane.lines:
             for event in line.events:
                 facts = dict(event.stats)
                 if "hlo_op" in facts and "_p" in facts:
-                    began[facts["_p"]] = (facts["hlo_op"], event.start_ns, event.end_ns)
+                    began[facts["_p"]] = (event.start_ns, event.end_ns, facts["hlo_op"])
                 elif "hlo_op" in facts:
-                    totals[facts["hlo_op"]] += event.duration_ns * 1e-9
+                    spans.append((event.start_ns, event.end_ns, facts["hlo_op"]))
                 elif event.name.startswith("end: "):
                     ended[facts["_c"]] = event.start_ns
-    for number, (operation, start, end) in began.items():
-        totals[operation] += (max(end, ended.get(number, end)) - start) * 1e-9
+    spans += [(start, max(end, ended.get(number, end)), name) for number, (start, end, name) in began.items()]
+    return shared_time(spans)
+
+
+def shared_time(spans: Iterable[tuple[float, float, str]]) -> dict[str, float]:
+    """Seconds of each name from (start, end, name) in nanoseconds: every moment is divided among those at work in it."""
+    bounds = sorted((at, change, name) for start, end, name in spans for at, change in ((start, 1), (end, -1)))
+    totals: dict[str, float] = defaultdict(float)
+    active: Counter[str] = Counter()
+    before = 0.0
+    for at, change, name in bounds:
+        for other, count in active.items():
+            totals[other] += (at - before) * 1e-9 * count / active.total()
+        before = at
+        active[name] += change
+        if not active[name]:
+            del active[name]
     return dict(totals)

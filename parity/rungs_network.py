@@ -49,7 +49,9 @@ def rung_network(setting: Setting) -> Iterator[Comparison]:
         state = arbitrary_state(recipe, seed=0)
         ours, before = _airjax_pass(recipe, state, setting)
         taken = [winners(x, size) for x, size in zip(before, POOLS, strict=True)] if wide else None
-        theirs = {p: _torch_pass(at_precision(recipe, p), state, setting, taken) for p in BOTH if wide or p == precision}
+        theirs = {
+            p: _torch_pass(at_precision(recipe, p), state, setting, taken) for p in BOTH if wide or p == precision
+        }
         for name, array in ours.items():
             place = Place(RUNG_OF_KIND[name.split(" ")[0]], setting.name, precision)
             yield compare(place, name, array, theirs["float64"][name], theirs["float32"][name] if wide else None)
@@ -57,7 +59,9 @@ def rung_network(setting: Setting) -> Iterator[Comparison]:
             for number in range(len(POOLS)):
                 exact, rounded = (theirs[p][f"largest {number}"] for p in BOTH)
                 place = Place("intermediates", setting.name, precision)
-                yield compare(place, f"pool {number}, pixels taken", theirs["float64"][f"pool {number}"], exact, rounded)
+                yield compare(
+                    place, f"pool {number}, pixels taken", theirs["float64"][f"pool {number}"], exact, rounded
+                )
 
 
 def rung_tta(setting: Setting) -> Iterator[Comparison]:

@@ -73,9 +73,7 @@ def test_bfloat16_is_rounded_once(layer: Callable[..., Array], side: int, inputs
     for rounded, value in zip(ours, exact, strict=True):
         assert rounded.dtype == jnp.bfloat16
         # Half a unit of eight bits, and the order of float32 sums.
-        np.testing.assert_allclose(
-            rounded.astype(jnp.float32), value, rtol=2**-8, atol=1e-5 * float(abs(value).max())
-        )
+        np.testing.assert_allclose(rounded.astype(jnp.float32), value, rtol=2**-8, atol=1e-5 * float(abs(value).max()))
 
 
 @needs_onednn

@@ -4,11 +4,13 @@ import math
 import numpy as np
 import pytest
 
+from airjax import layers, model
 from parity import numerical
 from parity.__main__ import main
 from parity.compare import DRIFT_FACTOR, TOLERANCES, Comparison, Place, compare, measured, summarize
 from parity.numerical import LADDER, RUNG_NAMES, Step, climb
 from parity.peer import OWN
+from parity.rungs_network import winners
 
 Pixels = tuple[str, np.ndarray, np.ndarray]
 
@@ -83,3 +85,17 @@ def test_a_failing_rung_is_code_1_and_null_where_not_finite(
     output = capsys.readouterr().out.splitlines()
     assert "failed: schedule (94, float64)" in output
     assert json.loads(output[-1])["rungs"][0]["absolute"] is None
+
+
+def test_a_pool_s_pixels_are_counted_by_rows_and_the_first_of_equals_wins() -> None:
+    x = np.zeros((1, 1, 5, 4))
+    x[0, 0, 1, 0], x[0, 0, 2, 3], x[0, 0, 4, 0] = 3.0, 2.0, 9.0  # the last is in no window
+    assert winners(x, 2).tolist() == [[[[2, 0], [0, 1]]]]
+
+
+def test_a_wrong_pool_is_found_though_torch_takes_the_same_pixels(
+    monkeypatch: pytest.MonkeyPatch, pixels: Pixels
+) -> None:
+    monkeypatch.setattr(model, "max_pool", lambda x, size: -layers.max_pool(-x, size))
+    result = climb(OWN, pixels, recipes=("94",), rungs=("intermediates", "gradients"), precisions=("float32",))
+    assert {row.rung for row in result.rows if not row.passed} == {"intermediates", "gradients"}
