@@ -1,4 +1,4 @@
-"""The command line: python -m benchmarks step | run | evaluate | augment | compile | seeds | scaling | profile | report."""
+"""The command line: python -m benchmarks step | run | evaluate | augment | compile | seeds | scaling | ... | report."""
 
 import sys
 

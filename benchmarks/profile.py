@@ -1,12 +1,14 @@
-"""Where a step's time goes: the compiler's operations, by what they are for.
+"""Where a step's time goes: the compiler's operations, by what they are for. On a CPU, on one of its cores.
 
 XLA's profiler writes down when each compiled operation runs; the compiled program says which line of the network it
-came from, through the names of its scopes. An operation that was fused of several counts for its last one.
+came from, through the names of its scopes. An operation that was fused of several counts for its last one. On several
+cores a CPU runs operations side by side, and none of them has a time of its own.
 """
 
 import argparse
 import functools
 import json
+import os
 import re
 import tempfile
 import time
@@ -56,6 +58,7 @@ def main(arguments: list[str]) -> int:
     if options.steps < 1:
         raise ValueError(f"steps is {options.steps}, but it must be at least 1")
     load = warn_of_load()
+    use_one_core()
     recipe = resolve_precision(replace(get_recipe(options.recipe), precision=options.precision))
     seconds, wall = measure(recipe, options.steps)
     total = sum(seconds.values())
@@ -81,6 +84,13 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
+def use_one_core() -> None:
+    """Keep this process to one core, before JAX and OpenMP count them; it has no effect on a GPU's work."""
+    if hasattr(os, "sched_setaffinity"):  # not everywhere
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    os.environ["OMP_NUM_THREADS"] = "1"
+
+
 def measure(recipe: Recipe, steps: int) -> tuple[dict[tuple[str, str], float], float]:
     """Seconds per step of each (part, direction), the longest first, and of a whole step by the clock."""
     arrays, hyper = place(recipe, make_noise(recipe)), hyperparameters(recipe)
@@ -102,7 +112,7 @@ def measure(recipe: Recipe, steps: int) -> tuple[dict[tuple[str, str], float], f
             wall = (time.perf_counter() - began) / steps
         [file] = Path(folder).rglob("*.xplane.pb")
         operations = seconds_of_operations(jax.profiler.ProfileData.from_file(str(file)).planes)
-    names = names_of_operations(program.as_text())
+    names = names_of_operations(program.as_text() or "")
     totals: dict[tuple[str, str], float] = defaultdict(float)
     for operation, taken in operations.items():
         totals[part_of(names.get(operation))] += taken / steps
@@ -145,7 +155,7 @@ def seconds_of_operations(planes: Iterable[Any]) -> dict[str, float]:
 
 
 def shared_time(spans: Iterable[tuple[float, float, str]]) -> dict[str, float]:
-    """Seconds of each name from (start, end, name) in nanoseconds: every moment is divided among those at work in it."""
+    """Seconds of each name from (start, end, name) in nanoseconds: a moment is divided among those at work in it."""
     bounds = sorted((at, change, name) for start, end, name in spans for at, change in ((start, 1), (end, -1)))
     totals: dict[str, float] = defaultdict(float)
     active: Counter[str] = Counter()

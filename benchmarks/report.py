@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from airjax.members import STRATEGIES
 from airjax.records import read_lines, write_atomically
+from benchmarks.ablation import VARIANTS
 from benchmarks.record import RESULTS
 from benchmarks.speed import FILE
 
@@ -133,7 +134,10 @@ def gibibytes(measured: dict[str, Any]) -> str:
 
 
 def ablation_table(records: list[dict[str, Any]]) -> str:
-    """What a step takes with one choice undone, over the step as it is: a column for each recipe and device."""
+    """What a step takes with one choice undone, over the step as it is: a column for each recipe and device.
+
+    Choices of which there is nothing left to undo are left out.
+    """
     last: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
     for record in records:
         # A later record may have measured some of the choices only.
@@ -143,7 +147,7 @@ def ablation_table(records: list[dict[str, Any]]) -> str:
         return "Not measured yet: `python -m benchmarks.ablation` does."
     columns = list(last.values())
     lines = [f"| | {' | '.join(', '.join(key) for key in last)} |", f"|-|{'-|' * len(last)}"]
-    for name in dict.fromkeys(name for column in columns for name in column):
+    for name in (name for name in VARIANTS if any(name in column for column in columns)):
         found = [column.get(name) for column in columns]
         if name == "as it is":
             cells = [f"{step['seconds']:.3g} s (n={step['n']})" if step else "" for step in found]
@@ -202,6 +206,49 @@ def profile_table(records: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def ladder_table(records: list[dict[str, Any]]) -> str:
+    """The worst of every rung against both PyTorch implementations, and where and with what they were compared."""
+    last = {r["against"].split()[0]: r for r in records if "rungs" in r}
+    if set(last) != {"reference", "airbench"}:
+        return "Not measured yet: `python -m benchmarks.parity numerical` does, also with `--against upstream`."
+    lines = []
+    for record in last.values():
+        where, rungs = record["environment"], record["rungs"]
+        failed = sum(not row["passed"] for row in rungs)
+        verdict = f"{failed} of {len(rungs)} rows FAIL" if failed else f"all {len(rungs)} rows hold"
+        lines.append(
+            f"Against {record['against']}: {verdict}, {sum(row['arrays'] for row in rungs):,} arrays; "
+            f"{where['device']}, jax {where['versions']['jax']}, torch {where['versions']['torch']}, images of {record['data']}."
+        )
+    lines += [
+        "",
+        "| rung | precision | arrays | reference | of allowed | airbench | of allowed |",
+        "|-|-|-|-|-|-|-|",
+    ]
+    found = {name: rungs_by_kind(record["rungs"]) for name, record in last.items()}
+    for kind, rows in found["reference"].items():
+        cells = [cell for name in ("reference", "airbench") for cell in worst_of(found[name].get(kind, []))]
+        lines.append(f"| {' | '.join(kind)} | {sum(row['arrays'] for row in rows)} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def rungs_by_kind(rungs: list[dict[str, Any]]) -> dict[tuple[str, str], list[dict[str, Any]]]:
+    """The rows of the ladder by rung and precision: one for each recipe."""
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in rungs:
+        found.setdefault((row["rung"], row["precision"]), []).append(row)
+    return found
+
+
+def worst_of(rows: list[dict[str, Any]]) -> tuple[str, str]:
+    """The largest relative difference of some rows, and the largest share of its tolerance that one of them takes."""
+    if not rows:
+        return "", ""
+    shares = [row["absolute"] / row["allowed"] if row["absolute"] else 0.0 for row in rows]
+    relative = max(row["relative"] for row in rows)
+    return f"{relative:.0e}" if relative else "0", f"{max(shares):.0%}"
+
+
 def forecast_table(records: list[dict[str, Any]]) -> str:
     """What many networks will take, from the best measured rate of each device and recipe."""
     best: dict[tuple[str, str], dict[str, Any]] = {}
@@ -240,6 +287,7 @@ TABLES = {
     "starts": Table("docs/performance.md", FILE, starts_table),
     "choices": Table("docs/performance.md", "ablation.jsonl", ablation_table),
     "profile": Table("docs/performance.md", "profile.jsonl", profile_table),
+    "ladder": Table("docs/parity.md", "parity.jsonl", ladder_table),
     "scaling": Table("docs/performance.md", "scaling.jsonl", scaling_table),
 }
 PAGES = tuple(dict.fromkeys(table.page for table in TABLES.values()))

@@ -382,12 +382,31 @@ def test_starts_and_curves_and_profiles_are_tables() -> None:
 
 
 def test_a_later_ablation_of_one_choice_leaves_the_others() -> None:
-    def record(n: int, **ratios: float) -> dict[str, Any]:
-        steps = {name.replace("_", " "): {"seconds": ratio / 2, "ratio": ratio} for name, ratio in ratios.items()}
+    def record(n: int, ratios: dict[str, float]) -> dict[str, Any]:
+        steps = {name: {"seconds": ratio / 2, "ratio": ratio} for name, ratio in ratios.items()}
         return {"recipe": "94", "device": "a processor", "n": n, "steps": steps}
 
-    text = report.ablation_table([record(4, as_it_is=1, this=1.5, that=1.2), record(8, as_it_is=1, that=1.25)])
-    assert text.splitlines()[2:] == ["| as it is | 0.5 s (n=8) |", "| this | 1.50 (n=4) |", "| that | 1.25 (n=8) |"]
+    first = record(4, {"as it is": 1, "XLA's pool": 1.5, "GELU from erfc": 1.2, "no longer a choice": 3})
+    text = report.ablation_table([first, record(8, {"as it is": 1, "GELU from erfc": 1.25})])
+    assert text.splitlines()[2:] == [
+        "| as it is | 0.5 s (n=8) |",
+        "| GELU from erfc | 1.25 (n=8) |",
+        "| XLA's pool | 1.50 (n=4) |",
+    ]
+
+
+def test_the_ladder_is_the_worst_of_its_recipes() -> None:
+    def record(against: str, passed: bool = True) -> dict[str, Any]:
+        row = {"rung": "loss", "precision": "float32", "arrays": 2, "relative": 1e-7, "allowed": 4.0, "passed": True}
+        rungs = [row | {"absolute": 1.0}, row | {"absolute": 2.0, "relative": 3e-7, "passed": passed}]
+        where = {"device": "a processor", "versions": {"jax": "1", "torch": "2"}}
+        return {"against": against, "data": "cifar10", "rungs": rungs, "environment": where}
+
+    assert "Not measured yet" in report.ladder_table([record("reference")])
+    lines = report.ladder_table([{"runs": 3}, record("reference", passed=False), record("airbench 0.1")]).splitlines()
+    assert lines[0].startswith("Against reference: 1 of 2 rows FAIL, 4 arrays; a processor, jax 1, torch 2")
+    assert lines[1].startswith("Against airbench 0.1: all 2 rows hold")
+    assert lines[-1] == "| loss | float32 | 4 | 3e-07 | 50% | 3e-07 | 50% |"
 
 
 @pytest.mark.parametrize("page", report.PAGES)
