@@ -39,6 +39,17 @@ def find_devices() -> Devices:
     return Devices(platform, tuple(map(int, ordinals)))
 
 
+def share_cores(workers: int) -> None:
+    """Give this process, in which neither JAX nor OpenMP has begun, its part of the threads of so many workers.
+
+    Threads that wait for each other on busy cores lose more than they give. OMP_NUM_THREADS and PJRT_NPROC (XLA's) are
+    left alone where they are set.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    for name in ("OMP_NUM_THREADS", "PJRT_NPROC"):
+        os.environ.setdefault(name, str(max(1, cores // workers)))
+
+
 def claim_device(folder: Path, ordinals: tuple[int, ...]) -> int:
     """Take a device that no other process with this folder has, waiting for one; JAX, not yet started, sees no other.
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 
-from airjax.devices import DeviceError, claim_device, find_devices
+from airjax.devices import DeviceError, claim_device, find_devices, share_cores
 from airjax.workers import Chunk, Job, Report, start_worker
 
 LIFETIME = 500  # chunks after which a worker is replaced: compilation caches grow
@@ -29,7 +29,7 @@ class LocalPool:
         self.workers = workers
         self.platform, self._ordinals = find_devices()
         if self.platform == "cpu":
-            self._ordinals = ()  # shared by any number of processes
+            self._ordinals = ()  # its cores are shared by any number of processes
         elif all_devices and workers > 1:
             raise DeviceError(f"the strategy sharded takes all devices, but --workers is {workers}; leave it out")
         elif workers > len(self._ordinals):
@@ -47,7 +47,7 @@ class LocalPool:
             max_workers=self.workers,
             max_tasks=LIFETIME,
             initializer=_start,
-            initargs=(job, Path(claims), self._ordinals),
+            initargs=(job, Path(claims), self._ordinals, self.workers if self.platform == "cpu" else None),
             # A forked copy of a process that has used JAX may hang.
             context=multiprocessing.get_context("spawn"),
         )
@@ -66,11 +66,13 @@ class LocalPool:
         self._ends.close()
 
 
-def _start(job: Job, claims: Path, ordinals: tuple[int, ...]) -> None:
+def _start(job: Job, claims: Path, ordinals: tuple[int, ...], sharing: int | None) -> None:
     # Ctrl-C reaches every process of a terminal; the parent decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(DIES_WITH_PARENT, signal.SIGKILL)
     if ordinals:
         claim_device(claims, ordinals)
+    if sharing is not None:
+        share_cores(sharing)
     start_worker(job)

@@ -19,7 +19,7 @@ from rich.console import Console
 from airjax.cluster import ClusterError, ClusterPool, NodeLostError
 from airjax.data import DataError, DataName, load_data
 from airjax.devices import DeviceError
-from airjax.environment import versions
+from airjax.environment import describe, versions
 from airjax.logs import silence_cache_warnings
 from airjax.members import STRATEGIES
 from airjax.plan import Plan, PlanError, Run, load_plan, title
@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
             return _status(_status_parser().parse_args(arguments[1:]).out)
         options = _parser().parse_args(arguments)
         if options.dry_run:
-            print_prediction(load_plan(options.plan), options.workers or 1)
+            print_prediction(load_plan(options.plan), options.workers or 1, local=options.cluster is None)
             return EXIT_OK
         return run_sweep(options)
     except (PlanError, SweepError, ResultsError, DataError, DeviceError, ClusterError, WorkerError) as error:
@@ -108,8 +108,8 @@ def make_chunks(plan: Plan, runs: list[Run], size: int) -> list[Chunk]:
     return [Chunk(tuple(group[i : i + size])) for group in groups.values() for i in range(0, len(group), size)]
 
 
-def print_prediction(plan: Plan, workers: int) -> None:
-    """What the plan would cost."""
+def print_prediction(plan: Plan, workers: int, *, local: bool) -> None:
+    """What the plan would cost, on this machine or on a cluster of such."""
     per_setting = plan.num_runs // len(plan.settings)
     flops = sum(setting.recipe.flops for setting in plan.settings) * per_setting
     seconds = [predict_seconds(setting.recipe) for setting in plan.settings]
@@ -119,7 +119,10 @@ def print_prediction(plan: Plan, workers: int) -> None:
         print("time: nothing was measured on this device; python -m benchmarks.seeds does")
     else:
         hours = sum(value for value in seconds if value is not None) * per_setting / 3600
-        print(f"time: {hours / workers:.3g} hours with {workers} workers, each on a device of its own")
+        if local and describe()["platform"] == "cpu":
+            print(f"time: {hours:.3g} hours on this machine, whose cores its workers share")
+        else:
+            print(f"time: {hours / workers:.3g} hours with {workers} workers, each on a device of its own")
 
 
 def print_status(out: Path) -> None:
@@ -307,7 +310,7 @@ def _parser() -> argparse.ArgumentParser:
         "--workers",
         type=_positive,
         metavar="N",
-        help="processes, each with a GPU of its own; default: 1, or a cluster's",
+        help="processes, each with a GPU of its own or its part of a CPU's threads; default: 1, or a cluster's",
     )
     parser.add_argument(
         "--cluster", metavar="ADDRESS", help="train on a Ray cluster: auto, or host:port (docs/scale.md)"

@@ -192,7 +192,7 @@ def scaling_table(records: list[dict[str, Any]]) -> str:
 
 def profile_table(records: list[dict[str, Any]]) -> str:
     """Where a step's time goes: a column for each recipe and device, in shares of all operations' time."""
-    last = {(r["recipe"], r["device"]): r for r in records}
+    last = {(r["recipe"], r["precision"], r["device"]): r for r in records}
     if not last:
         return "Not measured yet: `python -m benchmarks profile` does."
     lines = [f"| | {' | '.join(', '.join(key) for key in last)} |", f"|-|{'-|' * len(last)}"]
@@ -218,7 +218,8 @@ def ladder_table(records: list[dict[str, Any]]) -> str:
         verdict = f"{failed} of {len(rungs)} rows FAIL" if failed else f"all {len(rungs)} rows hold"
         lines.append(
             f"Against {record['against']}: {verdict}, {sum(row['arrays'] for row in rungs):,} arrays; "
-            f"{where['device']}, jax {where['versions']['jax']}, torch {where['versions']['torch']}, images of {record['data']}."
+            f"{where['device']}, jax {where['versions']['jax']}, torch {where['versions']['torch']}, images of "
+            f"{record['data']}."
         )
     lines += [
         "",

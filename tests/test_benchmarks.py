@@ -365,7 +365,7 @@ def test_starts_and_curves_and_profiles_are_tables() -> None:
         "| 94, a processor: airjax | 3.0 s (n=3) | 1.00 s | 2.00 s | 1.0 GiB |",
         "| 94, a processor: PyTorch, cached | 3.0 s (n=3) | 1.00 s | 2.00 s | 1.0 GiB |",
     ]
-    where = {"device": "a processor", "recipe": "94"}
+    where = {"device": "a processor", "recipe": "94", "precision": "float32"}
     curve = scaling.fit_line([1, 2, 3], [2.0, 4.0, 6.0])
     text = report.scaling_table([where | {"repeats": 3, "curves": {"train_examples": curve}}])
     assert "| train examples, 94, a processor | 1: 2.00 s, 2: 4.00 s, 3: 6.00 s (n=3) | 2 s each, " in text
@@ -373,7 +373,7 @@ def test_starts_and_curves_and_profiles_are_tables() -> None:
         {"part": "pools", "direction": "forward", "seconds": 3.0},
         {"part": "BatchNorm", "direction": "", "seconds": 1.0},
     ]
-    lines = report.profile_table([where | {"parts": parts}, {"device": "b", "recipe": "94", "parts": parts[:1]}])
+    lines = report.profile_table([where | {"parts": parts}, where | {"precision": "bfloat16", "parts": parts[:1]}])
     assert lines.splitlines()[2:] == [
         "| pools, forward | 75.0% | 100.0% |",
         "| BatchNorm | 25.0% | 0.0% |",

@@ -1,6 +1,7 @@
 import contextlib
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,10 @@ def look_around(chunk: Chunk) -> Report:
     """Stands in for training: says what it was given, and what it sees."""
     assert workers._job is not None
     seen = {"out": str(workers._job.out), "device": jax.config.read("jax_cuda_visible_devices"), "process": os.getpid()}
+    seen["threads"] = os.environ.get("OMP_NUM_THREADS")
+    if sys.platform == "linux" and jax.default_backend() == "cpu":
+        names = [(task / "comm").read_text().strip() for task in Path("/proc/self/task").iterdir()]
+        seen["xla_threads"] = str(names.count("tf_XLAEigen"))
     time.sleep(0.2)  # long enough for every worker to get some
     return Report([], seen | {"ids": [run.id for run in chunk.runs]})
 
@@ -59,6 +64,21 @@ def test_a_chunk_comes_back_or_says_why_not(tmp_path: Path) -> None:
             pool.schedule(hang, CHUNK, 0.1).result()
         again = pool.schedule(look_around, CHUNK, None).result()
         assert again.environment["process"] != report.environment["process"]
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="GPUs are not shared")
+def test_workers_of_a_cpu_share_its_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OMP_NUM_THREADS", "PJRT_NPROC"):
+        monkeypatch.delenv(name, raising=False)
+    cores = len(os.sched_getaffinity(0))
+    for count in (1, cores + 1):
+        with started(tmp_path, count) as pool:
+            seen = pool.schedule(look_around, CHUNK, None).result().environment
+        expected = str(max(1, cores // count))
+        assert (seen["threads"], seen["xla_threads"]) == (expected, expected)
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    with started(tmp_path, 2) as pool:
+        assert pool.schedule(look_around, CHUNK, None).result().environment["threads"] == "7"
 
 
 def test_each_worker_sees_one_gpu_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

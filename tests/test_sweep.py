@@ -444,6 +444,17 @@ def test_an_unwritable_or_busy_folder_trains_nothing(
     assert "another sweep is writing" in capsys.readouterr().err
 
 
+def test_workers_of_a_cpu_do_not_shorten_a_sweep_as_those_of_a_cluster_do(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sweep, "predict_seconds", lambda recipe: 3600.0)
+    monkeypatch.setattr(sweep, "describe", lambda: {"platform": "cpu"})
+    plan = make_plan({"recipe": "tiny", "data": "builtin", "seeds": 8})
+    for local, expected in ((True, "time: 8 hours on this machine"), (False, "time: 2 hours with 4 workers")):
+        sweep.print_prediction(plan, 4, local=local)
+        assert expected in capsys.readouterr().out
+
+
 def test_a_dry_run_trains_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "plan.toml").write_text(PLAN.format(seeds=1000))
     assert main([str(tmp_path / "plan.toml"), "--out", str(tmp_path / "out"), "--dry-run"]) == 0
