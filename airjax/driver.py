@@ -1,7 +1,7 @@
 """Trains one network from the host: compiles a run's pieces ahead of time, drives them, watches the clock and the loss.
 
 One train step, two drivers: a scan over an epoch's steps on accelerators, and on a CPU a loop over the donated step,
-because a CPU runs convolutions inside a scan fifteen times slower (benchmarks/results/choices.jsonl).
+because a CPU runs XLA's convolutions inside a scan many times slower (docs/performance.md, "What was tried").
 """
 
 import functools
@@ -18,6 +18,7 @@ import numpy as np
 from airjax.data.cache import cache_folder
 from airjax.data.dataset import Dataset
 from airjax.layers import Convolution, default_convolution
+from airjax.memory import release_freed_memory
 from airjax.model import Variables, init_variables
 from airjax.optimizer import hyperparameters
 from airjax.precision import precision_of, resolve_precision
@@ -28,8 +29,8 @@ from airjax.tta import eval_batch, tta_logits
 
 Driver = Literal["loop", "scan"]
 
-# The CPU compiler's default fusion library doubles the time of a step of 94 (benchmarks/results/choices.jsonl), and is
-# the subject of wrong-result reports.
+# The CPU compiler's default fusion library slows its own convolutions down (docs/performance.md, "What was tried"), and
+# is the subject of wrong-result reports.
 COMPILER_OPTIONS: dict[str, dict[str, str | bool]] = {"cpu": {"xla_cpu_experimental_ynn_fusion_type": ""}}
 
 
@@ -129,6 +130,7 @@ def compile_run(
     # The compiler works outside Python's lock, so the programs compile side by side.
     with ThreadPoolExecutor() as pool:
         compiled_start, *steps = pool.map(compile_lowered, lowered)
+    release_freed_memory()
     return Program(compiled_start, dict(zip(kinds, steps, strict=True)))
 
 

@@ -30,6 +30,12 @@ def keep_freed_memory() -> bool:
     return all(taken.values())
 
 
+def release_freed_memory() -> None:
+    """Hand back to the system what is free at this moment, such as a compiler's memory after its work."""
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def predicted_bytes(programs: Iterable[Any]) -> int:
     """Memory in bytes of the largest of some compiled programs: its arguments, its results, what it works in.
 

@@ -131,6 +131,7 @@ VARIANTS = {
     "BatchNorm's gradient by autodiff": Variant({"airjax.model.batch_norm": autodiff_batch_norm}),
     # How steps are compiled and driven.
     "the compiler's default options": Variant(compiler={}, platforms=("cpu",)),
+    "the same, with XLA's convolutions": Variant(convolution="native", compiler={}, platforms=("cpu",)),
     "the state not donated": Variant(donate=False),
     "a scan over the steps": Variant(driver="scan", platforms=("cpu",)),
     "a scan, with XLA's convolutions": Variant(driver="scan", convolution="native", platforms=("cpu",)),

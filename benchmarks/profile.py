@@ -13,7 +13,7 @@ import re
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from airjax.recipe import Recipe, get_recipe
 from airjax.run import advance, start_run
 from benchmarks.record import keep
 from benchmarks.speed import command_line, make_noise, warn_of_load
+from parity.worker import Worker
 
 FILE = "profile.jsonl"
 INSTRUCTION = re.compile(r'^\s*(?:ROOT )?%?([\w.-]+) = .*?metadata=\{op_name="((?:[^"\\]|\\.)*)"', re.MULTILINE)
@@ -57,17 +58,15 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     if options.steps < 1:
         raise ValueError(f"steps is {options.steps}, but it must be at least 1")
-    load = warn_of_load()
-    use_one_core()
-    recipe = resolve_precision(replace(get_recipe(options.recipe), precision=options.precision))
-    seconds, wall = measure(recipe, options.steps)
+    load, recipe = warn_of_load(), replace(get_recipe(options.recipe), precision=options.precision)
+    with Worker("profile", make_answer, recipe) as process:
+        seconds, wall, told = process.ask(options.steps, "steps")
     total = sum(seconds.values())
     for (part, direction), taken in seconds.items():
         print(f"{part:44} {direction:9} {taken:10.6f} s  {taken / total:6.1%}")
     print(f"a step took {wall:.6f} s while it was profiled")
     record = {
         "recipe": options.recipe,
-        "precision": recipe.precision,
         "n": options.steps,
         "seconds_per_step": wall,
         "parts": [
@@ -75,7 +74,7 @@ def main(arguments: list[str]) -> int:
         ],
         "command": command_line("profile", arguments),
         "load": load,
-        **describe(),
+        **told,
     }
     if options.keep:
         keep(FILE, record)
@@ -84,11 +83,14 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def use_one_core() -> None:
-    """Keep this process to one core, before JAX and OpenMP count them; it has no effect on a GPU's work."""
+def make_answer(recipe: Recipe) -> Callable[[int], Any]:
+    """What a process of its own answers with, which from now on has one core: measure's results, and what it ran on."""
+    # Before JAX and OpenMP count them. It has no effect on a GPU's work.
     if hasattr(os, "sched_setaffinity"):  # not everywhere
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     os.environ["OMP_NUM_THREADS"] = "1"
+    resolved = resolve_precision(recipe)
+    return lambda steps: (*measure(resolved, steps), {"precision": resolved.precision} | describe())
 
 
 def measure(recipe: Recipe, steps: int) -> tuple[dict[tuple[str, str], float], float]:

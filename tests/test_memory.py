@@ -36,13 +36,16 @@ def test_memory_that_holds_files_counts_as_free(tmp_path: Path, monkeypatch: pyt
 KEEP = """
 import numpy as np
 from pathlib import Path
-from airjax.memory import keep_freed_memory
+from airjax.memory import keep_freed_memory, release_freed_memory
 kept = keep_freed_memory()
 for _ in range(2):
     array = np.ones(2**25)  # 256 MiB
     del array
-pages = int(Path("/proc/self/statm").read_text().split()[1])
-print(kept, pages * 4096 // 2**20)
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 // 2**20
+before = resident()
+release_freed_memory()
+print(kept, before, resident())
 """
 
 
@@ -53,9 +56,10 @@ def test_a_process_keeps_what_it_frees_unless_the_user_says_otherwise(set_by_use
     if set_by_user:
         environment["MALLOC_TRIM_THRESHOLD_"] = "131072"
     done = subprocess.run([sys.executable, "-c", KEEP], env=environment, capture_output=True, text=True, check=True)
-    kept, mebibytes = done.stdout.split()
+    kept, before, after = done.stdout.split()
     assert kept == str(not set_by_user)
-    assert (int(mebibytes) > 256) == (not set_by_user)
+    assert (int(before) > 256) == (not set_by_user)
+    assert int(after) < 256
 
 
 @pytest.mark.parametrize(
