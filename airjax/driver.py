@@ -18,7 +18,6 @@ import numpy as np
 from airjax.data.cache import cache_folder
 from airjax.data.dataset import Dataset
 from airjax.layers import Convolution, default_convolution
-from airjax.memory import release_freed_memory
 from airjax.model import Variables, init_variables
 from airjax.optimizer import hyperparameters
 from airjax.precision import precision_of, resolve_precision
@@ -130,7 +129,6 @@ def compile_run(
     # The compiler works outside Python's lock, so the programs compile side by side.
     with ThreadPoolExecutor() as pool:
         compiled_start, *steps = pool.map(compile_lowered, lowered)
-    release_freed_memory()
     return Program(compiled_start, dict(zip(kinds, steps, strict=True)))
 
 

@@ -19,7 +19,6 @@ from jax.sharding import Mesh, PartitionSpec
 from airjax.driver import Driver, compile_lowered, convolution_for
 from airjax.images import Selection
 from airjax.layers import Convolution
-from airjax.memory import release_freed_memory
 from airjax.model import Variables
 from airjax.optimizer import Hyperparameters, hyperparameters
 from airjax.precision import precision_of
@@ -163,7 +162,6 @@ def compile_members(
         lowered.append(jax.jit(step, donate_argnums=0).lower(state, draws, members, images, labels))
     with ThreadPoolExecutor() as pool:
         compiled_start, compiled_finish, compiled_logits, *steps = pool.map(compile_lowered, lowered)
-    release_freed_memory()
     return Programs(compiled_start, dict(zip(kinds, steps, strict=True)), compiled_finish, compiled_logits)
 
 

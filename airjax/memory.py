@@ -1,39 +1,14 @@
-"""How much memory a compiled program takes, how much there is, and what becomes of it when it is free."""
+"""How much memory a compiled program takes, and how much there is."""
 
-import ctypes
 import os
-import platform
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import jax
 
-# What mallopt takes (malloc.h), and the variables that say the same before the start.
-_ARENA_MAX, _MMAP_MAX, _TRIM_THRESHOLD = -8, -4, -1
-_SETTINGS = {_ARENA_MAX: 1, _MMAP_MAX: 0, _TRIM_THRESHOLD: -1}
-_PREFIXES = ("MALLOC_", "GLIBC_TUNABLES")
 MEMINFO = Path("/proc/meminfo")
 SHARE = 0.85  # of what is free that one program may take: allocators lose some to fragments
-
-
-def keep_freed_memory() -> bool:
-    """Have this process keep the memory of arrays that it frees, for the next ones; False where it cannot be told to.
-
-    The C library would hand it back, and the system clear its pages again, at every step (docs/performance.md). For
-    command lines, before they start JAX, whose threads must share one heap: those of their own are too small for its
-    arrays. Whoever has set one of the C library's own variables is obeyed.
-    """
-    if platform.libc_ver()[0] != "glibc" or any(name.startswith(_PREFIXES) for name in os.environ):
-        return False
-    taken = {name: ctypes.CDLL(None).mallopt(name, value) for name, value in _SETTINGS.items()}
-    return all(taken.values())
-
-
-def release_freed_memory() -> None:
-    """Hand back to the system what is free at this moment, such as a compiler's memory after its work."""
-    if platform.libc_ver()[0] == "glibc":
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def predicted_bytes(programs: Iterable[Any]) -> int:

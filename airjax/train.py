@@ -14,7 +14,6 @@ import numpy as np
 from airjax.data import DataError, DataName, Dataset, load_data
 from airjax.driver import DivergedError, TrainedRun, keep_compiled, train
 from airjax.members import Strategy
-from airjax.memory import keep_freed_memory
 from airjax.recipe import CLAIMS, RECIPES, Recipe, get_recipe
 from airjax.records import append_line, read_lines, write_json
 from airjax.seeds import run_many, seed_keys
@@ -118,7 +117,6 @@ def run(options: Options, name: str) -> int:
     from airjax.environment import describe
     from airjax.precision import resolve_precision
 
-    keep_freed_memory()
     keep_compiled()
     with _collected_warnings() as notes:
         dataset = load_data(options.data, options.data_dir)

@@ -17,7 +17,7 @@ from airjax.doctor import fingerprint, run_checks
 from airjax.driver import keep_compiled
 from airjax.environment import describe
 from airjax.members import Strategy, make_members
-from airjax.memory import is_out_of_memory, keep_freed_memory
+from airjax.memory import is_out_of_memory
 from airjax.plan import Plan, Run
 from airjax.results import Writer
 from airjax.seeds import ManyRuns, run_many, seed_keys
@@ -88,7 +88,6 @@ _worker: _Worker | None = None
 def start_worker(job: Job) -> None:
     """Tell a new process what it works on."""
     global _job  # noqa: PLW0603 the pools call functions, and a process keeps its data and its file between them
-    keep_freed_memory()
     keep_compiled()
     _job = job
 

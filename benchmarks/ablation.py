@@ -27,7 +27,6 @@ from airjax.driver import Driver, compile_function, compile_lowered, convolution
 from airjax.environment import describe
 from airjax.images import mirror_where, reflect_pad
 from airjax.layers import Convolution
-from airjax.memory import keep_freed_memory
 from airjax.optimizer import hyperparameters
 from airjax.precision import resolve_precision
 from airjax.recipe import IMAGE_SIZE, PrecisionName, Recipe, get_recipe
@@ -169,7 +168,6 @@ def main(arguments: list[str]) -> int:
             names.append(name)
         elif options.variant:
             parser.error(f"{name!r} is nothing to measure on a {platform} with --steps {steps}")
-    keep_freed_memory()  # as the command lines do
     load = warn_of_load()
     seconds = measure(options.recipe, names, options.turns, steps)
     own = seconds["as it is"]

@@ -22,7 +22,6 @@ def main(arguments: list[str]) -> int:
     from airjax.data import load_data
     from airjax.driver import train
     from airjax.environment import describe
-    from airjax.memory import keep_freed_memory
     from airjax.recipe import get_recipe
     from airjax.seeds import run_many, seed_keys
 
@@ -37,7 +36,6 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     if options.repeats < 1:
         raise ValueError(f"repeats is {options.repeats}, but it must be at least 1")
-    keep_freed_memory()  # as the command lines do
     whole, load = get_recipe(options.recipe), warn_of_load()
     if options.epochs is not None:
         whole = dataclasses.replace(whole, epochs=options.epochs)

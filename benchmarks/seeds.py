@@ -118,11 +118,9 @@ def train_groups(
 ) -> tuple[list[dict[str, float]], dict[str, Any]]:
     """Seconds of each of `repeats` groups of `count` networks in airjax, and what to tell beside them."""
     from airjax.environment import describe
-    from airjax.memory import keep_freed_memory
     from airjax.seeds import run_many, seed_keys
     from benchmarks.work import peak_bytes
 
-    keep_freed_memory()  # as the command lines do
     first, *rest = (
         run_many(recipe, seed_keys(range(i * count, (i + 1) * count)), data, strategy=strategy)
         for i in range(repeats + 1)

@@ -23,7 +23,6 @@ from airjax.driver import (
     train,
 )
 from airjax.images import batch_at
-from airjax.memory import keep_freed_memory
 from airjax.optimizer import hyperparameters
 from airjax.precision import resolve_precision
 from airjax.recipe import Recipe
@@ -37,7 +36,6 @@ from parity.timing import COPY_BYTES, MATMUL_SIZE, RATE_REPEATS, Facts, Phase, P
 def make_answer(work: Work) -> Callable[[int | None], Any]:
     """The function that a process of its own answers with: a block's seconds for its number, or Facts for None."""
     if work.arm == "airjax":
-        keep_freed_memory()  # as the command lines do
         start_jax(work.device)
         ready, tell = prepare(work), facts
     else:

@@ -10,10 +10,10 @@ ROOT = Path(__file__).parent.parent
 # A module imports only from modules above it.
 ORDER = [
     *("logs", "recipe", "records", "stats", "equivalence", "agreement", "variance", "speedup", "attribution"),
-    *("ffi", "onednn", "precision", "schedule", "draws", "images", "whiten", "layers", "environment", "memory"),
+    *("ffi", "onednn", "precision", "schedule", "draws", "images", "whiten", "layers", "environment"),
     *("model", "lookahead", "optimizer", "step", "tta", "run"),
     *("data.dataset", "data.builtin", "data.cache", "data.unpickle", "data.download", "data.cifar10", "data"),
-    *("driver", "members", "strategy", "seeds"),
+    *("driver", "members", "memory", "strategy", "seeds"),
     *("checkpoint", "library", "display", "train", "predict"),
     *("plan", "results", "export", "doctor", "devices", "workers", "watch", "pool", "cluster", "sweep"),
     *("page", "drawing", "summary", "contrasts", "survey", "tables", "figures", "report", ""),
