@@ -455,10 +455,11 @@ def test_a_profile_covers_the_step(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     (line,) = read_lines(tmp_path / "profile.jsonl")
     found = {(row["part"], row["direction"]) for row in line["parts"]}
     assert {("convolutions", "forward"), ("convolutions", "backward"), ("GELU", "forward")} <= found
-    # Hardly anything has no name, and most of the time is somewhere.
+    # Hardly anything has no name, and no moment counts twice. How much the operations leave of a step so small is the
+    # host's part, and on a busy machine that of others.
     seconds = {row["part"]: row["seconds"] for row in line["parts"]}
     assert seconds.get(profile.UNNAMED, 0) < 0.2 * sum(seconds.values())
-    assert sum(seconds.values()) > 0.2 * line["seconds_per_step"]
+    assert 0 < sum(seconds.values()) <= line["seconds_per_step"]
     assert main(["profile", "--recipe", "tiny", "--steps", "0"]) == 2
 
 
