@@ -1,13 +1,14 @@
 """Trains one network from the host: compiles a run's pieces ahead of time, drives them, watches the clock and the loss.
 
-One train step, two drivers: a scan over an epoch's steps on accelerators, and on a CPU a loop over the donated step,
-because a CPU runs XLA's convolutions inside a scan many times slower (docs/performance.md, "What was tried").
+One train step, three drivers: a scan over an epoch's steps on accelerators; on a CPU chunks of a few steps where oneDNN
+convolves, and a loop over single steps where XLA does, because a CPU runs XLA's convolutions inside of anything that
+loops many times slower (docs/performance.md, "What was tried").
 """
 
 import functools
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, NamedTuple
 
@@ -17,16 +18,22 @@ import numpy as np
 
 from airjax.data.cache import cache_folder
 from airjax.data.dataset import Dataset
+from airjax.environment import cpu_kind
 from airjax.layers import Convolution, default_convolution
 from airjax.model import Variables, init_variables
 from airjax.optimizer import hyperparameters
 from airjax.precision import precision_of, resolve_precision
 from airjax.recipe import IMAGE_SIZE, Recipe
-from airjax.run import Arrays, Segment, advance, advance_many, segments, start_run
-from airjax.step import StepMetrics, finish, variables_of
-from airjax.tta import eval_batch, tta_logits
+from airjax.run import Arrays, Segment, advance, advance_many, advance_up_to, segments, start_run
+from airjax.step import StepMetrics, TrainState, finish, variables_of
+from airjax.tta import eval_plan, tta_logits_in_passes
 
-Driver = Literal["loop", "scan"]
+Driver = Literal["loop", "chunks", "scan"]
+
+# A chunk's size: a call costs a CPU some milliseconds and the pages of all its memory; a longer one shows progress less
+# often.
+CHUNK_FLOPS = 3e12
+CHUNK_STEPS = 32
 
 # The CPU compiler's default fusion library slows its own convolutions down (docs/performance.md, "What was tried"), and
 # is the subject of wrong-result reports.
@@ -37,9 +44,8 @@ class Program(NamedTuple):
     """The pieces of a run, compiled for one recipe and one set of array shapes."""
 
     start: Any  # (key, train_images, hyper) -> (state, draws)
-    advance: dict[
-        tuple[bool, int], Any
-    ]  # program_kind(segment) -> (state, images, labels, draws, hyper) -> (state, metrics)
+    # program_kind(...) -> (state, images, labels, draws, hyper, None, steps to take) -> (state, metrics)
+    advance: dict[tuple[bool, int], Any]
 
 
 class EpochReport(NamedTuple):
@@ -76,9 +82,19 @@ class DivergedError(ArithmeticError):
         )
 
 
-def default_driver() -> Driver:
-    """A loop on a CPU, a scan elsewhere."""
-    return "loop" if jax.default_backend() == "cpu" else "scan"
+def default_driver(convolution: Convolution) -> Driver:
+    """Chunks or a loop on a CPU, by what convolves; a scan elsewhere."""
+    if jax.default_backend() != "cpu":
+        return "scan"
+    return "chunks" if convolution == "onednn" else "loop"
+
+
+def steps_per_call(recipe: Recipe, driver: Driver) -> int | None:
+    """Steps that a call takes at most; None: as many as a program can."""
+    if driver == "chunks":
+        flops = 6.0 * recipe.forward_macs * recipe.batch_size
+        return max(1, min(CHUNK_STEPS, int(CHUNK_FLOPS / flops)))
+    return 1 if driver == "loop" else None
 
 
 def convolution_for(recipe: Recipe) -> Convolution:
@@ -89,10 +105,11 @@ def convolution_for(recipe: Recipe) -> Convolution:
 def keep_compiled() -> None:
     """Keep what this process compiles on disk for later ones: in the cache folder, unless JAX has one already.
 
-    A damaged program there is compiled anew, and a folder that cannot be written is passed over, each with a warning.
+    Each kind of processor has a folder of its own. A damaged program there is compiled anew, and a folder that cannot
+    be written is passed over, each with a warning.
     """
     if jax.config.values["jax_compilation_cache_dir"] is None:
-        jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled"))
+        jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled" / cpu_kind()))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
@@ -121,36 +138,57 @@ def compile_run(
     start = functools.partial(start_run, recipe)
     state, draws = jax.eval_shape(start, key, images, hyper)
 
+    count = jax.ShapeDtypeStruct((), jnp.int32)
     lowered = [jax.jit(start).lower(key, images, hyper)]
-    for train_whiten_bias, num_steps in kinds:
-        function = advance if driver == "loop" else functools.partial(advance_many, num_steps=num_steps)
-        step = functools.partial(function, recipe, train_whiten_bias=train_whiten_bias, convolution=convolution)
-        lowered.append(jax.jit(step, donate_argnums=0).lower(state, images, labels, draws, hyper))
+    for kind in kinds:
+        steps = make_steps(recipe, driver, kind, convolution)
+        lowered.append(jax.jit(steps, donate_argnums=0).lower(state, images, labels, draws, hyper, None, count))
     # The compiler works outside Python's lock, so the programs compile side by side.
     with ThreadPoolExecutor() as pool:
         compiled_start, *steps = pool.map(compile_lowered, lowered)
     return Program(compiled_start, dict(zip(kinds, steps, strict=True)))
 
 
+def make_steps(
+    recipe: Recipe, driver: Driver, kind: tuple[bool, int], convolution: Convolution
+) -> Callable[..., tuple[TrainState, StepMetrics]]:
+    """What one call of a driver does: (state, images, labels, draws, hyper, selection, count) -> (state, metrics).
+
+    Only chunks look at count, the steps to take; the others' programs take as many as their kind says.
+    """
+    train_whiten_bias, num_steps = kind
+    chosen = {"train_whiten_bias": train_whiten_bias, "convolution": convolution}
+    if driver == "chunks":
+        return functools.partial(advance_up_to, recipe, at_most=num_steps, **chosen)
+    if driver == "scan":
+        fixed = functools.partial(advance_many, recipe, num_steps=num_steps, **chosen)
+    else:
+        fixed = functools.partial(advance, recipe, **chosen)
+    return lambda *arguments: fixed(*arguments[:-1])
+
+
 @functools.lru_cache(maxsize=64)
 def compile_logits(recipe: Recipe, level: int, convolution: Convolution) -> Any:
-    """Compile (variables, images [B,32,32,3] uint8) -> logits [B,10], with B = eval_batch(recipe)."""
+    """Compile (variables, images [B,32,32,3] uint8, passes) -> logits [B,10], with B of all passes of eval_plan."""
+    plan = eval_plan(recipe, convolution)
     variables = jax.eval_shape(functools.partial(init_variables, recipe), jax.eval_shape(lambda: jax.random.key(0)))
-    images = jax.ShapeDtypeStruct((eval_batch(recipe), IMAGE_SIZE, IMAGE_SIZE, 3), jnp.uint8)
-    return compile_function(
-        functools.partial(tta_logits, recipe, level=level, convolution=convolution), {"frozen": {}} | variables, images
-    )
+    images = jax.ShapeDtypeStruct((plan.passes * plan.batch, IMAGE_SIZE, IMAGE_SIZE, 3), jnp.uint8)
+    function = functools.partial(tta_logits_in_passes, recipe, plan=plan, level=level, convolution=convolution)
+    return compile_function(function, {"frozen": {}} | variables, images, jax.ShapeDtypeStruct((), jnp.int32))
 
 
 def batched_logits(recipe: Recipe, variables: Variables, images: Any, level: int) -> np.ndarray:
-    """Logits [N,10] of images [N,32,32,3] uint8, in batches of one size; the last is padded. recipe is resolved."""
-    compiled, batch, parts = compile_logits(recipe, level, convolution_for(recipe)), eval_batch(recipe), []
-    for start in range(0, len(images), batch):
-        part = jnp.asarray(images[start : start + batch])
-        missing = batch - len(part)
-        if missing:
-            part = jnp.concatenate([part, jnp.zeros((missing, *part.shape[1:]), part.dtype)])
-        parts.append(np.asarray(compiled(variables, part))[: batch - missing])
+    """Logits [N,10] of images [N,32,32,3] uint8, in calls of one size; the last is padded. recipe is resolved."""
+    convolution = convolution_for(recipe)
+    compiled, plan, parts = compile_logits(recipe, level, convolution), eval_plan(recipe, convolution), []
+    size = plan.passes * plan.batch
+    for start in range(0, len(images), size):
+        part = jnp.asarray(images[start : start + size])
+        count = len(part)
+        if count < size:
+            part = jnp.concatenate([part, jnp.zeros((size - count, *part.shape[1:]), part.dtype)])
+        passes = np.int32(-(-count // plan.batch))
+        parts.append(np.asarray(compiled(variables, part, passes))[:count])
     return np.concatenate(parts)
 
 
@@ -172,7 +210,7 @@ def train(
         seed: the one number that everything random follows from.
         driver: see `default_driver`.
         validate: also evaluate without test-time augmentation after every epoch, outside the clock.
-        on_step: called with the number of steps done and metrics of a recent step or steps, still on the device.
+        on_step: called after every call with the number of steps done and the metrics of the latest ones at hand.
         on_epoch: called after every epoch.
 
     Raises:
@@ -180,15 +218,17 @@ def train(
         ValueError: the data has fewer examples than the recipe uses.
     """
     recipe = resolve_precision(recipe)
-    driver = driver or default_driver()
+    convolution = convolution_for(recipe)
+    driver = driver or default_driver(convolution)
     arrays = place(recipe, data)
     clock = Clock()
-    plan = segments(recipe, by_epoch=on_epoch is not None or validate)
+    limit = steps_per_call(recipe, driver)
+    plan = segments(recipe, by_epoch=on_epoch is not None or validate, at_most=limit)
     # One program per phase. A scan that stops at every epoch needs one more where the last epoch is shorter.
-    kinds = tuple(dict.fromkeys(program_kind(segment, driver) for segment in plan))
-    program = compile_run(recipe.without_hyperparameters(), driver, kinds, convolution_for(recipe))
+    kinds = tuple(dict.fromkeys(program_kind(segment, limit) for segment in plan))
+    program = compile_run(recipe.without_hyperparameters(), driver, kinds, convolution)
     for level in {recipe.tta_level, 0} if validate else {recipe.tta_level}:
-        compile_logits(recipe, level, convolution_for(recipe))
+        compile_logits(recipe, level, convolution)
     hyper = hyperparameters(recipe)
     clock.stop("compile")
     state, draws = jax.block_until_ready(program.start(jax.random.key(seed), arrays.train_images, hyper))
@@ -200,16 +240,13 @@ def train(
         clock.start()
         recent: list[StepMetrics] = []
         for segment in parts:
-            step = program.advance[program_kind(segment, driver)]
-            per_call = 1 if driver == "loop" else segment.num_steps
-            for _ in range(segment.num_steps // per_call):
-                state, metrics = step(state, arrays.train_images, arrays.train_labels, draws, hyper)
-                # Wait for the step before: the device stays busy, and the queue of steps stays short.
-                jax.block_until_ready(recent[-1:])
-                recent.append(metrics)
-                steps_done += per_call
-                if on_step is not None:
-                    on_step(steps_done, recent[max(0, len(recent) - 2)])
+            advance_by = program.advance[program_kind(segment, limit)]
+            count = np.int32(segment.num_steps)
+            state, metrics = advance_by(state, arrays.train_images, arrays.train_labels, draws, hyper, None, count)
+            recent.append(settle(metrics, segment.num_steps, driver, recent))
+            steps_done += segment.num_steps
+            if on_step is not None:
+                on_step(steps_done, recent[-1 if driver == "chunks" else max(0, len(recent) - 2)])
         jax.block_until_ready(state)
         clock.stop("train")
         latest = _concatenate(recent)
@@ -276,9 +313,26 @@ class Clock:
         self._since = now
 
 
-def program_kind(segment: Segment, driver: Driver) -> tuple[bool, int]:
-    """Which program does a segment: (whether the bias trains, steps in a call). A loop calls a one-step program."""
-    return segment.train_whiten_bias, 1 if driver == "loop" else segment.num_steps
+def program_kind(segment: Segment, limit: int | None) -> tuple[bool, int]:
+    """Which program does a segment of at most limit steps: (whether the bias trains, steps of a call)."""
+    return segment.train_whiten_bias, limit or segment.num_steps
+
+
+def settle(metrics: StepMetrics, count: int, driver: Driver, before: Sequence[StepMetrics]) -> StepMetrics:
+    """Wait as a driver does after a call of count steps, and return its metrics [..., count].
+
+    A chunk is waited for, so that nobody who interrupts a training has to wait for a second one. Otherwise the call
+    before is: the device stays busy, and the queue of calls stays short.
+    """
+    if driver != "chunks":
+        jax.block_until_ready(before[-1:])
+        return metrics
+    pause = 1e-5
+    # Unlike JAX's own wait, one in Python lets an interrupt through.
+    while not all(column.is_ready() for column in metrics):
+        time.sleep(pause)
+        pause = min(2 * pause, 1e-3)
+    return StepMetrics(*(np.asarray(column)[..., :count] for column in metrics))
 
 
 def _concatenate(parts: list[StepMetrics]) -> StepMetrics:

@@ -1,6 +1,7 @@
 """Where a result was made: device, versions, commit."""
 
 import functools
+import hashlib
 import platform
 import subprocess
 from importlib import metadata
@@ -47,15 +48,25 @@ def cpu_name() -> str:
     """Model of the processor, and the number of cores that this process may use."""
     import os
 
-    name = platform.processor() or platform.machine()
+    name = _cpu_fact("model name") or platform.processor() or platform.machine()
+    return f"{name}, {len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores"
+
+
+def cpu_kind() -> str:
+    """A short name for what this processor can do: programs that are compiled for one kind may not run on another."""
+    facts = (platform.machine(), _cpu_fact("model name"), _cpu_fact("flags") or _cpu_fact("Features"))
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:8]
+
+
+def _cpu_fact(name: str) -> str | None:
+    # Of the first core; None where the system does not say.
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                name = line.split(":", 1)[1].strip()
-                break
+            if line.startswith(name):
+                return line.split(":", 1)[1].strip()
     except OSError:
         pass
-    return f"{name}, {len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores"
+    return None
 
 
 def commit() -> str | None:

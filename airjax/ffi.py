@@ -7,6 +7,7 @@ program without a compiler at installation. A call costs some ten microseconds.
 
 import atexit
 import ctypes
+import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -105,6 +106,7 @@ class _Call(ctypes.Structure):
 
 
 _Handler = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.POINTER(_Call))
+_ending = threading.Event()  # the interpreter is about to end
 _handlers: dict[str, Any] = {}  # XLA keeps their addresses, so they must live
 
 
@@ -128,6 +130,8 @@ def register(name: str, function: Callable[..., None]) -> None:
         if frame.stage != _EXECUTE:
             return None
         try:
+            if _ending.is_set():
+                raise InterruptedError("the process ends")
             function(*_read(frame.operands), *_read(frame.results))
         except BaseException as error:  # an exception cannot pass through XLA's frames
             message = f"{name}: {type(error).__name__}: {error}".encode()
@@ -151,12 +155,14 @@ def _read(buffers: Any) -> list[Buffer]:
 
 def _wait_for_programs() -> None:
     # A program that still runs when the interpreter ends calls a handler that can no longer have Python's lock, and JAX
-    # then waits for that program for ever. Programs of one thread run in order, so one more ends after all others.
+    # then waits for that program for ever. So its next call fails, and the program with it. Programs of one thread run
+    # in order: one more ends after all others.
+    _ending.set()
     last = jax.jit(lambda: 0)
     with jax.default_device(jax.local_devices(backend="cpu")[0]):
         while True:
             try:
                 last().block_until_ready()
                 return
-            except KeyboardInterrupt:  # a second one, of the impatient; the wait is for a step at most
+            except KeyboardInterrupt:  # a second one, of the impatient
                 continue

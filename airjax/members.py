@@ -16,16 +16,16 @@ import numpy as np
 from jax import Array, lax
 from jax.sharding import Mesh, PartitionSpec
 
-from airjax.driver import Driver, compile_lowered, convolution_for
+from airjax.driver import Driver, compile_lowered, convolution_for, make_steps
 from airjax.images import Selection
 from airjax.layers import Convolution
 from airjax.model import Variables
 from airjax.optimizer import Hyperparameters, hyperparameters
 from airjax.precision import precision_of
 from airjax.recipe import Recipe
-from airjax.run import advance, advance_many, start_run
+from airjax.run import start_run
 from airjax.step import finish
-from airjax.tta import tta_logits
+from airjax.tta import EvalPlan, tta_logits_in_passes
 
 Strategy = Literal["sequential", "map", "vmap", "vmap-matmul", "sharded"]
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
@@ -45,7 +45,8 @@ class Programs(NamedTuple):
     """The compiled pieces of a group of members."""
 
     start: Any  # (members, train_images) -> (state, draws)
-    advance: dict[tuple[bool, int], Any]  # (bias trains, steps) -> (state, draws, members, images, labels)
+    # (bias trains, steps of a call) -> (state, draws, members, images, labels, steps to take) -> (state, metrics)
+    advance: dict[tuple[bool, int], Any]
     finish: Any  # state -> variables
     logits: Any  # (variables, images [B,32,32,3] uint8) -> logits [G,B,10]
 
@@ -117,18 +118,14 @@ def compile_members(
     driver: Driver,
     kinds: tuple[tuple[bool, int], ...],
     shapes: tuple[Any, Any],
-    eval_size: int,
+    evaluation: EvalPlan,
 ) -> Programs:
     """Compile the pieces of a group of members.
 
     recipe has no hyperparameters of its own, and shapes are the leaves and the structure of the members, the training
-    images and their labels. eval_size images go through all networks at once when they are evaluated.
+    images and their labels. Every network is evaluated as the evaluation says.
     """
-    convolution: Convolution = "native"
-    if strategy == "vmap-matmul":
-        convolution = "matmul"
-    elif strategy in ("sequential", "map"):
-        convolution = convolution_for(recipe)
+    convolution = strategy_convolution(recipe, strategy)
     leaves, tree = shapes
     members, images, labels = jax.tree.unflatten(tree, leaves)
 
@@ -136,33 +133,41 @@ def compile_members(
         return start_run(recipe, member.keys, train_images, member.hyper, member.selection)
 
     def logits(variables: Variables, test_images: Array) -> Array:
-        return tta_logits(recipe, variables, test_images, convolution=convolution)
+        passes = evaluation.passes
+        return tta_logits_in_passes(recipe, variables, test_images, passes, evaluation, convolution=convolution)
 
-    def make_step(train_whiten_bias: bool, num_steps: int) -> Callable[..., Any]:
-        function = advance if driver == "loop" else functools.partial(advance_many, num_steps=num_steps)
-        function = functools.partial(function, train_whiten_bias=train_whiten_bias, convolution=convolution)
+    def make_member_steps(kind: tuple[bool, int]) -> Callable[..., Any]:
+        take = make_steps(recipe, driver, kind, convolution)
 
-        def step(state: Any, draws: Any, member: Members, train_images: Array, train_labels: Array) -> Any:
-            return function(recipe, state, train_images, train_labels, draws, member.hyper, member.selection)
+        def steps(state: Any, draws: Any, member: Members, images: Array, labels: Array, count: Array) -> Any:
+            return take(state, images, labels, draws, member.hyper, member.selection, count)
 
-        return step
+        return steps
 
     begin = over_members(strategy, start, (True, False))
     end = over_members(strategy, finish, (True,))
     state, draws = jax.eval_shape(begin, members, images)
     variables = jax.eval_shape(end, state)
-    batch = jax.ShapeDtypeStruct((eval_size, *images.shape[1:]), jnp.uint8)
+    batch = jax.ShapeDtypeStruct((evaluation.passes * evaluation.batch, *images.shape[1:]), jnp.uint8)
+    count = jax.ShapeDtypeStruct((), jnp.int32)
     lowered = [
         jax.jit(begin).lower(members, images),
         jax.jit(end).lower(state),
         jax.jit(over_members(strategy, logits, (True, False))).lower(variables, batch),
     ]
     for kind in kinds:
-        step = over_members(strategy, make_step(*kind), (True, True, True, False, False))
-        lowered.append(jax.jit(step, donate_argnums=0).lower(state, draws, members, images, labels))
+        steps = over_members(strategy, make_member_steps(kind), (True, True, True, False, False, False))
+        lowered.append(jax.jit(steps, donate_argnums=0).lower(state, draws, members, images, labels, count))
     with ThreadPoolExecutor() as pool:
         compiled_start, compiled_finish, compiled_logits, *steps = pool.map(compile_lowered, lowered)
     return Programs(compiled_start, dict(zip(kinds, steps, strict=True)), compiled_finish, compiled_logits)
+
+
+def strategy_convolution(recipe: Recipe, strategy: Strategy) -> Convolution:
+    """The form of convolution in which a strategy trains a recipe, with its precision resolved, here."""
+    if strategy == "vmap-matmul":
+        return "matmul"
+    return convolution_for(recipe) if strategy in ("sequential", "map") else "native"
 
 
 def over_members(strategy: Strategy, function: Callable[..., Any], by_member: tuple[bool, ...]) -> Callable[..., Any]:

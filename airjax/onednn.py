@@ -10,7 +10,8 @@ import ctypes
 import functools
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from typing import Any
 
@@ -53,6 +54,7 @@ class Library:
     def __init__(self, path: str) -> None:
         self._functions = _load(path)
         self._functions.dnnl_primitive_desc_query_md.restype = ctypes.c_void_p
+        self._get_threads, self._set_threads = self._functions.omp_get_max_threads, self._functions.omp_set_num_threads
         self._engine, self._stream = ctypes.c_void_p(), ctypes.c_void_p()
         self._call("dnnl_engine_create", ctypes.byref(self._engine), ctypes.c_int(_CPU), ctypes.c_size_t(0))
         self._call("dnnl_stream_create", ctypes.byref(self._stream), self._engine, ctypes.c_uint(_IN_ORDER))
@@ -91,27 +93,42 @@ class Library:
         inner = ctypes.c_void_p(self._functions.dnnl_primitive_desc_query_md(description, asked, 0))
         convolve = self._primitive(description)
         layouts = (inner, outer) if task == "kernel_gradient" else (outer, inner)
-        rearrange = self._rearrangement(*layouts)
+        with self._one_thread():
+            rearrangement = self._rearrangement(*layouts)
         source, destination, own = self._memory(images), self._memory(maps), self._memory(inner, _ALLOCATE)
         weights = self._memory(outer)
+
+        def rearrange(operands: dict[int, ctypes.c_void_p]) -> None:
+            with self._one_thread():
+                self._execute(rearrangement, operands)
 
         def run(x_address: int, kernel_address: int, y_address: int) -> None:
             self._place(source, x_address)
             self._place(weights, kernel_address)
             self._place(destination, y_address)
             if task == "convolution":
-                self._execute(rearrange, {_SOURCE: weights, _DESTINATION: own})
+                rearrange({_SOURCE: weights, _DESTINATION: own})
                 self._execute(convolve, {_SOURCE: source, _WEIGHTS: own, _DESTINATION: destination})
             elif task == "input_gradient":
-                self._execute(rearrange, {_SOURCE: weights, _DESTINATION: own})
+                rearrange({_SOURCE: weights, _DESTINATION: own})
                 operands = {_SOURCE_GRADIENT: source, _WEIGHTS: own, _DESTINATION_GRADIENT: destination}
                 self._execute(convolve, operands)
             else:
                 operands = {_SOURCE: source, _WEIGHTS_GRADIENT: own, _DESTINATION_GRADIENT: destination}
                 self._execute(convolve, operands)
-                self._execute(rearrange, {_SOURCE: own, _DESTINATION: weights})
+                rearrange({_SOURCE: own, _DESTINATION: weights})
 
         return run
+
+    @contextmanager
+    def _one_thread(self) -> Iterator[None]:
+        # For a kernel's rearrangement: it takes less time than another thread takes to wake up.
+        threads = self._get_threads()
+        self._set_threads(1)
+        try:
+            yield
+        finally:
+            self._set_threads(threads)
 
     def _call(self, name: str, *arguments: Any) -> None:
         status = getattr(self._functions, name)(*arguments)

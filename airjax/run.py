@@ -39,18 +39,20 @@ class RunResult(NamedTuple):
 
 
 class Segment(NamedTuple):
-    """Consecutive steps that one compiled piece can do."""
+    """Consecutive steps that one call does."""
 
     epoch: int
     train_whiten_bias: bool
     num_steps: int
 
 
-def segments(recipe: Recipe, *, by_epoch: bool) -> list[Segment]:
-    """The run's steps, cut where the bias freezes and, with by_epoch, at every epoch's end."""
+def segments(recipe: Recipe, *, by_epoch: bool, at_most: int | None = None) -> list[Segment]:
+    """The run's steps, cut where the bias freezes, with by_epoch at every epoch's end, and into at_most steps."""
     cuts = {0, recipe.freeze_step, recipe.total_steps}
     if by_epoch:
         cuts |= set(range(0, recipe.total_steps, recipe.steps_per_epoch))
+    if at_most is not None:
+        cuts |= {cut for first, end in itertools.pairwise(sorted(cuts)) for cut in range(first, end, at_most)}
     bounds = sorted(cuts)
     return [
         Segment(start // recipe.steps_per_epoch, start < recipe.freeze_step, stop - start)
@@ -123,6 +125,44 @@ def advance_many(
         )
 
     return lax.scan(body, state, length=num_steps)
+
+
+def advance_up_to(
+    recipe: Recipe,
+    state: TrainState,
+    images: Array,
+    labels: Array,
+    draws: Draws,
+    hyper: Hyperparameters,
+    selection: Selection | None,
+    count: Array,
+    *,
+    train_whiten_bias: bool,
+    at_most: int,
+    convolution: Convolution = "native",
+) -> tuple[TrainState, StepMetrics]:
+    """`advance` count [] <= at_most times, which nothing is compiled for; of the metrics [at_most] count are those."""
+
+    def take(state: TrainState) -> tuple[TrainState, StepMetrics]:
+        return advance(
+            recipe,
+            state,
+            images,
+            labels,
+            draws,
+            hyper,
+            selection,
+            train_whiten_bias=train_whiten_bias,
+            convolution=convolution,
+        )
+
+    def body(done: Array, carried: tuple[TrainState, StepMetrics]) -> tuple[TrainState, StepMetrics]:
+        state, metrics = take(carried[0])
+        return state, jax.tree.map(lambda column, value: column.at[done].set(value), carried[1], metrics)
+
+    _, one = jax.eval_shape(take, state)
+    metrics = jax.tree.map(lambda value: jnp.zeros(at_most, value.dtype), one)
+    return lax.fori_loop(0, count, body, (state, metrics))
 
 
 def make_run(recipe: Recipe) -> Callable[[Array, Arrays], RunResult]:

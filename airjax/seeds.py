@@ -10,8 +10,8 @@ import numpy as np
 from jax import Array
 
 from airjax.data.dataset import Dataset
-from airjax.driver import Clock, Driver, TrainedRun, default_driver, place, program_kind
-from airjax.members import Members, Programs, Strategy, compile_members, make_members
+from airjax.driver import Clock, Driver, TrainedRun, default_driver, place, program_kind, settle, steps_per_call
+from airjax.members import Members, Programs, Strategy, compile_members, make_members, strategy_convolution
 from airjax.memory import available_bytes, is_out_of_memory, predicted_bytes
 from airjax.model import Variables
 from airjax.precision import resolve_precision
@@ -19,7 +19,7 @@ from airjax.recipe import Recipe
 from airjax.run import Arrays, segments
 from airjax.step import StepMetrics
 from airjax.strategy import choose_strategy
-from airjax.tta import eval_batch
+from airjax.tta import EvalPlan, eval_plan
 
 
 class ManyRuns(NamedTuple):
@@ -82,7 +82,7 @@ def run_many(
 
     Raises ValueError for members or a group that do not fit, or fewer examples than the recipe uses.
     """
-    recipe, driver = resolve_precision(recipe), driver or default_driver()
+    recipe = resolve_precision(recipe)
     if not isinstance(members, Members):
         members = make_members(recipe, members)
     count = len(members.keys)
@@ -91,7 +91,9 @@ def run_many(
     if strategy == "auto":
         strategy, measured = choose_strategy(recipe, count)
         group = group or measured
-    eval_size = eval_size or eval_batch(recipe)
+    convolution = strategy_convolution(recipe, strategy)
+    driver = driver or default_driver(convolution)
+    evaluation = eval_plan(recipe, convolution) if eval_size is None else EvalPlan(eval_size, passes=1)
     smallest = jax.local_device_count() if strategy == "sharded" else 1
     group = 1 if strategy == "sequential" else _round_up(min(group or count, count), smallest)
     clock = Clock()
@@ -102,13 +104,13 @@ def run_many(
         try:
             clock.start()
             part = _take(members, finished, group)
-            programs = _compile(recipe, part, arrays, strategy, driver, eval_size)
+            programs = _compile(recipe, part, arrays, strategy, driver, evaluation)
             needed, available = predicted_bytes(programs.all()), available_bytes()
             clock.stop("compile")
             if available is not None and needed > available and group > smallest:
                 group = _halve(group, smallest)
                 continue
-            done.append(_run_group(recipe, programs, part, arrays, driver, eval_size, keep_variables, clock))
+            done.append(_run_group(recipe, programs, part, arrays, driver, evaluation, keep_variables, clock))
         except jax.errors.JaxRuntimeError as error:
             if not is_out_of_memory(error) or group <= smallest:
                 raise
@@ -147,12 +149,13 @@ def _place(recipe: Recipe, members: Members, data: Dataset) -> Arrays:
 
 
 def _compile(
-    recipe: Recipe, members: Members, arrays: Arrays, strategy: Strategy, driver: Driver, eval_size: int
+    recipe: Recipe, members: Members, arrays: Arrays, strategy: Strategy, driver: Driver, evaluation: EvalPlan
 ) -> Programs:
-    kinds = tuple(dict.fromkeys(program_kind(segment, driver) for segment in segments(recipe, by_epoch=False)))
+    limit = steps_per_call(recipe, driver)
+    kinds = tuple(dict.fromkeys(program_kind(segment, limit) for segment in segments(recipe, by_epoch=False)))
     arguments = (members, arrays.train_images, arrays.train_labels)
     leaves, tree = jax.tree.flatten(jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), arguments))
-    return compile_members(recipe.without_hyperparameters(), strategy, driver, kinds, (tuple(leaves), tree), eval_size)
+    return compile_members(recipe.without_hyperparameters(), strategy, driver, kinds, (tuple(leaves), tree), evaluation)
 
 
 def _run_group(
@@ -161,23 +164,23 @@ def _run_group(
     members: Members,
     arrays: Arrays,
     driver: Driver,
-    eval_size: int,
+    evaluation: EvalPlan,
     keep_variables: bool,
     clock: Clock,
 ) -> _Finished:
     state, draws = jax.block_until_ready(programs.start(members, arrays.train_images))
     clock.stop("whiten")
     parts: list[StepMetrics] = []
-    for segment in segments(recipe, by_epoch=False):
-        kind = program_kind(segment, driver)
-        for _ in range(segment.num_steps // kind[1]):
-            state, metrics = programs.advance[kind](state, draws, members, arrays.train_images, arrays.train_labels)
-            # Wait for the step before: the device stays busy, and the queue of steps stays short.
-            jax.block_until_ready(parts[-1:])
-            parts.append(metrics)
+    limit = steps_per_call(recipe, driver)
+    for segment in segments(recipe, by_epoch=False, at_most=limit):
+        advance = programs.advance[program_kind(segment, limit)]
+        count = np.int32(segment.num_steps)
+        state, metrics = advance(state, draws, members, arrays.train_images, arrays.train_labels, count)
+        parts.append(settle(metrics, segment.num_steps, driver, parts))
     variables = jax.block_until_ready(programs.finish(state))
     clock.stop("train")
-    logits = [np.asarray(programs.logits(variables, batch)) for batch in _batches(arrays.test_images, eval_size)]
+    size = evaluation.passes * evaluation.batch
+    logits = [np.asarray(programs.logits(variables, batch)) for batch in _batches(arrays.test_images, size)]
     clock.stop("evaluate")
     count = len(members.keys)
     columns = zip(*parts, strict=True)

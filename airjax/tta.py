@@ -1,8 +1,11 @@
 """Logits with test-time augmentation. (§5)"""
 
+import math
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 
 from airjax.images import normalize, tta_views
 from airjax.layers import Convolution
@@ -12,10 +15,32 @@ from airjax.recipe import CLASSES, Recipe
 
 EVAL_BATCH = {"cpu": 200, "other": 2000}  # images per forward pass: on a CPU, what its caches hold
 
+# With oneDNN's convolutions, which can be looped over inside of a program: a call costs the pages of all its memory, a
+# larger pass its share of that memory.
+ONEDNN_EVAL_BATCH = 400
+EVAL_PASSES = 10
+
+
+class EvalPlan(NamedTuple):
+    """How many images an evaluation takes at once."""
+
+    batch: int  # images of a forward pass
+    passes: int  # forward passes of a call
+
 
 def eval_batch(recipe: Recipe) -> int:
     """Images per forward pass of an evaluation on this backend."""
     return min(EVAL_BATCH.get(jax.default_backend(), EVAL_BATCH["other"]), recipe.test_examples)
+
+
+def eval_plan(recipe: Recipe, convolution: Convolution) -> EvalPlan:
+    """The fastest way through the recipe's test images, with hardly an image too many in the last call."""
+    if convolution != "onednn":
+        return EvalPlan(eval_batch(recipe), 1)
+    passes = math.ceil(recipe.test_examples / ONEDNN_EVAL_BATCH)
+    calls = math.ceil(passes / EVAL_PASSES)
+    passes = math.ceil(passes / calls)
+    return EvalPlan(math.ceil(recipe.test_examples / (calls * passes)), passes)
 
 
 def tta_logits(
@@ -32,3 +57,25 @@ def tta_logits(
     for weight, view in views:
         logits = logits + weight * apply_eval(recipe, variables, view, convolution)
     return logits
+
+
+def tta_logits_in_passes(
+    recipe: Recipe,
+    variables: Variables,
+    images: Array,
+    count: Array | int,
+    plan: EvalPlan,
+    level: int | None = None,
+    convolution: Convolution = "native",
+) -> Array:
+    """`tta_logits` [N,10] of images [N,H,W,3] uint8, N = passes * batch, by count passes; the rest are zero."""
+    if plan.passes == 1:
+        return tta_logits(recipe, variables, images, level, convolution)
+
+    def body(done: Array, logits: Array) -> Array:
+        part = lax.dynamic_slice_in_dim(images, done * plan.batch, plan.batch)
+        new = tta_logits(recipe, variables, part, level, convolution)
+        return lax.dynamic_update_slice_in_dim(logits, new, done * plan.batch, axis=0)
+
+    logits = jnp.zeros((images.shape[0], CLASSES), precision_of(recipe).statistics)
+    return lax.fori_loop(0, count, body, logits)

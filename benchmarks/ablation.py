@@ -23,14 +23,14 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from airjax import layers
-from airjax.driver import Driver, compile_function, compile_lowered, convolution_for, default_driver, place
+from airjax.driver import Driver, compile_function, compile_lowered, convolution_for, default_driver, make_steps, place
 from airjax.environment import describe
 from airjax.images import mirror_where, reflect_pad
 from airjax.layers import Convolution
 from airjax.optimizer import hyperparameters
 from airjax.precision import resolve_precision
 from airjax.recipe import IMAGE_SIZE, PrecisionName, Recipe, get_recipe
-from airjax.run import Arrays, advance, advance_many, start_run
+from airjax.run import Arrays, start_run
 from benchmarks.record import keep
 from benchmarks.speed import make_noise, warn_of_load
 
@@ -132,9 +132,9 @@ VARIANTS = {
     "the compiler's default options": Variant(compiler={}, platforms=("cpu",)),
     "the same, with XLA's convolutions": Variant(convolution="native", compiler={}, platforms=("cpu",)),
     "the state not donated": Variant(donate=False),
+    "a call for every step": Variant(driver="loop"),
     "a scan over the steps": Variant(driver="scan", platforms=("cpu",)),
     "a scan, with XLA's convolutions": Variant(driver="scan", convolution="native", platforms=("cpu",)),
-    "a loop over the steps": Variant(driver="loop", platforms=("gpu",)),
     "a scan, unrolled by 4": Variant({"airjax.run.lax.scan": functools.partial(lax.scan, unroll=4)}, ("gpu",)),
     "no command buffers": Variant(compiler={"xla_gpu_enable_command_buffer": ""}, platforms=("gpu",)),
     "loops in command buffers": Variant(
@@ -204,17 +204,12 @@ def prepare(variant: Variant, recipe: Recipe, data: Arrays, steps: int) -> Calla
     state, draws = compile_function(functools.partial(start_run, recipe), key, data.train_images, hyper)(
         key, data.train_images, hyper
     )
-    driver = variant.driver or default_driver()
-    function: Callable[..., Any] = advance if driver == "loop" else functools.partial(advance_many, num_steps=steps)
-    step = functools.partial(
-        function,
-        recipe,
-        train_whiten_bias=variant.train_whiten_bias,
-        convolution=variant.convolution or convolution_for(recipe),
-    )
-    arguments = (data.train_images, data.train_labels, draws, hyper)
+    convolution = variant.convolution or convolution_for(recipe)
+    driver = variant.driver or default_driver(convolution)
+    take = make_steps(recipe, driver, (variant.train_whiten_bias, steps), convolution)
+    arguments = (data.train_images, data.train_labels, draws, hyper, None, jnp.asarray(steps, jnp.int32))
     with patched(variant):
-        lowered = jax.jit(step, donate_argnums=0 if variant.donate else ()).lower(state, *arguments)
+        lowered = jax.jit(take, donate_argnums=0 if variant.donate else ()).lower(state, *arguments)
     if variant.compiler is None:
         program = compile_lowered(lowered)
     else:

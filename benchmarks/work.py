@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from airjax.draws import Draws
 from airjax.driver import (
@@ -20,6 +21,8 @@ from airjax.driver import (
     default_driver,
     place,
     program_kind,
+    settle,
+    steps_per_call,
     train,
 )
 from airjax.images import batch_at
@@ -28,7 +31,7 @@ from airjax.precision import resolve_precision
 from airjax.recipe import Recipe
 from airjax.run import Segment, segments, start_run
 from airjax.step import TrainState, variables_of
-from airjax.tta import eval_batch
+from airjax.tta import eval_plan
 from parity.environment import start_jax
 from parity.timing import COPY_BYTES, MATMUL_SIZE, RATE_REPEATS, Facts, Phase, Prepared, Work, host_peak_bytes, phases
 
@@ -85,27 +88,26 @@ def peak_bytes() -> int:
 
 
 def _prepare_step(work: Work) -> Prepared:
-    recipe, driver, arrays = work.recipe, default_driver(), place(work.recipe, work.data)
+    recipe, convolution, arrays = work.recipe, convolution_for(work.recipe), place(work.recipe, work.data)
+    driver = default_driver(convolution)
+    limit = steps_per_call(recipe, driver)
     parts = phases(recipe, work.steps)
-    kinds = {part.name: program_kind(Segment(0, part.name == "bias trains", part.steps), driver) for part in parts}
+    kinds = {part.name: program_kind(Segment(0, part.name == "bias trains", part.steps), limit) for part in parts}
     start = time.perf_counter()
-    program = compile_run(
-        recipe.without_hyperparameters(), driver, tuple(dict.fromkeys(kinds.values())), convolution_for(recipe)
-    )
+    program = compile_run(recipe.without_hyperparameters(), driver, tuple(dict.fromkeys(kinds.values())), convolution)
     compile_seconds = time.perf_counter() - start
     hyper = hyperparameters(recipe)
     state, draws = program.start(jax.random.key(0), arrays.train_images, hyper)
 
     def steps(part: Phase) -> None:
         nonlocal state
-        recent: Any = ()
-        for _ in range(part.steps // kinds[part.name][1]):
+        recent: list[Any] = []
+        for first in range(0, part.steps, limit or part.steps):
+            count = min(limit or part.steps, part.steps - first)
             state, metrics = program.advance[kinds[part.name]](
-                state, arrays.train_images, arrays.train_labels, draws, hyper
+                state, arrays.train_images, arrays.train_labels, draws, hyper, None, np.int32(count)
             )
-            # As in airjax.driver: the device stays busy, and the queue of steps stays short.
-            jax.block_until_ready(recent)
-            recent = metrics
+            recent.append(settle(metrics, count, driver, recent))
         jax.block_until_ready(state)
 
     def block(_: int) -> dict[str, float]:
@@ -123,11 +125,13 @@ def _prepare_step(work: Work) -> Prepared:
 
 
 def _prepare_run(work: Work) -> Prepared:
-    recipe, driver = work.recipe, default_driver()
-    kinds = dict.fromkeys(program_kind(segment, driver) for segment in segments(recipe, by_epoch=False))
+    recipe, convolution = work.recipe, convolution_for(work.recipe)
+    driver = default_driver(convolution)
+    limit = steps_per_call(recipe, driver)
+    kinds = dict.fromkeys(program_kind(segment, limit) for segment in segments(recipe, by_epoch=False))
     start = time.perf_counter()
-    compile_run(recipe.without_hyperparameters(), driver, tuple(kinds), convolution_for(recipe))
-    compile_logits(recipe, recipe.tta_level, convolution_for(recipe))
+    compile_run(recipe.without_hyperparameters(), driver, tuple(kinds), convolution)
+    compile_logits(recipe, recipe.tta_level, convolution)
     compile_seconds = time.perf_counter() - start
 
     def block(number: int) -> dict[str, float]:
@@ -138,17 +142,18 @@ def _prepare_run(work: Work) -> Prepared:
 
 
 def _prepare_evaluate(work: Work) -> Prepared:
-    recipe, arrays = work.recipe, place(work.recipe, work.data)
+    recipe, convolution, arrays = work.recipe, convolution_for(work.recipe), place(work.recipe, work.data)
     variables = variables_of(_started(recipe, arrays.train_images)[0])
     start = time.perf_counter()
-    compiled = compile_logits(recipe, recipe.tta_level, convolution_for(recipe))
+    compiled = compile_logits(recipe, recipe.tta_level, convolution)
     compile_seconds = time.perf_counter() - start
-    batches = -(-recipe.test_examples // eval_batch(recipe))
+    passes = -(-recipe.test_examples // eval_plan(recipe, convolution).batch)
 
     def block(_: int) -> dict[str, float]:
         return {"evaluate": _seconds(lambda: batched_logits(recipe, variables, arrays.test_images, recipe.tta_level))}
 
-    return Prepared(compile_seconds, block, batches * _traffic(compiled))
+    # The compiler counts a loop's body once.
+    return Prepared(compile_seconds, block, passes * _traffic(compiled))
 
 
 def _prepare_augment(work: Work) -> Prepared:
@@ -163,8 +168,8 @@ def _prepare_augment(work: Work) -> Prepared:
     def epoch(steps: jax.Array, *rest: Any) -> jax.Array:
         return jax.lax.map(lambda step: batch(step, *rest), steps)
 
-    # As training has it: on a CPU batch by batch from the host, elsewhere inside one program.
-    looped = default_driver() == "loop"
+    # On a CPU batch by batch, as PyTorch has it there; elsewhere inside one program, as training has it.
+    looped = jax.default_backend() == "cpu"
     start = time.perf_counter()
     compiled = compile_function(batch, numbers[0], *rest) if looped else compile_function(epoch, numbers, *rest)
     compile_seconds = time.perf_counter() - start

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 import airjax
-from airjax.driver import Clock, DivergedError, train
+from airjax.driver import CHUNK_STEPS, Clock, DivergedError, default_driver, steps_per_call, train
 from airjax.precision import resolve_precision
 from airjax.recipe import RECIPES, Recipe
+from airjax.step import StepMetrics
 
 
 def test_seeds_and_data_never_recompile(tiny: Recipe, toy: airjax.Dataset) -> None:
@@ -29,7 +30,7 @@ def test_seeds_and_data_never_recompile(tiny: Recipe, toy: airjax.Dataset) -> No
     assert compiled == []
 
 
-@pytest.mark.parametrize(("driver", "lengths"), [("loop", {1}), ("scan", {8})])
+@pytest.mark.parametrize(("driver", "lengths"), [("loop", {1}), ("chunks", {CHUNK_STEPS}), ("scan", {8})])
 def test_a_recipe_compiles_one_training_program_per_phase(
     tiny: Recipe, toy: airjax.Dataset, driver: str, lengths: set[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -48,6 +49,31 @@ def test_a_recipe_compiles_one_training_program_per_phase(
     assert {kind[0] for kind in seen[0]} == {True, False}
     assert len(seen[0]) == 2
     assert {kind[1] for kind in seen[0]} == lengths
+
+
+def test_chunks_take_seconds_and_end_with_the_epoch(
+    tiny: Recipe, toy: airjax.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert steps_per_call(RECIPES["94"], "chunks") == 4
+    assert steps_per_call(RECIPES["96"], "chunks") == 1
+    assert steps_per_call(tiny, "chunks") == CHUNK_STEPS
+    assert (steps_per_call(tiny, "loop"), steps_per_call(tiny, "scan")) == (1, None)
+    monkeypatch.setattr("airjax.driver.CHUNK_STEPS", 3)
+    steps, losses = [], []
+
+    def note(count: int, metrics: StepMetrics) -> None:
+        steps.append(count)
+        losses.append(metrics.loss)
+
+    done = train(tiny, toy, 0, driver="chunks", on_step=note, on_epoch=lambda _: None)
+    assert steps == [3, 6, 8, 11, 14, 16]
+    assert done.metrics.loss.shape == (16,)
+    assert np.array_equal(np.concatenate(losses), done.metrics.loss)
+
+
+def test_the_driver_follows_what_convolves() -> None:
+    drivers = [default_driver(convolution) for convolution in ("native", "matmul", "onednn")]
+    assert drivers == (["loop", "loop", "chunks"] if jax.default_backend() == "cpu" else 3 * ["scan"])
 
 
 def test_the_same_seed_gives_the_same_bits_twice(tiny: Recipe, toy: airjax.Dataset) -> None:
@@ -75,7 +101,15 @@ print(hashlib.sha256(train(RECIPES["tiny"], load_builtin(300, 100), 5).logits.to
 
 def test_reports_and_seconds_of_a_run(tiny: Recipe, toy: airjax.Dataset) -> None:
     steps, reports = [], []
-    done = train(tiny, toy, 0, validate=True, on_step=lambda count, _: steps.append(count), on_epoch=reports.append)
+    done = train(
+        tiny,
+        toy,
+        0,
+        driver="loop",
+        validate=True,
+        on_step=lambda count, _: steps.append(count),
+        on_epoch=reports.append,
+    )
     assert steps == list(range(1, 17))
     assert [report.epoch for report in reports] == [0, 1]
     assert reports[0].tta_accuracy is None

@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -74,6 +77,26 @@ def test_bfloat16_is_rounded_once(layer: Callable[..., Array], side: int, inputs
         assert rounded.dtype == jnp.bfloat16
         # Half a unit of eight bits, and the order of float32 sums.
         np.testing.assert_allclose(rounded.astype(jnp.float32), value, rtol=2**-8, atol=1e-5 * float(abs(value).max()))
+
+
+@needs_onednn
+def test_a_call_leaves_openmp_s_threads_alone() -> None:
+    script = (
+        "import ctypes, jax, jax.numpy as jnp\n"
+        "from airjax import ffi, onednn\n"
+        "assert onednn.onednn_available()\n"
+        "openmp = ctypes.CDLL(onednn.library_path())\n"
+        "seen = []\n"
+        "ffi.register('threads', lambda x, y: seen.append(openmp.omp_get_max_threads()))\n"
+        "ask = jax.ffi.ffi_call('threads', jax.ShapeDtypeStruct((1, 9, 9, 8), jnp.float32))\n"
+        "kernel = jnp.ones((3, 3, 8, 8))\n"
+        "convolve = lambda x: onednn.onednn_conv(x, kernel, ((1, 1), (1, 1)))\n"
+        "jax.block_until_ready(jax.jit(lambda x: ask(convolve(ask(x))))(jnp.ones((1, 9, 9, 8))))\n"
+        "print(seen)\n"
+    )
+    environment = os.environ | {"OMP_NUM_THREADS": "3"}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "[3, 3]\n"
 
 
 @needs_onednn

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import airjax
-from airjax.driver import COMPILER_OPTIONS, train
+from airjax.driver import COMPILER_OPTIONS, Driver, train
 from airjax.recipe import RECIPES, Recipe
 from airjax.run import Arrays, Segment, make_run, segments
 
@@ -19,6 +19,9 @@ def test_segments_cut_at_the_freeze_and_at_epochs() -> None:
     assert [segment.train_whiten_bias for segment in by_epoch] == [True] * 3 + [False] * 7
     halfway = replace(recipe, whiten_bias_epochs=0.5, epochs=1.0)
     assert segments(halfway, by_epoch=True) == [Segment(0, True, 24), Segment(0, False, 24)]
+    in_fives = segments(recipe, by_epoch=True, at_most=5)
+    assert [segment.num_steps for segment in in_fives] == 9 * [*(9 * [5]), 3] + [*(8 * [5]), 4]
+    assert [segment.epoch for segment in in_fives] == sorted([*range(9)] * 10 + [9] * 9)
     never = replace(recipe, whiten_bias_epochs=0.0, epochs=1.0)
     assert segments(never, by_epoch=False) == [Segment(0, False, 48)]
 
@@ -38,19 +41,21 @@ def test_one_traced_run_equals_the_host_driven_one(small: Recipe, toy: airjax.Da
     assert traced.logits.shape == (20, 10)
 
 
-def test_loop_and_scan_drivers_give_the_same_numbers(small: Recipe, toy: airjax.Dataset) -> None:
+@pytest.mark.parametrize("driver", ["chunks", "scan"])
+def test_all_drivers_give_the_numbers_of_a_loop(small: Recipe, toy: airjax.Dataset, driver: Driver) -> None:
     reports: list = []
     loop = train(small, toy, 3, driver="loop")
-    scan = train(small, toy, 3, driver="scan", on_epoch=reports.append)
-    assert np.allclose(loop.metrics.loss, scan.metrics.loss, rtol=2e-4)
-    assert np.allclose(loop.logits, scan.logits, atol=5e-3)
+    other = train(small, toy, 3, driver=driver, on_epoch=reports.append)
+    assert np.allclose(loop.metrics.loss, other.metrics.loss, rtol=2e-4)
+    assert np.allclose(loop.logits, other.logits, atol=5e-3)
     assert [report.epoch for report in reports] == [0, 1]
 
 
-def test_loop_and_scan_agree_to_rounding_in_float64(small: Recipe, toy: airjax.Dataset) -> None:
+@pytest.mark.parametrize("driver", ["chunks", "scan"])
+def test_all_drivers_agree_to_rounding_in_float64(small: Recipe, toy: airjax.Dataset, driver: Driver) -> None:
     with jax.enable_x64(True):
         exact = replace(small, precision="float64")
-        loop, scan = (train(exact, toy, 3, driver=driver) for driver in ("loop", "scan"))
+        loop, other = (train(exact, toy, 3, driver=chosen) for chosen in ("loop", driver))
         assert loop.logits.dtype == np.float64
-        assert np.allclose(loop.metrics.loss, scan.metrics.loss, rtol=1e-11)
-        assert np.allclose(loop.logits, scan.logits, atol=1e-10)
+        assert np.allclose(loop.metrics.loss, other.metrics.loss, rtol=1e-11)
+        assert np.allclose(loop.logits, other.logits, atol=1e-10)

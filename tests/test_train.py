@@ -253,9 +253,9 @@ def test_a_second_start_finds_everything_compiled(tmp_path: Path) -> None:
         return result_of(done.stdout), done.stderr
 
     first, said = start(tmp_path / "cache")
-    kept = {file.name for file in (tmp_path / "cache" / "compiled").glob("*-cache")}
+    kept = {file.name for file in (tmp_path / "cache" / "compiled").rglob("*-cache")}
     again, said_again = start(tmp_path / "cache")
-    assert kept == {file.name for file in (tmp_path / "cache" / "compiled").glob("*-cache")} != set()
+    assert kept == {file.name for file in (tmp_path / "cache" / "compiled").rglob("*-cache")} != set()
     assert again["accuracy"] == first["accuracy"]
     assert again["seconds"]["compile"] < 0.7 * first["seconds"]["compile"]
     assert said == said_again

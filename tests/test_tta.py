@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,8 +9,8 @@ import airjax
 from airjax.images import normalize
 from airjax.model import apply_eval, init_variables
 from airjax.precision import resolve_precision
-from airjax.recipe import Recipe
-from airjax.tta import tta_logits
+from airjax.recipe import RECIPES, Recipe
+from airjax.tta import EvalPlan, eval_plan, tta_logits, tta_logits_in_passes
 
 
 @pytest.mark.parametrize("level", [0, 1, 2])
@@ -30,3 +32,26 @@ def test_logits_are_averaged_with_the_methods_weights(tiny: Recipe, toy: airjax.
         padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")
         expected = 0.5 * expected + 0.25 * mirrored(padded[:, :32, :32]) + 0.25 * mirrored(padded[:, 2:, 2:])
     assert np.allclose(tta_logits(recipe, variables, images, level), expected, atol=1e-5)
+
+
+def test_passes_give_the_logits_of_one(tiny: Recipe, toy: airjax.Dataset) -> None:
+    recipe = resolve_precision(tiny)
+    variables = init_variables(recipe, jax.random.key(0))
+    variables["frozen"]["whiten"]["kernel"] = jax.random.normal(jax.random.key(1), (2, 2, 3, 24))
+    images = jnp.asarray(toy.test_images[:12])
+    expected = tta_logits(recipe, variables, images)
+    compute = jax.jit(lambda count: tta_logits_in_passes(recipe, variables, images, count, EvalPlan(batch=4, passes=3)))
+    assert np.allclose(compute(3), expected, atol=1e-5)
+    assert np.allclose(compute(2)[:8], expected[:8], atol=1e-5)
+    assert not compute(2)[8:].any()
+
+
+@pytest.mark.parametrize("examples", [1, 100, 400, 401, 2000, 4001, 9999, 10_000])
+def test_an_evaluation_looped_over_inside_takes_hardly_an_image_too_many(examples: int) -> None:
+    recipe = replace(RECIPES["94"], test_examples=examples)
+    plan = eval_plan(recipe, "onednn")
+    calls = -(-examples // (plan.batch * plan.passes))
+    assert plan.batch <= 400
+    assert plan.passes <= 10
+    assert examples <= calls * plan.batch * plan.passes < examples + calls * plan.passes
+    assert eval_plan(recipe, "native") == EvalPlan(min(examples, 200 if jax.default_backend() == "cpu" else 2000), 1)
