@@ -22,9 +22,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from airjax import layers
+from airjax import layers, onednn
 from airjax.driver import Driver, compile_function, compile_lowered, convolution_for, default_driver, make_steps, place
 from airjax.environment import describe
+from airjax.ffi import Buffer
 from airjax.images import mirror_where, reflect_pad
 from airjax.layers import Convolution
 from airjax.optimizer import hyperparameters
@@ -112,6 +113,29 @@ def one_pass_moments(x: Array) -> tuple[Array, Array]:
     return mean + shift, layers.channel_sums(jnp.square(distances)) / count - jnp.square(mean)
 
 
+class AllThreads(onednn.Library):
+    """The library, but all threads rearrange its kernels."""
+
+    run = onednn.Library.run
+
+    @contextmanager
+    def _one_thread(self) -> Iterator[None]:
+        yield
+
+
+@functools.cache
+def all_threads() -> AllThreads:
+    """One of its own, with convolutions of its own."""
+    path = onednn.library_path()
+    assert path is not None
+    return AllThreads(path)
+
+
+def run_by_all_threads(_: onednn.Library, task: str, *buffers: Buffer) -> None:
+    """What takes the place of the library's own convolutions."""
+    all_threads().run(task, *buffers)
+
+
 VARIANTS = {
     "as it is": Variant(),
     # Inside a step.
@@ -128,6 +152,7 @@ VARIANTS = {
     "sums over pixels in one product": Variant({"airjax.layers.channel_sums": product_sums}),
     "moments in one pass": Variant({"airjax.layers.batch_moments": one_pass_moments}),
     "BatchNorm's gradient by autodiff": Variant({"airjax.model.batch_norm": autodiff_batch_norm}),
+    "kernels rearranged by all threads": Variant({"airjax.onednn.Library.run": run_by_all_threads}, ("cpu",)),
     # How steps are compiled and driven.
     "the compiler's default options": Variant(compiler={}, platforms=("cpu",)),
     "the same, with XLA's convolutions": Variant(convolution="native", compiler={}, platforms=("cpu",)),
@@ -218,9 +243,10 @@ def prepare(variant: Variant, recipe: Recipe, data: Arrays, steps: int) -> Calla
     def run() -> None:
         nonlocal state
         state = state._replace(step=jnp.zeros((), jnp.int32))
-        for _ in range(steps if driver == "loop" else 1):
-            state, _ = program(state, *arguments)
-        jax.block_until_ready(state)
+        with patched(variant):  # for what is called while the program runs
+            for _ in range(steps if driver == "loop" else 1):
+                state, _ = program(state, *arguments)
+            jax.block_until_ready(state)
 
     return run
 
