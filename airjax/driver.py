@@ -39,6 +39,9 @@ CHUNK_STEPS = 32
 # is the subject of wrong-result reports.
 COMPILER_OPTIONS: dict[str, dict[str, str | bool]] = {"cpu": {"xla_cpu_experimental_ynn_fusion_type": ""}}
 
+# For what runs once, which takes longer to compile than to run; the results are the same bits.
+ONCE_OPTIONS: dict[str, dict[str, str | bool]] = {"cpu": {"xla_backend_optimization_level": "1"}}
+
 
 class Program(NamedTuple):
     """The pieces of a run, compiled for one recipe and one set of array shapes."""
@@ -113,9 +116,11 @@ def keep_compiled() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
-def compile_lowered(lowered: jax.stages.Lowered) -> jax.stages.Compiled:
-    """Compile a lowered function with this backend's options."""
-    return lowered.compile(compiler_options=COMPILER_OPTIONS.get(jax.default_backend()))
+def compile_lowered(lowered: jax.stages.Lowered, *, once: bool = False) -> jax.stages.Compiled:
+    """Compile a lowered function with this backend's options; once: for a function that runs once."""
+    backend = jax.default_backend()
+    options = COMPILER_OPTIONS.get(backend, {}) | (ONCE_OPTIONS.get(backend, {}) if once else {})
+    return lowered.compile(compiler_options=options)
 
 
 def compile_function(function: Callable[..., Any], *shapes: Any) -> jax.stages.Compiled:
@@ -139,14 +144,15 @@ def compile_run(
     state, draws = jax.eval_shape(start, key, images, hyper)
 
     count = jax.ShapeDtypeStruct((), jnp.int32)
-    lowered = [jax.jit(start).lower(key, images, hyper)]
-    for kind in kinds:
-        steps = make_steps(recipe, driver, kind, convolution)
-        lowered.append(jax.jit(steps, donate_argnums=0).lower(state, images, labels, draws, hyper, None, count))
-    # The compiler works outside Python's lock, so the programs compile side by side.
+    # The compiler works outside Python's lock, so programs compile side by side, and while the next one is traced.
     with ThreadPoolExecutor() as pool:
-        compiled_start, *steps = pool.map(compile_lowered, lowered)
-    return Program(compiled_start, dict(zip(kinds, steps, strict=True)))
+        started = pool.submit(compile_lowered, jax.jit(start).lower(key, images, hyper), once=True)
+        advanced = {}
+        for kind in kinds:
+            steps = jax.jit(make_steps(recipe, driver, kind, convolution), donate_argnums=0)
+            lowered = steps.lower(state, images, labels, draws, hyper, None, count)
+            advanced[kind] = pool.submit(compile_lowered, lowered)
+    return Program(started.result(), {kind: future.result() for kind, future in advanced.items()})
 
 
 def make_steps(

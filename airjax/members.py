@@ -150,17 +150,18 @@ def compile_members(
     variables = jax.eval_shape(end, state)
     batch = jax.ShapeDtypeStruct((evaluation.passes * evaluation.batch, *images.shape[1:]), jnp.uint8)
     count = jax.ShapeDtypeStruct((), jnp.int32)
-    lowered = [
-        jax.jit(begin).lower(members, images),
-        jax.jit(end).lower(state),
-        jax.jit(over_members(strategy, logits, (True, False))).lower(variables, batch),
-    ]
-    for kind in kinds:
-        steps = over_members(strategy, make_member_steps(kind), (True, True, True, False, False, False))
-        lowered.append(jax.jit(steps, donate_argnums=0).lower(state, draws, members, images, labels, count))
-    with ThreadPoolExecutor() as pool:
-        compiled_start, compiled_finish, compiled_logits, *steps = pool.map(compile_lowered, lowered)
-    return Programs(compiled_start, dict(zip(kinds, steps, strict=True)), compiled_finish, compiled_logits)
+    with ThreadPoolExecutor() as pool:  # as in airjax.driver.compile_run
+        started = pool.submit(compile_lowered, jax.jit(begin).lower(members, images))
+        advanced = {}
+        for kind in kinds:
+            steps = over_members(strategy, make_member_steps(kind), (True, True, True, False, False, False))
+            lowered = jax.jit(steps, donate_argnums=0).lower(state, draws, members, images, labels, count)
+            advanced[kind] = pool.submit(compile_lowered, lowered)
+        finished = pool.submit(compile_lowered, jax.jit(end).lower(state))
+        evaluate = over_members(strategy, logits, (True, False))
+        evaluated = pool.submit(compile_lowered, jax.jit(evaluate).lower(variables, batch))
+    advance = {kind: future.result() for kind, future in advanced.items()}
+    return Programs(started.result(), advance, finished.result(), evaluated.result())
 
 
 def strategy_convolution(recipe: Recipe, strategy: Strategy) -> Convolution:
