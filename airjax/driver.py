@@ -15,13 +15,16 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from airjax.data.cache import cache_folder
 from airjax.data.dataset import Dataset
+from airjax.draws import Draws
 from airjax.environment import cpu_kind
+from airjax.images import Selection
 from airjax.layers import Convolution, default_convolution
 from airjax.model import Variables, init_variables
-from airjax.optimizer import hyperparameters
+from airjax.optimizer import Hyperparameters, hyperparameters
 from airjax.precision import precision_of, resolve_precision
 from airjax.recipe import IMAGE_SIZE, Recipe
 from airjax.run import Arrays, Segment, advance, advance_many, advance_up_to, segments, start_run
@@ -29,6 +32,8 @@ from airjax.step import StepMetrics, TrainState, finish, variables_of
 from airjax.tta import eval_plan, tta_logits_in_passes
 
 Driver = Literal["loop", "chunks", "scan"]
+# One training program of a run: whether the whitening bias trains, and how many steps a call takes at most.
+Kind = tuple[bool, int]
 
 # A chunk's size: a call costs a CPU some milliseconds and the pages of all its memory; a longer one shows progress less
 # often.
@@ -47,8 +52,7 @@ class Program(NamedTuple):
     """The pieces of a run, compiled for one recipe and one set of array shapes."""
 
     start: Any  # (key, train_images, hyper) -> (state, draws)
-    # program_kind(...) -> (state, images, labels, draws, hyper, None, steps to take) -> (state, metrics)
-    advance: dict[tuple[bool, int], Any]
+    advance: dict[Kind, Any]  # each (state, images, labels, draws, hyper, None, steps to take) -> (state, metrics)
 
 
 class EpochReport(NamedTuple):
@@ -100,6 +104,22 @@ def steps_per_call(recipe: Recipe, driver: Driver) -> int | None:
     return 1 if driver == "loop" else None
 
 
+def calls(recipe: Recipe, driver: Driver, *, by_epoch: bool = False) -> list[tuple[Segment, Kind]]:
+    """The run as a driver calls it: the steps of every call, and the program that takes them."""
+    limit = steps_per_call(recipe, driver)
+    return [(segment, program_kind(segment, limit)) for segment in segments(recipe, by_epoch=by_epoch, at_most=limit)]
+
+
+def program_kind(segment: Segment, limit: int | None) -> Kind:
+    """Which program takes a segment of at most limit steps."""
+    return segment.train_whiten_bias, limit or segment.num_steps
+
+
+def kinds_of(calls: Sequence[tuple[Segment, Kind]]) -> tuple[Kind, ...]:
+    """The programs that calls need, each once, in the order of their first call."""
+    return tuple(dict.fromkeys(kind for _, kind in calls))
+
+
 def convolution_for(recipe: Recipe) -> Convolution:
     """The form of convolution in which one network of a recipe, with its precision resolved, trains here."""
     return default_convolution(precision_of(recipe).compute)
@@ -129,10 +149,8 @@ def compile_function(function: Callable[..., Any], *shapes: Any) -> jax.stages.C
 
 
 @functools.lru_cache(maxsize=16)
-def compile_run(
-    recipe: Recipe, driver: Driver, kinds: tuple[tuple[bool, int], ...], convolution: Convolution
-) -> Program:
-    """Compile a recipe's run, with one training program for each of kinds: (whether the bias trains, number of steps).
+def compile_run(recipe: Recipe, driver: Driver, kinds: tuple[Kind, ...], convolution: Convolution) -> Program:
+    """Compile a recipe's run, with a training program for each of kinds.
 
     Seeds, data and hyperparameters are arguments of the programs, so nothing is compiled again for them.
     """
@@ -156,21 +174,39 @@ def compile_run(
 
 
 def make_steps(
-    recipe: Recipe, driver: Driver, kind: tuple[bool, int], convolution: Convolution
+    recipe: Recipe, driver: Driver, kind: Kind, convolution: Convolution
 ) -> Callable[..., tuple[TrainState, StepMetrics]]:
     """What one call of a driver does: (state, images, labels, draws, hyper, selection, count) -> (state, metrics).
 
     Only chunks look at count, the steps to take; the others' programs take as many as their kind says.
     """
     train_whiten_bias, num_steps = kind
-    chosen = {"train_whiten_bias": train_whiten_bias, "convolution": convolution}
-    if driver == "chunks":
-        return functools.partial(advance_up_to, recipe, at_most=num_steps, **chosen)
-    if driver == "scan":
-        fixed = functools.partial(advance_many, recipe, num_steps=num_steps, **chosen)
-    else:
-        fixed = functools.partial(advance, recipe, **chosen)
-    return lambda *arguments: fixed(*arguments[:-1])
+
+    def steps(
+        state: TrainState,
+        images: Array,
+        labels: Array,
+        draws: Draws,
+        hyper: Hyperparameters,
+        selection: Selection | None,
+        count: Array,
+    ) -> tuple[TrainState, StepMetrics]:
+        take = functools.partial(
+            advance,
+            recipe,
+            images=images,
+            labels=labels,
+            draws=draws,
+            hyper=hyper,
+            selection=selection,
+            train_whiten_bias=train_whiten_bias,
+            convolution=convolution,
+        )
+        if driver == "chunks":
+            return advance_up_to(take, state, count, num_steps)
+        return advance_many(take, state, num_steps) if driver == "scan" else take(state)
+
+    return steps
 
 
 @functools.lru_cache(maxsize=64)
@@ -228,11 +264,9 @@ def train(
     driver = driver or default_driver(convolution)
     arrays = place(recipe, data)
     clock = Clock()
-    limit = steps_per_call(recipe, driver)
-    plan = segments(recipe, by_epoch=on_epoch is not None or validate, at_most=limit)
     # One program per phase. A scan that stops at every epoch needs one more where the last epoch is shorter.
-    kinds = tuple(dict.fromkeys(program_kind(segment, limit) for segment in plan))
-    program = compile_run(recipe.without_hyperparameters(), driver, kinds, convolution)
+    plan = calls(recipe, driver, by_epoch=on_epoch is not None or validate)
+    program = compile_run(recipe.without_hyperparameters(), driver, kinds_of(plan), convolution)
     for level in {recipe.tta_level, 0} if validate else {recipe.tta_level}:
         compile_logits(recipe, level, convolution)
     hyper = hyperparameters(recipe)
@@ -242,13 +276,14 @@ def train(
 
     history: list[StepMetrics] = []
     steps_done = 0
-    for epoch, parts in itertools.groupby(plan, key=lambda segment: segment.epoch):
+    for epoch, parts in itertools.groupby(plan, key=lambda call: call[0].epoch):
         clock.start()
         recent: list[StepMetrics] = []
-        for segment in parts:
-            advance_by = program.advance[program_kind(segment, limit)]
+        for segment, kind in parts:
             count = np.int32(segment.num_steps)
-            state, metrics = advance_by(state, arrays.train_images, arrays.train_labels, draws, hyper, None, count)
+            state, metrics = program.advance[kind](
+                state, arrays.train_images, arrays.train_labels, draws, hyper, None, count
+            )
             recent.append(settle(metrics, segment.num_steps, driver, recent))
             steps_done += segment.num_steps
             if on_step is not None:
@@ -317,11 +352,6 @@ class Clock:
         now = time.perf_counter()
         self.seconds[part] += now - self._since
         self._since = now
-
-
-def program_kind(segment: Segment, limit: int | None) -> tuple[bool, int]:
-    """Which program does a segment of at most limit steps: (whether the bias trains, steps of a call)."""
-    return segment.train_whiten_bias, limit or segment.num_steps
 
 
 def settle(metrics: StepMetrics, count: int, driver: Driver, before: Sequence[StepMetrics]) -> StepMetrics:

@@ -16,7 +16,7 @@ import numpy as np
 from jax import Array, lax
 from jax.sharding import Mesh, PartitionSpec
 
-from airjax.driver import Driver, compile_lowered, convolution_for, make_steps
+from airjax.driver import Driver, Kind, compile_lowered, convolution_for, make_steps
 from airjax.images import Selection
 from airjax.layers import Convolution
 from airjax.model import Variables
@@ -46,7 +46,7 @@ class Programs(NamedTuple):
 
     start: Any  # (members, train_images) -> (state, draws)
     # (bias trains, steps of a call) -> (state, draws, members, images, labels, steps to take) -> (state, metrics)
-    advance: dict[tuple[bool, int], Any]
+    advance: dict[Kind, Any]
     finish: Any  # state -> variables
     logits: Any  # (variables, images [B,32,32,3] uint8) -> logits [G,B,10]
 
@@ -116,7 +116,7 @@ def compile_members(
     recipe: Recipe,
     strategy: Strategy,
     driver: Driver,
-    kinds: tuple[tuple[bool, int], ...],
+    kinds: tuple[Kind, ...],
     shapes: tuple[Any, Any],
     evaluation: EvalPlan,
 ) -> Programs:
@@ -136,7 +136,7 @@ def compile_members(
         passes = evaluation.passes
         return tta_logits_in_passes(recipe, variables, test_images, passes, evaluation, convolution=convolution)
 
-    def make_member_steps(kind: tuple[bool, int]) -> Callable[..., Any]:
+    def make_member_steps(kind: Kind) -> Callable[..., Any]:
         take = make_steps(recipe, driver, kind, convolution)
 
         def steps(state: Any, draws: Any, member: Members, images: Array, labels: Array, count: Array) -> Any:

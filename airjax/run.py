@@ -1,5 +1,6 @@
 """init -> whiten -> train -> evaluate, as one pure function of a key and arrays, and the pieces that it is made of."""
 
+import functools
 import itertools
 from collections.abc import Callable
 from typing import NamedTuple
@@ -18,6 +19,8 @@ from airjax.recipe import Recipe
 from airjax.step import StepMetrics, TrainState, accuracy_of, finish, init_state, train_step
 from airjax.tta import eval_batch, tta_logits
 from airjax.whiten import whitening_filters
+
+Step = Callable[[TrainState], tuple[TrainState, StepMetrics]]
 
 
 class Arrays(NamedTuple):
@@ -96,65 +99,13 @@ def advance(
     return train_step(recipe, state, batch, hyper, train_whiten_bias=train_whiten_bias, convolution=convolution)
 
 
-def advance_many(
-    recipe: Recipe,
-    state: TrainState,
-    images: Array,
-    labels: Array,
-    draws: Draws,
-    hyper: Hyperparameters,
-    selection: Selection | None = None,
-    *,
-    train_whiten_bias: bool,
-    num_steps: int,
-    convolution: Convolution = "native",
-) -> tuple[TrainState, StepMetrics]:
-    """`advance` num_steps times inside one program; the metrics gain a leading axis [num_steps]."""
-
-    def body(carried: TrainState, _: None) -> tuple[TrainState, StepMetrics]:
-        return advance(
-            recipe,
-            carried,
-            images,
-            labels,
-            draws,
-            hyper,
-            selection,
-            train_whiten_bias=train_whiten_bias,
-            convolution=convolution,
-        )
-
-    return lax.scan(body, state, length=num_steps)
+def advance_many(take: Step, state: TrainState, num_steps: int) -> tuple[TrainState, StepMetrics]:
+    """Take a step num_steps times inside one program; the metrics gain a leading axis [num_steps]."""
+    return lax.scan(lambda carried, _: take(carried), state, length=num_steps)
 
 
-def advance_up_to(
-    recipe: Recipe,
-    state: TrainState,
-    images: Array,
-    labels: Array,
-    draws: Draws,
-    hyper: Hyperparameters,
-    selection: Selection | None,
-    count: Array,
-    *,
-    train_whiten_bias: bool,
-    at_most: int,
-    convolution: Convolution = "native",
-) -> tuple[TrainState, StepMetrics]:
-    """`advance` count [] <= at_most times, which nothing is compiled for; of the metrics [at_most] count are those."""
-
-    def take(state: TrainState) -> tuple[TrainState, StepMetrics]:
-        return advance(
-            recipe,
-            state,
-            images,
-            labels,
-            draws,
-            hyper,
-            selection,
-            train_whiten_bias=train_whiten_bias,
-            convolution=convolution,
-        )
+def advance_up_to(take: Step, state: TrainState, count: Array, at_most: int) -> tuple[TrainState, StepMetrics]:
+    """Take a step count [] <= at_most times, compiled for any count. Of metrics [at_most] the first count hold."""
 
     def body(done: Array, carried: tuple[TrainState, StepMetrics]) -> tuple[TrainState, StepMetrics]:
         state, metrics = take(carried[0])
@@ -178,16 +129,16 @@ def make_run(recipe: Recipe) -> Callable[[Array, Arrays], RunResult]:
         state, draws = start_run(recipe, key, data.train_images, hyper)
         parts = []
         for segment in segments(recipe, by_epoch=False):
-            state, metrics = advance_many(
+            take = functools.partial(
+                advance,
                 recipe,
-                state,
-                data.train_images,
-                data.train_labels,
-                draws,
-                hyper,
+                images=data.train_images,
+                labels=data.train_labels,
+                draws=draws,
+                hyper=hyper,
                 train_whiten_bias=segment.train_whiten_bias,
-                num_steps=segment.num_steps,
             )
+            state, metrics = advance_many(take, state, segment.num_steps)
             parts.append(metrics)
         variables = finish(state)
         images, labels = data.test_images[: recipe.test_examples], data.test_labels[: recipe.test_examples]

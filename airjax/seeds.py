@@ -10,13 +10,13 @@ import numpy as np
 from jax import Array
 
 from airjax.data.dataset import Dataset
-from airjax.driver import Clock, Driver, TrainedRun, default_driver, place, program_kind, settle, steps_per_call
+from airjax.driver import Clock, Driver, TrainedRun, calls, default_driver, kinds_of, place, settle
 from airjax.members import Members, Programs, Strategy, compile_members, make_members, strategy_convolution
 from airjax.memory import available_bytes, is_out_of_memory, predicted_bytes
 from airjax.model import Variables
 from airjax.precision import resolve_precision
 from airjax.recipe import Recipe
-from airjax.run import Arrays, segments
+from airjax.run import Arrays
 from airjax.step import StepMetrics
 from airjax.strategy import choose_strategy
 from airjax.tta import EvalPlan, eval_plan
@@ -151,8 +151,7 @@ def _place(recipe: Recipe, members: Members, data: Dataset) -> Arrays:
 def _compile(
     recipe: Recipe, members: Members, arrays: Arrays, strategy: Strategy, driver: Driver, evaluation: EvalPlan
 ) -> Programs:
-    limit = steps_per_call(recipe, driver)
-    kinds = tuple(dict.fromkeys(program_kind(segment, limit) for segment in segments(recipe, by_epoch=False)))
+    kinds = kinds_of(calls(recipe, driver))
     arguments = (members, arrays.train_images, arrays.train_labels)
     leaves, tree = jax.tree.flatten(jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), arguments))
     return compile_members(recipe.without_hyperparameters(), strategy, driver, kinds, (tuple(leaves), tree), evaluation)
@@ -171,11 +170,9 @@ def _run_group(
     state, draws = jax.block_until_ready(programs.start(members, arrays.train_images))
     clock.stop("whiten")
     parts: list[StepMetrics] = []
-    limit = steps_per_call(recipe, driver)
-    for segment in segments(recipe, by_epoch=False, at_most=limit):
-        advance = programs.advance[program_kind(segment, limit)]
+    for segment, kind in calls(recipe, driver):
         count = np.int32(segment.num_steps)
-        state, metrics = advance(state, draws, members, arrays.train_images, arrays.train_labels, count)
+        state, metrics = programs.advance[kind](state, draws, members, arrays.train_images, arrays.train_labels, count)
         parts.append(settle(metrics, segment.num_steps, driver, parts))
     variables = jax.block_until_ready(programs.finish(state))
     clock.stop("train")

@@ -14,11 +14,13 @@ import numpy as np
 from airjax.draws import Draws
 from airjax.driver import (
     batched_logits,
+    calls,
     compile_function,
     compile_logits,
     compile_run,
     convolution_for,
     default_driver,
+    kinds_of,
     place,
     program_kind,
     settle,
@@ -29,7 +31,7 @@ from airjax.images import batch_at
 from airjax.optimizer import hyperparameters
 from airjax.precision import resolve_precision
 from airjax.recipe import Recipe
-from airjax.run import Segment, segments, start_run
+from airjax.run import Segment, start_run
 from airjax.step import TrainState, variables_of
 from airjax.tta import eval_plan
 from parity.environment import start_jax
@@ -127,10 +129,9 @@ def _prepare_step(work: Work) -> Prepared:
 def _prepare_run(work: Work) -> Prepared:
     recipe, convolution = work.recipe, convolution_for(work.recipe)
     driver = default_driver(convolution)
-    limit = steps_per_call(recipe, driver)
-    kinds = dict.fromkeys(program_kind(segment, limit) for segment in segments(recipe, by_epoch=False))
+    kinds = kinds_of(calls(recipe, driver))
     start = time.perf_counter()
-    compile_run(recipe.without_hyperparameters(), driver, tuple(kinds), convolution)
+    compile_run(recipe.without_hyperparameters(), driver, kinds, convolution)
     compile_logits(recipe, recipe.tta_level, convolution)
     compile_seconds = time.perf_counter() - start
 

@@ -210,7 +210,7 @@ def test_a_damaged_compilation_cache_is_recompiled(tmp_path: Path) -> None:
         return done.stdout, done.stderr
 
     assert run() == ("262144.0\n", "")
-    entries = [file for file in (tmp_path / "compiled").rglob("*") if file.name.endswith("-cache")]
+    entries = list((tmp_path / "compiled").rglob("*-cache"))
     assert entries
     for file in entries:
         content = bytearray(file.read_bytes())
