@@ -8,7 +8,7 @@ loops many times slower (docs/performance.md, "What was tried").
 import functools
 import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, NamedTuple
 
@@ -46,13 +46,6 @@ COMPILER_OPTIONS: dict[str, dict[str, str | bool]] = {"cpu": {"xla_cpu_experimen
 
 # For what runs once, which takes longer to compile than to run; the results are the same bits.
 ONCE_OPTIONS: dict[str, dict[str, str | bool]] = {"cpu": {"xla_backend_optimization_level": "1"}}
-
-
-class Program(NamedTuple):
-    """The pieces of a run, compiled for one recipe and one set of array shapes."""
-
-    start: Any  # (key, train_images, hyper) -> (state, draws)
-    advance: dict[Kind, Any]  # each (state, images, labels, draws, hyper, None, steps to take) -> (state, metrics)
 
 
 class EpochReport(NamedTuple):
@@ -148,29 +141,53 @@ def compile_function(function: Callable[..., Any], *shapes: Any) -> jax.stages.C
     return compile_lowered(jax.jit(function).lower(*shapes))
 
 
-@functools.lru_cache(maxsize=16)
-def compile_run(recipe: Recipe, driver: Driver, kinds: tuple[Kind, ...], convolution: Convolution) -> Program:
-    """Compile a recipe's run, with a training program for each of kinds.
+class Program:
+    """The training programs of a recipe, which has no hyperparameters of its own. Each is compiled once.
 
     Seeds, data and hyperparameters are arguments of the programs, so nothing is compiled again for them.
     """
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    hyper = jax.eval_shape(lambda: hyperparameters(recipe))
-    images = jax.ShapeDtypeStruct((recipe.train_examples, IMAGE_SIZE, IMAGE_SIZE, 3), jnp.uint8)
-    labels = jax.ShapeDtypeStruct((recipe.train_examples,), jnp.int32)
-    start = functools.partial(start_run, recipe)
-    state, draws = jax.eval_shape(start, key, images, hyper)
 
-    count = jax.ShapeDtypeStruct((), jnp.int32)
-    # The compiler works outside Python's lock, so programs compile side by side, and while the next one is traced.
-    with ThreadPoolExecutor() as pool:
-        started = pool.submit(compile_lowered, jax.jit(start).lower(key, images, hyper), once=True)
-        advanced = {}
-        for kind in kinds:
-            steps = jax.jit(make_steps(recipe, driver, kind, convolution), donate_argnums=0)
-            lowered = steps.lower(state, images, labels, draws, hyper, None, count)
-            advanced[kind] = pool.submit(compile_lowered, lowered)
-    return Program(started.result(), {kind: future.result() for kind, future in advanced.items()})
+    def __init__(self, recipe: Recipe, driver: Driver, convolution: Convolution) -> None:
+        self._make_steps = functools.partial(make_steps, recipe, driver, convolution=convolution)
+        self._start = functools.partial(start_run, recipe)
+        key = jax.eval_shape(lambda: jax.random.key(0))
+        hyper = jax.eval_shape(lambda: hyperparameters(recipe))
+        images = jax.ShapeDtypeStruct((recipe.train_examples, IMAGE_SIZE, IMAGE_SIZE, 3), jnp.uint8)
+        labels = jax.ShapeDtypeStruct((recipe.train_examples,), jnp.int32)
+        self._start_shapes = key, images, hyper
+        state, draws = jax.eval_shape(self._start, *self._start_shapes)
+        self._step_shapes = state, images, labels, draws, hyper, None, jax.ShapeDtypeStruct((), jnp.int32)
+        self._compiled: dict[Kind | None, Any] = {}  # None: the start
+
+    def compile(self, kinds: Iterable[Kind]) -> None:
+        """Compile the start and these kinds of training programs side by side, so far as they are not."""
+        # The compiler works outside Python's lock, so programs compile while the next one is traced.
+        with ThreadPoolExecutor() as pool:
+            wanted = [kind for kind in (None, *kinds) if kind not in self._compiled]
+            compiling = {kind: pool.submit(compile_lowered, self._lower(kind), once=kind is None) for kind in wanted}
+        self._compiled |= {kind: future.result() for kind, future in compiling.items()}
+
+    @property
+    def start(self) -> Any:
+        """(key, train_images, hyper) -> (state, draws)."""
+        self.compile(())
+        return self._compiled[None]
+
+    def advance(self, kind: Kind) -> Any:
+        """(state, images, labels, draws, hyper, None, count) -> (state, metrics): count steps; see `make_steps`."""
+        self.compile((kind,))
+        return self._compiled[kind]
+
+    def _lower(self, kind: Kind | None) -> jax.stages.Lowered:
+        if kind is None:
+            return jax.jit(self._start).lower(*self._start_shapes)
+        return jax.jit(self._make_steps(kind), donate_argnums=0).lower(*self._step_shapes)
+
+
+@functools.lru_cache(maxsize=16)
+def program_of(recipe: Recipe, driver: Driver, convolution: Convolution) -> Program:
+    """The one program of a recipe, which has no hyperparameters of its own. Nothing is compiled yet."""
+    return Program(recipe, driver, convolution)
 
 
 def make_steps(
@@ -266,24 +283,31 @@ def train(
     clock = Clock()
     # One program per phase. A scan that stops at every epoch needs one more where the last epoch is shorter.
     plan = calls(recipe, driver, by_epoch=on_epoch is not None or validate)
-    program = compile_run(recipe.without_hyperparameters(), driver, kinds_of(plan), convolution)
-    for level in {recipe.tta_level, 0} if validate else {recipe.tta_level}:
-        compile_logits(recipe, level, convolution)
+    program = program_of(recipe.without_hyperparameters(), driver, convolution)
+    # An accelerator is to stay busy once it starts; on a CPU what later epochs need would keep the first step waiting.
+    program.compile(kinds_of(plan) if driver == "scan" else kinds_of(plan)[:1])
     hyper = hyperparameters(recipe)
     clock.stop("compile")
     state, draws = jax.block_until_ready(program.start(jax.random.key(seed), arrays.train_images, hyper))
     clock.stop("whiten")
 
+    def plain_accuracy(variables: Variables) -> float:
+        clock.start()
+        compile_logits(recipe, 0, convolution)
+        clock.stop("compile")
+        return accuracy_at(recipe, variables, arrays, 0)[0]
+
     history: list[StepMetrics] = []
     steps_done = 0
-    for epoch, parts in itertools.groupby(plan, key=lambda call: call[0].epoch):
+    for epoch, group in itertools.groupby(plan, key=lambda call: call[0].epoch):
+        parts = list(group)
         clock.start()
+        program.compile(kinds_of(parts))
+        clock.stop("compile")
         recent: list[StepMetrics] = []
         for segment, kind in parts:
-            count = np.int32(segment.num_steps)
-            state, metrics = program.advance[kind](
-                state, arrays.train_images, arrays.train_labels, draws, hyper, None, count
-            )
+            advance_by, count = program.advance(kind), np.int32(segment.num_steps)
+            state, metrics = advance_by(state, arrays.train_images, arrays.train_labels, draws, hyper, None, count)
             recent.append(settle(metrics, segment.num_steps, driver, recent))
             steps_done += segment.num_steps
             if on_step is not None:
@@ -296,15 +320,17 @@ def train(
             raise DivergedError(recipe, seed, steps_done - len(finite) + int(np.argmin(finite)))
         history.append(latest)
         if on_epoch is not None and steps_done < recipe.total_steps:
-            plain = accuracy_at(recipe, variables_of(state), arrays, 0)[0] if validate else None
+            plain = plain_accuracy(variables_of(state)) if validate else None
             on_epoch(EpochReport(epoch, *_averages(latest), plain, None, clock.seconds["train"]))
 
     clock.start()
+    compile_logits(recipe, recipe.tta_level, convolution)
+    clock.stop("compile")
     variables = finish(state)
     accuracy, logits = accuracy_at(recipe, variables, arrays, recipe.tta_level)
     clock.stop("evaluate")
     if on_epoch is not None:
-        plain = accuracy_at(recipe, variables, arrays, 0)[0] if validate else None
+        plain = plain_accuracy(variables) if validate else None
         last_epoch = (recipe.total_steps - 1) // recipe.steps_per_epoch
         on_epoch(EpochReport(last_epoch, *_averages(history[-1]), plain, accuracy, clock.seconds["train"]))
     return TrainedRun(recipe, seed, variables, _concatenate(history), logits, accuracy, clock.seconds)

@@ -150,7 +150,7 @@ def compile_members(
     variables = jax.eval_shape(end, state)
     batch = jax.ShapeDtypeStruct((evaluation.passes * evaluation.batch, *images.shape[1:]), jnp.uint8)
     count = jax.ShapeDtypeStruct((), jnp.int32)
-    with ThreadPoolExecutor() as pool:  # as in airjax.driver.compile_run
+    with ThreadPoolExecutor() as pool:  # as in airjax.driver.Program.compile
         started = pool.submit(compile_lowered, jax.jit(begin).lower(members, images))
         advanced = {}
         for kind in kinds:

@@ -50,12 +50,15 @@ class Segment(NamedTuple):
 
 
 def segments(recipe: Recipe, *, by_epoch: bool, at_most: int | None = None) -> list[Segment]:
-    """The run's steps, cut where the bias freezes, with by_epoch at every epoch's end, and into at_most steps."""
+    """The run's steps, cut where the bias freezes, with by_epoch at every epoch's end, and into at_most steps.
+
+    With at_most, the first segment is a single step, so that a training soon shows that it works.
+    """
     cuts = {0, recipe.freeze_step, recipe.total_steps}
     if by_epoch:
         cuts |= set(range(0, recipe.total_steps, recipe.steps_per_epoch))
     if at_most is not None:
-        cuts |= {cut for first, end in itertools.pairwise(sorted(cuts)) for cut in range(first, end, at_most)}
+        cuts |= {1} | {cut for first, end in itertools.pairwise(sorted(cuts)) for cut in range(first, end, at_most)}
     bounds = sorted(cuts)
     return [
         Segment(start // recipe.steps_per_epoch, start < recipe.freeze_step, stop - start)

@@ -17,12 +17,12 @@ from airjax.driver import (
     calls,
     compile_function,
     compile_logits,
-    compile_run,
     convolution_for,
     default_driver,
     kinds_of,
     place,
     program_kind,
+    program_of,
     settle,
     steps_per_call,
     train,
@@ -96,7 +96,8 @@ def _prepare_step(work: Work) -> Prepared:
     parts = phases(recipe, work.steps)
     kinds = {part.name: program_kind(Segment(0, part.name == "bias trains", part.steps), limit) for part in parts}
     start = time.perf_counter()
-    program = compile_run(recipe.without_hyperparameters(), driver, tuple(dict.fromkeys(kinds.values())), convolution)
+    program = program_of(recipe.without_hyperparameters(), driver, convolution)
+    program.compile(dict.fromkeys(kinds.values()))
     compile_seconds = time.perf_counter() - start
     hyper = hyperparameters(recipe)
     state, draws = program.start(jax.random.key(0), arrays.train_images, hyper)
@@ -106,7 +107,7 @@ def _prepare_step(work: Work) -> Prepared:
         recent: list[Any] = []
         for first in range(0, part.steps, limit or part.steps):
             count = min(limit or part.steps, part.steps - first)
-            state, metrics = program.advance[kinds[part.name]](
+            state, metrics = program.advance(kinds[part.name])(
                 state, arrays.train_images, arrays.train_labels, draws, hyper, None, np.int32(count)
             )
             recent.append(settle(metrics, count, driver, recent))
@@ -122,7 +123,7 @@ def _prepare_step(work: Work) -> Prepared:
         return seconds
 
     # The compiler counts a loop's body once.
-    traffic = sum(part.share * _traffic(program.advance[kinds[part.name]]) for part in parts)
+    traffic = sum(part.share * _traffic(program.advance(kinds[part.name])) for part in parts)
     return Prepared(compile_seconds, block, traffic)
 
 
@@ -131,7 +132,7 @@ def _prepare_run(work: Work) -> Prepared:
     driver = default_driver(convolution)
     kinds = kinds_of(calls(recipe, driver))
     start = time.perf_counter()
-    compile_run(recipe.without_hyperparameters(), driver, kinds, convolution)
+    program_of(recipe.without_hyperparameters(), driver, convolution).compile(kinds)
     compile_logits(recipe, recipe.tta_level, convolution)
     compile_seconds = time.perf_counter() - start
 

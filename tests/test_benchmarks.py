@@ -244,7 +244,7 @@ def test_starts_are_compared_without_caches(
         arms.append(arm)
         folders.append(folder)
         seconds = {"airjax": 4.0, "eager": 2.0, "compiled": 9.0}[arm] / (2 if cached else 1)
-        return {"seconds": {"import": 1.0, "prepare": seconds}, "peak_bytes": 10}
+        return {"seconds": {"import": 1.0, "first step": seconds}, "peak_bytes": 10}
 
     arms: list[str] = []
     monkeypatch.setattr(startup, "start", start)

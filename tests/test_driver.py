@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 
 import jax
@@ -8,7 +9,18 @@ import numpy as np
 import pytest
 
 import airjax
-from airjax.driver import CHUNK_STEPS, Clock, DivergedError, default_driver, steps_per_call, train
+from airjax.driver import (
+    CHUNK_STEPS,
+    Clock,
+    DivergedError,
+    Driver,
+    Kind,
+    Program,
+    default_driver,
+    program_of,
+    steps_per_call,
+    train,
+)
 from airjax.precision import resolve_precision
 from airjax.recipe import RECIPES, Recipe
 from airjax.step import StepMetrics
@@ -30,25 +42,43 @@ def test_seeds_and_data_never_recompile(tiny: Recipe, toy: airjax.Dataset) -> No
     assert compiled == []
 
 
-@pytest.mark.parametrize(("driver", "lengths"), [("loop", {1}), ("chunks", {CHUNK_STEPS}), ("scan", {8})])
+@pytest.mark.parametrize(("driver", "length"), [("loop", 1), ("chunks", CHUNK_STEPS), ("scan", 8)])
 def test_a_recipe_compiles_one_training_program_per_phase(
-    tiny: Recipe, toy: airjax.Dataset, driver: str, lengths: set[int], monkeypatch: pytest.MonkeyPatch
+    tiny: Recipe, toy: airjax.Dataset, driver: Driver, length: int, compiled_kinds: list[Kind | None]
 ) -> None:
-    seen: list[tuple[tuple[bool, int], ...]] = []
+    train(tiny, toy, 0, driver=driver)
+    assert sorted(kind for kind in compiled_kinds if kind is not None) == [(False, length), (True, length)]
+    assert compiled_kinds.count(None) == 1
 
-    class StopError(Exception):
-        pass
 
-    def record(recipe: Recipe, driver: str, kinds: tuple[tuple[bool, int], ...], convolution: str) -> None:
-        seen.append(kinds)
-        raise StopError
+def test_a_cpu_compiles_before_the_first_step_only_what_that_needs(
+    tiny: Recipe, toy: airjax.Dataset, compiled_kinds: list[Kind | None]
+) -> None:
+    before: list[list[Kind | None]] = []
+    train(tiny, toy, 0, driver="chunks", on_step=lambda *_: before.append([*compiled_kinds]))
+    assert before[0] == [None, (True, CHUNK_STEPS)]
+    assert before[-1] == [None, (True, CHUNK_STEPS), (False, CHUNK_STEPS)]
+    compiled_kinds.clear()
+    program_of.cache_clear()
+    before.clear()
+    train(tiny, toy, 0, driver="scan", on_step=lambda *_: before.append([*compiled_kinds]))
+    assert len(before[0]) == 3
 
-    monkeypatch.setattr("airjax.driver.compile_run", record)
-    with pytest.raises(StopError):
-        train(tiny, toy, 0, driver=driver)
-    assert {kind[0] for kind in seen[0]} == {True, False}
-    assert len(seen[0]) == 2
-    assert {kind[1] for kind in seen[0]} == lengths
+
+@pytest.fixture
+def compiled_kinds(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Kind | None]]:
+    """The programs that are compiled during a test, in order, as in a fresh process; None is the start."""
+    seen: list[Kind | None] = []
+    lower = Program._lower
+
+    def note(self: Program, kind: Kind | None) -> jax.stages.Lowered:
+        seen.append(kind)
+        return lower(self, kind)
+
+    monkeypatch.setattr(Program, "_lower", note)
+    program_of.cache_clear()
+    yield seen
+    program_of.cache_clear()
 
 
 def test_chunks_take_seconds_and_end_with_the_epoch(
@@ -66,7 +96,7 @@ def test_chunks_take_seconds_and_end_with_the_epoch(
         losses.append(metrics.loss)
 
     done = train(tiny, toy, 0, driver="chunks", on_step=note, on_epoch=lambda _: None)
-    assert steps == [3, 6, 8, 11, 14, 16]
+    assert steps == [1, 3, 6, 8, 11, 14, 16]
     assert done.metrics.loss.shape == (16,)
     assert np.array_equal(np.concatenate(losses), done.metrics.loss)
 
