@@ -161,9 +161,11 @@ class Program:
 
     def compile(self, kinds: Iterable[Kind]) -> None:
         """Compile the start and these kinds of training programs side by side, so far as they are not."""
+        wanted = [kind for kind in (None, *kinds) if kind not in self._compiled]
+        if not wanted:  # as before nearly every call of a program
+            return
         # The compiler works outside Python's lock, so programs compile while the next one is traced.
         with ThreadPoolExecutor() as pool:
-            wanted = [kind for kind in (None, *kinds) if kind not in self._compiled]
             compiling = {kind: pool.submit(compile_lowered, self._lower(kind), once=kind is None) for kind in wanted}
         self._compiled |= {kind: future.result() for kind, future in compiling.items()}
 

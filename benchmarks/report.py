@@ -60,18 +60,15 @@ def render(page: str) -> str:
 def latest(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The last record of each kind of work, recipe, change, allocator and device, in the order of NAMES."""
     found = {
-        (r["device"], r["benchmark"], r["recipe"], str(sorted(r["changed"].items())), keeps_memory(r)): r
-        for r in records
+        (r["device"], r["benchmark"], r["recipe"], str(sorted(r["changed"].items())), allocator(r)): r for r in records
     }
     order = list(NAMES)
-    return sorted(
-        found.values(), key=lambda r: (r["device"], r["recipe"], order.index(r["benchmark"]), keeps_memory(r))
-    )
+    return sorted(found.values(), key=lambda r: (r["device"], r["recipe"], order.index(r["benchmark"]), allocator(r)))
 
 
-def keeps_memory(record: dict[str, Any]) -> bool:
-    """Whether the processes' allocator was told to."""
-    return record.get("allocator") == "keep"
+def allocator(record: dict[str, Any]) -> str:
+    """What the processes' allocator was told to do, for a row's name."""
+    return {"keep": ", memory kept", "huge": ", huge pages"}.get(record.get("allocator", "default"), "")
 
 
 def speed_table(records: list[dict[str, Any]]) -> str:
@@ -85,10 +82,9 @@ def speed_table(records: list[dict[str, Any]]) -> str:
     ]
     for row in rows:
         (low, high), ours = row["interval95"], row["arms"]["airjax"]
-        kept = ", memory kept" if keeps_memory(row) else ""
         share = f"{ours['mfu']:.0%}" if "mfu" in ours else ""
         lines.append(
-            f"| {NAMES[row['benchmark']]}, {row['recipe']}{kept} | {row['device']} | {row['airjax']:.3g} s "
+            f"| {NAMES[row['benchmark']]}, {row['recipe']}{allocator(row)} | {row['device']} | {row['airjax']:.3g} s "
             f"| {row['torch']:.3g} s, {ARMS[row['best_torch']]} | {row['ratio']:.2f} ({low:.2f} to {high:.2f}), "
             f"{row['verdict']} | {share} | {gibibytes(ours)}, {gibibytes(row['arms'][row['best_torch']])} "
             f"| `{row['command']}` |"

@@ -25,9 +25,15 @@ ARMS: dict[str, tuple[ArmName, ...]] = {
     "airbench": ("airbench",),
 }
 STEPS: dict[Device, int] = {"cpu": 10, "cuda": 100}
-# What glibc reads when a process starts: no arrays in mappings of their own, nothing handed back to the system, and one
-# heap for all threads, because the heaps of other threads are too small for XLA's arrays, which get mappings after all.
-KEEP_MEMORY = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "-1"}
+# What glibc reads when a process starts.
+ALLOCATORS: dict[str, dict[str, str]] = {
+    "default": {},
+    # No arrays in mappings of their own, nothing handed back to the system, and one heap for all threads, because the
+    # heaps of other threads are too small for XLA's arrays, which get mappings after all.
+    "keep": {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "-1"},
+    # Mappings of arrays ask for huge pages, of which there are fewer to clear.
+    "huge": {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"},
+}
 CHANGES = ("batch_size", "epochs", "train_examples", "test_examples")
 
 
@@ -40,8 +46,7 @@ def main(task: str, arguments: list[str]) -> int:
 
     options = make_parser(task).parse_args(arguments)
     works, load = plan(task, options), warn_of_load()
-    if options.allocator == "keep":
-        os.environ.update(KEEP_MEMORY)  # of the processes to come
+    os.environ.update(ALLOCATORS[options.allocator])  # of the processes to come
     changed = {name: getattr(options, name) for name in CHANGES if getattr(options, name) is not None}
 
     def show(number: int, arm: ArmName, parts: dict[str, float]) -> None:
@@ -174,9 +179,10 @@ def make_parser(task: str) -> argparse.ArgumentParser:
     parser.add_argument("--epochs", type=float, metavar="E", help="cut a training short")
     parser.add_argument(
         "--allocator",
-        choices=("default", "keep"),
+        choices=tuple(ALLOCATORS),
         default="default",
-        help="keep: no process hands memory back to the system; on a CPU all are faster for it (docs/performance.md)",
+        help="keep: no process hands memory back to the system; huge: huge pages; on a CPU all are faster for it "
+        "(docs/performance.md)",
     )
     parser.add_argument("--steps", type=int, metavar="N", help="of each phase in a block of `step`")
     if task == "run":
