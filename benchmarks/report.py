@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from airjax.members import STRATEGIES
 from airjax.records import read_lines, write_atomically
+from airjax.strategy import best_of
 from benchmarks.ablation import VARIANTS
 from benchmarks.record import RESULTS
 from benchmarks.speed import FILE
@@ -111,10 +112,8 @@ def seeds_table(records: list[dict[str, Any]]) -> str:
             if any((strategy, size) in rows for size in sizes):
                 cells = [rate_and_memory(rows.get((strategy, size))) for size in sizes]
                 lines.append(f"| {ARMS.get(strategy, f'`{strategy}`')} | {' | '.join(cells)} |")
-        best = max(
-            (row for row in rows.values() if row["strategy"] in STRATEGIES), key=lambda r: r["networks_per_hour"]
-        )
-        lines += ["", f"`auto` takes `{best['strategy']}`, {best['members']} at once."]
+        strategy, members = best_of([row for row in rows.values() if row["strategy"] in STRATEGIES])
+        lines += ["", f"`auto` takes `{strategy}`{f', {members} at once' if members else ''}."]
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks) or "Not measured yet: `python -m benchmarks seeds` does."
 

@@ -2,7 +2,8 @@
 
 `python -m benchmarks.seeds --recipe mini` measures, each combination in a process of its own, and appends a line for
 each to results/seeds.jsonl; `--against torch` adds PyTorch's trainings, one after another. `python -m benchmarks.seeds
---table` then writes the fastest of each group size into airjax/strategies.jsonl, from which `--strategy auto` chooses.
+--table` then writes the fastest of each group size, and one after another, into airjax/strategies.jsonl, from which
+`--strategy auto` chooses.
 """
 
 import argparse
@@ -143,13 +144,13 @@ def train_torch(arm: Any, recipe: Recipe, data: Dataset, repeats: int) -> tuple[
 
 
 def write_table() -> None:
-    """Write the fastest measured strategy of each device, recipe and group size."""
+    """Write the fastest measured strategy of each device, recipe and group size, and one network after another."""
     best: dict[tuple[Any, ...], dict[str, Any]] = {}
     for line in (RESULTS / FILE).read_text().splitlines():
         row = json.loads(line)
         if row["strategy"] in ALONE[1:]:
             continue
-        place = (row["device"], row["recipe"], row["members"])
+        place = (row["device"], row["recipe"], row["members"], row["strategy"] == "sequential")
         if place not in best or row["networks_per_hour"] > best[place]["networks_per_hour"]:
             best[place] = row
     rows = [json.dumps({name: row[name] for name in COLUMNS}) for _, row in sorted(best.items())]

@@ -25,7 +25,14 @@ def test_the_fastest_measured_strategy_is_chosen(measured: list[dict[str, Any]])
     measured += [row("sequential", 1, 500), row("vmap", 4, 700), row("vmap", 16, 900), row("map", 4, 100)]
     assert choose_strategy(RECIPES["mini"], 100) == ("vmap", 16)
     assert choose_strategy(RECIPES["mini"], 5) == ("vmap", 4)
-    assert choose_strategy(RECIPES["mini"], 1) == ("sequential", 1)
+
+
+def test_one_after_another_unless_a_group_is_worth_it(measured: list[dict[str, Any]]) -> None:
+    measured += [row("sequential", 1, 500), row("map", 1, 700), row("map", 4, 540), row("map", 8, 560)]
+    assert choose_strategy(RECIPES["mini"], 1) == ("sequential", None)
+    measured.remove(row("map", 1, 700))
+    assert choose_strategy(RECIPES["mini"], 7) == ("sequential", None)
+    assert choose_strategy(RECIPES["mini"], 8) == ("map", 8)
 
 
 def test_other_devices_do_not_count(measured: list[dict[str, Any]]) -> None:

@@ -201,7 +201,8 @@ def test_ctrl_c_keeps_what_is_finished(
         return real(recipe, data, seed, **rest)
 
     monkeypatch.setattr("airjax.train.train", interrupted)
-    assert main([*TINY, "--seeds", "3", "--out", str(tmp_path), "--json"]) == 130
+    arguments = [*TINY, "--seeds", "3", "--strategy", "sequential", "--out", str(tmp_path), "--json"]
+    assert main(arguments) == 130
     captured = capsys.readouterr()
     assert "interrupted after 1 of 3 networks" in captured.err
     assert result_of(captured.out)["seeds"] == [0]
@@ -268,7 +269,7 @@ def test_a_terminal_shows_a_live_bar(tmp_path: Path) -> None:
     import pty
 
     primary, secondary = pty.openpty()
-    command = [sys.executable, "-m", "airjax.train", *TINY, "--seeds", "3"]
+    command = [sys.executable, "-m", "airjax.train", *TINY, "--seeds", "3", "--strategy", "sequential"]
     environment = os.environ | {"TERM": "xterm-256color", "COLUMNS": "120"}
     with subprocess.Popen(command, stdout=secondary, stderr=secondary, env=environment) as training:
         os.close(secondary)
