@@ -488,6 +488,7 @@ def test_made_up_lines_are_scanned_and_have_the_fields_of_real_ones(
     assert set(real) | {"last_loss", "row"} == set(scan.make_record(0, 0))
 
 
+@pytest.mark.slow
 def test_every_choice_can_be_undone(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     kept: list[dict[str, Any]] = []
     monkeypatch.setattr(ablation, "keep", lambda file, record: kept.append(record))
@@ -506,6 +507,7 @@ def test_choices_that_cannot_be_measured_here_are_refused(capsys: pytest.Capture
         assert f"{name!r} is nothing to measure on a cpu with --steps 1" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_undone_choice_computes_the_same(tiny: Recipe) -> None:
     images = np.random.default_rng(0).integers(0, 256, (tiny.train_examples, 32, 32, 3), np.uint8)
     labels = np.zeros(tiny.train_examples, np.int32)
