@@ -23,6 +23,7 @@ from airjax.draws import Draws
 from airjax.environment import cpu_kind
 from airjax.images import Selection
 from airjax.layers import Convolution, default_convolution
+from airjax.memory import release_freed
 from airjax.model import Variables, init_variables
 from airjax.optimizer import Hyperparameters, hyperparameters
 from airjax.precision import precision_of, resolve_precision
@@ -133,7 +134,9 @@ def compile_lowered(lowered: jax.stages.Lowered, *, once: bool = False) -> jax.s
     """Compile a lowered function with this backend's options; once: for a function that runs once."""
     backend = jax.default_backend()
     options = COMPILER_OPTIONS.get(backend, {}) | (ONCE_OPTIONS.get(backend, {}) if once else {})
-    return lowered.compile(compiler_options=options)
+    compiled = lowered.compile(compiler_options=options)
+    release_freed()
+    return compiled
 
 
 def compile_function(function: Callable[..., Any], *shapes: Any) -> jax.stages.Compiled:

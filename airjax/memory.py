@@ -1,5 +1,6 @@
 """How much memory a compiled program takes, and how much there is."""
 
+import ctypes
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -36,6 +37,18 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether a device had too little memory for what was asked of it."""
     text = str(error)
     return isinstance(error, jax.errors.JaxRuntimeError) and ("RESOURCE_EXHAUSTED" in text or "Out of memory" in text)
+
+
+def release_freed() -> None:
+    """Hand memory that this process has freed back to the system, where the C library can.
+
+    A compiler leaves hundreds of megabytes, in small pieces that the C library would keep.
+    """
+    try:
+        trim = ctypes.CDLL(None).malloc_trim
+    except (AttributeError, OSError, TypeError):  # not glibc; not a system that can look into its own process
+        return
+    trim(ctypes.c_size_t(0))
 
 
 def _host_bytes() -> int | None:

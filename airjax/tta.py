@@ -15,10 +15,8 @@ from airjax.recipe import CLASSES, Recipe
 
 EVAL_BATCH = {"cpu": 200, "other": 2000}  # images per forward pass: on a CPU, what its caches hold
 
-# With oneDNN's convolutions, which can be looped over inside of a program: a call costs the pages of all its memory, a
-# larger pass its share of that memory.
-ONEDNN_EVAL_BATCH = 400
-EVAL_PASSES = 10
+# With oneDNN's convolutions, which can be looped over inside of a program: a call costs the pages of all its memory.
+EVAL_PASSES = 20
 
 
 class EvalPlan(NamedTuple):
@@ -35,9 +33,10 @@ def eval_batch(recipe: Recipe) -> int:
 
 def eval_plan(recipe: Recipe, convolution: Convolution) -> EvalPlan:
     """The fastest way through the recipe's test images, with hardly an image too many in the last call."""
+    batch = eval_batch(recipe)
     if convolution != "onednn":
-        return EvalPlan(eval_batch(recipe), 1)
-    passes = math.ceil(recipe.test_examples / ONEDNN_EVAL_BATCH)
+        return EvalPlan(batch, 1)
+    passes = math.ceil(recipe.test_examples / batch)
     calls = math.ceil(passes / EVAL_PASSES)
     passes = math.ceil(passes / calls)
     return EvalPlan(math.ceil(recipe.test_examples / (calls * passes)), passes)

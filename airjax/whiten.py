@@ -5,6 +5,7 @@ from jax import Array, lax
 
 from airjax.recipe import WHITEN_KERNEL
 
+IMAGES_AT_ONCE = 250  # whose patches are in memory; all of them are four times the data
 SIGN_RATIO = 1.7  # of the weights that decide about signs
 
 
@@ -15,11 +16,14 @@ def second_moment(images: Array) -> Array:
     eigenvalues compete with a small epsilon.
     """
     size = images.shape[1] - WHITEN_KERNEL + 1
-    corners = [(row, col) for row in range(WHITEN_KERNEL) for col in range(WHITEN_KERNEL)]
-    patches = jnp.concatenate([images[:, r : r + size, c : c + size] for r, c in corners], axis=-1)
-    patches = patches.reshape(patches.shape[0], size * size, -1)
-    per_image = jnp.einsum("npi,npj->nij", patches, patches, precision=lax.Precision.HIGHEST)
-    return per_image.mean(axis=0) / (size * size)
+
+    def moment(image: Array) -> Array:
+        corners = [(row, col) for row in range(WHITEN_KERNEL) for col in range(WHITEN_KERNEL)]
+        patches = jnp.concatenate([image[r : r + size, c : c + size] for r, c in corners], axis=-1)
+        patches = patches.reshape(size * size, -1)
+        return jnp.matmul(patches.T, patches, precision=lax.Precision.HIGHEST)
+
+    return lax.map(moment, images, batch_size=IMAGES_AT_ONCE).mean(axis=0) / (size * size)
 
 
 def fix_signs(vectors: Array) -> Array:

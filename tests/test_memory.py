@@ -1,3 +1,5 @@
+import platform
+import resource
 from pathlib import Path
 
 import jax
@@ -5,7 +7,7 @@ import jax.numpy as jnp
 import pytest
 
 from airjax.driver import compile_function
-from airjax.memory import available_bytes, is_out_of_memory, predicted_bytes
+from airjax.memory import available_bytes, is_out_of_memory, predicted_bytes, release_freed
 
 
 def test_prediction_counts_arguments_and_results() -> None:
@@ -27,6 +29,22 @@ def test_memory_that_holds_files_counts_as_free(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr("airjax.memory.MEMINFO", tmp_path / "meminfo")
     if jax.default_backend() == "cpu":
         assert available_bytes() == int(0.85 * 2_048_000) // jax.local_device_count()
+
+
+def resident_bytes() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize()
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc, which keeps small pieces")
+def test_freed_memory_goes_back_to_the_system() -> None:
+    pieces = [bytearray(b"x" * 65_536) for _ in range(2000)]
+    kept = pieces[::100]
+    del pieces
+    before = resident_bytes()
+    release_freed()
+    assert resident_bytes() < before - 50_000_000
+    assert all(piece[-1] == ord("x") for piece in kept)
 
 
 @pytest.mark.parametrize(

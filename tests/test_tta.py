@@ -46,12 +46,12 @@ def test_passes_give_the_logits_of_one(tiny: Recipe, toy: airjax.Dataset) -> Non
     assert not compute(2)[8:].any()
 
 
-@pytest.mark.parametrize("examples", [1, 100, 400, 401, 2000, 4001, 9999, 10_000])
+@pytest.mark.parametrize("examples", [1, 100, 200, 201, 2000, 4001, 9999, 10_000])
 def test_an_evaluation_looped_over_inside_takes_hardly_an_image_too_many(examples: int) -> None:
     recipe = replace(RECIPES["94"], test_examples=examples)
     plan = eval_plan(recipe, "onednn")
     calls = -(-examples // (plan.batch * plan.passes))
-    assert plan.batch <= 400
-    assert plan.passes <= 10
+    assert plan.batch <= (200 if jax.default_backend() == "cpu" else 2000)
+    assert plan.passes <= 20
     assert examples <= calls * plan.batch * plan.passes < examples + calls * plan.passes
     assert eval_plan(recipe, "native") == EvalPlan(min(examples, 200 if jax.default_backend() == "cpu" else 2000), 1)
