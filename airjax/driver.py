@@ -147,7 +147,8 @@ def compile_function(function: Callable[..., Any], *shapes: Any) -> jax.stages.C
 class Program:
     """The training programs of a recipe, which has no hyperparameters of its own. Each is compiled once.
 
-    Seeds, data and hyperparameters are arguments of the programs, so nothing is compiled again for them.
+    Seeds, data and hyperparameters are arguments of the programs, so nothing is compiled again for them; `step_shapes`
+    are the arguments' shapes.
     """
 
     def __init__(self, recipe: Recipe, driver: Driver, convolution: Convolution) -> None:
@@ -159,7 +160,7 @@ class Program:
         labels = jax.ShapeDtypeStruct((recipe.train_examples,), jnp.int32)
         self._start_shapes = key, images, hyper
         state, draws = jax.eval_shape(self._start, *self._start_shapes)
-        self._step_shapes = state, images, labels, draws, hyper, None, jax.ShapeDtypeStruct((), jnp.int32)
+        self.step_shapes = state, images, labels, draws, hyper, None, jax.ShapeDtypeStruct((), jnp.int32)
         self._compiled: dict[Kind | None, Any] = {}  # None: the start
 
     def compile(self, kinds: Iterable[Kind]) -> None:
@@ -186,7 +187,7 @@ class Program:
     def _lower(self, kind: Kind | None) -> jax.stages.Lowered:
         if kind is None:
             return jax.jit(self._start).lower(*self._start_shapes)
-        return jax.jit(self._make_steps(kind), donate_argnums=0).lower(*self._step_shapes)
+        return jax.jit(self._make_steps(kind), donate_argnums=0).lower(*self.step_shapes)
 
 
 @functools.lru_cache(maxsize=16)

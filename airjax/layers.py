@@ -98,7 +98,8 @@ def _max_pool_forward(x: Array, size: int) -> tuple[Any, Any]:
     for number, other in enumerate(others, start=1):
         kept = best >= other
         best, taken = lax.select(kept, best, other), lax.select(kept, taken, jnp.full_like(taken, number))
-    return _max_pool(x, size), (taken, jnp.zeros((0, *x.shape[1:3], 0), x.dtype))
+    out, taken = materialize((_max_pool(x, size), taken))
+    return out, (taken, jnp.zeros((0, *x.shape[1:3], 0), x.dtype))
 
 
 def _max_pool_backward(size: int, saved: tuple[Array, Array], outer: Array) -> tuple[Array]:
@@ -122,6 +123,15 @@ def _pixels(x: Array, size: int) -> list[Array]:
     # The pixels of all windows: of each the first, of each the second, and so on, by rows.
     height, width = (x.shape[axis] // size * size for axis in (1, 2))
     return [x[:, row:height:size, column:width:size] for row in range(size) for column in range(size)]
+
+
+def materialize(arrays: Any) -> Any:
+    """The same arrays, which an accelerator has to write to memory in their own dtype.
+
+    Left to itself its compiler keeps halves as float32 where they are only moved from one kernel to the next, and
+    computes them again in every kernel that reads them (docs/performance.md).
+    """
+    return arrays if jax.default_backend() == "cpu" else lax.optimization_barrier(arrays)
 
 
 def at_least_float32(x: Array) -> Array:
@@ -175,17 +185,55 @@ def channel_sums(x: Array) -> Array:
     return jnp.einsum("nsc,s->nc", pixels, ones, precision=lax.Precision.HIGHEST).sum(0)
 
 
+def two_channel_sums(x: Array, y: Array) -> tuple[Array, Array]:
+    """`channel_sums` of x and y [N,H,W,C], in one reduction on an accelerator: one kernel instead of two."""
+    if jax.default_backend() == "cpu":
+        return channel_sums(x), channel_sums(y)
+    zero = jnp.zeros((), x.dtype)
+    total, other = lax.reduce((x, y), (zero, zero), lambda a, b: (a[0] + b[0], a[1] + b[1]), (0, 1, 2))
+    return total, other
+
+
+def add_bias(x: Array, bias: Array) -> Array:
+    """x [N,H,W,C] plus bias [C], in x's dtype. The bias' gradient adds up in float32 at least, as in torch."""
+    out: Any = _add_bias(x, bias)
+    return out
+
+
+@jax.custom_vjp
+def _add_bias(x: Array, bias: Array) -> Array:
+    return x + bias.astype(x.dtype).reshape(1, 1, 1, -1)
+
+
+def _add_bias_forward(x: Array, bias: Array) -> tuple[Any, Any]:
+    return _add_bias(x, bias), bias
+
+
+def _add_bias_backward(bias: Array, outer: Array) -> tuple[Array, Array]:
+    return outer, channel_sums(at_least_float32(outer)).astype(bias.dtype)
+
+
+_add_bias.defvjp(_add_bias_forward, _add_bias_backward)
+
+
 def batch_moments(x: Array) -> tuple[Array, Array]:
-    """Mean [C] and biased variance [C] of x [N,H,W,C]. Two passes: the fast formula cancels."""
-    count = x.size // x.shape[-1]
-    mean = channel_sums(x) / count
-    return mean, channel_sums(jnp.square(x - mean.reshape(1, 1, 1, -1))) / count
+    """Mean [C] and biased variance [C] of x [N,H,W,C], in float32 at least.
+
+    Two passes: the fast formula cancels. Halves take one: their own rounding hides what cancels in float32.
+    """
+    count, wide = x.size // x.shape[-1], at_least_float32(x)
+    if x.dtype.itemsize < 4:
+        mean, square = (part / count for part in two_channel_sums(wide, jnp.square(wide)))
+        return mean, jnp.maximum(square - jnp.square(mean), 0)
+    mean = channel_sums(wide) / count
+    return mean, channel_sums(jnp.square(wide - mean.reshape(1, 1, 1, -1))) / count
 
 
 def batch_norm(x: Array, bias: Array, epsilon: float) -> tuple[Array, Array, Array]:
     """x [N,H,W,C] with channels of mean 0 and variance 1, plus bias [C]; and the moments [C] that they had.
 
-    The moments are for running statistics: no gradient flows back through them.
+    The result has x's dtype, the arithmetic bias'. The moments are for running statistics: no gradient flows through
+    them.
     """
     out: Any = _batch_norm(x, bias, epsilon)
     return out
@@ -206,17 +254,20 @@ def _batch_norm_backward(epsilon: float, saved: tuple[Array, Array, Array], oute
     # What autodiff finds, with its sums in the form that is fast here.
     x, mean, variance = saved
     count, scale = x.size // x.shape[-1], lax.rsqrt(variance + epsilon)
-    centred, gradient = (x - mean.reshape(1, 1, 1, -1)) * scale.reshape(1, 1, 1, -1), outer[0]
-    total, along = channel_sums(gradient), channel_sums(gradient * centred)
+    # Written once, and not computed anew for the sums and for what comes of them.
+    gradient = materialize(outer[0]).astype(mean.dtype)
+    centred = (x.astype(mean.dtype) - mean.reshape(1, 1, 1, -1)) * scale.reshape(1, 1, 1, -1)
+    total, along = two_channel_sums(gradient, gradient * centred)
     rest = gradient - (total / count).reshape(1, 1, 1, -1) - centred * (along / count).reshape(1, 1, 1, -1)
-    return rest * scale.reshape(1, 1, 1, -1), total
+    return (rest * scale.reshape(1, 1, 1, -1)).astype(x.dtype), total
 
 
 _batch_norm.defvjp(_batch_norm_forward, _batch_norm_backward)
 
 
 def normalize_channels(x: Array, mean: Array, variance: Array, bias: Array, epsilon: float) -> Array:
-    """(x - mean) / sqrt(variance + epsilon) + bias, per channel; all [C] but x."""
+    """(x - mean) / sqrt(variance + epsilon) + bias, per channel, in mean's dtype and returned in x's; all [C] but x."""
     shape = (1,) * (x.ndim - 1) + (-1,)
     scale = lax.rsqrt(variance + epsilon)
-    return (x - mean.reshape(shape)) * scale.reshape(shape) + bias.reshape(shape)
+    wide = (x.astype(mean.dtype) - mean.reshape(shape)) * scale.reshape(shape) + bias.reshape(shape)
+    return wide.astype(x.dtype)

@@ -9,7 +9,17 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import DTypeLike
 
-from airjax.layers import Convolution, batch_norm, conv, conv_same, conv_to_pool, gelu, max_pool, normalize_channels
+from airjax.layers import (
+    Convolution,
+    add_bias,
+    batch_norm,
+    conv,
+    conv_same,
+    conv_to_pool,
+    gelu,
+    max_pool,
+    normalize_channels,
+)
 from airjax.precision import Precision, precision_of
 from airjax.recipe import CLASSES, IMAGE_SIZE, WHITEN_KERNEL, WHITEN_WIDTH, Recipe
 
@@ -64,7 +74,7 @@ class FirstConv(nn.Module):
             # Without whitening this is an ordinary convolution, whose bias has its weights' default law.
             initial = nn.initializers.zeros if self.recipe.whiten else bias_uniform(fan_in=math.prod(shape[:-1]))
             bias = self.param("bias", initial, (WHITEN_WIDTH,), dtype)
-            x = x + bias.astype(self.precision.compute).reshape(1, 1, 1, -1)
+            x = add_bias(x, bias)
         return x
 
 
@@ -117,14 +127,13 @@ class BatchNorm(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (features,), self.dtype)
         mean = self.variable("batch_stats", "mean", jnp.zeros, (features,), self.dtype)
         variance = self.variable("batch_stats", "var", jnp.ones, (features,), self.dtype)
-        inputs = x.astype(self.dtype)
         if not train:
-            return normalize_channels(inputs, mean.value, variance.value, bias, self.epsilon).astype(x.dtype)
-        normalized, batch_mean, batch_variance = batch_norm(inputs, bias, self.epsilon)
+            return normalize_channels(x, mean.value, variance.value, bias, self.epsilon)
+        normalized, batch_mean, batch_variance = batch_norm(x, bias, self.epsilon)
         count = x.size // features
         mean.value = self.momentum * mean.value + (1 - self.momentum) * batch_mean
         variance.value = self.momentum * variance.value + (1 - self.momentum) * (batch_variance * (count / (count - 1)))
-        return normalized.astype(x.dtype)
+        return normalized
 
 
 def default_uniform(key: Array, shape: tuple[int, ...], dtype: DTypeLike) -> Array:

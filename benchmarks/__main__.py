@@ -18,10 +18,11 @@ airjax alone:
   seeds     networks per hour of every strategy to train many
   scaling   cost against epochs, data and seeds
   profile   where a step's time goes
+  kernels   what a GPU's compiler makes of a step, also without the GPU
 
   report    the tables in README.md and docs/ and the roofline plot, from benchmarks/results"""
 
-COMMANDS = ("step", "run", "evaluate", "augment", "compile", "seeds", "scaling", "profile", "report")
+COMMANDS = ("step", "run", "evaluate", "augment", "compile", "seeds", "scaling", "profile", "kernels", "report")
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
 
@@ -50,9 +51,16 @@ def main(arguments: list[str]) -> int:
 
 def run(command: str, arguments: list[str]) -> int:
     """Run one of COMMANDS."""
-    from benchmarks import profile, report, scaling, seeds, speed, startup
+    from benchmarks import kernels, profile, report, scaling, seeds, speed, startup
 
-    modules = {"compile": startup, "seeds": seeds, "scaling": scaling, "profile": profile, "report": report}
+    modules = {
+        "compile": startup,
+        "seeds": seeds,
+        "scaling": scaling,
+        "profile": profile,
+        "kernels": kernels,
+        "report": report,
+    }
     return modules[command].main(arguments) if command in modules else speed.main(command, arguments)
 
 

@@ -98,6 +98,23 @@ def product_sums(x: Array) -> Array:
     return jnp.dot(jnp.ones(rows.shape[0], x.dtype), rows, precision="highest")
 
 
+def two_pass_moments(x: Array) -> tuple[Array, Array]:
+    """The variance from distances to the mean, of halves, too."""
+    count, x = x.size // x.shape[-1], layers.at_least_float32(x)
+    mean = layers.channel_sums(x) / count
+    return mean, layers.channel_sums(jnp.square(x - mean.reshape(1, 1, 1, -1))) / count
+
+
+def one_by_one(x: Array, y: Array) -> tuple[Array, Array]:
+    """A reduction for each of two sums."""
+    return layers.channel_sums(x), layers.channel_sums(y)
+
+
+def left_alone(arrays: Any) -> Any:
+    """The compiler decides what is written to memory, and in which precision."""
+    return arrays
+
+
 def autodiff_batch_norm(x: Array, bias: Array, epsilon: float) -> tuple[Array, Array, Array]:
     """The gradient that JAX derives."""
     mean, variance = layers.batch_moments(x)
@@ -106,7 +123,7 @@ def autodiff_batch_norm(x: Array, bias: Array, epsilon: float) -> tuple[Array, A
 
 def one_pass_moments(x: Array) -> tuple[Array, Array]:
     """Sums of distances from each channel's first value, and of their squares, side by side."""
-    count = x.size // x.shape[-1]
+    count, x = x.size // x.shape[-1], layers.at_least_float32(x)
     shift = lax.stop_gradient(x[0, 0, 0])
     distances = x - shift.reshape(1, 1, 1, -1)
     mean = layers.channel_sums(distances) / count
@@ -150,8 +167,13 @@ VARIANTS = {
     "crops by slices and selects": Variant({"airjax.images.take_moved": sliced_and_selected}),
     "XLA's sums over pixels": Variant({"airjax.layers.channel_sums": plain_sums}, ("cpu",)),
     "sums over pixels in one product": Variant({"airjax.layers.channel_sums": product_sums}),
-    "moments in one pass": Variant({"airjax.layers.batch_moments": one_pass_moments}),
-    "BatchNorm's gradient by autodiff": Variant({"airjax.model.batch_norm": autodiff_batch_norm}),
+    "moments in one pass": Variant({"airjax.layers.batch_moments": one_pass_moments}, ("cpu",)),
+    "moments in two passes": Variant({"airjax.layers.batch_moments": two_pass_moments}, ("gpu",)),
+    "a reduction for each sum": Variant({"airjax.layers.two_channel_sums": one_by_one}, ("gpu",)),
+    "what is in memory left to the compiler": Variant({"airjax.layers.materialize": left_alone}, ("gpu",)),
+    "BatchNorm's gradient by autodiff": Variant(
+        {"airjax.model.batch_norm": autodiff_batch_norm, "airjax.layers.two_channel_sums": one_by_one}
+    ),
     "kernels rearranged by all threads": Variant({"airjax.onednn.Library.run": run_by_all_threads}, ("cpu",)),
     # How steps are compiled and driven.
     "the compiler's default options": Variant(compiler={}, platforms=("cpu",)),

@@ -185,6 +185,26 @@ def scaling_table(records: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def kernels_table(records: list[dict[str, Any]]) -> str:
+    """What a GPU's compiler makes of a step: a row for each recipe as it is, and for each choice undone."""
+    last: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
+    for record in records:
+        # A later record may have compiled some of the choices only.
+        last.setdefault((record["recipe"], record["device"]), {}).update(record["variants"])
+    if not last:
+        return "Not compiled yet: `python -m benchmarks kernels` does."
+    lines = [
+        "| | kernels | moved by convolutions | by the others | memory of the program |",
+        "|-|-|-|-|-|",
+    ]
+    for (recipe, device), rows in last.items():
+        for name in (name for name in VARIANTS if name in rows):
+            row, title = rows[name], f"{recipe}, {device}" if name == "as it is" else name
+            moved = f"{row['convolution_bytes'] / 2**20:.0f} MiB | {row['other_bytes'] / 2**20:.0f} MiB"
+            lines.append(f"| {title} | {row['kernels']} | {moved} | {row['memory_bytes'] / 2**20:.0f} MiB |")
+    return "\n".join(lines)
+
+
 def profile_table(records: list[dict[str, Any]]) -> str:
     """Where a step's time goes: a column for each recipe and device, in shares of all operations' time."""
     last = {(r["recipe"], r["precision"], r["device"]): r for r in records}
@@ -283,6 +303,7 @@ TABLES = {
     "starts": Table("docs/performance.md", FILE, starts_table),
     "choices": Table("docs/performance.md", "ablation.jsonl", ablation_table),
     "profile": Table("docs/performance.md", "profile.jsonl", profile_table),
+    "kernels": Table("docs/performance.md", "kernels.jsonl", kernels_table),
     "ladder": Table("docs/parity.md", "parity.jsonl", ladder_table),
     "scaling": Table("docs/performance.md", "scaling.jsonl", scaling_table),
 }

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +20,7 @@ from airjax.recipe import RECIPES, Recipe
 from airjax.records import append_line, read_lines
 from airjax.run import advance, start_run
 from airjax.workers import Job, run_record
-from benchmarks import ablation, profile, report, scaling, scan, speed, startup
+from benchmarks import ablation, kernels, profile, report, scaling, scan, speed, startup
 from benchmarks.__main__ import COMMANDS, main
 from benchmarks.rounds import Measured, flops, measure, summarise, total
 from benchmarks.verdict import compare, spread
@@ -407,6 +408,56 @@ def test_the_ladder_is_the_worst_of_its_recipes() -> None:
     assert lines[0].startswith("Against reference: 1 of 2 rows FAIL, 4 arrays; a processor, jax 1, torch 2")
     assert lines[1].startswith("Against airbench 0.1: all 2 rows hold")
     assert lines[-1] == "| loss | float32 | 4 | 3e-07 | 50% | 3e-07 | 50% |"
+
+
+def test_kernels_of_a_step_are_those_of_the_loop_s_body(tiny: Recipe) -> None:
+    text = """
+HloModule jit_steps
+
+%fused (p.1: bf16[4,8]) -> f32[8] {
+  ROOT %reduce.1 = f32[8]{0} reduce(%p.1), dimensions={0}
+}
+
+%body.2 (state: (f32[8], u8[300,32,32,3])) -> (f32[8], u8[300,32,32,3]) {
+  %state = (f32[8]{0}, u8[300,32,32,3]{3,2,1,0}) parameter(0)
+  %images = u8[300,32,32,3]{3,2,1,0} get-tuple-element(%state), index=1
+  %batch.1 = bf16[50,32,32,3]{3,2,1,0} fusion(%images, %images), kind=kLoop, metadata={op_name="jit/while/batch/div"}
+  %conv.1 = (bf16[50,31,31,24]{3,2,1,0}, u8[0]{0}) custom-call(%batch.1), custom_call_target="__cudnn$convForward", metadata={op_name="jit/while/jvp(Network)/block1/conv/conv_general_dilated"}
+  %out.1 = bf16[50,31,31,24]{3,2,1,0} get-tuple-element(%conv.1), index=0
+  %sum.1 = (f32[8]{0}, pred[7]{0}) fusion(%out.1), kind=kInput, metadata={op_name="jit/jvp(N)/block1/norm1/reduce_sum"}
+  ROOT %result = (f32[8]{0}, u8[300,32,32,3]{3,2,1,0}) tuple(%sum.1, %images)
+}
+
+ENTRY %main.3 (state: (f32[8], u8[300,32,32,3])) -> f32[8] {
+  %copy.9 = f32[8]{0} fusion(%p.9), kind=kLoop
+}
+"""  # noqa: E501
+    recipe = replace(tiny, train_examples=300, batch_size=50)
+    batch, out = 50 * 32 * 32 * 3, 50 * 31 * 31 * 24 * 2
+    found = list(kernels.kernels_of(text, recipe))
+    assert [tuple(kernel) for kernel in found] == [
+        ("batch.1", profile.PARTS[0][0], batch, 2 * batch),
+        ("conv.1", "convolutions", 2 * batch, out),
+        ("sum.1", "BatchNorm", out, 8 * 4 + 7),
+    ]
+    summary = kernels.summary_of(found)
+    assert summary["kernels"] == 3
+    assert summary["convolution_bytes"] == 2 * batch + out
+    assert summary["other_bytes"] == 3 * batch + out + 39
+    assert "3 kernels" in kernels.line_of("as it is", summary | {"memory_bytes": 0})
+
+
+def test_only_a_described_gpu_is_compiled_for(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["kernels", "--target", "z80"]) == 2
+    assert "h200" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(find_spec("jax_plugins") is not None, reason="has the compiler that must be missing")
+def test_without_a_gpu_s_compiler_the_message_says_how_to_get_it() -> None:
+    command = [sys.executable, "-m", "benchmarks", "kernels", "--no-keep"]
+    done = subprocess.run(command, cwd=report.ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "airjax[cuda12]" in done.stderr
 
 
 @pytest.mark.parametrize("page", report.PAGES)

@@ -16,7 +16,11 @@ from airjax.driver import (
     Driver,
     Kind,
     Program,
+    calls,
+    convolution_for,
     default_driver,
+    kinds_of,
+    make_steps,
     program_of,
     steps_per_call,
     train,
@@ -224,6 +228,25 @@ def test_mini_learns_cifar10(cifar10: airjax.Dataset) -> None:
     done = train(RECIPES["mini"], cifar10, 0)
     assert done.accuracy > 0.3
     assert done.metrics.loss[-20:].mean() < done.metrics.loss[:20].mean() - 0.15
+
+
+@pytest.mark.parametrize("name", list(RECIPES))
+def test_every_recipe_lowers_for_a_gpu_in_half_precision(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    recipe = resolve_precision(RECIPES[name])
+    assert recipe.precision == "bfloat16"
+    convolution = convolution_for(recipe)
+    driver = default_driver(convolution)
+    assert (convolution, driver) == ("native", "scan")
+    shapes = Program(recipe, driver, convolution).step_shapes
+    for kind in kinds_of(calls(recipe, driver)):
+        steps = jax.jit(make_steps(recipe, driver, kind, convolution), donate_argnums=0)
+        text = steps.trace(*shapes).lower(lowering_platforms=("cuda",)).as_text()
+        convolutions = [line for line in text.splitlines() if "stablehlo.convolution" in line]
+        assert len(convolutions) >= 3 * 6
+        for line in convolutions:
+            assert line.count("xbf16>") == 3
+        assert "custom_call" not in text  # of another library, on a CPU
 
 
 @pytest.mark.gpu

@@ -1,8 +1,11 @@
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import Array, lax
+from jax.typing import DTypeLike
 from scipy import special
 
 from airjax import layers
@@ -55,6 +58,60 @@ def test_batch_moments_do_not_cancel() -> None:
     exact = np.asarray(x, np.float64)
     assert np.allclose(mean, exact.mean(axis=(0, 1, 2)), rtol=1e-6)
     assert np.allclose(variance, exact.var(axis=(0, 1, 2)), rtol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize("center", [0.0, 3.0, -40.0])
+def test_moments_of_halves_are_those_of_their_values(dtype: DTypeLike, center: float) -> None:
+    x = (center + normal(0, 64, 15, 15, 3)).astype(dtype)
+    mean, variance = layers.batch_moments(x)
+    exact = np.asarray(x.astype(jnp.float32), np.float64)
+    assert mean.dtype == variance.dtype == jnp.float32
+    assert np.allclose(mean, exact.mean(axis=(0, 1, 2)), rtol=1e-5, atol=1e-5)
+    assert np.allclose(variance, exact.var(axis=(0, 1, 2)), rtol=2e-3)
+
+
+def test_a_constant_channel_of_halves_has_no_negative_variance() -> None:
+    x = jnp.full((64, 15, 15, 2), 3.1, jnp.bfloat16)
+    normalized, mean, variance = layers.batch_norm(x, jnp.zeros(2), 1e-12)
+    assert (variance >= 0).all()
+    assert np.allclose(mean, x[0, 0, 0].astype(jnp.float32), rtol=1e-6)
+    assert np.isfinite(normalized.astype(jnp.float32)).all()
+
+
+def test_a_bias_gradient_of_halves_adds_up_in_float32() -> None:
+    # In bfloat16 a sum of ones stops at 256.
+    x = jnp.ones((64, 31, 31, 3), jnp.bfloat16)
+    gradient = jax.grad(lambda bias: layers.add_bias(x, bias).astype(jnp.float32).sum())(jnp.zeros(3))
+    assert gradient.dtype == jnp.float32
+    assert (gradient == 64 * 31 * 31).all()
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_what_an_accelerator_writes_to_memory_changes_no_value(
+    dtype: DTypeLike, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, kernel, bias = normal(0, 4, 15, 15, 3).astype(dtype), normal(1, 3, 3, 3, 8).astype(dtype), normal(2, 8)
+
+    def both(x: Array, kernel: Array, bias: Array) -> Any:
+        def loss(x: Array, kernel: Array, bias: Array) -> Array:
+            pooled = layers.max_pool(layers.conv_to_pool(x, kernel), 2)
+            normalized = layers.batch_norm(pooled, bias, 1e-5)[0]
+            return jnp.square(layers.gelu(normalized).astype(jnp.float32)).sum()
+
+        return jax.value_and_grad(loss, argnums=(0, 1, 2))(x, kernel, bias)
+
+    expected = jax.jit(both)(x, kernel, bias)
+    jax.clear_caches()
+    monkeypatch.setattr(layers, "materialize", lax.optimization_barrier)
+    lowered = jax.jit(both).lower(x, kernel, bias)
+    assert lowered.as_text().count("optimization_barrier") >= 3
+    for ours, theirs in zip(
+        jax.tree.leaves(lowered.compile()(x, kernel, bias)), jax.tree.leaves(expected), strict=True
+    ):
+        scale = np.abs(np.asarray(theirs, np.float32)).max()
+        tolerance = 1e-5 if dtype == jnp.float32 else 0.02  # a CPU rounds halves at other places, too
+        assert np.allclose(np.asarray(ours, np.float32), np.asarray(theirs, np.float32), atol=tolerance * scale)
 
 
 def test_normalized_channels_have_zero_mean_plus_bias_and_unit_variance() -> None:

@@ -1,0 +1,198 @@
+"""What a GPU's compiler makes of a training step, on a machine without the GPU: its kernels, and what memory they move.
+
+XLA compiles for a device that is only described to it (targets/), as long as its CUDA plugin is installed. Nothing is
+run and nothing is timed: the compiled program says which kernels a step consists of and which arrays each one reads and
+writes. Where a kernel finds in the cache what the one before it wrote, less goes to memory than is counted here.
+"""
+
+import argparse
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+from unittest import mock
+
+import jax
+from jax.experimental import topologies
+from jax.sharding import SingleDeviceSharding
+
+from airjax.driver import Program, make_steps
+from airjax.environment import describe
+from airjax.memory import predicted_bytes
+from airjax.precision import resolve_precision
+from airjax.recipe import Recipe, get_recipe
+from benchmarks.ablation import VARIANTS, Variant, patched
+from benchmarks.profile import part_of
+from benchmarks.record import keep
+from benchmarks.speed import command_line
+
+FILE = "kernels.jsonl"
+TARGETS = Path(__file__).parent / "targets"
+AS_IT_IS = "as it is"
+# Variants that change what is compiled, and that a step of a scan can have.
+CHOICES = tuple(
+    name
+    for name, variant in VARIANTS.items()
+    if "gpu" in variant.platforms and variant.driver is None and variant.donate and not variant.compiler
+    if "airjax.run.lax.scan" not in variant.patches
+)
+STEPS = 2  # of the scan whose body is looked at
+
+COMPUTATION = re.compile(r"^(?:ENTRY )?%?[\w.-]+ \(.*\{$")
+INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?([\w.-]+) = (\(.*?\)|\S+) ([\w-]+)\((.*?)\)(.*)$")
+ARRAY = re.compile(r"\b([a-z]+)(\d*)\[([\d,]*)\]")
+OP_NAME = re.compile(r'op_name="([^"]*)"')
+NO_KERNEL = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all"}
+
+
+class Kernel(NamedTuple):
+    """One kernel of a step."""
+
+    name: str
+    part: str  # of the step: those of `python -m benchmarks profile`
+    read: int  # bytes of its arguments, each counted once
+    written: int  # bytes of its results
+
+
+def main(arguments: list[str]) -> int:
+    """Compile a recipe's step in each variant, print what it is made of, and keep the record. Returns the exit code."""
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks kernels", description="What a GPU's compiler makes of a training step."
+    )
+    parser.add_argument("--recipe", default="94", metavar="NAME")
+    parser.add_argument("--target", default="h200", help=f"the GPU: {', '.join(known_targets())}")
+    parser.add_argument("--variant", action="append", choices=CHOICES, help="only this, besides the step as it is")
+    parser.add_argument("--verbose", action="store_true", help="list the kernels of the step as it is")
+    parser.add_argument("--json", action="store_true", help="end with one line of JSON")
+    parser.add_argument("--keep", action=argparse.BooleanOptionalAction, default=True, help="append the record")
+    options = parser.parse_args(arguments)
+    recipe = get_recipe(options.recipe)
+    name, device = open_target(options.target)
+    rows: dict[str, dict[str, Any]] = {}
+    for choice in dict.fromkeys((AS_IT_IS, *(options.variant or CHOICES))):
+        text, memory = compile_step(recipe, VARIANTS[choice], device)
+        kernels = list(kernels_of(text, recipe))
+        if options.verbose and choice == AS_IT_IS:
+            for kernel in kernels:
+                print(f"{kernel.read / 2**20:9.2f} {kernel.written / 2**20:9.2f} MiB  {kernel.part:42} {kernel.name}")
+        rows[choice] = summary_of(kernels) | {"memory_bytes": memory}
+        print(line_of(choice, rows[choice]), flush=True)
+    record = {
+        "recipe": options.recipe,
+        "batch_size": recipe.batch_size,
+        "variants": rows,
+        "command": command_line("kernels", arguments),
+        **describe(),
+        # Not what this machine is, but what is compiled for.
+        "device": f"compiled for {name}",
+        "platform": "gpu",
+        "convolution": "native",
+    }
+    if options.keep:
+        keep(FILE, record)
+    if options.json:
+        print(json.dumps(record), flush=True)
+    return 0
+
+
+def known_targets() -> list[str]:
+    """The GPUs that are described here."""
+    return sorted(path.stem for path in TARGETS.glob("*.txtpb"))
+
+
+def open_target(name: str) -> tuple[str, Any]:
+    """A described GPU's full name, and the device to compile for. Raises ValueError if that cannot be had here."""
+    if name not in known_targets():
+        raise ValueError(f"target is {name!r}, but it must be one of {', '.join(known_targets())}")
+    # The plugin refuses to load on a machine without a GPU, unless no GPU is asked for.
+    jax.config.update("jax_platforms", "cpu")
+    described = (TARGETS / f"{name}.txtpb").read_text()
+    try:
+        topology = topologies.get_topology_desc(platform="cuda", target_config=described, topology="1x1x1")
+    except Exception as error:
+        raise ValueError(
+            f"cannot compile for a GPU here: {error}; pip install 'airjax[cuda12]' brings the compiler, also where "
+            "there is no GPU"
+        ) from error
+    return described.partition('name: "')[2].partition('"')[0], topology.devices[0]
+
+
+def compile_step(recipe: Recipe, variant: Variant, device: Any) -> tuple[str, int]:
+    """A variant of a recipe's steps, compiled for a GPU: the program as text, and its memory in bytes."""
+    sharding = SingleDeviceSharding(device)
+
+    def placed(tree: Any) -> Any:
+        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree)
+
+    with mock.patch.object(jax, "default_backend", return_value="gpu"), patched(variant):
+        recipe = resolve_precision(replace(recipe, precision=variant.precision or recipe.precision))
+        convolution = variant.convolution or "native"
+        shapes = Program(recipe, "scan", convolution).step_shapes
+        steps = make_steps(recipe, "scan", (variant.train_whiten_bias, STEPS), convolution)
+        traced = jax.jit(steps, donate_argnums=0).trace(*placed(shapes))
+        # Without a GPU there is nothing to tune on.
+        options: dict[str, str | bool] = {"xla_gpu_autotune_level": "0"}
+        program = traced.lower(lowering_platforms=("cuda",)).compile(compiler_options=options)
+    return program.as_text() or "", predicted_bytes([program])
+
+
+def kernels_of(text: str, recipe: Recipe) -> Iterator[Kernel]:
+    """The kernels of one step of a compiled scan, in the order of the program.
+
+    The data set, of which a step gathers a batch, counts as that batch.
+    """
+    body = max(computations(text), key=lambda lines: sum(" fusion(" in line for line in lines))
+    instructions = [match.groups() for match in map(INSTRUCTION.match, body) if match]
+    sizes = {name: bytes_of(shape, recipe) for name, shape, *_ in instructions}
+    for name, _, opcode, operands, rest in instructions:
+        if opcode not in NO_KERNEL:
+            named = OP_NAME.search(rest)
+            read = sum(sizes.get(operand, 0) for operand in dict.fromkeys(re.findall(r"[\w.-]+", operands)))
+            yield Kernel(name, part_of(named and named[1])[0], read, sizes[name])
+
+
+def computations(text: str) -> list[list[str]]:
+    """The lines of every computation of a program."""
+    found: list[list[str]] = [[]]
+    for line in text.splitlines():
+        if COMPUTATION.match(line):
+            found.append([])
+        else:
+            found[-1].append(line)
+    return found
+
+
+def bytes_of(shape: str, recipe: Recipe) -> int:
+    """The size of an array, or of a tuple of arrays, as the compiler writes its shape."""
+    total = 0
+    for kind, bits, dimensions in ARRAY.findall(shape):
+        sizes = [int(size) for size in dimensions.split(",") if size]
+        if kind == "u" and sizes[:1] == [recipe.train_examples] and len(sizes) == 4:
+            sizes[0] = recipe.batch_size
+        count = 1
+        for size in sizes:
+            count *= size
+        total += count * (int(bits) // 8 if bits else 1)
+    return total
+
+
+def summary_of(kernels: list[Kernel]) -> dict[str, Any]:
+    """What a record says of some kernels."""
+    parts: dict[str, int] = {}
+    for kernel in kernels:
+        parts[kernel.part] = parts.get(kernel.part, 0) + kernel.read + kernel.written
+    convolutions = parts.get("convolutions", 0)
+    return {
+        "kernels": len(kernels),
+        "convolution_bytes": convolutions,
+        "other_bytes": sum(parts.values()) - convolutions,
+        "parts": parts,
+    }
+
+
+def line_of(choice: str, row: dict[str, Any]) -> str:
+    """One variant, for a terminal."""
+    moved = f"{row['convolution_bytes'] / 2**20:7.0f} MiB by convolutions {row['other_bytes'] / 2**20:7.0f} by others"
+    return f"{choice:44} {row['kernels']:4} kernels {moved}, {row['memory_bytes'] / 2**20:.0f} MiB of memory"
