@@ -13,7 +13,7 @@ ORDER = [
     *("ffi", "onednn", "precision", "schedule", "draws", "images", "whiten", "layers", "environment"),
     *("model", "lookahead", "optimizer", "step", "tta", "run"),
     *("data.dataset", "data.builtin", "data.cache", "data.unpickle", "data.download", "data.cifar10", "data"),
-    *("driver", "members", "memory", "strategy", "seeds"),
+    *("memory", "driver", "members", "strategy", "seeds"),
     *("checkpoint", "library", "display", "train", "predict"),
     *("plan", "results", "export", "doctor", "devices", "workers", "watch", "pool", "cluster", "sweep"),
     *("page", "drawing", "summary", "contrasts", "survey", "tables", "figures", "report", ""),

@@ -25,7 +25,10 @@ def look_around(chunk: Chunk) -> Report:
     seen = {"out": str(workers._job.out), "device": jax.config.read("jax_cuda_visible_devices"), "process": os.getpid()}
     seen["threads"] = os.environ.get("OMP_NUM_THREADS")
     if sys.platform == "linux" and jax.default_backend() == "cpu":
-        names = [(task / "comm").read_text().strip() for task in Path("/proc/self/task").iterdir()]
+        names = []
+        for task in Path("/proc/self/task").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # others, of the compiler, may end meanwhile
+                names.append((task / "comm").read_text().strip())
         seen["xla_threads"] = str(names.count("tf_XLAEigen"))
     time.sleep(0.2)  # long enough for every worker to get some
     return Report([], seen | {"ids": [run.id for run in chunk.runs]})
