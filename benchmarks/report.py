@@ -192,7 +192,7 @@ def kernels_table(records: list[dict[str, Any]]) -> str:
         # A later record may have compiled some of the choices only.
         last.setdefault((record["recipe"], record["device"]), {}).update(record["variants"])
     if not last:
-        return "Not compiled yet: `python -m benchmarks kernels` does."
+        return "Not measured yet: `python -m benchmarks kernels` does."
     lines = [
         "| | kernels | moved by convolutions | by the others | memory of the program |",
         "|-|-|-|-|-|",

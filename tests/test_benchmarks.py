@@ -447,6 +447,17 @@ ENTRY %main.3 (state: (f32[8], u8[300,32,32,3])) -> f32[8] {
     assert "3 kernels" in kernels.line_of("as it is", summary | {"memory_bytes": 0})
 
 
+def test_kernels_are_a_table_with_a_row_for_every_choice() -> None:
+    row = {"kernels": 7, "convolution_bytes": 2**21, "other_bytes": 2**22, "memory_bytes": 2**30}
+    first = {"recipe": "94", "device": "compiled for a GPU", "variants": {"as it is": row, "float32": row}}
+    later = first | {"variants": {"as it is": row | {"kernels": 6}}}
+    lines = report.kernels_table([first, later]).splitlines()
+    assert lines[2:] == [
+        "| 94, compiled for a GPU | 6 | 2 MiB | 4 MiB | 1024 MiB |",
+        "| float32 | 7 | 2 MiB | 4 MiB | 1024 MiB |",
+    ]
+
+
 def test_only_a_described_gpu_is_compiled_for(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["kernels", "--target", "z80"]) == 2
     assert "h200" in capsys.readouterr().err
