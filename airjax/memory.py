@@ -1,4 +1,4 @@
-"""How much memory a compiled program takes, and how much there is."""
+"""How much memory a compiled program takes, how much there is, and giving back what is not needed."""
 
 import ctypes
 import os

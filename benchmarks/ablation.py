@@ -27,7 +27,7 @@ from airjax.driver import Driver, compile_function, compile_lowered, convolution
 from airjax.environment import describe
 from airjax.ffi import Buffer
 from airjax.images import mirror_where, reflect_pad
-from airjax.layers import Convolution
+from airjax.layers import Convolution, batch_moments
 from airjax.optimizer import hyperparameters
 from airjax.precision import resolve_precision
 from airjax.recipe import IMAGE_SIZE, PrecisionName, Recipe, get_recipe
@@ -100,9 +100,7 @@ def product_sums(x: Array) -> Array:
 
 def two_pass_moments(x: Array) -> tuple[Array, Array]:
     """The variance from distances to the mean, of halves, too."""
-    count, x = x.size // x.shape[-1], layers.at_least_float32(x)
-    mean = layers.channel_sums(x) / count
-    return mean, layers.channel_sums(jnp.square(x - mean.reshape(1, 1, 1, -1))) / count
+    return batch_moments(layers.at_least_float32(x))  # airjax's own, whatever stands in for it
 
 
 def one_by_one(x: Array, y: Array) -> tuple[Array, Array]:

@@ -7,7 +7,9 @@ writes. Where a kernel finds in the cache what the one before it wrote, less goe
 
 import argparse
 import json
+import math
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +26,7 @@ from airjax.memory import predicted_bytes
 from airjax.precision import resolve_precision
 from airjax.recipe import Recipe, get_recipe
 from benchmarks.ablation import VARIANTS, Variant, patched
-from benchmarks.profile import part_of
+from benchmarks.profile import names_of_operations, part_of
 from benchmarks.record import keep
 from benchmarks.speed import command_line
 
@@ -41,9 +43,8 @@ CHOICES = tuple(
 STEPS = 2  # of the scan whose body is looked at
 
 COMPUTATION = re.compile(r"^(?:ENTRY )?%?[\w.-]+ \(.*\{$")
-INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?([\w.-]+) = (\(.*?\)|\S+) ([\w-]+)\((.*?)\)(.*)$")
+INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?([\w.-]+) = (\(.*?\)|\S+) ([\w-]+)\((.*?)\)")
 ARRAY = re.compile(r"\b([a-z]+)(\d*)\[([\d,]*)\]")
-OP_NAME = re.compile(r'op_name="([^"]*)"')
 NO_KERNEL = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all"}
 
 
@@ -146,11 +147,11 @@ def kernels_of(text: str, recipe: Recipe) -> Iterator[Kernel]:
     body = max(computations(text), key=lambda lines: sum(" fusion(" in line for line in lines))
     instructions = [match.groups() for match in map(INSTRUCTION.match, body) if match]
     sizes = {name: bytes_of(shape, recipe) for name, shape, *_ in instructions}
-    for name, _, opcode, operands, rest in instructions:
+    names = names_of_operations(text)
+    for name, _, opcode, operands in instructions:
         if opcode not in NO_KERNEL:
-            named = OP_NAME.search(rest)
             read = sum(sizes.get(operand, 0) for operand in dict.fromkeys(re.findall(r"[\w.-]+", operands)))
-            yield Kernel(name, part_of(named and named[1])[0], read, sizes[name])
+            yield Kernel(name, part_of(names.get(name))[0], read, sizes[name])
 
 
 def computations(text: str) -> list[list[str]]:
@@ -171,23 +172,19 @@ def bytes_of(shape: str, recipe: Recipe) -> int:
         sizes = [int(size) for size in dimensions.split(",") if size]
         if kind == "u" and sizes[:1] == [recipe.train_examples] and len(sizes) == 4:
             sizes[0] = recipe.batch_size
-        count = 1
-        for size in sizes:
-            count *= size
-        total += count * (int(bits) // 8 if bits else 1)
+        total += math.prod(sizes) * (int(bits) // 8 if bits else 1)
     return total
 
 
 def summary_of(kernels: list[Kernel]) -> dict[str, Any]:
     """What a record says of some kernels."""
-    parts: dict[str, int] = {}
+    parts: Counter[str] = Counter()
     for kernel in kernels:
-        parts[kernel.part] = parts.get(kernel.part, 0) + kernel.read + kernel.written
-    convolutions = parts.get("convolutions", 0)
+        parts[kernel.part] += kernel.read + kernel.written
     return {
         "kernels": len(kernels),
-        "convolution_bytes": convolutions,
-        "other_bytes": sum(parts.values()) - convolutions,
+        "convolution_bytes": parts["convolutions"],
+        "other_bytes": parts.total() - parts["convolutions"],
         "parts": parts,
     }
 
