@@ -24,14 +24,19 @@ def write_atomically(file: Path, content: bytes) -> None:
     sync_folder(file.parent)
 
 
+def dump_json(value: Any, *, indent: int | None = None) -> str:
+    """A value as JSON text: null for NaN and infinity, which JSON does not have."""
+    return json.dumps(plain(value), indent=indent, allow_nan=False)
+
+
 def write_json(file: Path, value: Any) -> None:
     """Replace a file by a value as indented JSON."""
-    write_atomically(file, (json.dumps(value, indent=2) + "\n").encode())
+    write_atomically(file, (dump_json(value, indent=2) + "\n").encode())
 
 
 def append_line(file: Path, record: dict[str, Any]) -> None:
     """Append a record as one line of JSON and wait until it is on disk. A torn last line is ended first."""
-    line = json.dumps(record).encode() + b"\n"
+    line = dump_json(record).encode() + b"\n"
     with file.open("a+b") as stream:
         if stream.tell() > 0:
             stream.seek(-1, os.SEEK_END)

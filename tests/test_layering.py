@@ -9,7 +9,7 @@ ROOT = Path(__file__).parent.parent
 
 # A module imports only from modules above it.
 ORDER = [
-    *("logs", "recipe", "records", "stats", "equivalence", "agreement", "variance", "speedup", "attribution"),
+    *("logs", "console", "recipe", "records", "stats", "equivalence", "agreement", "variance", "speedup", "attribution"),
     *("ffi", "onednn", "precision", "schedule", "draws", "images", "whiten", "layers", "environment"),
     *("model", "lookahead", "optimizer", "step", "tta", "run"),
     *("data.dataset", "data.builtin", "data.cache", "data.unpickle", "data.download", "data.cifar10", "data"),

@@ -1,10 +1,11 @@
 import json
+import math
 import os
 from pathlib import Path
 
 import pytest
 
-from airjax.records import append_line, read_lines, write_atomically, write_json
+from airjax.records import append_line, dump_json, read_lines, write_atomically, write_json
 
 
 def test_a_log_torn_at_any_byte_keeps_its_whole_lines_and_goes_on(tmp_path: Path) -> None:
@@ -47,3 +48,13 @@ def test_written_files_have_the_usual_permissions(tmp_path: Path) -> None:
     write_atomically(tmp_path / "ours", b"")
     (tmp_path / "usual").touch()
     assert (tmp_path / "ours").stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
+def test_no_number_is_written_that_json_does_not_have(tmp_path: Path) -> None:
+    value = {"loss": [math.nan, math.inf, -math.inf, 0.5], "nested": ({"sd": math.nan},)}
+    expected = {"loss": [None, None, None, 0.5], "nested": [{"sd": None}]}
+    write_json(tmp_path / "whole.json", value)
+    append_line(tmp_path / "log.jsonl", value)
+    assert dump_json(value) == '{"loss": [null, null, null, 0.5], "nested": [{"sd": null}]}'
+    assert json.loads((tmp_path / "whole.json").read_text()) == expected
+    assert read_lines(tmp_path / "log.jsonl") == [expected]
