@@ -15,11 +15,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from airjax.console import run_main
 from airjax.driver import compile_function
 from airjax.environment import describe
 from airjax.images import take_moved
 from airjax.layers import batch_moments, conv_same, conv_to_pool, default_convolution, max_pool, normalize_channels
 from airjax.recipe import RECIPES
+from airjax.records import dump_json
 
 # Relative to the largest magnitude: sums of some hundred products, whose results are rounded to eight bits in bfloat16.
 ALLOWED = {"float32": 1e-5, "bfloat16": 2**-8}
@@ -82,7 +84,7 @@ def main(arguments: list[str]) -> int:
     passed = all(check.passed for check in checks)
     if arguments:
         rows = [check._asdict() | {"passed": check.passed} for check in checks]
-        print(json.dumps({"passed": passed, "fingerprint": fingerprint(checks), "checks": rows} | describe()))
+        print(dump_json({"passed": passed, "fingerprint": fingerprint(checks), "checks": rows} | describe()))
     else:
         for check in checks:
             state = "right" if check.passed else "WRONG"
@@ -157,4 +159,4 @@ def _pool_gradient(x: np.ndarray) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run_main(lambda: main(sys.argv[1:]))

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from airjax.console import run_main
 from airjax.records import sync_folder
 from airjax.results import ARRAYS, Results, ResultsError, load
 
@@ -95,4 +96,4 @@ def _scalar(value: Any) -> Any:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

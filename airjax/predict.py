@@ -1,7 +1,6 @@
 """The command line that classifies images: python -m airjax.predict MODEL IMAGE..."""
 
 import dataclasses
-import json
 import sys
 from pathlib import Path
 
@@ -9,9 +8,11 @@ import numpy as np
 import tyro
 
 from airjax.checkpoint import ModelError, load
+from airjax.console import run_main
 from airjax.driver import keep_compiled
 from airjax.library import infer
 from airjax.recipe import IMAGE_SIZE
+from airjax.records import dump_json
 
 
 class ImageError(Exception):
@@ -54,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
         for file, row in zip(options.images, probabilities, strict=True)
     ]
     if options.json:
-        print(json.dumps(rows))
+        print(dump_json(rows))
         return 0
     for row in rows:
         ranked = sorted(row["probabilities"].items(), key=lambda item: -item[1])
@@ -87,4 +88,4 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

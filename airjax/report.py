@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from airjax.console import run_main
 from airjax.contrasts import Contrast, compare_settings
 from airjax.data import DataError
 from airjax.page import STYLE_SHEET
@@ -160,4 +161,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

@@ -17,6 +17,7 @@ import numpy as np
 from rich.console import Console
 
 from airjax.cluster import ClusterError, ClusterPool, NodeLostError
+from airjax.console import run_main
 from airjax.data import DataError, DataName, load_data
 from airjax.devices import DeviceError
 from airjax.environment import describe, versions
@@ -337,4 +338,4 @@ def _positive(text: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main, keep_running=True)

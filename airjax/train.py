@@ -11,11 +11,12 @@ from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 
+from airjax.console import run_main
 from airjax.data import DataError, DataName, Dataset, load_data
 from airjax.driver import DivergedError, TrainedRun, keep_compiled, train
 from airjax.members import Strategy
 from airjax.recipe import CLAIMS, RECIPES, Recipe, get_recipe
-from airjax.records import append_line, read_lines, write_json
+from airjax.records import append_line, dump_json, read_lines, write_json
 from airjax.seeds import run_many, seed_keys
 from airjax.stats import mean_interval, target_verdict
 from airjax.strategy import choose_strategy
@@ -158,7 +159,7 @@ def run(options: Options, name: str) -> int:
     summary = summarize_runs(options, name, recipe, dataset, done, notes) | describe()
     print(_sentence(summary))
     if options.json:
-        print(json.dumps(summary), flush=True)
+        print(dump_json(summary), flush=True)
     if interrupted:
         return EXIT_INTERRUPTED
     met = summary["target_met"] in ("confirmed", "mean")
@@ -297,4 +298,4 @@ def _fail(error: object, code: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main, keep_running=True)

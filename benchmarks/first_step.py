@@ -29,6 +29,7 @@ def main(arguments: list[str]) -> int:
     imported = time.perf_counter() - start
 
     from airjax.recipe import Recipe
+    from airjax.records import dump_json
     from benchmarks.speed import make_noise
     from benchmarks.work import make_answer
     from parity.timing import Work, host_peak_bytes
@@ -52,7 +53,7 @@ def main(arguments: list[str]) -> int:
         answer = make_answer(Work("step", arm, method, data, device, steps=1))  # pyright: ignore[reportArgumentType]
         prepared = time.perf_counter() - start
         seconds = prepared + next(iter(answer(0).values()))  # the first phase's
-    print(json.dumps({"seconds": {"import": imported, "first step": seconds}, "peak_bytes": host_peak_bytes()}))
+    print(dump_json({"seconds": {"import": imported, "first step": seconds}, "peak_bytes": host_peak_bytes()}))
     return 0
 
 

@@ -6,7 +6,6 @@ writes. Where a kernel finds in the cache what the one before it wrote, less goe
 """
 
 import argparse
-import json
 import math
 import re
 from collections import Counter
@@ -25,6 +24,7 @@ from airjax.environment import describe
 from airjax.memory import predicted_bytes
 from airjax.precision import resolve_precision
 from airjax.recipe import Recipe, get_recipe
+from airjax.records import dump_json
 from benchmarks.ablation import VARIANTS, Variant, patched
 from benchmarks.profile import names_of_operations, part_of
 from benchmarks.record import keep
@@ -94,7 +94,7 @@ def main(arguments: list[str]) -> int:
     if options.keep:
         keep(FILE, record)
     if options.json:
-        print(json.dumps(record), flush=True)
+        print(dump_json(record), flush=True)
     return 0
 
 

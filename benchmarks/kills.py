@@ -6,7 +6,6 @@ starts the sweep again whenever its driver was killed, and appends what it found
 
 import argparse
 import collections
-import json
 import os
 import random
 import signal
@@ -18,7 +17,7 @@ from typing import NamedTuple
 
 from airjax import results
 from airjax.environment import describe
-from airjax.records import read_lines
+from airjax.records import dump_json, read_lines
 from benchmarks.record import keep
 
 ROOT = Path(__file__).parent.parent
@@ -110,7 +109,7 @@ def main(arguments: list[str]) -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     finding = sweep_with_kills(options.out, options.networks, options.kills)
     record = finding._asdict() | {"n": finding.finished}
-    print(json.dumps(record))
+    print(dump_json(record))
     keep("kills.jsonl", record | describe())
     return 0 if (finding.lost, finding.unplanned, finding.twice, finding.failed, finding.conflicts) == (0,) * 5 else 1
 

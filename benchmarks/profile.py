@@ -7,7 +7,6 @@ cores a CPU runs operations side by side, and none of them has a time of its own
 
 import argparse
 import functools
-import json
 import os
 import re
 import tempfile
@@ -25,6 +24,7 @@ from airjax.environment import describe
 from airjax.optimizer import hyperparameters
 from airjax.precision import resolve_precision
 from airjax.recipe import Recipe, get_recipe
+from airjax.records import dump_json
 from airjax.run import advance, start_run
 from benchmarks.record import keep
 from benchmarks.speed import command_line, make_noise, warn_of_load
@@ -79,7 +79,7 @@ def main(arguments: list[str]) -> int:
     if options.keep:
         keep(FILE, record)
     if options.json:
-        print(json.dumps(record), flush=True)
+        print(dump_json(record), flush=True)
     return 0
 
 

@@ -2,13 +2,13 @@
 
 import argparse
 import dataclasses
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from airjax.records import dump_json
 from benchmarks.record import keep
 from benchmarks.speed import command_line, warn_of_load
 
@@ -70,7 +70,7 @@ def main(arguments: list[str]) -> int:
     if options.keep:
         keep(FILE, record)
     if options.json:
-        print(json.dumps(record), flush=True)
+        print(dump_json(record), flush=True)
     return 0
 
 

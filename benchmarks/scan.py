@@ -5,13 +5,13 @@
 """
 
 import argparse
-import json
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
 from airjax.environment import describe
+from airjax.records import dump_json
 from airjax.results import completed_ids
 from benchmarks.record import keep
 from parity.timing import host_peak_bytes
@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> int:
         "completed_ids_bytes": host_peak_bytes() - before,
         "duckdb_seconds": round(_summarise(options.out, options.networks), 2),
     }
-    print(json.dumps(record))
+    print(dump_json(record))
     keep("scan.jsonl", record | describe())
     return 0 if found == options.networks else 1
 
@@ -50,7 +50,7 @@ def write_lines(out: Path, networks: int, per_worker: int) -> int:
         folder = out / "workers" / f"{first:020}-node-1"
         folder.mkdir(parents=True)
         numbers = range(first, min(first + per_worker, networks))
-        lines = "".join(json.dumps(make_record(number, number - first)) + "\n" for number in numbers)
+        lines = "".join(dump_json(make_record(number, number - first)) + "\n" for number in numbers)
         size += (folder / "runs.jsonl").write_text(lines)
     return size
 

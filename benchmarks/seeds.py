@@ -16,6 +16,7 @@ from typing import Any
 
 from airjax.data.dataset import Dataset
 from airjax.recipe import Recipe
+from airjax.records import dump_json
 from benchmarks.record import RESULTS, keep
 
 FILE = "seeds.jsonl"
@@ -55,7 +56,7 @@ def main(arguments: list[str]) -> int:
         write_table()
         return 0
     if options.one:
-        print(json.dumps(measure(options)))
+        print(dump_json(measure(options)))
         return 0
     records, sizes = [], options.members or SIZES
     for members in sizes:
@@ -77,7 +78,7 @@ def main(arguments: list[str]) -> int:
             keep(FILE, record)
             records.append(record)
     if options.json:
-        print(json.dumps({"rows": records}), flush=True)
+        print(dump_json({"rows": records}), flush=True)
     return 0
 
 
@@ -153,7 +154,7 @@ def write_table() -> None:
         place = (row["device"], row["recipe"], row["members"], row["strategy"] == "sequential")
         if place not in best or row["networks_per_hour"] > best[place]["networks_per_hour"]:
             best[place] = row
-    rows = [json.dumps({name: row[name] for name in COLUMNS}) for _, row in sorted(best.items())]
+    rows = [dump_json({name: row[name] for name in COLUMNS}) for _, row in sorted(best.items())]
     TABLE.write_text("".join(f"{row}\n" for row in rows))
 
 

@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import json
 import os
 import shlex
 import sys
@@ -13,6 +12,7 @@ import numpy as np
 
 from airjax.data.dataset import Dataset
 from airjax.recipe import Recipe, get_recipe
+from airjax.records import dump_json
 from benchmarks.record import keep
 from parity.environment import Device, default_device, describe
 from parity.timing import ArmName, Work
@@ -100,7 +100,7 @@ def finish(record: dict[str, Any], options: argparse.Namespace) -> int:
     if options.keep:
         keep(FILE, record)
     if options.json:
-        print(json.dumps(record), flush=True)
+        print(dump_json(record), flush=True)
     if options.max_ratio is not None and record["ratio"] > options.max_ratio:
         print(f"error: the ratio {record['ratio']:.3f} is above --max-ratio {options.max_ratio:g}", file=sys.stderr)
         return 1

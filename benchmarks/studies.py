@@ -7,7 +7,6 @@ and the same with `attribution`. CIFAR-10 is found as in training, or by --data-
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +19,7 @@ from airjax.data import DataError, Dataset, load_data
 from airjax.drawing import render_figure
 from airjax.environment import describe
 from airjax.plan import subset_of
+from airjax.records import dump_json
 from airjax.results import Results, ResultsError, load, read_plan
 from airjax.variance import (
     calibration_error,
@@ -62,7 +62,7 @@ def main(arguments: list[str]) -> int:
     head = {"study": options.study, "n": len(results.rows), "recipe": plan["recipes"][0]}
     record = head | record | {"seconds_per_network": float(np.median([row["seconds"] for row in results.rows]))}
     keep("studies.jsonl", record | describe())
-    print(json.dumps(record, indent=2))
+    print(dump_json(record, indent=2))
     return 0
 
 

@@ -2,15 +2,15 @@
 
 import argparse
 import dataclasses
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
 from airjax.checkpoint import ModelError
+from airjax.console import run_main
 from airjax.data.dataset import DataError
 from airjax.recipe import Recipe, get_recipe
-from airjax.records import plain
+from airjax.records import dump_json
 from parity.convert import ConvertError, export_model, import_model
 from parity.environment import default_device, describe
 
@@ -67,7 +67,7 @@ def _numerical(options: argparse.Namespace) -> int:
     count = len(result.comparisons)
     print(f"failed: {', '.join(failed)}" if failed else f"all {len(result.rows)} rungs hold, {count} arrays compared")
     if options.json:
-        print(json.dumps(numerical.to_json(result) | {"environment": describe("cpu")}))
+        print(dump_json(numerical.to_json(result) | {"environment": describe("cpu")}))
     return 0 if result.passed else 1
 
 
@@ -108,7 +108,7 @@ def _statistical(options: argparse.Namespace) -> int:
     _print_tables(result)
     print(result["sentence"])
     if options.json:
-        print(json.dumps(plain(result)))
+        print(dump_json(result))
     return EXIT_CODES[result["verdict"]]
 
 
@@ -214,4 +214,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)
