@@ -5,7 +5,8 @@ import jax
 import pytest
 
 from airjax.model import init_variables
-from airjax.recipe import CLAIMS, RECIPES, Recipe, conv_shapes, get_recipe, main
+from airjax.recipe import CLAIMS, RECIPES, Recipe, conv_shapes, get_recipe
+from airjax.recipe.__main__ import main
 
 
 @pytest.mark.parametrize(
@@ -68,9 +69,20 @@ def test_recipe_survives_json() -> None:
         assert Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
 
 
-def test_unknown_field_is_named() -> None:
+def test_unknown_and_missing_fields_are_named() -> None:
+    values = RECIPES["94"].to_dict()
     with pytest.raises(ValueError, match="unknown recipe field warmth"):
-        Recipe.from_dict({"warmth": 1})
+        Recipe.from_dict(values | {"warmth": 1})
+    del values["whiten"]
+    with pytest.raises(ValueError, match="missing recipe field whiten"):
+        Recipe.from_dict(values)
+    with pytest.raises(ValueError, match="a recipe must be a table of its fields, but it is 94"):
+        Recipe.from_dict(94)  # pyright: ignore[reportArgumentType]
+
+
+def test_fields_from_json_are_checked_like_any_others() -> None:
+    with pytest.raises(ValueError, match="whiten is 'false', but it must be true or false"):
+        Recipe.from_dict(RECIPES["94"].to_dict() | {"whiten": "false"})
 
 
 def test_unknown_recipe_lists_those_there_are() -> None:
@@ -81,17 +93,17 @@ def test_unknown_recipe_lists_those_there_are() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"epochs": 0}, "epochs is 0, but it must be more than 0"),
+        ({"epochs": 0}, "epochs is 0, but it must be a number more than 0 and at most 10000 epochs"),
         ({"epochs": float("nan")}, "epochs is nan"),
         ({"batch_size": 0}, "batch-size is 0"),
-        ({"batch_size": 64.0}, "batch-size is 64.0"),
+        ({"batch_size": 64.0}, "batch-size is 64.0, but it must be a whole number from 2 to 50000 examples"),
         ({"train_examples": 1000}, "batch-size is 1024, but there are only 1000 training examples"),
         ({"widths": (64, 256)}, "widths is"),
         ({"widths": (64, 0, 256)}, "widths is"),
-        ({"convs_per_block": 4}, "convs-per-block is 4, but it must be one of 2, 3"),
+        ({"convs_per_block": 4}, "convs-per-block is 4, but it must be a whole number from 2 to 3"),
         ({"residual": "before-activation"}, "residual needs convs-per-block 3"),
         ({"batchnorm_momentum": 1.0}, "batchnorm-momentum is 1.0"),
-        ({"learning_rate": -1.0}, "learning-rate is -1.0, but it must be more than 0"),
+        ({"learning_rate": -1.0}, "learning-rate is -1.0, but it must be a number more than 0"),
         ({"momentum": 1.0}, "momentum is 1.0"),
         ({"label_smoothing": 1.0}, "label-smoothing is 1.0"),
         ({"schedule_peak": 1.0}, "schedule-peak is 1.0"),
@@ -100,7 +112,7 @@ def test_unknown_recipe_lists_those_there_are() -> None:
         ({"order": "sorted"}, "order is 'sorted'"),
         ({"translate": 16}, "translate is 16"),
         ({"cutout": 33}, "cutout is 33"),
-        ({"tta_level": 3}, "tta-level is 3, but it must be one of 0, 1, 2"),
+        ({"tta_level": 3}, "tta-level is 3, but it must be a whole number from 0 to 2"),
         ({"precision": "float8"}, "precision is 'float8'"),
     ],
 )
@@ -120,4 +132,5 @@ def test_listing_as_json_has_the_promised_fields(capsys: pytest.CaptureFixture[s
 def test_listing_as_a_table_and_bad_usage(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0
     assert "1,971,640" in capsys.readouterr().out
-    assert main(["--yaml"]) == 2
+    with pytest.raises(SystemExit, match="2"):
+        main(["--yaml"])

@@ -141,7 +141,7 @@ def test_bad_input_exits_with_2_and_says_why(
         (["--no-such-flag"], "--no-such-flag"),
         (["--flip", "upside-down"], "upside-down"),
         (["--strategy", "luck"], "luck"),
-        (["--learning-rate", "-1"], "learning-rate is -1.0, but it must be more than 0"),
+        (["--learning-rate", "-1"], "learning-rate is -1.0, but it must be a number more than 0"),
         (["--batch-size", "1000"], "batch-size is 1000, but there are only 256"),
     ],
 )

@@ -4,17 +4,17 @@ A recipe is a claim. Each one states what it is expected to reach, and its steps
 fields. `python -m airjax.recipe` prints them all.
 """
 
-import json
 import math
-import sys
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
+
+from airjax.fields import Range, check_fields
 
 CLASSES = 10
 IMAGE_SIZE = 32  # pixels, height and width
 WHITEN_KERNEL = 2  # pixels
 WHITEN_WIDTH = 24  # the 3 * 2 * 2 = 12 eigenfilters and their negatives
+LARGEST_COUNT = 100_000_000  # examples
 KAPPA_BATCH = 1024  # examples; the constant of the decoupled hyperparameters, not the batch size
 
 Flip = Literal["none", "random", "alternating", "alternating-hash"]
@@ -110,10 +110,7 @@ class Recipe:
     """Arithmetic: float32 on a CPU and bfloat16 with float32 master weights elsewhere (auto), or the one named."""
 
     def __post_init__(self) -> None:
-        for name, (holds, requirement) in _RANGES.items():
-            value = getattr(self, name)
-            if not holds(value):
-                raise ValueError(f"{name.replace('_', '-')} is {value!r}, but it must be {requirement}")
+        check_fields(self, _RANGES)
         if self.residual != "none" and self.convs_per_block != 3:
             raise ValueError("residual needs convs-per-block 3: the connection skips the second and third convolution")
         if self.steps_per_epoch < 1:
@@ -187,11 +184,16 @@ class Recipe:
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> "Recipe":
-        """The inverse of to_dict. Raises ValueError for a field that this version does not know."""
-        unknown = set(values) - {field.name for field in fields(Recipe)}
-        if unknown:
-            raise ValueError(f"unknown recipe field {', '.join(sorted(unknown))}; was it written by another version?")
-        return Recipe(**{**values, "widths": tuple(values["widths"])})
+        """The inverse of to_dict. Raises ValueError for fields that are unknown, missing, or of the wrong type."""
+        if not isinstance(values, dict):
+            raise ValueError(f"a recipe must be a table of its fields, but it is {values!r}")
+        known = {field.name for field in fields(Recipe)}
+        for problem, names in (("unknown", set(values) - known), ("missing", known - set(values))):
+            if names:
+                raise ValueError(
+                    f"{problem} recipe field {', '.join(sorted(names))}; was it written by another version?"
+                )
+        return Recipe(**values)
 
 
 @dataclass(frozen=True)
@@ -226,48 +228,49 @@ def _kappa(momentum: float) -> float:
     return KAPPA_BATCH * (1 + 1 / (1 - momentum))
 
 
-def _between(low: float, high: float, kind: type | tuple[type, ...] = (int, float)) -> Callable[[Any], bool]:
-    # bool is an int to isinstance; a NaN fails both comparisons.
-    return lambda value: isinstance(value, kind) and not isinstance(value, bool) and low <= value <= high
+def _between(low: float, high: float, unit: str = "") -> Range:
+    return lambda value: low <= value <= high, f"from {low:g} to {high:.12g}{unit}"
 
 
-def _one_of(*choices: object) -> tuple[Callable[[Any], bool], str]:
-    return lambda value: value in choices, "one of " + ", ".join(str(c) for c in choices)
+def _above(low: float, high: float, unit: str = "") -> Range:
+    return lambda value: low < value <= high, f"more than {low:g} and at most {high:.12g}{unit}"
 
 
-_RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "epochs": (lambda v: _between(0, 10_000)(v) and v > 0, "more than 0 and at most 10000 epochs"),
-    "batch_size": (_between(2, 50_000, int), "a whole number of examples from 2 to 50000"),
-    "train_examples": (_between(2, 100_000_000, int), "a whole number of examples, at least 2"),
-    "test_examples": (_between(1, 100_000_000, int), "a whole number of examples, at least 1"),
-    "widths": (
-        lambda v: isinstance(v, tuple) and len(v) == 3 and all(_between(1, 16_384, int)(w) for w in v),
-        "three whole numbers of channels from 1 to 16384",
-    ),
-    "convs_per_block": _one_of(2, 3),
-    "residual": _one_of("none", "before-activation", "after-activation"),
-    "logit_scale": (lambda v: _between(0, 1000)(v) and v > 0, "more than 0 and at most 1000"),
-    "batchnorm_momentum": (lambda v: _between(0, 1)(v) and v < 1, "in [0, 1)"),
-    "batchnorm_epsilon": (lambda v: _between(0, 1)(v) and v > 0, "more than 0 and at most 1"),
-    "whiten_examples": (_between(1, 100_000_000, int), "a whole number of examples, at least 1"),
-    "whiten_epsilon": (_between(0, 1), "in [0, 1]"),
-    "whiten_bias_epochs": (lambda v: v is None or _between(0, 10_000)(v), "None or from 0 to 10000 epochs"),
-    "learning_rate": (lambda v: _between(0, 1e9)(v) and v > 0, "more than 0 and at most 1000000000"),
-    "weight_decay": (_between(0, 100), "in [0, 100]"),
-    "momentum": (lambda v: _between(0, 1)(v) and v < 1, "in [0, 1)"),
-    "bias_scale": (lambda v: _between(0, 1e6)(v) and v > 0, "more than 0 and at most 1000000"),
-    "label_smoothing": (lambda v: _between(0, 1)(v) and v < 1, "in [0, 1)"),
-    "schedule_start": (_between(0, 1), "in [0, 1]"),
-    "schedule_peak": (lambda v: _between(0, 1)(v) and v < 1, "in [0, 1)"),
-    "schedule_end": (_between(0, 1), "in [0, 1]"),
-    "lookahead_every": (_between(1, 1_000_000, int), "a whole number of steps, at least 1"),
-    "lookahead_decay": (_between(0, 1), "in [0, 1]"),
-    "flip": _one_of("none", "random", "alternating", "alternating-hash"),
-    "order": _one_of("reshuffle", "replacement", "fixed"),
-    "translate": (_between(0, 15, int), "a whole number of pixels from 0 to 15"),
-    "cutout": (_between(0, IMAGE_SIZE, int), f"a whole number of pixels from 0 to {IMAGE_SIZE}"),
-    "tta_level": _one_of(0, 1, 2),
-    "precision": _one_of("auto", "float32", "bfloat16", "float16", "float64"),
+def _below(low: float, high: float) -> Range:
+    return lambda value: low <= value < high, f"in [{low:g}, {high:g})"
+
+
+def _at_least(low: int, unit: str) -> Range:
+    return lambda value: low <= value <= LARGEST_COUNT, f"of {unit} from {low} to {LARGEST_COUNT}"
+
+
+# Of the fields whose type allows more than makes sense; the types are those of the annotations.
+_RANGES: dict[str, Range] = {
+    "epochs": _above(0, 10_000, " epochs"),
+    "batch_size": _between(2, 50_000, " examples"),
+    "train_examples": _at_least(2, "examples"),
+    "test_examples": _at_least(1, "examples"),
+    "widths": (lambda widths: all(1 <= width <= 16_384 for width in widths), "of channels from 1 to 16384"),
+    "convs_per_block": _between(2, 3),
+    "logit_scale": _above(0, 1000),
+    "batchnorm_momentum": _below(0, 1),
+    "batchnorm_epsilon": _above(0, 1),
+    "whiten_examples": _at_least(1, "examples"),
+    "whiten_epsilon": _between(0, 1),
+    "whiten_bias_epochs": _between(0, 10_000, " epochs"),
+    "learning_rate": _above(0, 1e9),
+    "weight_decay": _between(0, 100),
+    "momentum": _below(0, 1),
+    "bias_scale": _above(0, 1e6),
+    "label_smoothing": _below(0, 1),
+    "schedule_start": _between(0, 1),
+    "schedule_peak": _below(0, 1),
+    "schedule_end": _between(0, 1),
+    "lookahead_every": _between(1, 1_000_000, " steps"),
+    "lookahead_decay": _between(0, 1),
+    "translate": _between(0, 15, " pixels"),
+    "cutout": _between(0, IMAGE_SIZE, " pixels"),
+    "tta_level": _between(0, 2),
 }
 
 
@@ -368,28 +371,3 @@ def summarize(name: str) -> dict[str, Any]:
         "expected_accuracy": claim.expected_accuracy,
         "evidence": claim.evidence,
     }
-
-
-def main(arguments: list[str]) -> int:
-    """List the recipes, as a table or with --json as one line. Returns the exit code."""
-    if arguments not in ([], ["--json"]):
-        print("usage: python -m airjax.recipe [--json]", file=sys.stderr)
-        return 2
-    rows = [summarize(name) for name in RECIPES]
-    if arguments:
-        print(json.dumps(rows))
-        return 0
-    print(
-        f"{'recipe':10}{'epochs':>7}{'steps':>7}{'parameters':>12}{'TFLOP':>10}{'expected':>10}  what it is; evidence"
-    )
-    for row in rows:
-        expected = "" if row["expected_accuracy"] is None else f"{row['expected_accuracy']:.2%}"
-        print(
-            f"{row['name']:10}{row['epochs']:7g}{row['steps']:7}{row['params']:12,}{row['flops'] / 1e12:10,.1f}"
-            f"{expected:>10}  {row['summary']}; {row['evidence']}"
-        )
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
