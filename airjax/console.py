@@ -6,6 +6,9 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from airjax.backend import DeviceError
+
+EXIT_DEVICE = 2  # JAX cannot compute here: as for other bad settings
 EXIT_OUTPUT = 74  # the output cannot be written: EX_IOERR of sysexits.h
 EXIT_INTERRUPTED = 130  # 128 + SIGINT
 EXIT_CLOSED = 141  # 128 + SIGPIPE: whoever read the output has left, as `| head` does
@@ -47,7 +50,8 @@ def run_main(main: Callable[[], int], *, keep_running: bool = False) -> NoReturn
         keep_running: work on where the output's reader has left or its disk is full: for commands whose results are
             elsewhere. A full disk still ends in EXIT_OUTPUT if all else went well.
 
-    Characters that the terminal does not have are printed as escapes. Ctrl-C ends in EXIT_INTERRUPTED.
+    Characters that the terminal does not have are printed as escapes. Ctrl-C ends in EXIT_INTERRUPTED,
+    and JAX that cannot start in EXIT_DEVICE.
     """
     output = None
     if sys.stdout is not None:  # None where the descriptor is closed
@@ -64,6 +68,9 @@ def run_main(main: Callable[[], int], *, keep_running: bool = False) -> NoReturn
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         code = EXIT_INTERRUPTED
+    except DeviceError as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = EXIT_DEVICE
     finally:
         if sys.stdout is not None:
             sys.stdout.flush()

@@ -9,11 +9,17 @@ from typing import NamedTuple
 
 import jax
 
-QUESTION = "import jax; print(jax.default_backend(), *(device.local_hardware_id for device in jax.local_devices()))"
+from airjax.backend import DeviceError
 
-
-class DeviceError(ValueError):
-    """Devices that are missing; the message names the remedy."""
+QUESTION = """
+import sys
+import jax
+from airjax.backend import DeviceError, default_platform
+try:
+    print(default_platform(), *(device.local_hardware_id for device in jax.local_devices()))
+except DeviceError as error:
+    sys.exit(f"{error}")
+"""
 
 
 class Devices(NamedTuple):
@@ -33,8 +39,7 @@ def find_devices() -> Devices:
         [sys.executable, "-c", QUESTION], env=environment, capture_output=True, text=True, check=False
     )
     if done.returncode:
-        reason = (done.stderr.strip() or "no reason given").splitlines()[-1]
-        raise DeviceError(f"JAX does not start ({reason}); check JAX_PLATFORMS and the installed jax")
+        raise DeviceError((done.stderr.strip() or "a process that starts JAX ends without a message").splitlines()[-1])
     platform, *ordinals = done.stdout.splitlines()[-1].split()
     return Devices(platform, tuple(map(int, ordinals)))
 

@@ -6,7 +6,10 @@ function of arrays, so that the same draws can be handed to another framework, o
 
 import hashlib
 import math
-from typing import NamedTuple
+import operator
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +17,33 @@ import numpy as np
 from jax import Array
 
 from airjax.recipe import IMAGE_SIZE, Recipe
+
+LARGEST_SEED = 2**32 - 1
+
+
+def check_seed(seed: Any) -> int:
+    """The seed as an int, if it is a whole number from 0 to 2**32 - 1, of Python's or numpy's; otherwise ValueError."""
+    try:
+        number = -1 if isinstance(seed, bool) else operator.index(seed)
+    except TypeError:
+        number = -1
+    if not 0 <= number <= LARGEST_SEED:
+        raise ValueError(f"seed is {seed!r}, but it must be a whole number from 0 to {LARGEST_SEED}")
+    return number
+
+
+def make_key(seed: Any) -> Array:
+    """The key [] of a seed. Raises ValueError for what `check_seed` does not take."""
+    return make_keys([check_seed(seed)])[0]
+
+
+def make_keys(seeds: Sequence[int]) -> Array:
+    """The keys [K] of seeds that were checked: the same numbers whatever JAX's settings for random numbers are.
+
+    They are those of `jax.random.key` with threefry, JAX's default, and no JAX_RANDOM_SEED_OFFSET.
+    """
+    words = np.asarray(seeds, np.uint32)
+    return jax.random.wrap_key_data(np.stack([np.zeros_like(words), words], axis=-1), impl="threefry2x32")
 
 
 class Draws(NamedTuple):
@@ -29,21 +59,31 @@ class Draws(NamedTuple):
 def sample_draws(recipe: Recipe, key: Array) -> Draws:
     """All draws of a run, from one key. (§3)"""
     epochs, examples = math.ceil(recipe.epochs), recipe.train_examples
-    flip_key, mirror_key, shift_key, corner_key, order_key = jax.random.split(key, 5)
-    return Draws(
-        flips=sample_flips(recipe, flip_key),
-        mirrors=sample_mirrors(recipe, mirror_key, epochs),
-        shifts=_sample_positions(shift_key, epochs, examples, 2 * recipe.translate) if recipe.translate else None,
-        corners=_sample_positions(corner_key, epochs, examples, IMAGE_SIZE - recipe.cutout) if recipe.cutout else None,
-        order=sample_order(recipe, order_key, epochs),
-    )
+    largest_shift, largest_corner = 2 * recipe.translate, IMAGE_SIZE - recipe.cutout
+    with fixed_algorithm():
+        flip_key, mirror_key, shift_key, corner_key, order_key = jax.random.split(key, 5)
+        return Draws(
+            flips=sample_flips(recipe, flip_key),
+            mirrors=sample_mirrors(recipe, mirror_key, epochs),
+            shifts=_sample_positions(shift_key, epochs, examples, largest_shift) if recipe.translate else None,
+            corners=_sample_positions(corner_key, epochs, examples, largest_corner) if recipe.cutout else None,
+            order=sample_order(recipe, order_key, epochs),
+        )
+
+
+def fixed_algorithm() -> AbstractContextManager[Any]:
+    """Within it a key gives the same random numbers whatever JAX_THREEFRY_PARTITIONABLE says.
+
+    What is traced within it keeps that algorithm wherever it is compiled.
+    """
+    return jax.threefry_partitionable(True)
 
 
 def sample_flips(recipe: Recipe, key: Array) -> Array:
     """[N] bool: which examples are mirrored before anything else, and so start an alternation mirrored. (§3)"""
     match recipe.flip:
         case "alternating":
-            return jax.random.bernoulli(key, shape=(recipe.train_examples,))
+            return _sample_coins(key, (recipe.train_examples,))
         case "alternating-hash":
             return jnp.asarray(hash_parity(recipe.train_examples) == 0)
         case _:
@@ -55,7 +95,7 @@ def sample_mirrors(recipe: Recipe, key: Array, epochs: int) -> Array:
     shape = (epochs, recipe.train_examples)
     match recipe.flip:
         case "random":
-            return jax.random.bernoulli(key, shape=shape)
+            return _sample_coins(key, shape)
         case "none":
             return jnp.zeros(shape, bool)
         case _:
@@ -80,6 +120,11 @@ def hash_parity(num_examples: int) -> np.ndarray:
     """[N] int: the paper's pseudo-random bit of each example index; parity 0 starts mirrored. (§3)"""
     digests = (hashlib.md5(str(42 * index).encode(), usedforsecurity=False) for index in range(num_examples))
     return np.array([int(digest.hexdigest()[-8:], 16) % 2 for digest in digests])
+
+
+def _sample_coins(key: Array, shape: tuple[int, ...]) -> Array:
+    # The type of the probability is that of the numbers drawn: jax_enable_x64 would change a Python float's.
+    return jax.random.bernoulli(key, jnp.float32(0.5), shape)
 
 
 def _sample_positions(key: Array, epochs: int, examples: int, largest: int) -> Array:

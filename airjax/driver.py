@@ -17,9 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from airjax.backend import default_platform
 from airjax.data.cache import cache_folder
 from airjax.data.dataset import Dataset
-from airjax.draws import Draws
+from airjax.draws import Draws, check_seed, make_key
 from airjax.environment import cpu_kind
 from airjax.images import Selection
 from airjax.layers import Convolution, default_convolution
@@ -33,6 +34,8 @@ from airjax.step import StepMetrics, TrainState, finish, variables_of
 from airjax.tta import eval_plan, tta_logits_in_passes
 
 Driver = Literal["loop", "chunks", "scan"]
+# What a training is doing; "validate" is the evaluation between epochs, which no clock counts.
+Phase = Literal["compile", "whiten", "train", "validate", "evaluate"]
 # One training program of a run: whether the whitening bias trains, and how many steps a call takes at most.
 Kind = tuple[bool, int]
 
@@ -85,7 +88,7 @@ class DivergedError(ArithmeticError):
 
 def default_driver(convolution: Convolution) -> Driver:
     """Chunks or a loop on a CPU, by what convolves; a scan elsewhere."""
-    if jax.default_backend() != "cpu":
+    if default_platform() != "cpu":
         return "scan"
     return "chunks" if convolution == "onednn" else "loop"
 
@@ -132,7 +135,7 @@ def keep_compiled() -> None:
 
 def compile_lowered(lowered: jax.stages.Lowered, *, once: bool = False) -> jax.stages.Compiled:
     """Compile a lowered function with this backend's options; once: for a function that runs once."""
-    backend = jax.default_backend()
+    backend = default_platform()
     options = COMPILER_OPTIONS.get(backend, {}) | (ONCE_OPTIONS.get(backend, {}) if once else {})
     compiled = lowered.compile(compiler_options=options)
     release_freed()
@@ -154,7 +157,7 @@ class Program:
     def __init__(self, recipe: Recipe, driver: Driver, convolution: Convolution) -> None:
         self._make_steps = functools.partial(make_steps, recipe, driver, convolution=convolution)
         self._start = functools.partial(start_run, recipe)
-        key = jax.eval_shape(lambda: jax.random.key(0))
+        key = jax.eval_shape(lambda: make_key(0))
         hyper = jax.eval_shape(lambda: hyperparameters(recipe))
         images = jax.ShapeDtypeStruct((recipe.train_examples, IMAGE_SIZE, IMAGE_SIZE, 3), jnp.uint8)
         labels = jax.ShapeDtypeStruct((recipe.train_examples,), jnp.int32)
@@ -163,9 +166,13 @@ class Program:
         self.step_shapes = state, images, labels, draws, hyper, None, jax.ShapeDtypeStruct((), jnp.int32)
         self._compiled: dict[Kind | None, Any] = {}  # None: the start
 
+    def lacks(self, kinds: Iterable[Kind]) -> list[Kind | None]:
+        """Which of the start (None) and these kinds of training programs are not compiled yet."""
+        return [kind for kind in (None, *kinds) if kind not in self._compiled]
+
     def compile(self, kinds: Iterable[Kind]) -> None:
         """Compile the start and these kinds of training programs side by side, so far as they are not."""
-        wanted = [kind for kind in (None, *kinds) if kind not in self._compiled]
+        wanted = self.lacks(kinds)
         if not wanted:  # as before nearly every call of a program
             return
         # The compiler works outside Python's lock, so programs compile while the next one is traced.
@@ -236,7 +243,7 @@ def make_steps(
 def compile_logits(recipe: Recipe, level: int, convolution: Convolution) -> Any:
     """Compile (variables, images [B,32,32,3] uint8, passes) -> logits [B,10], with B of all passes of eval_plan."""
     plan = eval_plan(recipe, convolution)
-    variables = jax.eval_shape(functools.partial(init_variables, recipe), jax.eval_shape(lambda: jax.random.key(0)))
+    variables = jax.eval_shape(functools.partial(init_variables, recipe), jax.eval_shape(lambda: make_key(0)))
     images = jax.ShapeDtypeStruct((plan.passes * plan.batch, IMAGE_SIZE, IMAGE_SIZE, 3), jnp.uint8)
     function = functools.partial(tta_logits_in_passes, recipe, plan=plan, level=level, convolution=convolution)
     return compile_function(function, {"frozen": {}} | variables, images, jax.ShapeDtypeStruct((), jnp.int32))
@@ -266,50 +273,55 @@ def train(
     validate: bool = False,
     on_step: Callable[[int, StepMetrics], None] | None = None,
     on_epoch: Callable[[EpochReport], None] | None = None,
+    on_phase: Callable[[Phase], None] | None = None,
 ) -> TrainedRun:
     """Train one network and evaluate it.
 
     Args:
         recipe: the method. It uses the first `train_examples` and `test_examples` of the data.
         data: the data set.
-        seed: the one number that everything random follows from.
+        seed: the one number that everything random follows from: a whole number from 0 to 2**32 - 1.
         driver: see `default_driver`.
         validate: also evaluate without test-time augmentation after every epoch, outside the clock.
         on_step: called after every call with the number of steps done and the metrics of the latest ones at hand.
         on_epoch: called after every epoch.
+        on_phase: called with what begins, before it does. A compilation may be over at once: nothing is compiled twice.
 
     Raises:
         DivergedError: the loss is not finite.
-        ValueError: the data has fewer examples than the recipe uses.
+        ValueError: another seed, or the data has fewer examples than the recipe uses.
     """
+    seed = check_seed(seed)
     recipe = resolve_precision(recipe)
     convolution = convolution_for(recipe)
     driver = driver or default_driver(convolution)
     arrays = place(recipe, data)
-    clock = Clock()
+    clock = Clock(on_phase)
     # One program per phase. A scan that stops at every epoch needs one more where the last epoch is shorter.
     plan = calls(recipe, driver, by_epoch=on_epoch is not None or validate)
     program = program_of(recipe.without_hyperparameters(), driver, convolution)
     # An accelerator is to stay busy once it starts; on a CPU what later epochs need would keep the first step waiting.
-    program.compile(kinds_of(plan) if driver == "scan" else kinds_of(plan)[:1])
+    first = kinds_of(plan) if driver == "scan" else kinds_of(plan)[:1]
+    _compile(program, first, clock)
+    clock.begin("whiten")
     hyper = hyperparameters(recipe)
-    clock.stop("compile")
-    state, draws = jax.block_until_ready(program.start(jax.random.key(seed), arrays.train_images, hyper))
-    clock.stop("whiten")
+    state, draws = jax.block_until_ready(program.start(make_key(seed), arrays.train_images, hyper))
+    clock.pause()
 
-    def plain_accuracy(variables: Variables) -> float:
-        clock.start()
-        compile_logits(recipe, 0, convolution)
-        clock.stop("compile")
-        return accuracy_at(recipe, variables, arrays, 0)[0]
+    def evaluate(variables: Variables, level: int, phase: Phase) -> tuple[float, np.ndarray]:
+        clock.begin("compile")
+        compile_logits(recipe, level, convolution)
+        clock.begin(phase)
+        found = accuracy_at(recipe, variables, arrays, level)
+        clock.pause()
+        return found
 
     history: list[StepMetrics] = []
     steps_done = 0
     for epoch, group in itertools.groupby(plan, key=lambda call: call[0].epoch):
         parts = list(group)
-        clock.start()
-        program.compile(kinds_of(parts))
-        clock.stop("compile")
+        _compile(program, kinds_of(parts), clock)
+        clock.begin("train")
         recent: list[StepMetrics] = []
         for segment, kind in parts:
             advance_by, count = program.advance(kind), np.int32(segment.num_steps)
@@ -319,27 +331,30 @@ def train(
             if on_step is not None:
                 on_step(steps_done, recent[-1 if driver == "chunks" else max(0, len(recent) - 2)])
         jax.block_until_ready(state)
-        clock.stop("train")
+        clock.pause()
         latest = _concatenate(recent)
         finite = np.isfinite(latest.loss)
         if not finite.all():
             raise DivergedError(recipe, seed, steps_done - len(finite) + int(np.argmin(finite)))
         history.append(latest)
         if on_epoch is not None and steps_done < recipe.total_steps:
-            plain = plain_accuracy(variables_of(state)) if validate else None
+            plain = evaluate(variables_of(state), 0, "validate")[0] if validate else None
             on_epoch(EpochReport(epoch, *_averages(latest), plain, None, clock.seconds["train"]))
 
-    clock.start()
-    compile_logits(recipe, recipe.tta_level, convolution)
-    clock.stop("compile")
     variables = finish(state)
-    accuracy, logits = accuracy_at(recipe, variables, arrays, recipe.tta_level)
-    clock.stop("evaluate")
+    accuracy, logits = evaluate(variables, recipe.tta_level, "evaluate")
     if on_epoch is not None:
-        plain = plain_accuracy(variables) if validate else None
+        plain = evaluate(variables, 0, "validate")[0] if validate else None
         last_epoch = (recipe.total_steps - 1) // recipe.steps_per_epoch
         on_epoch(EpochReport(last_epoch, *_averages(history[-1]), plain, accuracy, clock.seconds["train"]))
     return TrainedRun(recipe, seed, variables, _concatenate(history), logits, accuracy, clock.seconds)
+
+
+def _compile(program: Program, kinds: tuple[Kind, ...], clock: "Clock") -> None:
+    if program.lacks(kinds):
+        clock.begin("compile")
+        program.compile(kinds)
+        clock.pause()
 
 
 def accuracy_at(recipe: Recipe, variables: Variables, arrays: Arrays, level: int) -> tuple[float, np.ndarray]:
@@ -369,21 +384,25 @@ def place(recipe: Recipe, data: Dataset) -> Arrays:
 
 
 class Clock:
-    """Adds up the seconds of named parts, with a monotonic timer."""
+    """Adds up the seconds of phases, with a monotonic timer, and tells who asks which phase begins."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_phase: Callable[[Phase], None] | None = None) -> None:
         self.seconds = {"compile": 0.0, "whiten": 0.0, "train": 0.0, "evaluate": 0.0}
-        self.start()
+        self._on_phase = on_phase
+        self._phase: Phase | None = None
 
-    def start(self) -> None:
-        """Begin a part; whatever came since the last stop is not counted."""
-        self._since = time.perf_counter()
+    def begin(self, phase: Phase) -> None:
+        """End the phase before, and begin one."""
+        self.pause()
+        if self._on_phase is not None:
+            self._on_phase(phase)
+        self._phase, self._since = phase, time.perf_counter()
 
-    def stop(self, part: str) -> None:
-        """Add the time since the last start or stop to a part."""
-        now = time.perf_counter()
-        self.seconds[part] += now - self._since
-        self._since = now
+    def pause(self) -> None:
+        """End the phase, if there is one: what comes until the next is not counted."""
+        if self._phase in self.seconds:
+            self.seconds[self._phase] += time.perf_counter() - self._since
+        self._phase = None
 
 
 def settle(metrics: StepMetrics, count: int, driver: Driver, before: Sequence[StepMetrics]) -> StepMetrics:

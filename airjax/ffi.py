@@ -159,7 +159,7 @@ def _wait_for_programs() -> None:
     # in order: one more ends after all others.
     _ending.set()
     last = jax.jit(lambda: 0)
-    with jax.default_device(jax.local_devices(backend="cpu")[0]):
+    with jax.disable_jit(False), jax.default_device(jax.local_devices(backend="cpu")[0]):
         while True:
             try:
                 last().block_until_ready()

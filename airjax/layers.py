@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import DTypeLike
 
+from airjax.backend import default_platform
 from airjax.onednn import onednn_available, onednn_conv
 
 # native: the backend's convolution. onednn: another library's, on a CPU in float32. matmul: one matrix product over
@@ -26,7 +27,7 @@ def default_convolution(dtype: DTypeLike) -> Convolution:
     wanted = os.environ.get("AIRJAX_CONVOLUTION") or None
     if wanted not in (None, "native", "onednn"):
         raise ValueError(f"AIRJAX_CONVOLUTION is {wanted!r}, but it must be native or onednn")
-    if wanted == "native" or jax.default_backend() != "cpu":
+    if wanted == "native" or default_platform() != "cpu":
         return "native"
     if wanted == "onednn" and not onednn_available():
         raise ValueError("AIRJAX_CONVOLUTION is onednn, but that does not load; pip install 'airjax[cpu]'")
@@ -131,7 +132,7 @@ def materialize(arrays: Any) -> Any:
     Left to itself its compiler keeps halves as float32 where they are only moved from one kernel to the next, and
     computes them again in every kernel that reads them (docs/performance.md).
     """
-    return arrays if jax.default_backend() == "cpu" else lax.optimization_barrier(arrays)
+    return arrays if default_platform() == "cpu" else lax.optimization_barrier(arrays)
 
 
 def at_least_float32(x: Array) -> Array:
@@ -178,7 +179,7 @@ def channel_sums(x: Array) -> Array:
     On a CPU the pixels of each image are added by a product with ones, and then the images: XLA's own sum over so many
     rows takes three times as long, and is less accurate (docs/performance.md).
     """
-    if jax.default_backend() != "cpu":
+    if default_platform() != "cpu":
         return x.sum((0, 1, 2))
     pixels = x.reshape(x.shape[0], -1, x.shape[-1])
     ones = jnp.ones(pixels.shape[1], x.dtype)
@@ -187,7 +188,7 @@ def channel_sums(x: Array) -> Array:
 
 def two_channel_sums(x: Array, y: Array) -> tuple[Array, Array]:
     """`channel_sums` of x and y [N,H,W,C], in one reduction on an accelerator: one kernel instead of two."""
-    if jax.default_backend() == "cpu":
+    if default_platform() == "cpu":
         return channel_sums(x), channel_sums(y)
     zero = jnp.zeros((), x.dtype)
     total, other = lax.reduce((x, y), (zero, zero), lambda a, b: (a[0] + b[0], a[1] + b[1]), (0, 1, 2))

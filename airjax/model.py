@@ -3,12 +3,14 @@
 import math
 from typing import Any
 
+import flax
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import DTypeLike
 
+from airjax.draws import fixed_algorithm
 from airjax.layers import (
     Convolution,
     add_bias,
@@ -164,7 +166,9 @@ def dirac_uniform(key: Array, shape: tuple[int, ...], dtype: DTypeLike) -> Array
 def init_variables(recipe: Recipe, key: Array) -> Variables:
     """Freshly initialised variables. The whitening filters are zeros until they are set from data."""
     images = jnp.zeros((2, IMAGE_SIZE, IMAGE_SIZE, 3), precision_of(recipe).compute)
-    return dict(Network(recipe).init(key, images, train=False))
+    # Flax derives each parameter's key from its name, in one of two ways.
+    with fixed_algorithm(), flax.config.temp_flip_flag("fix_rng_separator", False):
+        return dict(Network(recipe).init(key, images, train=False))
 
 
 def apply_train(

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from airjax.backend import default_platform
 from airjax.recipe import Recipe
 
 
@@ -36,7 +37,7 @@ def resolve_precision(recipe: Recipe, platform: str | None = None) -> Recipe:
         raise ValueError("precision float64 needs 64-bit types: set JAX_ENABLE_X64=1 in the environment")
     if recipe.precision != "auto":
         return recipe
-    return replace(recipe, precision="float32" if (platform or jax.default_backend()) == "cpu" else "bfloat16")
+    return replace(recipe, precision="float32" if (platform or default_platform()) == "cpu" else "bfloat16")
 
 
 def precision_of(recipe: Recipe) -> Precision:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from airjax.draws import Draws, sample_draws
+from airjax.draws import Draws, fixed_algorithm, sample_draws
 from airjax.images import Selection, batch_at, normalize
 from airjax.layers import Convolution
 from airjax.model import Variables, init_variables
@@ -70,7 +70,8 @@ def start_run(
     recipe: Recipe, key: Array, train_images: Array, hyper: Hyperparameters, selection: Selection | None = None
 ) -> tuple[TrainState, Draws]:
     """Initial state with whitened first convolution, and the draws, from a key and train_images [N,32,32,3] uint8."""
-    init_key, draws_key = jax.random.split(key)
+    with fixed_algorithm():
+        init_key, draws_key = jax.random.split(key)
     variables = init_variables(recipe, init_key)
     if recipe.whiten:
         precision = precision_of(recipe)

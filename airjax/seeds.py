@@ -1,5 +1,6 @@
 """Many networks at once: one interface, several strategies, the same networks whichever is chosen."""
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Literal, NamedTuple
@@ -10,13 +11,26 @@ import numpy as np
 from jax import Array
 
 from airjax.data.dataset import Dataset
-from airjax.driver import Clock, Driver, TrainedRun, calls, default_driver, kinds_of, place, settle
+from airjax.draws import check_seed, make_keys
+from airjax.driver import (
+    Clock,
+    Driver,
+    EpochReport,
+    Kind,
+    Phase,
+    TrainedRun,
+    calls,
+    default_driver,
+    kinds_of,
+    place,
+    settle,
+)
 from airjax.members import Members, Programs, Strategy, compile_members, make_members, strategy_convolution
 from airjax.memory import available_bytes, is_out_of_memory, predicted_bytes
 from airjax.model import Variables
 from airjax.precision import resolve_precision
 from airjax.recipe import Recipe
-from airjax.run import Arrays
+from airjax.run import Arrays, Segment
 from airjax.step import StepMetrics
 from airjax.strategy import choose_strategy
 from airjax.tta import EvalPlan, eval_plan
@@ -62,6 +76,9 @@ def run_many(
     driver: Driver | None = None,
     eval_size: int | None = None,
     keep_variables: bool = False,
+    on_phase: Callable[[Phase], None] | None = None,
+    on_step: Callable[[int, StepMetrics], None] | None = None,
+    on_epoch: Callable[[EpochReport], None] | None = None,
     on_group: Callable[[int], None] | None = None,
 ) -> ManyRuns:
     """Train many networks.
@@ -78,6 +95,10 @@ def run_many(
         driver: as for `airjax.driver.train`.
         eval_size: test images that go through all networks of a group at once; fewer need less memory.
         keep_variables: return the networks as well.
+        on_phase: called with what begins, before it does, in every group.
+        on_step: called after every call with the number of steps that the group has done and the metrics of the latest
+            ones at hand, each [G] or [G,S]. A group that runs out of memory begins again.
+        on_epoch: called after every epoch of a group, with the means over its members.
         on_group: called with the number of members finished so far.
 
     Raises ValueError for members or a group that do not fit, or fewer examples than the recipe uses.
@@ -96,21 +117,22 @@ def run_many(
     evaluation = eval_plan(recipe, convolution) if eval_size is None else EvalPlan(eval_size, passes=1)
     smallest = jax.local_device_count() if strategy == "sharded" else 1
     group = 1 if strategy == "sequential" else _round_up(min(group or count, count), smallest)
-    clock = Clock()
-    arrays = _place(recipe, members, data)
+    clock = Clock(on_phase)
+    plan = calls(recipe, driver, by_epoch=on_epoch is not None)
+    work = _Work(recipe, plan, _place(recipe, members, data), driver, evaluation, keep_variables, on_step, on_epoch)
     done: list[_Finished] = []
     finished = 0
     while finished < count:
         try:
-            clock.start()
+            clock.begin("compile")
             part = _take(members, finished, group)
-            programs = _compile(recipe, part, arrays, strategy, driver, evaluation)
+            programs = _compile(work, part, strategy)
             needed, available = predicted_bytes(programs.all()), available_bytes()
-            clock.stop("compile")
+            clock.pause()
             if available is not None and needed > available and group > smallest:
                 group = _halve(group, smallest)
                 continue
-            done.append(_run_group(recipe, programs, part, arrays, driver, evaluation, keep_variables, clock))
+            done.append(_run_group(work, programs, part, clock))
         except jax.errors.JaxRuntimeError as error:
             if not is_out_of_memory(error) or group <= smallest:
                 raise
@@ -122,14 +144,32 @@ def run_many(
     metrics = StepMetrics(*(np.concatenate(parts)[:count] for parts in zip(*(p.metrics for p in done), strict=True)))
     logits = np.concatenate([part.logits for part in done])[:count]
     diverged = ~np.asarray(np.isfinite(metrics.loss).all(1) & np.isfinite(logits).all((1, 2)))
-    accuracy = (logits.argmax(2) == np.asarray(arrays.test_labels)).mean(1)
+    accuracy = (logits.argmax(2) == np.asarray(work.arrays.test_labels)).mean(1)
     variables = [network for part in done for network in part.variables][:count]
     return ManyRuns(recipe, strategy, group, metrics, logits, accuracy, diverged, variables, clock.seconds)
 
 
-def seed_keys(seeds: Sequence[int]) -> Array:
-    """The keys [K] of seeds: those from which `airjax.driver.train` trains the same networks."""
-    return jax.vmap(jax.random.key)(np.asarray(seeds, np.uint32))
+def seed_keys(seeds: Sequence[int] | np.ndarray) -> Array:
+    """The keys [K] of seeds: those from which `airjax.driver.train` trains the same networks.
+
+    Raises ValueError for a seed that is not a whole number from 0 to 2**32 - 1.
+    """
+    if not hasattr(seeds, "__iter__"):
+        raise TypeError(f"seeds is {seeds!r}, but it must be a sequence of seeds, such as range(4) or [0, 7]")
+    for seed in seeds[:1], seeds[-1:]:  # before the list of a long range is built
+        make_keys([check_seed(one) for one in seed])
+    return make_keys([check_seed(seed) for seed in seeds])
+
+
+class _Work(NamedTuple):
+    recipe: Recipe
+    plan: list[tuple[Segment, Kind]]
+    arrays: Arrays
+    driver: Driver
+    evaluation: EvalPlan
+    keep_variables: bool
+    on_step: Callable[[int, StepMetrics], None] | None
+    on_epoch: Callable[[EpochReport], None] | None
 
 
 class _Finished(NamedTuple):
@@ -148,42 +188,55 @@ def _place(recipe: Recipe, members: Members, data: Dataset) -> Arrays:
     return place(replace(recipe, train_examples=len(data.train_images)), data)
 
 
-def _compile(
-    recipe: Recipe, members: Members, arrays: Arrays, strategy: Strategy, driver: Driver, evaluation: EvalPlan
-) -> Programs:
-    kinds = kinds_of(calls(recipe, driver))
-    arguments = (members, arrays.train_images, arrays.train_labels)
+def _compile(work: _Work, members: Members, strategy: Strategy) -> Programs:
+    arguments = (members, work.arrays.train_images, work.arrays.train_labels)
     leaves, tree = jax.tree.flatten(jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), arguments))
-    return compile_members(recipe.without_hyperparameters(), strategy, driver, kinds, (tuple(leaves), tree), evaluation)
+    recipe, kinds = work.recipe.without_hyperparameters(), kinds_of(work.plan)
+    return compile_members(recipe, strategy, work.driver, kinds, (tuple(leaves), tree), work.evaluation)
 
 
-def _run_group(
-    recipe: Recipe,
-    programs: Programs,
-    members: Members,
-    arrays: Arrays,
-    driver: Driver,
-    evaluation: EvalPlan,
-    keep_variables: bool,
-    clock: Clock,
-) -> _Finished:
-    state, draws = jax.block_until_ready(programs.start(members, arrays.train_images))
-    clock.stop("whiten")
+def _run_group(work: _Work, programs: Programs, members: Members, clock: Clock) -> _Finished:
+    images, labels, count = work.arrays.train_images, work.arrays.train_labels, len(members.keys)
+    clock.begin("whiten")
+    state, draws = jax.block_until_ready(programs.start(members, images))
     parts: list[StepMetrics] = []
-    for segment, kind in calls(recipe, driver):
-        count = np.int32(segment.num_steps)
-        state, metrics = programs.advance[kind](state, draws, members, arrays.train_images, arrays.train_labels, count)
-        parts.append(settle(metrics, segment.num_steps, driver, parts))
+    steps_done, last_epoch = 0, work.plan[-1][0].epoch
+    for epoch, group in itertools.groupby(work.plan, key=lambda call: call[0].epoch):
+        clock.begin("train")
+        first = len(parts)
+        for segment, kind in group:
+            taken = np.int32(segment.num_steps)
+            state, metrics = programs.advance[kind](state, draws, members, images, labels, taken)
+            parts.append(settle(metrics, segment.num_steps, work.driver, parts))
+            steps_done += segment.num_steps
+            if work.on_step is not None:
+                work.on_step(steps_done, parts[-1 if work.driver == "chunks" else max(0, len(parts) - 2)])
+        if work.on_epoch is not None and epoch < last_epoch:
+            recent = _join(parts[first:], count)
+            clock.pause()
+            work.on_epoch(_report(epoch, recent, None, clock))
     variables = jax.block_until_ready(programs.finish(state))
-    clock.stop("train")
-    size = evaluation.passes * evaluation.batch
-    logits = [np.asarray(programs.logits(variables, batch)) for batch in _batches(arrays.test_images, size)]
-    clock.stop("evaluate")
-    count = len(members.keys)
+    clock.begin("evaluate")
+    size = work.evaluation.passes * work.evaluation.batch
+    batches = [np.asarray(programs.logits(variables, batch)) for batch in _batches(work.arrays.test_images, size)]
+    clock.pause()
+    logits = np.concatenate(batches, 1)[:, : work.recipe.test_examples]
+    if work.on_epoch is not None:
+        accuracy = float((logits.argmax(2) == np.asarray(work.arrays.test_labels)).mean())
+        work.on_epoch(_report(last_epoch, _join(parts[first:], count), accuracy, clock))
+    networks = _unstack(jax.device_get(variables)) if work.keep_variables else []
+    return _Finished(_join(parts, count), logits, networks)
+
+
+def _join(parts: list[StepMetrics], count: int) -> StepMetrics:
+    # Metrics of calls, [G] or [G,S] -> [G,T].
     columns = zip(*parts, strict=True)
-    history = StepMetrics(*(np.concatenate([np.reshape(part, (count, -1)) for part in c], axis=1) for c in columns))
-    networks = _unstack(jax.device_get(variables)) if keep_variables else []
-    return _Finished(history, np.concatenate(logits, 1)[:, : recipe.test_examples], networks)
+    return StepMetrics(*(np.concatenate([np.reshape(part, (count, -1)) for part in c], axis=1) for c in columns))
+
+
+def _report(epoch: int, metrics: StepMetrics, accuracy: float | None, clock: Clock) -> EpochReport:
+    means = float(metrics.loss.mean()), float(metrics.accuracy.mean())
+    return EpochReport(epoch, *means, None, accuracy, clock.seconds["train"])
 
 
 def _unstack(variables: Variables) -> list[Variables]:

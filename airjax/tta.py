@@ -3,10 +3,10 @@
 import math
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from airjax.backend import default_platform
 from airjax.images import normalize, tta_views
 from airjax.layers import Convolution
 from airjax.model import Variables, apply_eval
@@ -28,7 +28,7 @@ class EvalPlan(NamedTuple):
 
 def eval_batch(recipe: Recipe) -> int:
     """Images per forward pass of an evaluation on this backend."""
-    return min(EVAL_BATCH.get(jax.default_backend(), EVAL_BATCH["other"]), recipe.test_examples)
+    return min(EVAL_BATCH.get(default_platform(), EVAL_BATCH["other"]), recipe.test_examples)
 
 
 def eval_plan(recipe: Recipe, convolution: Convolution) -> EvalPlan:

@@ -1,11 +1,13 @@
+import re
 from dataclasses import replace
+from typing import Any
 
 import jax
 import numpy as np
 import pytest
 from scipy import stats
 
-from airjax.draws import hash_parity, sample_draws
+from airjax.draws import check_seed, hash_parity, make_key, make_keys, sample_draws
 from airjax.images import alternating_flip
 from airjax.recipe import Recipe
 
@@ -80,3 +82,23 @@ def test_alternating_flip_covers_all_2n_inputs_in_any_two_consecutive_epochs(rec
         assert len(set(np.concatenate(shown).tolist())) == 2 * 256
         # The draws say the same: mirrored at the start, and mirrored back in odd epochs.
         assert np.array_equal(shown[0] % 1 == 0.5, np.asarray(draws.flips ^ draws.mirrors[epoch]))
+
+
+@pytest.mark.parametrize("seed", [0, 2**32 - 1, np.int64(7), np.uint8(7)])
+def test_whole_numbers_of_32_bits_are_seeds(seed: Any) -> None:
+    assert check_seed(seed) == int(seed)
+    assert type(check_seed(seed)) is int
+    np.testing.assert_array_equal(jax.random.key_data(make_key(seed)), [0, int(seed)])
+
+
+@pytest.mark.parametrize("seed", [2**32, -1, 1.5, 1.0, True, "3", None, np.float32(1)])
+def test_anything_else_is_no_seed(seed: Any) -> None:
+    with pytest.raises(
+        ValueError, match=re.escape(f"seed is {seed!r}, but it must be a whole number from 0 to 429496")
+    ):
+        check_seed(seed)
+
+
+def test_a_seed_s_key_is_that_of_jax() -> None:
+    assert make_key(7).dtype == jax.random.key(7).dtype
+    np.testing.assert_array_equal(jax.random.key_data(make_keys([7])[0]), jax.random.key_data(jax.random.key(7)))

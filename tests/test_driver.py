@@ -220,8 +220,18 @@ def test_float64_without_64_bit_types_is_refused(tiny: Recipe) -> None:
 def test_clock_is_monotonic_whatever_the_wall_clock_does(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.time", lambda: -1e9)
     clock = Clock()
-    clock.stop("train")
+    clock.begin("train")
+    clock.pause()
     assert 0 <= clock.seconds["train"] < 1
+
+
+def test_phases_are_announced_and_counted_but_for_validation(tiny: Recipe, toy: airjax.Dataset) -> None:
+    phases: list[str] = []
+    done = train(tiny, toy, 0, validate=True, on_epoch=lambda report: None, on_phase=phases.append)
+    without_compiling = [phase for phase in phases if phase != "compile"]
+    epochs = int(tiny.epochs)
+    assert without_compiling == ["whiten", *["train", "validate"] * (epochs - 1), "train", "evaluate", "validate"]
+    assert set(done.seconds) == {"compile", "whiten", "train", "evaluate"}
 
 
 def test_mini_learns_cifar10(cifar10: airjax.Dataset) -> None:

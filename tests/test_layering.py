@@ -9,7 +9,7 @@ ROOT = Path(__file__).parent.parent
 
 # A module imports only from modules above it.
 ORDER = [
-    *("logs", "console", "fields", "units", "extras", "recipe", "records", "recipe.__main__"),
+    *("logs", "backend", "console", "fields", "units", "extras", "recipe", "records", "recipe.__main__"),
     *("stats", "equivalence", "agreement", "variance", "speedup", "attribution"),
     *("ffi", "onednn", "precision", "schedule", "draws", "images", "whiten", "layers", "environment"),
     *("model", "lookahead", "optimizer", "step", "tta", "run"),
