@@ -1,18 +1,23 @@
 """Results on disk: whole files written atomically, and line-by-line logs that survive being cut off."""
 
+import contextlib
 import json
 import math
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 
 def write_atomically(file: Path, content: bytes) -> None:
-    """Replace a file's content. After a crash at any moment, the old or the new content is there, whole."""
+    """Replace a file's content. After a crash at any moment, the old or the new content is there, whole.
+
+    Raises OSError, which names the file.
+    """
     handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
     try:
-        with os.fdopen(handle, "wb") as stream:
+        with _named_in_errors(file), os.fdopen(handle, "wb") as stream:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
@@ -35,9 +40,12 @@ def write_json(file: Path, value: Any) -> None:
 
 
 def append_line(file: Path, record: dict[str, Any]) -> None:
-    """Append a record as one line of JSON and wait until it is on disk. A torn last line is ended first."""
+    """Append a record as one line of JSON and wait until it is on disk. A torn last line is ended first.
+
+    Raises OSError, which names the file.
+    """
     line = dump_json(record).encode() + b"\n"
-    with file.open("a+b") as stream:
+    with _named_in_errors(file), file.open("a+b") as stream:
         if stream.tell() > 0:
             stream.seek(-1, os.SEEK_END)
             if stream.read(1) != b"\n":
@@ -63,6 +71,24 @@ def read_lines(file: Path) -> list[dict[str, Any]]:
     return records
 
 
+def lock_folder(folder: Path) -> IO[str]:
+    """Make a folder if it is missing and hold its file `lock`, until the returned stream is closed.
+
+    The lock ends with the process, however that ends. Raises BlockingIOError where another process holds it, and other
+    kinds of OSError where the folder cannot be written.
+    """
+    import fcntl
+
+    folder.mkdir(parents=True, exist_ok=True)
+    stream = (folder / "lock").open("w")
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        stream.close()
+        raise
+    return stream
+
+
 def plain(value: Any) -> Any:
     """The same value with None for every number that JSON does not have, and lists for tuples."""
     if isinstance(value, dict):
@@ -70,6 +96,16 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+@contextlib.contextmanager
+def _named_in_errors(file: Path) -> Iterator[None]:
+    # A write to a full disk says what is wrong, but not where.
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(file)
+        raise
 
 
 def _umask() -> int:

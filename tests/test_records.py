@@ -1,11 +1,13 @@
 import json
 import math
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from airjax.records import append_line, dump_json, read_lines, write_atomically, write_json
+from airjax.records import append_line, dump_json, lock_folder, read_lines, write_atomically, write_json
 
 
 def test_a_log_torn_at_any_byte_keeps_its_whole_lines_and_goes_on(tmp_path: Path) -> None:
@@ -58,3 +60,28 @@ def test_no_number_is_written_that_json_does_not_have(tmp_path: Path) -> None:
     assert dump_json(value) == '{"loss": [null, null, null, 0.5], "nested": [{"sd": null}]}'
     assert json.loads((tmp_path / "whole.json").read_text()) == expected
     assert read_lines(tmp_path / "log.jsonl") == [expected]
+
+
+def test_a_locked_folder_is_one_processs_until_the_lock_is_closed_or_its_process_dies(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "folder"
+    script = "import sys; from pathlib import Path; from airjax.records import lock_folder; lock = lock_folder(Path(sys.argv[1]))"
+    other = [sys.executable, "-c", script, str(folder)]
+    with lock_folder(folder):
+        assert "BlockingIOError" in subprocess.run(other, capture_output=True, text=True, check=False).stderr
+    subprocess.run(other, check=True)  # and it ends without closing its lock
+    lock_folder(folder).close()
+
+
+def test_a_write_that_fails_names_the_file(tmp_path: Path) -> None:
+    script = (
+        "import resource, sys; from pathlib import Path; from airjax.records import append_line, write_json\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))\n"
+        "for write, name in ((append_line, 'log.jsonl'), (write_json, 'whole.json')):\n"
+        "    try:\n"
+        "        write(Path(sys.argv[1]) / name, {'text': 200 * 'x'})\n"
+        "    except OSError as error:\n"
+        "        print(error.strerror, error.filename)"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=True)
+    expected = [f"File too large {tmp_path / name}" for name in ("log.jsonl", "whole.json")]
+    assert done.stdout.splitlines() == expected
