@@ -4,8 +4,6 @@ Each check compares a compiled piece of the method with plain numpy in float64. 
 rare, and it ruins a sweep in silence, so every sweep begins with these.
 """
 
-import hashlib
-import json
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -17,7 +15,7 @@ import numpy as np
 
 from airjax.console import run_main
 from airjax.driver import compile_function
-from airjax.environment import describe
+from airjax.environment import describe, fingerprint_of
 from airjax.images import take_moved
 from airjax.layers import batch_moments, conv_same, conv_to_pool, default_convolution, max_pool, normalize_channels
 from airjax.recipe import RECIPES
@@ -69,10 +67,8 @@ def run_checks() -> list[Check]:
 
 
 def fingerprint(checks: list[Check]) -> str:
-    """Digest of versions, device, and which known answers were right: results of one are results of one environment."""
-    environment = {name: value for name, value in describe().items() if name != "commit"}
-    answers = {check.name: check.passed for check in checks}
-    return hashlib.sha256(json.dumps([environment, answers], sort_keys=True).encode()).hexdigest()[:12]
+    """Digest of device, settings, versions and which known answers were right: one environment has one of them."""
+    return fingerprint_of(describe() | {"answers": {check.name: check.passed for check in checks}})
 
 
 def main(arguments: list[str]) -> int:

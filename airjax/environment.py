@@ -1,36 +1,77 @@
-"""Where a result was made: device, versions, commit."""
+"""Where a result was made: device, versions, settings, commit."""
 
 import functools
 import hashlib
+import json
+import os
 import platform
 import subprocess
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from airjax.backend import default_platform
+
 PACKAGES = ("airjax", "jax", "jaxlib", "flax", "optax", "numpy", "onednn-cpu-gomp")
 
+# What can change numbers that a seed leads to, beside the random numbers, which depend on no setting (airjax.draws).
+JAX_SETTINGS = (
+    "jax_allow_f16_reductions",
+    "jax_compiler_enable_remat_pass",
+    "jax_default_matmul_precision",
+    "jax_disable_most_optimizations",
+    "jax_enable_x64",
+    "jax_exec_time_optimization_effort",
+    "jax_explicit_x64_dtypes",
+    "jax_memory_fitting_effort",
+    "jax_memory_fitting_level",
+    "jax_numpy_dtype_promotion",
+    "jax_optimization_level",
+    "jax_use_direct_linearize",
+)
+# Numbers of threads are left out: a sweep's workers have fewer than a single process, and only the order of sums differs.
+VARIABLES = (
+    *("XLA_FLAGS", "LIBTPU_INIT_ARGS", "NVIDIA_TF32_OVERRIDE"),
+    *("ONEDNN_DEFAULT_FPMATH_MODE", "ONEDNN_MAX_CPU_ISA", "DNNL_DEFAULT_FPMATH_MODE", "DNNL_MAX_CPU_ISA"),
+)
 
-@functools.cache
+
 def describe() -> dict[str, Any]:
-    """Device, versions, form of float32 convolutions and source commit, as a record for results.
+    """Device, versions, form of float32 convolutions, settings and source commit, as a record for results.
 
-    Raises ValueError for an AIRJAX_CONVOLUTION that cannot be served.
+    Raises ValueError for an AIRJAX_CONVOLUTION that cannot be served, and DeviceError where JAX cannot start.
     """
     import jax
     import jax.numpy as jnp
 
     from airjax.layers import default_convolution
 
+    default_platform()
     device = jax.devices()[0]
     return {
         "device": cpu_name() if device.platform == "cpu" else device.device_kind,
         "platform": device.platform,
         "num_devices": jax.device_count(),
         "convolution": default_convolution(jnp.float32),
+        "settings": settings(),
         "versions": versions(),
         "commit": commit(),
     }
+
+
+def settings() -> dict[str, Any]:
+    """JAX's settings that can change numbers, and such environment variables as are set."""
+    import jax
+
+    values = {name: getattr(jax.config, name, None) for name in JAX_SETTINGS}  # None: not in this version
+    found = {name: value if isinstance(value, bool | float | None) else str(value) for name, value in values.items()}
+    return found | {name: os.environ[name] for name in VARIABLES if name in os.environ}
+
+
+def fingerprint_of(description: dict[str, Any]) -> str:
+    """Digest of all that a description says but the commit: of what is expected to compute the same numbers."""
+    relevant = {name: value for name, value in description.items() if name != "commit"}
+    return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str | None]:
@@ -46,8 +87,6 @@ def versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str | None]:
 
 def cpu_name() -> str:
     """Model of the processor, and the number of cores that this process may use."""
-    import os
-
     name = _cpu_fact("model name") or platform.processor() or platform.machine()
     return f"{name}, {len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores"
 
@@ -69,6 +108,7 @@ def _cpu_fact(name: str) -> str | None:
     return None
 
 
+@functools.cache
 def commit() -> str | None:
     """Commit of the checkout that this file is in, with "+" where it differs; None outside a checkout."""
     folder = Path(__file__).parent.parent

@@ -1,6 +1,8 @@
 """The network as a Flax module: the only file that imports flax. (§1)"""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import flax
@@ -166,16 +168,23 @@ def dirac_uniform(key: Array, shape: tuple[int, ...], dtype: DTypeLike) -> Array
 def init_variables(recipe: Recipe, key: Array) -> Variables:
     """Freshly initialised variables. The whitening filters are zeros until they are set from data."""
     images = jnp.zeros((2, IMAGE_SIZE, IMAGE_SIZE, 3), precision_of(recipe).compute)
-    # Flax derives each parameter's key from its name, in one of two ways.
-    with fixed_algorithm(), flax.config.temp_flip_flag("fix_rng_separator", False):
+    with fixed_algorithm(), flax_defaults():
         return dict(Network(recipe).init(key, images, train=False))
+
+
+@contextmanager
+def flax_defaults() -> Iterator[None]:
+    """Within it, Flax derives parameters' keys from their names, and returns dicts, as it does by default."""
+    with flax.config.temp_flip_flag("fix_rng_separator", False), flax.config.temp_flip_flag("return_frozendict", False):
+        yield
 
 
 def apply_train(
     recipe: Recipe, variables: Variables, images: Array, convolution: Convolution = "native"
 ) -> tuple[Array, Variables]:
     """Logits [N,10] with batch statistics, and the updated running statistics."""
-    logits, updated = Network(recipe, convolution).apply(variables, images, train=True, mutable=["batch_stats"])
+    with flax_defaults():
+        logits, updated = Network(recipe, convolution).apply(variables, images, train=True, mutable=["batch_stats"])
     assert isinstance(logits, Array)
     return logits, dict(updated["batch_stats"])
 
