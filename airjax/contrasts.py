@@ -47,7 +47,7 @@ def compare_settings(accuracies: Sequence[np.ndarray], tests: Sequence[Hashable]
         pairs = list(itertools.combinations(places, 2))
         if len(places) > ALL_PAIRS:
             pairs = [pair for pair in pairs if pair[0] == places[0]]
-        found += [(i, j, mean_difference(accuracies[i], accuracies[j])) for i, j in pairs]
+        found += [(i, j, mean_difference(accuracies[i], accuracies[j], whole=100.0)) for i, j in pairs]
     adjusted = holm({f"{i} {j}": welch.p for i, j, welch in found})
     return [
         Contrast(i, j, welch, adjusted[f"{i} {j}"], *_runs(accuracies[i], accuracies[j], welch.difference))

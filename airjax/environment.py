@@ -29,7 +29,7 @@ JAX_SETTINGS = (
     "jax_optimization_level",
     "jax_use_direct_linearize",
 )
-# Numbers of threads are left out: a sweep's workers have fewer than a single process, and only the order of sums differs.
+# Numbers of threads are left out: a sweep's workers have fewer than a single process, and only sums' order differs.
 VARIABLES = (
     *("XLA_FLAGS", "LIBTPU_INIT_ARGS", "NVIDIA_TF32_OVERRIDE"),
     *("ONEDNN_DEFAULT_FPMATH_MODE", "ONEDNN_MAX_CPU_ISA", "DNNL_DEFAULT_FPMATH_MODE", "DNNL_MAX_CPU_ISA"),

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from airjax.stats import standard_error
+from airjax.stats import clip_interval, standard_error
 
 Verdict = Literal["equivalent", "different", "open"]
 
@@ -43,8 +43,10 @@ class MeanComparison(NamedTuple):
     verdict: Verdict
 
 
-def mean_difference(a: np.ndarray, b: np.ndarray) -> Difference:
-    """Welch's test of two samples. Raises ValueError for fewer than two runs of either, or one that is not finite."""
+def mean_difference(a: np.ndarray, b: np.ndarray, *, whole: float = math.inf) -> Difference:
+    """Welch's test of two samples, of shares of a whole if there is one: then the interval ends at plus or minus it.
+
+    Raises ValueError for fewer than two runs of either, or one that is not finite."""
     from scipy.special import stdtr
 
     for name, values in (("first", a), ("second", b)):
@@ -54,21 +56,23 @@ def mean_difference(a: np.ndarray, b: np.ndarray) -> Difference:
     difference, error = float(np.mean(b) - np.mean(a)), math.hypot(error_a, error_b)
     freedom = _degrees_of_freedom(error_a, error_b, len(a), len(b))
     p = float(2 * stdtr(freedom, -abs(difference) / error)) if error > 0 else 1.0
-    return Difference(difference, error, freedom, _interval(difference, error, freedom, 0.95), p)
+    return Difference(difference, error, freedom, _interval(difference, error, freedom, 0.95, whole), p)
 
 
-def compare_means(a: np.ndarray, b: np.ndarray, margin: float, alpha: float = 0.05) -> MeanComparison:
+def compare_means(
+    a: np.ndarray, b: np.ndarray, margin: float, alpha: float = 0.05, *, whole: float = math.inf
+) -> MeanComparison:
     """Two one-sided t-tests at a margin fixed in advance, and Welch's test of a difference.
 
     "equivalent": the (1 - 2 alpha) interval of the difference lies inside (-margin, margin). "different": it does not,
-    and Welch's test rejects equal means. "open": these runs show neither.
+    and Welch's test rejects equal means. "open": these runs show neither. whole is that of `mean_difference`.
 
     Raises ValueError for fewer than two runs of either, a value that is not finite, or a margin that is not positive.
     """
     from scipy.special import stdtr
 
     _require_margin(margin)
-    difference, error, freedom, interval95, difference_p = mean_difference(a, b)
+    difference, error, freedom, interval95, difference_p = mean_difference(a, b, whole=whole)
     sd_a, sd_b = float(np.std(a, ddof=1)), float(np.std(b, ddof=1))
     # The larger p-value of the two one-sided tests is that of the margin nearer to the difference. Without any spread
     # there is nothing to judge by.
@@ -78,7 +82,7 @@ def compare_means(a: np.ndarray, b: np.ndarray, margin: float, alpha: float = 0.
         difference,
         error,
         freedom,
-        _interval(difference, error, freedom, 0.90),
+        _interval(difference, error, freedom, 0.90, whole),
         interval95,
         margin,
         equivalence_p,
@@ -238,11 +242,11 @@ def _fewest_runs(power_of: Callable[[int], float], power: float) -> int:
     return enough
 
 
-def _interval(difference: float, error: float, freedom: float, level: float) -> tuple[float, float]:
+def _interval(difference: float, error: float, freedom: float, level: float, whole: float) -> tuple[float, float]:
     from scipy.special import stdtrit
 
     half = float(stdtrit(freedom, (1 + level) / 2)) * error
-    return difference - half, difference + half
+    return clip_interval((difference - half, difference + half), -whole, whole)
 
 
 def _degrees_of_freedom(error_a: float, error_b: float, num_a: int, num_b: int) -> float:

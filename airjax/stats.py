@@ -1,4 +1,4 @@
-"""Statistics over runs. Accuracies are in [0, 1]."""
+"""Statistics over runs."""
 
 import math
 from collections.abc import Sequence
@@ -9,13 +9,24 @@ import numpy as np
 Verdict = Literal["confirmed", "mean", "within noise", "no", "not evaluated"]
 
 
-def mean_interval(values: Sequence[float] | np.ndarray, level: float = 0.95) -> tuple[float, float] | None:
-    """Student's two-sided confidence interval of the mean; None for fewer than two values."""
+def mean_interval(
+    values: Sequence[float] | np.ndarray, *, whole: float, level: float = 0.95
+) -> tuple[float, float] | None:
+    """Student's two-sided confidence interval of the mean of shares of a whole: 1.0, or 100.0 for percentages.
+
+    It ends where shares end, at 0 and the whole. None for fewer than two values.
+    """
     if len(values) < 2:
         return None
     half = _t_quantile((1 + level) / 2, len(values)) * standard_error(values)
     mean = float(np.mean(values))
-    return mean - half, mean + half
+    return clip_interval((mean - half, mean + half), 0.0, whole)
+
+
+def clip_interval(interval: tuple[float, float], smallest: float, largest: float) -> tuple[float, float]:
+    """The part of an interval in which a value can be: without the rest it covers the truth as often."""
+    low, high = (min(max(end, smallest), largest) for end in interval)
+    return low, high
 
 
 def standard_error(values: Sequence[float] | np.ndarray) -> float:
@@ -24,7 +35,7 @@ def standard_error(values: Sequence[float] | np.ndarray) -> float:
 
 
 def target_verdict(accuracies: Sequence[float], target: float, known_sd: float | None = None) -> Verdict:
-    """Whether a mean accuracy reaches the target.
+    """Whether a mean accuracy, in [0, 1], reaches the target.
 
     "confirmed": the one-sided lower 95% bound of the mean is at or above it. "mean": only the mean is. "within noise":
     the mean is below, but by less than chance explains (one-sided 5%). "no": it is below by more. One run has no spread

@@ -72,31 +72,31 @@ def summarize(results: Results, labels: np.ndarray | None) -> tuple[Summary, Det
     if len(accuracies) >= FEWEST:
         halves = half_votes(predictions, CLASSES)
 
-    def of_votes(statistic: Callable[[np.ndarray], float], factor: float = 1.0) -> Estimate | None:
+    def of_votes(statistic: Callable[[np.ndarray], float], largest: float, factor: float = 1.0) -> Estimate | None:
         if not several:
             return None
-        interval = None if halves is None else vote_interval(lambda v: factor * statistic(v), votes, halves)
+        interval = None if halves is None else vote_interval(lambda v: factor * statistic(v), votes, halves, largest)
         return Estimate(factor * statistic(votes), interval)
 
     variance = calibration = class_accuracies = logits = ensemble = None
     if labels is not None:
         correct = predictions == labels
         variance = run_variance(correct) if several else None
-        calibration = of_votes(lambda v: reliability(v, labels).error)
+        calibration = of_votes(lambda v: reliability(v, labels).error, 2.0)
         class_accuracies = _by_class(correct, labels)
         logits = sum_logits(results)
         ensemble = 100 * ensemble_accuracy((votes if logits is None else logits)[None], labels)
     summary = Summary(
         networks=len(accuracies),
         diverged=sum(row["diverged"] for row in results.rows),
-        mean=Estimate(float(accuracies.mean()), mean_interval(accuracies)),
+        mean=Estimate(float(accuracies.mean()), mean_interval(accuracies, whole=100.0)),
         sd=Estimate(float(accuracies.std(ddof=1)), bootstrap_interval(accuracies, "std")) if several else None,
         lowest=float(accuracies.min()),
         highest=float(accuracies.max()),
         seconds=_median([row["seconds"] for row in results.rows if row["seconds"] is not None]),
         distribution_sd=variance and _distribution_sd(variance),
         calibration=calibration,
-        disagreement=of_votes(vote_disagreement, 100.0),
+        disagreement=of_votes(vote_disagreement, 100.0, factor=100.0),
         ensemble=ensemble,
         ensemble_of="votes" if logits is None else "logits",
     )

@@ -217,7 +217,7 @@ def summarize_runs(
         "accuracy": accuracies,
         "mean": float(np.mean(accuracies)),
         "sd": float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else None,
-        "ci95": mean_interval(accuracies),
+        "ci95": mean_interval(accuracies, whole=1.0),
         "target": target,
         "target_met": target_verdict(accuracies, target, known_sd) if whole_test_set and target else "not evaluated",
         **{name: float(np.mean([run[name] for run in runs])) for name in ("loss_of_first_steps", "loss_of_last_steps")},

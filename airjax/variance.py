@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from airjax.stats import clip_interval
+
 RESAMPLES = 1_000  # of the runs, for intervals
 HALVES = 100  # of the runs, for intervals of votes
 COLUMNS = 500  # examples whose votes are counted at a time
@@ -58,7 +60,7 @@ class Reliability(NamedTuple):
 
     @property
     def error(self) -> float:
-        """Sum over the bins of |pairs that are right - votes|, over the number of examples."""
+        """Sum over the bins of |pairs that are right - votes|, over the number of examples: 0 to 2."""
         # Every run votes once on every example.
         return float(np.abs(self.right - self.votes).sum() / self.votes.sum())
 
@@ -131,9 +133,11 @@ def run_interval(statistic: Callable[[np.ndarray], float], values: np.ndarray, s
 
 
 def vote_interval(
-    statistic: Callable[[np.ndarray], float], votes: np.ndarray, halves: np.ndarray
+    statistic: Callable[[np.ndarray], float], votes: np.ndarray, halves: np.ndarray, largest: float
 ) -> tuple[float, float]:
     """95% interval of a statistic of the runs' votes [N,K], from the votes of random halves of them [H,N,K].
+
+    It ends at 0 and at the largest value that the statistic can have.
 
     A half without replacement differs from the whole as much as the whole from another draw of as many runs, and has
     no run twice (Shao and Wu, "A general theory for jackknife variance estimation", 1989). It needs halves of two runs.
@@ -144,7 +148,7 @@ def vote_interval(
     found = np.array([statistic(part) for part in halves])
     reach = stdtrit(runs - 1, 0.975) * found.std(ddof=1) * math.sqrt(half / (runs - half))
     value = statistic(votes)
-    return float(value - reach), float(value + reach)
+    return clip_interval((float(value - reach), float(value + reach)), 0.0, largest)
 
 
 def half_votes(predictions: np.ndarray, classes: int = 10, seed: int = 0) -> np.ndarray:

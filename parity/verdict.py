@@ -40,7 +40,7 @@ def analyse(study: Study) -> dict[str, Any]:
         return result | {"verdict": "incomplete", "sentence": _incomplete(result)}
     if sum(result["diverged"].values()):
         return result | {"verdict": "diverged", "sentence": _diverged(result)}
-    means = compare_means(accuracies["torch"], accuracies["airjax"], plan["margin"])
+    means = compare_means(accuracies["torch"], accuracies["airjax"], plan["margin"], whole=100.0)
     shapes = compare_distributions(accuracies["torch"], accuracies["airjax"])
     examples = compare_examples(study.correct("torch"), study.correct("airjax"))
     p_values = {
@@ -74,7 +74,7 @@ def _describe(study: Study, arm: Any, accuracies: np.ndarray) -> dict[str, Any]:
     if len(accuracies) > 1:
         description |= {
             "mean": float(accuracies.mean()),
-            "mean_interval": mean_interval(accuracies),
+            "mean_interval": mean_interval(accuracies, whole=100.0),
             "sd": float(accuracies.std(ddof=1)),
             "sd_interval": bootstrap_interval(accuracies, "std"),
             "min": float(accuracies.min()),

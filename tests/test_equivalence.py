@@ -10,6 +10,7 @@ from airjax.equivalence import (
     compare_means,
     equivalence_power,
     holm,
+    mean_difference,
     permutation_p,
     permutations,
     runs_for_equivalence,
@@ -217,3 +218,10 @@ def test_bootstrap_interval_covers_what_the_t_interval_covers() -> None:
     assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.1 * half)
     low, high = bootstrap_interval(values, "std")
     assert low < values.std(ddof=1) < high
+
+
+def test_an_interval_of_a_difference_of_shares_stays_where_such_differences_are() -> None:
+    a, b = np.array([5.0, 30.0]), np.array([60.0, 99.0])
+    assert mean_difference(a, b, whole=100.0).interval95[1] == 100.0
+    assert mean_difference(a, b).interval95[1] > 100.0
+    assert compare_means(b, a, 0.5, whole=100.0).interval95[0] == -100.0

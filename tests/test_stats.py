@@ -8,8 +8,14 @@ from airjax.stats import mean_interval, target_verdict
 def test_interval_is_students() -> None:
     values = [0.94, 0.941, 0.939, 0.9405, 0.9402]
     expected = scipy_stats.t.interval(0.95, 4, np.mean(values), scipy_stats.sem(values))
-    assert mean_interval(values) == pytest.approx(expected)
-    assert mean_interval([0.94]) is None
+    assert mean_interval(values, whole=1.0) == pytest.approx(expected)
+    assert mean_interval([0.94], whole=1.0) is None
+
+
+def test_an_interval_of_shares_stays_where_shares_are() -> None:
+    assert mean_interval([0.05, 0.11], whole=1.0) == (0.0, pytest.approx(0.08 + 12.7062 * 0.03, abs=1e-4))
+    assert mean_interval([5.0, 11.0], whole=100.0) == (0.0, pytest.approx(8 + 12.7062 * 3, abs=1e-2))
+    assert mean_interval([99.0, 100.0], whole=100.0) == (pytest.approx(99.5 - 12.7062 / 2, abs=1e-2), 100.0)
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,7 @@ def test_intervals_of_votes_cover_the_truth_about_as_often_as_they_say(runs: int
         drawn = generator.choice(rates, (runs, 1))
         predictions = (generator.random((runs, 400)) < drawn).astype(np.uint8)
         halves = half_votes(predictions, 2, seed)
-        low, high = vote_interval(vote_disagreement, count_votes(predictions, 2), halves)
+        low, high = vote_interval(vote_disagreement, count_votes(predictions, 2), halves, 1.0)
         covered += low <= truth <= high
     assert covered >= 85
 
@@ -141,3 +141,9 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
 def test_too_little_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="at least 2 runs"):
         run_variance(np.ones(shape, bool))
+
+
+def test_an_interval_of_votes_ends_where_the_statistic_does() -> None:
+    halves = np.array([[[2, 0], [2, 0]], [[1, 1], [1, 1]]])
+    votes = np.array([[3, 1], [1, 3]])
+    assert vote_interval(vote_disagreement, votes, halves, 1.0) == (0.0, 1.0)
