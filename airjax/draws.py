@@ -17,6 +17,7 @@ import numpy as np
 from jax import Array
 
 from airjax.recipe import IMAGE_SIZE, Recipe
+from airjax.reprs import one_line
 
 LARGEST_SEED = 2**32 - 1
 
@@ -54,6 +55,9 @@ class Draws(NamedTuple):
     shifts: Array | None  # [E,N,2] int8: top and left of the crop in [0, 2 translate]; None without translation
     corners: Array | None  # [E,N,2] int8: top and left of the cutout; None without cutout
     order: Array  # [E,N] int32: position in the epoch -> training example
+
+    def __repr__(self) -> str:
+        return one_line(self)
 
 
 def sample_draws(recipe: Recipe, key: Array) -> Draws:

@@ -8,7 +8,7 @@ loops many times slower (docs/performance.md, "What was tried").
 import functools
 import itertools
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, NamedTuple
 
@@ -29,6 +29,7 @@ from airjax.model import Variables, init_variables
 from airjax.optimizer import Hyperparameters, hyperparameters
 from airjax.precision import precision_of, resolve_precision
 from airjax.recipe import IMAGE_SIZE, Recipe
+from airjax.reprs import one_line
 from airjax.run import Arrays, Segment, advance, advance_many, advance_up_to, segments, start_run
 from airjax.step import StepMetrics, TrainState, finish, variables_of
 from airjax.tta import eval_plan, tta_logits_in_passes
@@ -73,6 +74,9 @@ class TrainedRun(NamedTuple):
     logits: np.ndarray  # [M,10] of the test images, with test-time augmentation
     accuracy: float  # share of the test images classified right
     seconds: dict[str, float]  # compile, whiten, train, evaluate
+
+    def __repr__(self) -> str:
+        return one_line(self)
 
 
 class DivergedError(ArithmeticError):
@@ -147,6 +151,15 @@ def compile_function(function: Callable[..., Any], *shapes: Any) -> jax.stages.C
     return compile_lowered(jax.jit(function).lower(*shapes))
 
 
+def compilations_at_once() -> int | None:
+    """How many programs may compile side by side; None: as many as there are.
+
+    Only one where the compiler chooses kernels by their time: each would measure while another one's kernels run, and
+    the second program finds the choices of the first.
+    """
+    return None if default_platform() == "cpu" else 1
+
+
 class Program:
     """The training programs of a recipe, which has no hyperparameters of its own. Each is compiled once.
 
@@ -171,12 +184,12 @@ class Program:
         return [kind for kind in (None, *kinds) if kind not in self._compiled]
 
     def compile(self, kinds: Iterable[Kind]) -> None:
-        """Compile the start and these kinds of training programs side by side, so far as they are not."""
+        """Compile the start and these kinds of training programs, so far as they are not."""
         wanted = self.lacks(kinds)
         if not wanted:  # as before nearly every call of a program
             return
         # The compiler works outside Python's lock, so programs compile while the next one is traced.
-        with ThreadPoolExecutor() as pool:
+        with ThreadPoolExecutor(compilations_at_once()) as pool:
             compiling = {kind: pool.submit(compile_lowered, self._lower(kind), once=kind is None) for kind in wanted}
         self._compiled |= {kind: future.result() for kind, future in compiling.items()}
 
@@ -253,15 +266,35 @@ def batched_logits(recipe: Recipe, variables: Variables, images: Any, level: int
     """Logits [N,10] of images [N,32,32,3] uint8, in calls of one size; the last is padded. recipe is resolved."""
     convolution = convolution_for(recipe)
     compiled, plan, parts = compile_logits(recipe, level, convolution), eval_plan(recipe, convolution), []
-    size = plan.passes * plan.batch
-    for start in range(0, len(images), size):
-        part = jnp.asarray(images[start : start + size])
-        count = len(part)
-        if count < size:
-            part = jnp.concatenate([part, jnp.zeros((size - count, *part.shape[1:]), part.dtype)])
+    for part, count in parts_of(images, plan.passes * plan.batch):
         passes = np.int32(-(-count // plan.batch))
         parts.append(np.asarray(compiled(variables, part, passes))[:count])
     return np.concatenate(parts)
+
+
+def parts_of(images: Any, size: int) -> Iterator[tuple[Array, int]]:
+    """Images [N,...] in parts [size,...] on the device, the last filled up with zeros, and how many each holds."""
+    for start in range(0, len(images), size):
+        count = min(size, len(images) - start)
+        if isinstance(images, Array):
+            yield compile_part(images.shape, images.dtype, size)(images, np.int32(start)), count
+        else:
+            part = np.zeros((size, *images.shape[1:]), images.dtype)
+            part[:count] = images[start : start + count]
+            yield jnp.asarray(part), count
+
+
+@functools.lru_cache(maxsize=64)
+def compile_part(shape: tuple[int, ...], dtype: Any, size: int) -> Any:
+    """Compile (images of this shape, start []) -> size of them from start on, with zeros past the last.
+
+    One program for every start: cut eagerly, each part of a test set would be compiled on the clock.
+    """
+
+    def part(images: Array, start: Array) -> Array:
+        return jnp.take(images, start + jnp.arange(size, dtype=jnp.int32), axis=0, mode="fill", fill_value=0)
+
+    return compile_function(part, jax.ShapeDtypeStruct(shape, dtype), jax.ShapeDtypeStruct((), jnp.int32))
 
 
 def train(
@@ -311,6 +344,8 @@ def train(
     def evaluate(variables: Variables, level: int, phase: Phase) -> tuple[float, np.ndarray]:
         clock.begin("compile")
         compile_logits(recipe, level, convolution)
+        passes = eval_plan(recipe, convolution)
+        compile_part(arrays.test_images.shape, arrays.test_images.dtype, passes.passes * passes.batch)
         clock.begin(phase)
         found = accuracy_at(recipe, variables, arrays, level)
         clock.pause()
@@ -364,7 +399,7 @@ def accuracy_at(recipe: Recipe, variables: Variables, arrays: Arrays, level: int
 
 
 def place(recipe: Recipe, data: Dataset) -> Arrays:
-    """The examples that the recipe uses, on the device. Raises ValueError if there are too few."""
+    """The examples that the recipe uses, on the device when it returns. Raises ValueError if there are too few."""
     for split, images, wanted in (
         ("train", data.train_images, recipe.train_examples),
         ("test", data.test_images, recipe.test_examples),
@@ -375,12 +410,13 @@ def place(recipe: Recipe, data: Dataset) -> Arrays:
                 f"pass --{split}-examples {len(images)}, or use recipe.fit_to(...)"
             )
     train, test = recipe.train_examples, recipe.test_examples
-    return Arrays(
+    arrays = Arrays(
         jnp.asarray(data.train_images[:train]),
         jnp.asarray(data.train_labels[:train], jnp.int32),
         jnp.asarray(data.test_images[:test]),
         jnp.asarray(data.test_labels[:test], jnp.int32),
     )
+    return jax.block_until_ready(arrays)  # else the transfer ends on the clock of whatever comes first
 
 
 class Clock:

@@ -10,6 +10,7 @@ from jax.typing import DTypeLike
 from airjax.draws import Draws
 from airjax.precision import precision_of
 from airjax.recipe import IMAGE_SIZE, Recipe
+from airjax.reprs import one_line
 
 CIFAR_MEAN = (0.4914, 0.4822, 0.4465)  # per channel, of pixels in [0, 1]
 CIFAR_STD = (0.2470, 0.2435, 0.2616)
@@ -22,12 +23,18 @@ class Batch(NamedTuple):
     labels: Array  # [B] int32
     weights: Array | None = None  # [B]: how much each example's loss counts; None: all of them 1
 
+    def __repr__(self) -> str:
+        return one_line(self)
+
 
 class Selection(NamedTuple):
     """The training examples of one network, out of the data set's."""
 
     indices: Array  # [N] int32: its examples, in its own order; one may appear several times
     weights: Array | None = None  # [N]: how much the loss of each counts; None: all of them 1
+
+    def __repr__(self) -> str:
+        return one_line(self)
 
 
 def normalize(images: Array, dtype: DTypeLike) -> Array:

@@ -9,6 +9,7 @@ from airjax.checkpoint import Model
 from airjax.data.dataset import Dataset
 from airjax.driver import batched_logits, train
 from airjax.recipe import Recipe, get_recipe
+from airjax.reprs import one_line
 
 
 class Trained(NamedTuple):
@@ -19,6 +20,9 @@ class Trained(NamedTuple):
     logits: np.ndarray  # [M,10] of the test images
     losses: np.ndarray  # [T] mean training loss of every step
     seconds: dict[str, float]  # compile, whiten, train, evaluate
+
+    def __repr__(self) -> str:
+        return one_line(self)
 
 
 def train_network(recipe: Recipe | str, data: Dataset, *, seed: int = 0, epochs: float | None = None) -> Trained:

@@ -16,13 +16,14 @@ import numpy as np
 from jax import Array, lax
 from jax.sharding import Mesh, PartitionSpec
 
-from airjax.driver import Driver, Kind, compile_lowered, convolution_for, make_steps
+from airjax.driver import Driver, Kind, compilations_at_once, compile_lowered, convolution_for, make_steps
 from airjax.images import Selection
 from airjax.layers import Convolution
 from airjax.model import Variables
 from airjax.optimizer import Hyperparameters, hyperparameters
 from airjax.precision import precision_of
 from airjax.recipe import Recipe
+from airjax.reprs import one_line
 from airjax.run import start_run
 from airjax.step import finish
 from airjax.tta import EvalPlan, tta_logits_in_passes
@@ -39,6 +40,9 @@ class Members(NamedTuple):
     keys: Array  # [K] keys
     hyper: Hyperparameters  # each [K]
     selection: Selection | None  # [K,N]; None: all see the data set's first examples
+
+    def __repr__(self) -> str:
+        return one_line(self)
 
 
 class Programs(NamedTuple):
@@ -150,7 +154,7 @@ def compile_members(
     variables = jax.eval_shape(end, state)
     batch = jax.ShapeDtypeStruct((evaluation.passes * evaluation.batch, *images.shape[1:]), jnp.uint8)
     count = jax.ShapeDtypeStruct((), jnp.int32)
-    with ThreadPoolExecutor() as pool:  # as in airjax.driver.Program.compile
+    with ThreadPoolExecutor(compilations_at_once()) as pool:  # as in airjax.driver.Program.compile
         started = pool.submit(compile_lowered, jax.jit(begin).lower(members, images))
         advanced = {}
         for kind in kinds:

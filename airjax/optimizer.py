@@ -11,6 +11,7 @@ from jax.typing import DTypeLike
 
 from airjax.precision import precision_of
 from airjax.recipe import Recipe
+from airjax.reprs import one_line
 from airjax.schedule import triangle
 
 
@@ -21,6 +22,9 @@ class Hyperparameters(NamedTuple):
     weight_decay: Array  # [] fraction removed per step, before momentum
     momentum: Array  # []
     label_smoothing: Array  # []
+
+    def __repr__(self) -> str:
+        return one_line(self)
 
 
 def hyperparameters(recipe: Recipe) -> Hyperparameters:

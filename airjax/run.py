@@ -16,6 +16,7 @@ from airjax.model import Variables, init_variables
 from airjax.optimizer import Hyperparameters, hyperparameters
 from airjax.precision import precision_of, resolve_precision
 from airjax.recipe import Recipe
+from airjax.reprs import one_line
 from airjax.step import StepMetrics, TrainState, accuracy_of, finish, init_state, train_step
 from airjax.tta import eval_batch, tta_logits
 from airjax.whiten import whitening_filters
@@ -31,6 +32,9 @@ class Arrays(NamedTuple):
     test_images: Array  # [M,32,32,3] uint8
     test_labels: Array  # [M] int32
 
+    def __repr__(self) -> str:
+        return one_line(self)
+
 
 class RunResult(NamedTuple):
     """What one training yields."""
@@ -39,6 +43,9 @@ class RunResult(NamedTuple):
     metrics: StepMetrics  # each [T]: one entry per step
     logits: Array  # [M,10] of the test images, with test-time augmentation
     accuracy: Array  # [] share of the test images classified right
+
+    def __repr__(self) -> str:
+        return one_line(self)
 
 
 class Segment(NamedTuple):

@@ -1,12 +1,11 @@
 """Many networks at once: one interface, several strategies, the same networks whichever is chosen."""
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Literal, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
@@ -20,8 +19,10 @@ from airjax.driver import (
     Phase,
     TrainedRun,
     calls,
+    compile_part,
     default_driver,
     kinds_of,
+    parts_of,
     place,
     settle,
 )
@@ -30,6 +31,7 @@ from airjax.memory import available_bytes, is_out_of_memory, predicted_bytes
 from airjax.model import Variables
 from airjax.precision import resolve_precision
 from airjax.recipe import Recipe
+from airjax.reprs import one_line
 from airjax.run import Arrays, Segment
 from airjax.step import StepMetrics
 from airjax.strategy import choose_strategy
@@ -48,6 +50,9 @@ class ManyRuns(NamedTuple):
     diverged: np.ndarray  # [K] bool: a loss or a logit is not finite
     variables: list[Variables]  # K networks; empty unless asked for
     seconds: dict[str, float]  # compile, whiten, train, evaluate: of all members together
+
+    def __repr__(self) -> str:
+        return one_line(self)
 
     def runs(self, seeds: Sequence[int]) -> list[TrainedRun]:
         """The trainings one by one, each with an equal share of the time; needs the variables."""
@@ -192,6 +197,8 @@ def _compile(work: _Work, members: Members, strategy: Strategy) -> Programs:
     arguments = (members, work.arrays.train_images, work.arrays.train_labels)
     leaves, tree = jax.tree.flatten(jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), arguments))
     recipe, kinds = work.recipe.without_hyperparameters(), kinds_of(work.plan)
+    images = work.arrays.test_images
+    compile_part(images.shape, images.dtype, work.evaluation.passes * work.evaluation.batch)
     return compile_members(recipe, strategy, work.driver, kinds, (tuple(leaves), tree), work.evaluation)
 
 
@@ -218,7 +225,7 @@ def _run_group(work: _Work, programs: Programs, members: Members, clock: Clock) 
     variables = jax.block_until_ready(programs.finish(state))
     clock.begin("evaluate")
     size = work.evaluation.passes * work.evaluation.batch
-    batches = [np.asarray(programs.logits(variables, batch)) for batch in _batches(work.arrays.test_images, size)]
+    batches = [np.asarray(programs.logits(variables, part)) for part, _ in parts_of(work.arrays.test_images, size)]
     clock.pause()
     logits = np.concatenate(batches, 1)[:, : work.recipe.test_examples]
     if work.on_epoch is not None:
@@ -242,13 +249,6 @@ def _report(epoch: int, metrics: StepMetrics, accuracy: float | None, clock: Clo
 def _unstack(variables: Variables) -> list[Variables]:
     count = len(jax.tree.leaves(variables)[0])
     return [jax.tree.map(lambda array, k=k: array[k], variables) for k in range(count)]
-
-
-def _batches(images: Array, size: int) -> Iterator[Array]:
-    # All of one size: the last is filled up with zeros.
-    for first in range(0, len(images), size):
-        part = images[first : first + size]
-        yield jnp.pad(part, ((0, size - len(part)), (0, 0), (0, 0), (0, 0)))
 
 
 def _take(members: Members, first: int, group: int) -> Members:

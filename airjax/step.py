@@ -14,6 +14,7 @@ from airjax.model import Variables, apply_train
 from airjax.optimizer import Hyperparameters, make_optimizer
 from airjax.precision import precision_of
 from airjax.recipe import CLASSES, Recipe
+from airjax.reprs import one_line
 from airjax.schedule import lookahead_decay
 
 
@@ -27,12 +28,18 @@ class TrainState(NamedTuple):
     opt_state: optax.OptState
     lookahead: LookaheadState | None  # None without lookahead
 
+    def __repr__(self) -> str:
+        return one_line(self)
+
 
 class StepMetrics(NamedTuple):
     """What one step reports, about the batch as it was trained on."""
 
     loss: Any  # [] mean loss per example, weighted where the examples are; [T] for the steps of a run
     accuracy: Any  # the same: share of examples classified right, before the update
+
+    def __repr__(self) -> str:
+        return one_line(self)
 
 
 def init_state(recipe: Recipe, variables: Variables, hyper: Hyperparameters) -> TrainState:
