@@ -1,6 +1,7 @@
 """Results on disk: whole files written atomically, and line-by-line logs that survive being cut off."""
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -13,9 +14,18 @@ from typing import IO, Any
 def write_atomically(file: Path, content: bytes) -> None:
     """Replace a file's content. After a crash at any moment, the old or the new content is there, whole.
 
-    Raises OSError, which names the file.
+    A link stays a link, and a device or pipe is written to as it is. Raises OSError, which names the file, or the
+    folder that is missing.
     """
-    handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    file = Path(os.path.realpath(file))
+    if not file.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "No such folder", str(file.parent))
+    if file.exists() and not file.is_file():  # opening a folder raises
+        with _named_in_errors(file), file.open("wb") as stream:
+            stream.write(content)
+        return
+    with _named_in_errors(file):
+        handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
     try:
         with _named_in_errors(file), os.fdopen(handle, "wb") as stream:
             stream.write(content)
@@ -100,11 +110,11 @@ def plain(value: Any) -> Any:
 
 @contextlib.contextmanager
 def _named_in_errors(file: Path) -> Iterator[None]:
-    # A write to a full disk says what is wrong, but not where.
+    # A write to a full disk does not say where, and one to a temporary file names that.
     try:
         yield
     except OSError as error:
-        error.filename = error.filename or str(file)
+        error.filename = str(file)
         raise
 
 

@@ -64,7 +64,7 @@ def test_no_number_is_written_that_json_does_not_have(tmp_path: Path) -> None:
 
 def test_a_locked_folder_is_one_processs_until_the_lock_is_closed_or_its_process_dies(tmp_path: Path) -> None:
     folder = tmp_path / "new" / "folder"
-    script = "import sys; from pathlib import Path; from airjax.records import lock_folder; lock = lock_folder(Path(sys.argv[1]))"
+    script = "import sys, pathlib, airjax.records as records; lock = records.lock_folder(pathlib.Path(sys.argv[1]))"
     other = [sys.executable, "-c", script, str(folder)]
     with lock_folder(folder):
         assert "BlockingIOError" in subprocess.run(other, capture_output=True, text=True, check=False).stderr
@@ -85,3 +85,22 @@ def test_a_write_that_fails_names_the_file(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=True)
     expected = [f"File too large {tmp_path / name}" for name in ("log.jsonl", "whole.json")]
     assert done.stdout.splitlines() == expected
+
+
+def test_a_missing_folder_a_folder_and_a_full_device_are_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=f"No such folder: '{tmp_path / 'none'}'"):
+        write_atomically(tmp_path / "none" / "file", b"x")
+    with pytest.raises(IsADirectoryError, match=f"Is a directory: '{tmp_path}'"):
+        write_atomically(tmp_path, b"x")
+    if Path("/dev/full").exists():
+        with pytest.raises(OSError, match="No space left on device: '/dev/full'"):
+            write_atomically(Path("/dev/full"), b"x")
+        assert Path("/dev/full").is_char_device()
+
+
+def test_writing_through_a_link_keeps_the_link(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    for content in (b"first", b"second"):
+        write_atomically(tmp_path / "link", content)
+        assert (tmp_path / "target").read_bytes() == content
+    assert (tmp_path / "link").is_symlink()
