@@ -2,89 +2,117 @@
 
 import dataclasses
 import sys
+import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tyro
 
-from airjax.checkpoint import ModelError, load
+from airjax.checkpoint import Model, ModelError, load
 from airjax.console import run_main
 from airjax.driver import keep_compiled
+from airjax.image_files import ImageError, read_image
 from airjax.library import infer
-from airjax.recipe import IMAGE_SIZE
 from airjax.records import dump_json
 
-
-class ImageError(Exception):
-    """An image file that cannot be classified as it is; the message says why."""
+BATCH = 1000  # images in memory at once
+EXIT_OK, EXIT_SOME_FAILED, EXIT_USAGE = 0, 1, 2
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Classify image files with a trained network and test-time augmentation; print the probability of every class."""
+    """Classify image files with a trained network and test-time augmentation; print the probability of every class.
+
+    A file that cannot be classified is named on stderr, and the others are classified. The exit code is 0 if all files
+    were, 1 if some were, and 2 if none was or the model cannot be read.
+    """
 
     model: tyro.conf.Positional[Path]
-    """A model-SEED.safetensors that training wrote."""
+    """A model-SEED.safetensors that python -m airjax.train --out DIR wrote."""
     images: tyro.conf.Positional[tuple[Path, ...]]
-    """Image files, 32x32 pixels in RGB."""
+    """Image files, 32x32 pixels in RGB. Of an animation the first frame counts."""
     fit: bool = False
-    """Convert other images to RGB and scale them to 32x32 instead of refusing them."""
+    """Convert other images to RGB and scale them to 32x32 instead of refusing them: transparent pixels are shown on
+    white, colour profiles ignored."""
     json: bool = False
-    """Print one line of JSON: a list of objects with file, class and probabilities."""
+    """Print one line of JSON: a list of objects with file, class and probabilities, or with file and error."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line and return its exit code: 0, or 2 for a bad model, image or argument."""
+    """Run the command line and return its exit code: see `Options`."""
     options = tyro.cli(Options, args=arguments, prog="python -m airjax.predict")
     try:
         if not options.images:
             raise ImageError("no image given; name at least one image file after the model")
-        images = np.stack([read_image(file, fit=options.fit) for file in options.images])
         model = load(options.model)
     except (ImageError, ModelError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return EXIT_USAGE
     keep_compiled()
-    probabilities = softmax(infer(model, images))
-    rows = [
-        {
-            "file": str(file),
-            "class": model.classes[row.argmax()],
-            "probabilities": dict(zip(model.classes, row.tolist(), strict=True)),
-        }
-        for file, row in zip(options.images, probabilities, strict=True)
-    ]
+    kept, failed = [], 0
+    for row in classify(model, options.images, fit=options.fit):
+        failed += "error" in row
+        if "error" in row:
+            print(f"error: {row['error']}", file=sys.stderr)
+        elif not options.json:
+            print(_sentence(row))
+        if options.json:
+            kept.append(row)
     if options.json:
-        print(dump_json(rows))
-        return 0
-    for row in rows:
-        ranked = sorted(row["probabilities"].items(), key=lambda item: -item[1])
-        print(f"{row['file']}: {row['class']}  (" + ", ".join(f"{name} {p:.3f}" for name, p in ranked) + ")")
-    return 0
+        print(dump_json(kept))
+    if failed and len(options.images) > 1:
+        print(f"{failed} of {len(options.images)} images could not be classified", file=sys.stderr)
+    if failed == len(options.images):
+        return EXIT_USAGE
+    return EXIT_SOME_FAILED if failed else EXIT_OK
 
 
-def read_image(file: Path, *, fit: bool) -> np.ndarray:
-    """An image file as uint8 [32,32,3]. Raises ImageError if it cannot be read or, unless fit, is of another kind."""
-    from PIL import Image
-
-    try:
-        with Image.open(file) as image:
-            if fit:
-                image = image.convert("RGB").resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BOX)  # noqa: PLW2901
-            if image.mode != "RGB":
-                raise ImageError(f"{file} has colour mode {image.mode}, not RGB; pass --fit to convert it")
-            if image.size != (IMAGE_SIZE, IMAGE_SIZE):
-                width, height = image.size
-                raise ImageError(f"{file} is {width}x{height} pixels, not 32x32; pass --fit to scale it")
-            return np.asarray(image)
-    except (OSError, SyntaxError, ValueError) as error:  # Pillow's own errors for damaged files
-        raise ImageError(f"{file} cannot be read as an image: {error}") from error
+def classify(model: Model, files: Sequence[Path], *, fit: bool) -> Iterator[dict[str, Any]]:
+    """The files' rows in order, each {"file", "class", "probabilities"} or {"file", "error"}; a batch in memory."""
+    for start in range(0, len(files), BATCH):
+        images, faults = [], {}
+        batch = files[start : start + BATCH]
+        for place, file in enumerate(batch):
+            try:
+                images.append(_read(file, fit=fit))
+            except ImageError as error:
+                faults[place] = str(error)
+        answers = iter(infer(model, np.stack(images)) if images else ())
+        for place, file in enumerate(batch):
+            answer = {"error": faults[place]} if place in faults else _answer(model, file, next(answers))
+            yield {"file": str(file)} | answer
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities [N,10] of logits [N,10]."""
-    exponentials = np.exp(logits - logits.max(1, keepdims=True))
-    return exponentials / exponentials.sum(1, keepdims=True)
+    """Probabilities [...,10] of logits [...,10]."""
+    exponentials = np.exp(logits - logits.max(-1, keepdims=True))
+    return exponentials / exponentials.sum(-1, keepdims=True)
+
+
+def _read(file: Path, *, fit: bool) -> np.ndarray:
+    with warnings.catch_warnings(record=True) as notes:
+        warnings.simplefilter("always")
+        image = read_image(file, fit=fit)
+    for note in notes:
+        print(f"warning: {file}: {note.message}", file=sys.stderr)
+    return image
+
+
+def _answer(model: Model, file: Path, logits: np.ndarray) -> dict[str, Any]:
+    if not np.isfinite(logits).all():
+        return {"error": f"{file}: the network's answer is not finite: {model.recipe.precision} has too small a range"}
+    probabilities = softmax(logits)
+    return {
+        "class": model.classes[probabilities.argmax()],
+        "probabilities": dict(zip(model.classes, probabilities.tolist(), strict=True)),
+    }
+
+
+def _sentence(row: dict[str, Any]) -> str:
+    ranked = sorted(row["probabilities"].items(), key=lambda item: -item[1])
+    return f"{row['file']}: {row['class']}  (" + ", ".join(f"{name} {p:.3f}" for name, p in ranked) + ")"
 
 
 if __name__ == "__main__":

@@ -9,15 +9,15 @@ ROOT = Path(__file__).parent.parent
 
 # A module imports only from modules above it.
 ORDER = [
-    *("logs", "backend", "console", "fields", "units", "extras", "recipe", "records", "recipe.__main__"),
+    *("logs", "backend", "console", "fields", "reprs", "units", "extras", "recipe", "records", "recipe.__main__"),
     *("stats", "equivalence", "agreement", "variance", "speedup", "attribution"),
     *("ffi", "onednn", "precision", "schedule", "draws", "images", "whiten", "layers", "environment"),
     *("model", "lookahead", "optimizer", "step", "tta", "run"),
     *("data.dataset", "data.builtin", "data.cache", "data.unpickle", "data.download", "data.cifar10", "data"),
-    *("memory", "driver", "members", "strategy", "seeds"),
-    *("checkpoint", "library", "display", "train", "predict"),
+    *("memory", "arguments", "driver", "progress", "members", "strategy", "seeds"),
+    *("checkpoint", "library", "display", "train", "image_files", "predict"),
     *("plan", "results", "export", "doctor", "devices", "phases", "workers", "watch", "pool", "cluster", "sweep_folder", "sweep"),
-    *("page", "drawing", "summary", "contrasts", "survey", "tables", "figures", "report", ""),
+    *("page", "drawing", "summary", "contrasts", "sweep_data", "survey", "tables", "figures", "report", ""),
 ]
 
 

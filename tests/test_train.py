@@ -9,10 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 import airjax
-from airjax import predict
 from airjax.driver import TrainedRun
 from airjax.train import main
 
@@ -288,49 +286,3 @@ def test_a_terminal_shows_a_live_bar(tmp_path: Path) -> None:
     assert re.search(r"step \d+/16", text)
     assert "images/s" in text
     assert "tiny on builtin: accuracy" in text
-
-
-@pytest.fixture(scope="module")
-def model_file(tmp_path_factory: pytest.TempPathFactory, toy: airjax.Dataset) -> Path:
-    file = tmp_path_factory.mktemp("model") / "model.safetensors"
-    airjax.save_model(file, airjax.train_network("tiny", toy).model)
-    return file
-
-
-def test_predict_prints_the_probability_of_every_class(
-    model_file: Path, toy: airjax.Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    files = []
-    for index in range(2):
-        files.append(str(tmp_path / f"{index}.png"))
-        Image.fromarray(toy.test_images[index]).save(files[-1])
-    assert predict.main([str(model_file), *files, "--json"]) == 0
-    rows = json.loads(capsys.readouterr().out)
-    logits = airjax.infer(airjax.load(model_file), toy.test_images[:2])
-    for row, expected in zip(rows, predict.softmax(logits), strict=True):
-        assert list(row["probabilities"]) == list(toy.classes)
-        assert np.array_equal(list(row["probabilities"].values()), expected)
-        assert row["class"] == toy.classes[expected.argmax()]
-    assert predict.main([str(model_file), *files]) == 0
-    assert capsys.readouterr().out.startswith(f"{files[0]}: {rows[0]['class']}  (")
-
-
-def test_predict_refuses_other_images_and_says_how_to_fit_them(
-    model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    Image.new("RGB", (64, 48)).save(tmp_path / "large.png")
-    Image.new("L", (32, 32)).save(tmp_path / "grey.png")
-    (tmp_path / "text.png").write_text("not an image")
-    for name, message in (
-        ("large.png", "large.png is 64x48 pixels, not 32x32; pass --fit"),
-        ("grey.png", "grey.png has colour mode L, not RGB; pass --fit"),
-        ("text.png", "text.png cannot be read as an image"),
-        ("none.png", "none.png cannot be read as an image"),
-    ):
-        assert predict.main([str(model_file), str(tmp_path / name)]) == 2
-        assert message in capsys.readouterr().err
-    assert predict.main([str(model_file)]) == 2
-    assert "no image given" in capsys.readouterr().err
-    assert predict.main([str(tmp_path / "no-model"), str(tmp_path / "large.png"), "--fit"]) == 2
-    assert "no-model does not exist" in capsys.readouterr().err
-    assert predict.main([str(model_file), str(tmp_path / "large.png"), str(tmp_path / "grey.png"), "--fit"]) == 0
