@@ -1,6 +1,7 @@
 """Logits with test-time augmentation. (§5)"""
 
 import math
+from dataclasses import replace
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -42,6 +43,11 @@ def eval_plan(recipe: Recipe, convolution: Convolution) -> EvalPlan:
     return EvalPlan(math.ceil(recipe.test_examples / (calls * passes)), passes)
 
 
+def level_of(recipe: Recipe, level: int | None) -> int:
+    """The level of test-time augmentation; None is the recipe's. Raises ValueError unless it is 0, 1 or 2."""
+    return recipe.tta_level if level is None else replace(recipe, tta_level=level).tta_level
+
+
 def tta_logits(
     recipe: Recipe,
     variables: Variables,
@@ -49,9 +55,12 @@ def tta_logits(
     level: int | None = None,
     convolution: Convolution = "native",
 ) -> Array:
-    """Weighted mean of the logits [N,10] over the views of images [N,H,W,3] uint8. level defaults to the recipe's."""
+    """Weighted mean of the logits [N,10] over the views of images [N,H,W,3] uint8. level defaults to the recipe's.
+
+    Raises ValueError for a level other than 0, 1 or 2.
+    """
     normalized = normalize(images, precision_of(recipe).compute)
-    views = tta_views(normalized, recipe.tta_level if level is None else level)
+    views = tta_views(normalized, level_of(recipe, level))
     logits = jnp.zeros((images.shape[0], CLASSES), precision_of(recipe).statistics)
     for weight, view in views:
         logits = logits + weight * apply_eval(recipe, variables, view, convolution)

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -6,6 +7,7 @@ import numpy as np
 import pytest
 
 import airjax
+from airjax.driver import compile_logits
 from airjax.images import normalize
 from airjax.model import apply_eval, init_variables
 from airjax.precision import resolve_precision
@@ -55,3 +57,26 @@ def test_an_evaluation_looped_over_inside_takes_hardly_an_image_too_many(example
     assert plan.passes <= 20
     assert examples <= calls * plan.batch * plan.passes < examples + calls * plan.passes
     assert eval_plan(recipe, "native") == EvalPlan(min(examples, 200 if jax.default_backend() == "cpu" else 2000), 1)
+
+
+@pytest.mark.parametrize("level", [3, -1, True, 1.5, "2"])
+def test_other_levels_are_refused_wherever_they_come_in(tiny: Recipe, toy: airjax.Dataset, level: Any) -> None:
+    recipe = resolve_precision(tiny)
+    model = airjax.Model(recipe, {"frozen": {}} | init_variables(recipe, jax.random.key(0)))
+    airjax.infer(model, toy.test_images[:1], tta_level=1)  # its program is kept, and True is equal to 1
+    message = f"tta-level is {level!r}, but it must be a whole number from 0 to 2"
+    with pytest.raises(ValueError, match=message):
+        airjax.infer(model, toy.test_images[:1], tta_level=level)
+    with pytest.raises(ValueError, match=message):
+        airjax.evaluate(model, toy, tta_level=level)
+    with pytest.raises(ValueError, match=message):
+        tta_logits(recipe, model.variables, jnp.asarray(toy.test_images[:1]), level)
+    with pytest.raises(ValueError, match=message):
+        compile_logits(recipe, level, "native")
+
+
+def test_numpys_whole_numbers_are_levels(tiny: Recipe, toy: airjax.Dataset) -> None:
+    recipe = resolve_precision(tiny)
+    model = airjax.Model(recipe, {"frozen": {}} | init_variables(recipe, jax.random.key(0)))
+    images = toy.test_images[:2]
+    assert np.array_equal(airjax.infer(model, images, tta_level=np.int64(1)), airjax.infer(model, images, tta_level=1))
