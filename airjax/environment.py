@@ -110,10 +110,13 @@ def _cpu_fact(name: str) -> str | None:
 
 @functools.cache
 def commit() -> str | None:
-    """Commit of the checkout that this file is in, with "+" where it differs; None outside a checkout."""
+    """Commit of the checkout that this file is in, with "+" where it differs.
+
+    Outside a checkout what AIRJAX_COMMIT says, for a copy of one; None where that is unset.
+    """
     folder = Path(__file__).parent.parent
     if not (folder / ".git").exists():
-        return None
+        return os.environ.get("AIRJAX_COMMIT") or None
 
     def git(*arguments: str) -> str:
         return subprocess.run(
