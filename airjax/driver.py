@@ -10,13 +10,14 @@ import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from airjax.arguments import check_choice, check_data
 from airjax.backend import default_platform
 from airjax.data.cache import cache_folder
 from airjax.data.dataset import Dataset
@@ -28,7 +29,7 @@ from airjax.memory import release_freed
 from airjax.model import Variables, init_variables
 from airjax.optimizer import Hyperparameters, hyperparameters
 from airjax.precision import precision_of, resolve_precision
-from airjax.recipe import IMAGE_SIZE, Recipe
+from airjax.recipe import CLASSES, IMAGE_SIZE, Recipe, get_recipe
 from airjax.reprs import one_line
 from airjax.run import Arrays, Segment, advance, advance_many, advance_up_to, segments, start_run
 from airjax.step import StepMetrics, TrainState, finish, variables_of
@@ -77,6 +78,15 @@ class TrainedRun(NamedTuple):
 
     def __repr__(self) -> str:
         return one_line(self)
+
+
+class Callbacks(NamedTuple):
+    """What a training calls while it runs; None is not called."""
+
+    on_phase: Callable[[Phase], None] | None = None
+    on_step: Callable[[int, StepMetrics], None] | None = None
+    on_epoch: Callable[[EpochReport], None] | None = None
+    on_group: Callable[[int], None] | None = None
 
 
 class DivergedError(ArithmeticError):
@@ -252,7 +262,7 @@ def make_steps(
     return steps
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=64, typed=True)  # True is 1 to a cache, but no level of test-time augmentation
 def compile_logits(recipe: Recipe, level: int, convolution: Convolution) -> Any:
     """Compile (variables, images [B,32,32,3] uint8, passes) -> logits [B,10], with B of all passes of eval_plan."""
     plan = eval_plan(recipe, convolution)
@@ -265,6 +275,8 @@ def compile_logits(recipe: Recipe, level: int, convolution: Convolution) -> Any:
 def batched_logits(recipe: Recipe, variables: Variables, images: Any, level: int) -> np.ndarray:
     """Logits [N,10] of images [N,32,32,3] uint8, in calls of one size; the last is padded. recipe is resolved."""
     convolution = convolution_for(recipe)
+    if not len(images):
+        return np.zeros((0, CLASSES), np.float32)
     compiled, plan, parts = compile_logits(recipe, level, convolution), eval_plan(recipe, convolution), []
     for part, count in parts_of(images, plan.passes * plan.batch):
         passes = np.int32(-(-count // plan.batch))
@@ -298,7 +310,7 @@ def compile_part(shape: tuple[int, ...], dtype: Any, size: int) -> Any:
 
 
 def train(
-    recipe: Recipe,
+    recipe: Recipe | str,
     data: Dataset,
     seed: int,
     *,
@@ -311,7 +323,7 @@ def train(
     """Train one network and evaluate it.
 
     Args:
-        recipe: the method. It uses the first `train_examples` and `test_examples` of the data.
+        recipe: the method, or its name. It uses the first `train_examples` and `test_examples` of the data.
         data: the data set.
         seed: the one number that everything random follows from: a whole number from 0 to 2**32 - 1.
         driver: see `default_driver`.
@@ -323,12 +335,14 @@ def train(
     Raises:
         DivergedError: the loss is not finite.
         ValueError: another seed, or the data has fewer examples than the recipe uses.
+        TypeError: a recipe or data of another type.
     """
     seed = check_seed(seed)
-    recipe = resolve_precision(recipe)
+    recipe = resolve_precision(get_recipe(recipe))
     convolution = convolution_for(recipe)
     driver = driver or default_driver(convolution)
-    arrays = place(recipe, data)
+    check_choice("driver", driver, get_args(Driver))
+    arrays = to_device(data, recipe)
     clock = Clock(on_phase)
     # One program per phase. A scan that stops at every epoch needs one more where the last epoch is shorter.
     plan = calls(recipe, driver, by_epoch=on_epoch is not None or validate)
@@ -342,14 +356,7 @@ def train(
     clock.pause()
 
     def evaluate(variables: Variables, level: int, phase: Phase) -> tuple[float, np.ndarray]:
-        clock.begin("compile")
-        compile_logits(recipe, level, convolution)
-        passes = eval_plan(recipe, convolution)
-        compile_part(arrays.test_images.shape, arrays.test_images.dtype, passes.passes * passes.batch)
-        clock.begin(phase)
-        found = accuracy_at(recipe, variables, arrays, level)
-        clock.pause()
-        return found
+        return _evaluate(recipe, variables, arrays, level, clock, phase)
 
     history: list[StepMetrics] = []
     steps_done = 0
@@ -385,6 +392,21 @@ def train(
     return TrainedRun(recipe, seed, variables, _concatenate(history), logits, accuracy, clock.seconds)
 
 
+def _evaluate(
+    recipe: Recipe, variables: Variables, arrays: Arrays, level: int, clock: "Clock", phase: Phase
+) -> tuple[float, np.ndarray]:
+    # Compiled first, which is none of the evaluation's time.
+    clock.begin("compile")
+    convolution = convolution_for(recipe)
+    compile_logits(recipe, level, convolution)
+    plan = eval_plan(recipe, convolution)
+    compile_part(arrays.test_images.shape, arrays.test_images.dtype, plan.passes * plan.batch)
+    clock.begin(phase)
+    found = accuracy_at(recipe, variables, arrays, level)
+    clock.pause()
+    return found
+
+
 def _compile(program: Program, kinds: tuple[Kind, ...], clock: "Clock") -> None:
     if program.lacks(kinds):
         clock.begin("compile")
@@ -398,8 +420,11 @@ def accuracy_at(recipe: Recipe, variables: Variables, arrays: Arrays, level: int
     return float((logits.argmax(1) == np.asarray(arrays.test_labels)).mean()), logits
 
 
-def place(recipe: Recipe, data: Dataset) -> Arrays:
+def to_device(data: Dataset, recipe: Recipe | str) -> Arrays:
     """The examples that the recipe uses, on the device when it returns. Raises ValueError if there are too few."""
+    data, recipe = check_data(data), get_recipe(recipe)
+    if len(data.classes) != CLASSES:
+        raise ValueError(f"{data.name} has {len(data.classes)} classes, but the network has {CLASSES} outputs")
     for split, images, wanted in (
         ("train", data.train_images, recipe.train_examples),
         ("test", data.test_images, recipe.test_examples),

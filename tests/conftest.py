@@ -1,6 +1,7 @@
 """Strict JAX for every test, small data for the machinery, and the real CIFAR-10 where it is at hand."""
 
 import importlib.util
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,8 +18,9 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_legacy_prng_key", "error")
 
-ROOT = Path(__file__).parent.parent
-CIFAR10 = ROOT.parent / "shared" / "cifar10"
+SHARED = Path(__file__).parents[2] / "shared"
+UNPACK, RESTORE = SHARED / "cifar10" / "unpack.py", SHARED / "cifar10-official" / "restore.py"
+NAMED = os.environ.get("AIRJAX_DATA")  # before the tests' own environment hides it
 
 
 def pytest_report_header() -> str | None:
@@ -56,18 +58,23 @@ def small_builtin(toy: airjax.Dataset, monkeypatch: pytest.MonkeyPatch) -> airja
 
 @pytest.fixture(scope="session")
 def cifar10_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The real CIFAR-10, as a folder with the official binary layout in it."""
-    if not (CIFAR10 / "unpack.py").exists():
-        pytest.skip(f"CIFAR-10 is not at {CIFAR10}")
+    """The real CIFAR-10 in its official order: AIRJAX_DATA, or made from the files beside the project."""
+    if NAMED:
+        return Path(NAMED)
+    if not (UNPACK.exists() and RESTORE.exists()):
+        pytest.skip("CIFAR-10 is not here; name its place with AIRJAX_DATA")
     folder = tmp_path_factory.mktemp("cifar10")
-    subprocess.run([sys.executable, CIFAR10 / "unpack.py", folder], check=True, capture_output=True)
-    return folder
+    for command in ([UNPACK, folder / "images"], [RESTORE, folder / "images", folder / "official"]):
+        subprocess.run([sys.executable, *command], check=True, capture_output=True)
+    return folder / "official"
 
 
 @pytest.fixture(scope="session")
 def cifar10(cifar10_folder: Path) -> airjax.Dataset:
     """The real CIFAR-10."""
-    return airjax.load_cifar10(cifar10_folder)
+    data = airjax.load_cifar10(cifar10_folder)
+    assert data.content == "official"
+    return data
 
 
 @pytest.fixture

@@ -6,14 +6,18 @@ The archives here are made up: the official layout with images that are nearly a
 import gzip
 import hashlib
 import io
+import lzma
 import os
 import pickle
 import subprocess
 import sys
 import tarfile
+import tempfile
 import threading
 import time
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -23,11 +27,14 @@ import pytest
 import airjax
 from airjax.data import load_data
 from airjax.data.cache import cache_folder
-from airjax.data.cifar10 import BATCH, RECORD, read_archive
+from airjax.data.cifar10 import BATCH, RECORD
 from airjax.data.download import CHUNK, download_archive
 from airjax.data.unpickle import load_plain_pickle
 
 NAMES = [f"data_batch_{number}" for number in range(1, 6)] + ["test_batch"]
+
+# What these tests make up is not the official content, and said to be not.
+pytestmark = pytest.mark.filterwarnings("ignore:.*has the form of CIFAR-10 but not its content:UserWarning")
 
 
 def batch(number: int) -> tuple[np.ndarray, list[int]]:
@@ -106,7 +113,7 @@ def test_every_source_gives_the_same_images(source: str, sources: dict[str, Path
 
 def test_environment_variable_names_the_place(sources: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRJAX_DATA", str(sources["binary archive"]))
-    assert airjax.load_cifar10().name == "cifar10"
+    assert airjax.load_cifar10().name == "custom"
 
 
 def test_the_second_load_comes_from_the_cache_in_under_a_second(sources: dict[str, Path]) -> None:
@@ -117,12 +124,13 @@ def test_the_second_load_comes_from_the_cache_in_under_a_second(sources: dict[st
     assert time.perf_counter() - began < 2
 
 
-def test_a_changed_source_is_read_again(tmp_path: Path) -> None:
+def test_a_source_whose_bytes_change_is_read_again_though_size_and_time_stay(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "changing", binary_files())
-    before = airjax.load_cifar10(folder).fingerprint
-    content = bytearray((folder / "test_batch.bin").read_bytes())
+    before, file = airjax.load_cifar10(folder).fingerprint, folder / "test_batch.bin"
+    status, content = file.stat(), bytearray(file.read_bytes())
     content[5] ^= 1
-    (folder / "test_batch.bin").write_bytes(content)
+    file.write_bytes(content)
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
     assert airjax.load_cifar10(folder).fingerprint != before
 
 
@@ -145,7 +153,7 @@ def test_an_unwritable_cache_costs_a_warning_only(
     (tmp_path / "file").touch()
     monkeypatch.setenv("AIRJAX_CACHE", str(tmp_path / "file" / "cache"))
     with pytest.warns(UserWarning, match="cannot write the cache"):
-        assert airjax.load_cifar10(sources["binary folder"]).name == "cifar10"
+        assert airjax.load_cifar10(sources["binary folder"]).name == "custom"
 
 
 def test_a_missing_place_says_where_to_put_the_files(tmp_path: Path) -> None:
@@ -171,7 +179,7 @@ def test_an_incomplete_or_short_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(airjax.DataError, match=r"data_batch_4.bin has 30729999 bytes, but 30730000 are expected"):
         airjax.load_cifar10(folder)
     (folder / "data_batch_4.bin").unlink()
-    with pytest.raises(airjax.DataError, match=r"data_batch_4.bin: No such file or directory. The folder is"):
+    with pytest.raises(airjax.DataError, match=r"data_batch_4.bin is missing. The folder is incomplete"):
         airjax.load_cifar10(folder)
 
 
@@ -188,7 +196,7 @@ def test_a_truncated_archive_is_refused(sources: dict[str, Path], tmp_path: Path
     file = tmp_path / "cut.tar.gz"
     file.write_bytes(content[: int(kept * len(content)) if kept < 1 else int(kept)])
     with pytest.raises(airjax.DataError, match="truncated or damaged archive"):
-        read_archive(file)
+        airjax.load_cifar10(file)
 
 
 def test_a_corrupted_archive_is_refused(sources: dict[str, Path], tmp_path: Path) -> None:
@@ -196,13 +204,157 @@ def test_a_corrupted_archive_is_refused(sources: dict[str, Path], tmp_path: Path
     content[len(content) // 2] ^= 0xFF
     (tmp_path / "bad.tar.gz").write_bytes(content)
     with pytest.raises(airjax.DataError, match="truncated or damaged archive"):
-        read_archive(tmp_path / "bad.tar.gz")
+        airjax.load_cifar10(tmp_path / "bad.tar.gz")
 
 
 def test_another_archive_is_refused(tmp_path: Path) -> None:
     file = write_archive(tmp_path / "other.tar.gz", "other", {"readme": b"hello"})
     with pytest.raises(airjax.DataError, match="has no data_batch_1, so it is not a CIFAR-10 archive"):
-        read_archive(file)
+        airjax.load_cifar10(file)
+
+
+def tar_of(members: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, content in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def zip_of(members: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "pack"),
+    [
+        ("cifar-10-binary.tar", tar_of),
+        ("cifar-10-binary.tgz", lambda members: gzip.compress(tar_of(members), 1)),
+        ("any.tar.xz", lambda members: lzma.compress(tar_of(members), preset=0)),
+        ("cifar-10-binary.zip", zip_of),
+    ],
+)
+def test_other_kinds_of_archive_are_read(
+    name: str, pack: Callable[[dict[str, bytes]], bytes], sources: dict[str, Path], tmp_path: Path
+) -> None:
+    members = {f"cifar-10-batches-bin/{file}": content for file, content in binary_files().items()}
+    # What a Mac adds, what another folder has, and what is no data.
+    members["__MACOSX/cifar-10-batches-bin/data_batch_1.bin"] = b"\0" * 10
+    members["__MACOSX/cifar-10-batches-bin/._data_batch_1.bin"] = b"\0" * 10
+    members["cifar-10-batches-bin/old/data_batch_1.bin"] = b"\0" * 10
+    members["cifar-10-batches-bin/readme.html"] = b"hello"
+    (tmp_path / name).write_bytes(pack(members))
+    expected = airjax.load_cifar10(sources["binary folder"]).fingerprint
+    assert airjax.load_cifar10(tmp_path / name).fingerprint == expected
+    if name.startswith("cifar"):
+        assert airjax.load_cifar10(tmp_path).fingerprint == expected
+
+
+def test_of_two_levels_of_one_folder_the_complete_one_counts(sources: dict[str, Path], tmp_path: Path) -> None:
+    expected = airjax.load_cifar10(sources["binary folder"]).fingerprint
+    inner = write_folder(tmp_path / "cifar-10-batches-bin" / "cifar-10-batches-bin", binary_files())
+    assert airjax.load_cifar10(tmp_path).fingerprint == expected
+    assert airjax.load_cifar10(inner.parent).fingerprint == expected
+
+
+@pytest.mark.parametrize("stray", ["my_batch_notes.txt", "data_batch_7", "test_batch", "data_batch_1.bin"])
+def test_other_files_beside_an_intact_folder_hide_nothing(stray: str, sources: dict[str, Path], tmp_path: Path) -> None:
+    write_folder(tmp_path / "cifar-10-batches-py", python_files())
+    (tmp_path / stray).write_bytes(b"something else")
+    assert airjax.load_cifar10(tmp_path).fingerprint == airjax.load_cifar10(sources["binary folder"]).fingerprint
+
+
+def test_files_of_another_kind_are_called_what_they_are(tmp_path: Path) -> None:
+    np.savez(tmp_path / "cifar10.npz", x_train=np.zeros(3), y_train=np.zeros(3))
+    with pytest.raises(airjax.DataError, match=r"cifar10.npz is an .npz of arrays \(x_train.npy, y_train.npy\)"):
+        airjax.load_cifar10(tmp_path / "cifar10.npz")
+    (tmp_path / "page.html").write_text("<html>not found</html>")
+    with pytest.raises(airjax.DataError, match=r"page.html: truncated or damaged archive, or not an archive"):
+        airjax.load_cifar10(tmp_path / "page.html")
+    files = binary_files()
+    del files["data_batch_3.bin"]
+    (tmp_path / "part.tar").write_bytes(tar_of(files))
+    with pytest.raises(airjax.DataError, match=r"part.tar: has no data_batch_3.bin; the archive is incomplete"):
+        airjax.load_cifar10(tmp_path / "part.tar")
+
+
+def test_labels_that_are_no_whole_numbers_are_refused(tmp_path: Path) -> None:
+    planes, labels = batch(0)
+    content = pickle.dumps({b"data": planes, b"labels": [3.7, *labels[1:]]}, protocol=2)
+    folder = write_folder(tmp_path / "fractions", python_files() | {"data_batch_1": content})
+    with pytest.raises(airjax.DataError, match=r"data_batch_1: labels are float64, such as 3.7; need whole numbers"):
+        airjax.load_cifar10(folder)
+
+
+def official_files(folder: Path) -> dict[str, bytes]:
+    place = next(path for path in folder.rglob("data_batch_1.bin")).parent
+    return {f"{name}.bin": (place / f"{name}.bin").read_bytes() for name in NAMES}
+
+
+def test_the_official_content_is_known(cifar10: airjax.Dataset) -> None:
+    assert (cifar10.name, cifar10.content) == ("cifar10", "official")
+    assert cifar10.train_labels[:3].tolist() == [6, 9, 9]
+    assert cifar10.subset(np.arange(100)).content == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"data_batch_3": lambda files: bytes(len(files["data_batch_3.bin"]))}, "data_batch_3 is not the official one"),
+        (
+            {"data_batch_5": lambda files: files["data_batch_5.bin"][: RECORD * 5000] + bytes(RECORD * 5000)},
+            "data_batch_5 is not the official one",
+        ),
+        ({"data_batch_2": lambda files: files["data_batch_1.bin"]}, "data_batch_2 is the official data_batch_1"),
+        ({"test_batch": lambda files: files["data_batch_4.bin"]}, "test_batch is the official data_batch_4"),
+    ],
+    ids=["a batch of zeros", "half a batch of zeros", "one batch twice", "a training batch as the test set"],
+)
+def test_wrong_content_of_the_right_size_is_data_of_ones_own(
+    changes: dict[str, Callable[[dict[str, bytes]], bytes]], said: str, cifar10_folder: Path, tmp_path: Path
+) -> None:
+    files = official_files(cifar10_folder)
+    changed = {f"{name}.bin": make(files) for name, make in changes.items()}
+    folder = write_folder(tmp_path / "changed", files | changed)
+    with pytest.warns(UserWarning, match=said):
+        data = airjax.load_cifar10(folder)
+    assert (data.name, data.content) == ("custom", "unknown")
+
+
+def test_a_shuffled_copy_is_said_to_be_one(cifar10_folder: Path, tmp_path: Path) -> None:
+    files = official_files(cifar10_folder)
+    swapped = files | {"data_batch_1.bin": files["data_batch_2.bin"], "data_batch_2.bin": files["data_batch_1.bin"]}
+    folder = write_folder(tmp_path / "shuffled", swapped)
+    with pytest.warns(UserWarning, match="holds CIFAR-10's images in another order than the official one"):
+        data = airjax.load_cifar10(folder)
+    assert (data.name, data.content) == ("cifar10", "shuffled")
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can be somebody else")
+def test_a_user_without_a_home_has_a_cache_of_its_own() -> None:
+    # The user is changed once Python and airjax are loaded, which may lie in a home that nobody else can read.
+    load = "import os, sys; from airjax.data.cache import cache_folder"
+    script = f"{load}; os.setuid(int(sys.argv[1])); print(cache_folder())"
+
+    def run(user: int, folder: str) -> str:
+        environment = {"PATH": os.environ["PATH"], "TMPDIR": folder}
+        command = [sys.executable, "-W", "error", "-c", script, str(user)]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.strip()
+
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o777)
+        assert run(54_321, folder) == f"{folder}/airjax-54321"
+        # What somebody else has put there is not used.
+        (Path(folder) / "airjax-54322").mkdir(mode=0o777)
+        found = run(54_322, folder)
+        assert found.startswith(f"{folder}/airjax-")
+        assert found != f"{folder}/airjax-54322"
 
 
 class Hostile:
@@ -304,7 +456,7 @@ def test_the_next_source_is_tried(server: Server, tmp_path: Path, monkeypatch: p
 
 def test_a_broken_download_goes_on_where_it_stopped(server: Server, tmp_path: Path) -> None:
     server.stop_after = 100_000
-    with pytest.raises(airjax.DataError, match="cannot download CIFAR-10"):
+    with pytest.raises(airjax.DataError, match="cannot be downloaded"):
         download_archive(tmp_path, (server.url,), md5(server.content))
     [partial] = tmp_path.iterdir()
     assert partial.name == "cifar-10-binary.tar.gz.partial"
@@ -341,9 +493,10 @@ def test_without_a_network_auto_falls_back_loudly_and_cifar10_fails_clearly(
 ) -> None:
     monkeypatch.setattr("airjax.data.download.SOURCES", ("http://127.0.0.1:1/none.tar.gz",))
     monkeypatch.setattr("airjax.data.load_builtin", lambda: toy)
-    with pytest.warns(UserWarning, match="Using the builtin data set"):
+    reason = r"CIFAR-10 is not here, and cannot be downloaded \(127.0.0.1:1: no connection\)"
+    with pytest.warns(UserWarning, match=f"^{reason}. Using the builtin procedural images"):
         assert load_data("auto").name == "builtin"
-    with pytest.raises(airjax.DataError, match=r"cannot download CIFAR-10:\n  http://127.0.0.1:1/none"):
+    with pytest.raises(airjax.DataError, match=f"^{reason}$"):
         load_data("cifar10")
 
 
@@ -353,6 +506,22 @@ def test_arrays_that_do_not_fit_are_refused(toy: airjax.Dataset) -> None:
         airjax.Dataset("x", parts[0].astype(float), *parts[1:])
     with pytest.raises(airjax.DataError, match="test labels are"):
         airjax.Dataset("x", *parts[:3], parts[3][:-1])
+    with pytest.raises(airjax.DataError, match="train labels are float64"):
+        airjax.Dataset("x", parts[0], parts[1] + 0.7, *parts[2:])
+    with pytest.raises(airjax.DataError, match="must be different names"):
+        airjax.Dataset("x", *parts, classes=("a",) * 10)
+
+
+def test_a_data_set_is_shown_in_one_line(toy: airjax.Dataset) -> None:
+    line = f"Dataset(builtin: 300 training and 100 test images, 10 classes, {toy.fingerprint[:12]})"
+    assert repr(toy) == line
+
+
+def test_a_data_set_with_other_classes_is_refused_before_training(toy: airjax.Dataset) -> None:
+    twelve = replace(toy, classes=tuple("abcdefghijkl"))
+    for train in (airjax.train_network, lambda recipe, data: airjax.run_many(recipe, airjax.seed_keys([0]), data)):
+        with pytest.raises(ValueError, match="builtin has 12 classes, but the network has 10 outputs"):
+            train(airjax.RECIPES["tiny"], twelve)
 
 
 def test_real_cifar10_has_its_known_means(cifar10: airjax.Dataset) -> None:

@@ -15,7 +15,7 @@ __all__ = ["DataError", "DataName", "Dataset", "load_builtin", "load_cifar10", "
 
 
 def load_data(name: DataName = "auto", data_dir: str | Path | None = None) -> Dataset:
-    """The data set of that name; `auto` is CIFAR-10 where it can be had, and the builtin set with a warning otherwise.
+    """The data set of that name; `auto` is CIFAR-10 where it is available, else the builtin set with a warning.
 
     Raises DataError where CIFAR-10 was asked for, or a place was named, and it cannot be read.
     """
@@ -28,5 +28,9 @@ def load_data(name: DataName = "auto", data_dir: str | Path | None = None) -> Da
     except DataError as error:
         if data_dir is not None or os.environ.get("AIRJAX_DATA"):
             raise
-        warnings.warn(f"{error}\nUsing the builtin data set: its accuracies say nothing about CIFAR-10.", stacklevel=2)
+        warnings.warn(
+            f"{error}. Using the builtin procedural images instead, whose accuracies say nothing about CIFAR-10; for "
+            "CIFAR-10, name its folder or archive with --data-dir or AIRJAX_DATA",
+            stacklevel=2,
+        )
         return load_builtin()

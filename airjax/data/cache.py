@@ -1,22 +1,47 @@
 """The user's cache of parsed data sets: one checksummed file each, written whole or not at all."""
 
 import os
+import tempfile
 import warnings
 from pathlib import Path
 
 import numpy as np
 
-from airjax.data.dataset import Dataset, digest
+from airjax.data.content import digest
+from airjax.data.dataset import DataError, Dataset
 from airjax.records import write_atomically
 
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 
 
 def cache_folder() -> Path:
-    """AIRJAX_CACHE, or airjax/ in the user's cache folder."""
+    """AIRJAX_CACHE, or airjax/ in the user's cache folder; without a home, a folder among temporary files.
+
+    Raises DataError for a `~` in AIRJAX_CACHE where there is no home.
+    """
     if named := os.environ.get("AIRJAX_CACHE"):
-        return Path(named).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "airjax"
+        return expand(named)
+    if general := os.environ.get("XDG_CACHE_HOME"):
+        return Path(general) / "airjax"
+    try:
+        return Path.home() / ".cache" / "airjax"
+    except RuntimeError:  # a container's bare user id: neither HOME nor an entry among the users
+        return _temporary_folder()
+
+
+def expand(place: str | Path) -> Path:
+    """A path with its `~` replaced. Raises DataError where nobody knows what that is."""
+    try:
+        return Path(place).expanduser()
+    except RuntimeError as error:
+        raise DataError(f"{place}: this user has no home folder; write the whole path, or set HOME") from error
+
+
+def _temporary_folder() -> Path:
+    folder = Path(tempfile.gettempdir()) / f"airjax-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    # Compiled programs are read from it: nobody else may have put them there.
+    return folder if folder.stat().st_uid == os.getuid() else Path(tempfile.mkdtemp(prefix="airjax-"))
 
 
 def save_cached(file: Path, dataset: Dataset) -> None:
@@ -49,7 +74,24 @@ def load_cached(file: Path) -> Dataset | None:
     found = digest(arrays)
     if found != metadata.get("sha256"):
         return _damaged(file, f"sha256 is {found}, expected {metadata.get('sha256')}")
-    return Dataset(metadata["name"], *arrays)  # pyright: ignore[reportArgumentType]
+    dataset = Dataset(metadata["name"], *arrays)  # pyright: ignore[reportArgumentType]
+    dataset.__dict__["fingerprint"] = found  # what the property would compute once more
+    return dataset
+
+
+def find_cached(fingerprint: str) -> Dataset | None:
+    """The data set in the cache that has a fingerprint; None where it has none."""
+    from safetensors import SafetensorError, safe_open
+
+    for file in sorted(cache_folder().glob("*.safetensors")):
+        try:
+            with safe_open(file, framework="numpy") as content:
+                found = (content.metadata() or {}).get("sha256") == fingerprint
+        except (SafetensorError, OSError):
+            continue
+        if found and (dataset := load_cached(file)) is not None:
+            return dataset
+    return None
 
 
 def _damaged(file: Path, reason: str) -> None:

@@ -1,25 +1,28 @@
 """CIFAR-10 from a folder, an archive, the cache or the network, as numpy arrays."""
 
-import gzip
 import hashlib
-import io
 import os
-import tarfile
-import zlib
-from collections.abc import Callable
-from pathlib import Path
+import warnings
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
+from pathlib import Path, PurePath
+from typing import NamedTuple
 
 import numpy as np
 
-from airjax.data.cache import cache_folder, load_cached, save_cached
+from airjax.data.archive import read_members
+from airjax.data.cache import cache_folder, expand, load_cached, save_cached
+from airjax.data.content import Split, describe_files
 from airjax.data.dataset import DataError, Dataset
 from airjax.data.unpickle import load_plain_pickle
 
 RECORD = 1 + 3 * 32 * 32  # bytes of an image in the binary layout: the label, then the red, green and blue planes
 BATCH = 10_000  # images in a file
-SPLITS = (("train", tuple(f"data_batch_{number}" for number in range(1, 6))), ("test", ("test_batch",)))
-FOLDERS = {".bin": "cifar-10-batches-bin", "": "cifar-10-batches-py"}  # by the ending of their files
-ARCHIVES = ("cifar-10-binary.tar.gz", "cifar-10-python.tar.gz")
+NAMES = (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch")
+ARCHIVES = tuple(
+    f"cifar-10-{layout}.{ending}" for layout in ("binary", "python") for ending in ("tar.gz", "tgz", "tar", "zip")
+)
+CUSTOM = "custom"  # name of a data set that has CIFAR-10's form and other content
 
 WHERE = (
     "Put cifar-10-binary.tar.gz or cifar-10-python.tar.gz, or the folder that either unpacks to, somewhere, and name "
@@ -27,19 +30,37 @@ WHERE = (
 )
 
 
+class Layout(NamedTuple):
+    """One of the two official forms."""
+
+    folder: str  # that its archive unpacks to
+    ending: str  # of its files
+    parse: Callable[[bytes, str], Split]  # a file's bytes and its name -> the examples in it
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Names of its files."""
+        return tuple(name + self.ending for name in NAMES)
+
+
 def load_cifar10(data_dir: str | Path | None = None, *, download: bool = True) -> Dataset:
     """CIFAR-10: from data_dir, else from AIRJAX_DATA, else from the user's cache, else from the network.
 
     Args:
-        data_dir: the official binary folder, the official python folder, either archive, or a folder with one of these.
+        data_dir: the official binary folder, the official python folder, either archive (.tar.gz, .tgz, .tar
+            or .zip), or a folder with one of these.
         download: whether to use the network where nothing else is there.
+
+    Warns where the official images are in another order, and where they are other images: the data set then has the
+    name "custom".
 
     Raises:
         DataError: not found, not to be downloaded, or damaged. A place that was named is never passed over.
     """
     named = data_dir or os.environ.get("AIRJAX_DATA")
     if named:
-        return _load_named(Path(named).expanduser())
+        place = expand(named)
+        return _named_by_content(_load_named(place), place)
     cached = load_cached(_cache_file("official"))
     if cached is not None:
         return cached
@@ -47,105 +68,139 @@ def load_cifar10(data_dir: str | Path | None = None, *, download: bool = True) -
         raise DataError(f"CIFAR-10 is not in the cache, {cache_folder()}. {WHERE}")
     from airjax.data.download import download_archive
 
-    dataset = read_archive(download_archive(cache_folder()))
+    archive = download_archive(cache_folder())
+    dataset = read_archive(archive.read_bytes(), str(archive))
     save_cached(_cache_file("official"), dataset)
     return dataset
 
 
-def read_folder(folder: Path) -> Dataset:
-    """CIFAR-10 from its unpacked folder, binary or python."""
-    ending = ".bin" if (folder / "data_batch_1.bin").exists() else ""
+def read_archive(content: bytes, source: str) -> Dataset:
+    """CIFAR-10 from an archive's bytes, without unpacking it to disk. Raises DataError, which names the source.
 
-    def read(name: str) -> bytes:
-        path = folder / name
-        try:
-            return path.read_bytes()
-        except OSError as error:
-            raise DataError(
-                f"{path}: {error.strerror or error}. The folder is incomplete; unpack the archive again"
-            ) from error
-
-    return _assemble(read, ending, str(folder))
-
-
-def read_archive(path: Path) -> Dataset:
-    """CIFAR-10 from either official archive, without unpacking it to disk."""
-    try:
-        # To the end of the file, where its checksum is: a tar reader stops before it.
-        content = io.BytesIO(gzip.decompress(path.read_bytes()))
-        with tarfile.open(fileobj=content) as archive:
-            contents = {
-                Path(member.name).name: file.read()
-                for member in archive
-                if member.isfile() and (file := archive.extractfile(member)) is not None
-            }
-    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        raise DataError(f"{path}: truncated or damaged archive ({error}). Delete it and fetch it again") from error
-    ending = ".bin" if "data_batch_1.bin" in contents else ""
-
-    def read(name: str) -> bytes:
-        if name not in contents:
-            raise DataError(f"{path}: has no {name}, so it is not a CIFAR-10 archive")
-        return contents[name]
-
-    return _assemble(read, ending, str(path))
+    Of several folders in it the outermost counts that has all of the files.
+    """
+    members = read_members(content, source, {name for layout in LAYOUTS for name in layout.files})
+    folders = sorted({path.parent for path in members}, key=lambda folder: (len(folder.parts), folder))
+    for folder in folders:
+        for layout in LAYOUTS:
+            if all(folder / name in members for name in layout.files):
+                return _assemble(layout, (members[folder / name] for name in layout.files), source)
+    if not members:
+        raise DataError(f"{source}: has no data_batch_1, so it is not a CIFAR-10 archive. {WHERE}")
+    raise DataError(f"{source}: has no {_first_missing(members)}; the archive is incomplete. Fetch it again")
 
 
-def _assemble(read: Callable[[str], bytes], ending: str, source: str) -> Dataset:
-    parse = _parse_binary if ending else _parse_python
-    arrays = []
-    for _, names in SPLITS:
-        parts = [parse(read(name + ending), f"{source}: {name}{ending}") for name in names]
-        arrays += [np.concatenate(column) for column in zip(*parts, strict=True)]
-    return Dataset("cifar10", *arrays)
-
-
-def _parse_binary(content: bytes, name: str) -> tuple[np.ndarray, np.ndarray]:
-    if len(content) != BATCH * RECORD:
-        raise DataError(f"{name} has {len(content)} bytes, but {BATCH * RECORD} are expected. Unpack the archive again")
-    records = np.frombuffer(content, np.uint8).reshape(BATCH, RECORD)
-    return _to_images(records[:, 1:]), records[:, 0].astype(np.int32)
-
-
-def _parse_python(content: bytes, name: str) -> tuple[np.ndarray, np.ndarray]:
-    batch = load_plain_pickle(content, name)
-    try:
-        pixels, labels = batch[b"data"], np.array(batch[b"labels"], np.int32)
-        fits = pixels.shape == (BATCH, RECORD - 1) and pixels.dtype == np.uint8 and labels.shape == (BATCH,)
-    except (TypeError, KeyError, ValueError, AttributeError, OverflowError) as error:
-        raise DataError(f"{name}: not a CIFAR-10 batch ({error!r}). Unpack the archive again") from error
-    if not fits:
-        raise DataError(f"{name}: not {BATCH} images of {RECORD - 1} bytes with a label each. Unpack the archive again")
-    return _to_images(pixels), labels
-
-
-def _to_images(planes: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(planes.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
+def _first_missing(members: Collection[PurePath]) -> str:
+    # Of the layout and the folder that most members belong to.
+    groups = [{path.name for path in members if path.parent == folder} for folder in {m.parent for m in members}]
+    most, layout = max(
+        ((group & set(layout.files), layout) for group in groups for layout in LAYOUTS), key=lambda pair: len(pair[0])
+    )
+    return next(name for name in layout.files if name not in most)
 
 
 def _load_named(place: Path) -> Dataset:
-    candidates = [place] + [place / name for name in (*FOLDERS.values(), *ARCHIVES)]
-    for found in candidates:
-        if found.is_file():
-            return _through_cache(found, read_archive, [found])
-        files = [path for ending in FOLDERS for path in sorted(found.glob(f"*_batch*{ending}")) if path.is_file()]
-        if files:
-            return _through_cache(found, read_folder, files)
+    folders = [place, *(place / name for name, *_ in LAYOUTS), *(place / name / name for name, *_ in LAYOUTS)]
+    partly: list[Path] = []
+    for folder in folders:
+        for layout in LAYOUTS:
+            missing = [folder / name for name in layout.files if not (folder / name).is_file()]
+            if not missing:
+                return _read_folder(folder, layout)
+            if len(missing) < len(layout.files):
+                partly += missing[:1]
+    for archive in (place, *(place / name for name in ARCHIVES)):
+        if archive.is_file():
+            content = _read_file(archive)
+            return _through_cache([content], lambda: read_archive(content, str(archive)))  # noqa: B023 called here
+    if partly:
+        raise DataError(f"{partly[0]} is missing. The folder is incomplete; unpack the archive again")
     if not place.exists():
         raise DataError(f"{place} does not exist. {WHERE}")
     raise DataError(f"{place} holds no CIFAR-10. {WHERE}")
 
 
-def _through_cache(source: Path, read: Callable[[Path], Dataset], files: list[Path]) -> Dataset:
-    # Keyed by what the files look like from outside, so that a changed file is read again.
-    status = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    file = _cache_file(hashlib.sha256(repr(status).encode()).hexdigest()[:16])
+def _read_folder(folder: Path, layout: Layout) -> Dataset:
+    contents = [_read_file(folder / name) for name in layout.files]
+    return _through_cache(contents, lambda: _assemble(layout, contents, str(folder)))
+
+
+def _read_file(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise DataError(f"{file}: {error.strerror or error}; it cannot be read") from error
+
+
+def _through_cache(contents: list[bytes], read: Callable[[], Dataset]) -> Dataset:
+    # Keyed by all bytes of the files: their sizes and times may stay while they change.
+    sha = hashlib.sha256()
+    for content in contents:
+        sha.update(content)
+    file = _cache_file(sha.hexdigest()[:16])
     cached = load_cached(file)
     if cached is None:
-        cached = read(source)
+        cached = read()
         save_cached(file, cached)
     return cached
 
 
 def _cache_file(key: str) -> Path:
     return cache_folder() / f"cifar10-{key}.safetensors"
+
+
+def _named_by_content(dataset: Dataset, place: Path) -> Dataset:
+    # Warns the caller of load_cifar10 where the content is not the official one.
+    if dataset.content == "official":
+        return dataset
+    if dataset.content == "shuffled":
+        warnings.warn(
+            f"{place} holds CIFAR-10's images in another order than the official one: the first images, from which the "
+            "whitening filters come, and on which small recipes train, are others",
+            stacklevel=3,
+        )
+        return dataset
+    parts = {
+        name: Split(dataset.train_images[first : first + BATCH], dataset.train_labels[first : first + BATCH])
+        for name, first in zip(NAMES, range(0, len(NAMES) * BATCH, BATCH), strict=True)
+    } | {"test_batch": Split(dataset.test_images, dataset.test_labels)}
+    warnings.warn(
+        f"{place} has the form of CIFAR-10 but not its content ({describe_files(parts)}): it is taken as data of your "
+        f'own, named "{CUSTOM}", and says nothing about CIFAR-10. If it should be CIFAR-10, fetch the archive again',
+        stacklevel=3,
+    )
+    return replace(dataset, name=CUSTOM)
+
+
+def _assemble(layout: Layout, contents: Iterable[bytes], source: str) -> Dataset:
+    parts = [layout.parse(content, f"{source}: {name}") for name, content in zip(layout.files, contents, strict=True)]
+    images, labels = (np.concatenate(column) for column in zip(*parts[:-1], strict=True))
+    return Dataset("cifar10", images, labels, *parts[-1])
+
+
+def _parse_binary(content: bytes, name: str) -> Split:
+    if len(content) != BATCH * RECORD:
+        raise DataError(f"{name} has {len(content)} bytes, but {BATCH * RECORD} are expected. Unpack the archive again")
+    records = np.frombuffer(content, np.uint8).reshape(BATCH, RECORD)
+    return Split(_to_images(records[:, 1:]), records[:, 0].astype(np.int32))
+
+
+def _parse_python(content: bytes, name: str) -> Split:
+    batch = load_plain_pickle(content, name)
+    try:
+        pixels, labels = batch[b"data"], np.asarray(batch[b"labels"])
+        fits = pixels.shape == (BATCH, RECORD - 1) and pixels.dtype == np.uint8 and labels.shape == (BATCH,)
+    except (TypeError, KeyError, ValueError, AttributeError, OverflowError) as error:
+        raise DataError(f"{name}: not a CIFAR-10 batch ({error!r}). Unpack the archive again") from error
+    if not fits:
+        raise DataError(f"{name}: not {BATCH} images of {RECORD - 1} bytes with a label each. Unpack the archive again")
+    if labels.dtype.kind not in "iu":
+        raise DataError(f"{name}: labels are {labels.dtype}, such as {labels[0]}; need whole numbers from 0 to 9")
+    return Split(_to_images(pixels), labels.astype(np.int32))
+
+
+def _to_images(planes: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(planes.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
+
+
+LAYOUTS = (Layout("cifar-10-batches-bin", ".bin", _parse_binary), Layout("cifar-10-batches-py", "", _parse_python))

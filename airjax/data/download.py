@@ -1,8 +1,10 @@
 """Fetches the official CIFAR-10 archive: checked by md5, moved into place whole, taken up again where it stopped."""
 
+import logging
 import os
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from airjax.data.dataset import DataError
 
@@ -19,7 +21,7 @@ CHUNK = 1 << 14  # bytes; a broken connection loses less than this
 def download_archive(folder: Path, sources: tuple[str, ...] | None = None, md5: str | None = None) -> Path:
     """Path of the archive in folder, fetched from the first source that works.
 
-    AIRJAX_MIRROR is tried before the others. Raises DataError, naming every source and its failure, where none works.
+    AIRJAX_MIRROR is tried before the others. Raises DataError, naming each host and its failure, where none works.
     """
     import pooch
 
@@ -34,8 +36,22 @@ def download_archive(folder: Path, sources: tuple[str, ...] | None = None, md5: 
         except (OSError, ValueError) as error:
             if isinstance(error, ValueError):
                 _partial(folder / name).unlink(missing_ok=True)
-            failures.append(f"{url}: {error}")
-    raise DataError("cannot download CIFAR-10:\n  " + "\n  ".join(failures))
+            logging.getLogger(__name__).debug("%s: %s", url, error)
+            failures.append(f"{urlsplit(url).netloc or url}: {_reason(error)}")
+    raise DataError(f"CIFAR-10 is not here, and cannot be downloaded ({'; '.join(failures)})")
+
+
+def _reason(error: Exception) -> str:
+    # In a few words; what the libraries say takes several lines, and goes to the log.
+    import requests
+
+    if isinstance(error, requests.Timeout):
+        return "no answer in time"
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        return f"HTTP status {error.response.status_code}"
+    if isinstance(error, requests.ConnectionError):
+        return "no connection"
+    return " ".join(str(error).split())
 
 
 def resume_download(url: str, output_file: str, pooch_object: Any, check_only: bool = False) -> bool | None:

@@ -1,0 +1,77 @@
+"""Reads the members of an archive in memory: tar, plain or compressed, and zip. Nothing is written to disk."""
+
+import bz2
+import gzip
+import io
+import lzma
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import IO
+
+from airjax.data.dataset import DataError
+
+LIMIT = 1 << 30  # bytes that an archive may unpack to: CIFAR-10 is a sixth of it
+_DAMAGED = (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, zlib.error, lzma.LZMAError, RuntimeError)
+_COMPRESSED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
+
+
+def read_members(content: bytes, source: str, wanted: set[str]) -> dict[PurePosixPath, bytes]:
+    """The members of an archive whose own name is wanted, by path. The last of several with the same path counts.
+
+    What a Mac adds (`__MACOSX/`) is left out. Raises DataError, naming the source, for a damaged archive, one of
+    another kind, and one that unpacks to more than LIMIT bytes.
+    """
+    try:
+        if content[:2] == b"PK":
+            return dict(_zip_members(content, source, wanted))
+        return dict(_tar_members(_decompress(content, source), wanted))
+    except _DAMAGED as error:
+        raise DataError(
+            f"{source}: truncated or damaged archive, or not an archive ({error}). Fetch it again"
+        ) from error
+
+
+def _zip_members(content: bytes, source: str, wanted: set[str]) -> Iterator[tuple[PurePosixPath, bytes]]:
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        names = archive.namelist()
+        if names and all(name.endswith(".npy") for name in names):
+            raise DataError(
+                f"{source} is an .npz of arrays ({', '.join(names[:6])}), which is not read as CIFAR-10; make a "
+                "data set of its arrays with airjax.Dataset, or name the official archive or its folder"
+            )
+        for member in archive.infolist():
+            path = PurePosixPath(member.filename)
+            if _counts(path, wanted) and not member.is_dir():
+                with archive.open(member) as file:
+                    yield path, _read(file, source)
+
+
+def _tar_members(content: bytes, wanted: set[str]) -> Iterator[tuple[PurePosixPath, bytes]]:
+    with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
+        for member in archive:
+            path = PurePosixPath(member.name)
+            if _counts(path, wanted) and member.isfile() and (file := archive.extractfile(member)) is not None:
+                yield path, file.read()
+
+
+def _decompress(content: bytes, source: str) -> bytes:
+    # To the end of the file, where its checksum is: a tar reader stops before it.
+    for magic, open_file in _COMPRESSED.items():
+        if content.startswith(magic):
+            with open_file(io.BytesIO(content)) as file:
+                return _read(file, source)
+    return content
+
+
+def _read(file: IO[bytes], source: str) -> bytes:
+    content = file.read(LIMIT + 1)
+    if len(content) > LIMIT:
+        raise DataError(f"{source} unpacks to more than {LIMIT >> 30} GiB, so it is not CIFAR-10")
+    return content
+
+
+def _counts(path: PurePosixPath, wanted: set[str]) -> bool:
+    return path.name in wanted and "__MACOSX" not in path.parts
