@@ -9,12 +9,20 @@ from typing import Any
 from airjax.checkpoint import ModelError
 from airjax.console import run_main
 from airjax.data.dataset import DataError
+from airjax.extras import MissingExtraError, import_extra
 from airjax.recipe import Recipe, get_recipe
 from airjax.records import dump_json
-from parity.convert import ConvertError, export_model, import_model
 from parity.environment import default_device, describe
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_OPEN, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
+# What a command needs beyond airjax itself, and the extra that installs it; --help needs none.
+NEEDED = {
+    "numerical": [("torch", "parity")],
+    "statistical": [("torch", "parity"), ("scipy", "report")],
+    "report": [("scipy", "report"), ("matplotlib", "report")],
+    "export": [("torch", "parity")],
+    "import": [("torch", "parity")],
+}
 EXIT_CODES = {"equivalent": EXIT_OK, "different": EXIT_FAILED, "diverged": EXIT_FAILED, "open": EXIT_OPEN}
 
 
@@ -26,17 +34,21 @@ def main(arguments: list[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     try:
+        for package, extra in NEEDED[options.command]:
+            import_extra(package, extra, f"python -m parity {options.command}")
         if options.command == "numerical":
             return _numerical(options)
         if options.command == "statistical":
             return _statistical(options)
         if options.command == "report":
             return _report(options)
+        from parity.convert import export_model, import_model
+
         if options.command == "export":
             export_model(options.model, options.state)
         else:
             import_model(options.state, options.model, _import_recipe(options))
-    except (ConvertError, DataError, ModelError, ValueError, OSError) as error:
+    except (DataError, MissingExtraError, ModelError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USAGE
     return EXIT_OK

@@ -4,6 +4,7 @@ The state_dict has the key names of the released package, so a network trained i
 the other.
 """
 
+import io
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -13,18 +14,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from airjax.checkpoint import Model, load, save_model
+from airjax.checkpoint import Model, load, save_model, value_fault
 from airjax.model import Variables
 from airjax.precision import precision_of
 from airjax.recipe import CLASSES, WHITEN_KERNEL, WHITEN_WIDTH, Recipe, conv_shapes
+from airjax.records import write_atomically
+from parity.state_file import ConvertError, dense, read_state, unwrap
 
 Layout = Literal["OIHW", "OI", "O"]
 TO_JAX: dict[Layout, tuple[int, ...]] = {"OIHW": (2, 3, 1, 0), "OI": (1, 0), "O": (0,)}
 TO_TORCH: dict[Layout, tuple[int, ...]] = {"OIHW": (3, 2, 0, 1), "OI": (1, 0), "O": (0,)}
-
-
-class ConvertError(ValueError):
-    """A network that does not fit its recipe; the message names the tensors."""
 
 
 class Entry(NamedTuple):
@@ -86,17 +85,19 @@ def to_state_dict(recipe: Recipe, variables: Variables) -> dict[str, Tensor]:
 
 
 def to_variables(recipe: Recipe, state: dict[str, Tensor]) -> Variables:
-    """torch state_dict -> airjax variables in the recipe's dtypes.
+    """torch state_dict -> airjax variables in the recipe's dtypes; keys may have the names of wrappers in them.
 
-    Raises ConvertError for a tensor missing, left over or of another shape, and for a BatchNorm scale that is not 1.
+    Raises ConvertError for a tensor missing, left over, of another shape, not dense or not of finite floating-point
+    numbers, and for a BatchNorm scale that is not 1.
     """
-    arrays = {key: value.detach().cpu().numpy() for key, value in state.items()}
+    state = unwrap(state)
     fixed = constants(recipe)
-    scales = {key: arrays.pop(key) for key in fixed if key in arrays}
+    scales = {key: state.pop(key) for key in fixed if key in state}
     known = {entry.torch_key for entry in entries(recipe)}
-    shapes = {key: value.shape for key, value in arrays.items() if key in known}
-    _check(recipe, shapes, sorted(set(arrays) - known) + [f"{k} missing" for k in fixed if k not in scales])
-    trained = [key for key, value in scales.items() if key.endswith(".weight") and not (value == 1).all()]
+    arrays = {key: dense(key, value) for key, value in state.items() if key in known}
+    left_over = sorted(set(state) - known) + [f"{k} missing" for k in fixed if k not in scales]
+    _check(recipe, {key: value.shape for key, value in arrays.items()}, left_over)
+    trained = [k for k, value in scales.items() if k.endswith(".weight") and not (dense(k, value) == 1).all()]
     if trained:
         raise ConvertError(f"airjax has no BatchNorm scale, but {', '.join(trained)} is not 1 everywhere")
     precision = precision_of(recipe)
@@ -107,14 +108,19 @@ def to_variables(recipe: Recipe, state: dict[str, Tensor]) -> Variables:
         for folder in folders:
             node = node.setdefault(folder, {})
         dtype = precision.statistics if "norm" in entry.torch_key else precision.params
-        node[last] = jnp.asarray(_permuted(entry, arrays[entry.torch_key], TO_JAX), dtype)
+        with np.errstate(over="ignore"):  # the check of the values says it
+            values = jnp.asarray(_permuted(entry, arrays[entry.torch_key], TO_JAX), dtype)
+        if fault := value_fault("/".join(entry.path), np.asarray(values)):
+            raise ConvertError(f"{entry.torch_key} {fault} as {jnp.dtype(dtype).name}")
+        node[last] = values
     return variables
 
 
 def export_model(model_file: Path, state_file: Path) -> None:
-    """Write an airjax model as a plain state_dict. Raises airjax.ModelError, ConvertError or OSError."""
-    model = load(model_file)
-    torch.save(to_state_dict(model.recipe, model.variables), state_file)
+    """Write an airjax model as a plain state_dict, atomically. Raises airjax.ModelError, ConvertError or OSError."""
+    model, content = load(model_file), io.BytesIO()
+    torch.save(to_state_dict(model.recipe, model.variables), content)
+    write_atomically(state_file, content.getvalue())
 
 
 def import_model(state_file: Path, model_file: Path, recipe: Recipe) -> None:
@@ -122,15 +128,7 @@ def import_model(state_file: Path, model_file: Path, recipe: Recipe) -> None:
 
     Raises ConvertError for a file that is no state_dict or does not fit the recipe, or OSError.
     """
-    try:
-        state = torch.load(state_file, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
-    except Exception as error:  # whatever unpickling a foreign file raises
-        raise ConvertError(f"{state_file} is not a file that torch.save wrote: {error}") from error
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ConvertError(f"{state_file} is not a state_dict: a dictionary of tensors")
-    save_model(model_file, Model(recipe, to_variables(recipe, state)))
+    save_model(model_file, Model(recipe, to_variables(recipe, read_state(state_file))))
 
 
 def _permuted(entry: Entry, array: np.ndarray, order: dict[Layout, tuple[int, ...]]) -> np.ndarray:

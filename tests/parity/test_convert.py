@@ -1,5 +1,8 @@
 import dataclasses
+import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -124,6 +127,113 @@ def test_import_writes_a_model_that_loads(tmp_path: Path) -> None:
 def test_bad_usage_is_code_2_with_a_message(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == 2
     assert capsys.readouterr().err.startswith("error: ")
+
+
+def tiny_state() -> tuple[Recipe, dict[str, torch.Tensor]]:
+    recipe = dataclasses.replace(RECIPES["tiny"], precision="float32")
+    return recipe, cast(arbitrary_state(recipe, seed=0), "float32")
+
+
+def equal_trees(a: Any, b: Any) -> bool:
+    return jax.tree.all(jax.tree.map(lambda x, y: bool(np.array_equal(x, y)) and x.dtype == y.dtype, a, b))
+
+
+@pytest.mark.parametrize("wrap", ["module.{}", "_orig_mod.{}", "_orig_mod.module.{}", "module.module.{}"])
+def test_names_of_wrappers_are_left_out(wrap: str, tmp_path: Path) -> None:
+    recipe, state = tiny_state()
+    file, model = tmp_path / "state.pt", tmp_path / "model.safetensors"
+    torch.save({wrap.format(key): value for key, value in state.items()}, file)
+    assert main(["import", str(file), str(model), "--recipe", "tiny"]) == 0
+    assert equal_trees(load(model).variables, to_variables(recipe, state))
+
+
+def test_names_of_wrappers_inside_are_left_out_and_two_of_a_name_are_refused() -> None:
+    recipe, state = tiny_state()
+    inside = {key.replace("2.", "2._orig_mod.", 1) if key.startswith("2.") else key: v for key, v in state.items()}
+    assert equal_trees(to_variables(recipe, inside), to_variables(recipe, state))
+    with pytest.raises(ConvertError, match=r"7.weight is there twice, also as module.7.weight"):
+        to_variables(recipe, {**state, "module.7.weight": state["7.weight"]})
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float8_e4m3fn])
+def test_short_floating_point_becomes_float32_exactly(dtype: torch.dtype) -> None:
+    recipe, state = tiny_state()
+    short = {key: value.to(dtype) if value.is_floating_point() else value for key, value in state.items()}
+    exact = {key: value.float() if value.is_floating_point() else value for key, value in short.items()}
+    assert equal_trees(to_variables(recipe, short), to_variables(recipe, exact))
+
+
+HEAD = "7.weight"
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # sparse and quantized tensors announce that they are to change
+@pytest.mark.parametrize(
+    ("key", "change", "message"),
+    [
+        (HEAD, lambda t: t.to_sparse(), r"7.weight has layout sparse_coo; save .*state\['7.weight'\].to_dense\(\)"),
+        (HEAD, lambda t: t.to_sparse_csr(), "7.weight has layout sparse_csr"),
+        (HEAD, lambda t: torch.quantize_per_tensor(t, 0.1, 0, torch.qint8), r"is quantized .*dequantize\(\)"),
+        (HEAD, lambda t: t.to("meta"), "7.weight is on the meta device, without values; load the weights before"),
+        (HEAD, lambda t: torch.nested.as_nested_tensor([t, t]), "7.weight is a nested tensor"),
+        (HEAD, lambda t: t.to(torch.complex64), "7.weight has type torch.complex64, but weights are floating point"),
+        (HEAD, lambda t: t.to(torch.int64), "7.weight has type torch.int64"),
+        (HEAD, lambda t: t * torch.nan, "7.weight holds values that are not finite"),
+        (HEAD, lambda t: t.double() * 1e300, r"7.weight holds values that are not finite .* as float32"),
+        ("2.norm1.running_mean", lambda t: t + torch.inf, "2.norm1.running_mean holds values that are not finite"),
+        ("2.norm1.running_var", lambda t: -t, r"2.norm1.running_var holds a negative variance"),
+        ("2.norm1.weight", lambda t: t.to("meta"), "2.norm1.weight is on the meta device"),
+        ("2.norm1.weight", lambda t: t * torch.nan, "2.norm1.weight is not 1 everywhere"),
+    ],
+)
+def test_tensors_that_are_no_weights_are_named_with_the_remedy(
+    key: str,
+    change: Callable[[torch.Tensor], torch.Tensor],
+    message: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    _, state = tiny_state()
+    file, model = tmp_path / "state.pt", tmp_path / "model.safetensors"
+    torch.save({**state, key: change(state[key])}, file)
+    assert main(["import", str(file), str(model), "--recipe", "tiny"]) == 2
+    assert re.search(message, capsys.readouterr().err)
+    assert not model.exists()
+
+
+def test_pickled_objects_and_checkpoints_are_told_what_to_save(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe, state = tiny_state()
+    file = tmp_path / "state.pt"
+    for content, message in (
+        (
+            build_network(recipe),
+            r"holds a pickled \S+, not only tensors, .* torch.save\(network.state_dict\(\), file\)",
+        ),
+        (
+            {"epoch": 3, "state_dict": state},
+            r"write its part 'state_dict' alone: torch.save\(checkpoint\['state_dict'\]",
+        ),
+        ({**state, "epoch": 3}, "is not a state_dict: its 'epoch' is a int, not a tensor"),
+        (state["7.weight"], "is not a state_dict, but a Tensor"),
+    ):
+        torch.save(content, file)
+        assert main(["import", str(file), str(tmp_path / "model.safetensors"), "--recipe", "tiny"]) == 2
+        assert re.search(message, capsys.readouterr().err)
+
+
+def test_an_export_that_cannot_be_written_is_code_2_and_names_where(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe, state = tiny_state()
+    model = tmp_path / "model.safetensors"
+    save_model(model, Model(recipe, to_variables(recipe, state)))
+    assert main(["export", str(model), str(tmp_path / "none" / "state.pt")]) == 2
+    assert capsys.readouterr().err == f"error: [Errno 2] No such folder: '{tmp_path / 'none'}'\n"
+    if Path("/dev/full").exists():
+        assert main(["export", str(model), "/dev/full"]) == 2
+        assert capsys.readouterr().err == "error: [Errno 28] No space left on device: '/dev/full'\n"
+    assert list(tmp_path.iterdir()) == [model]
 
 
 def test_a_file_that_is_no_state_dict_is_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
