@@ -16,13 +16,14 @@ import numpy as np
 from jax import Array, lax
 from jax.sharding import Mesh, PartitionSpec
 
+from airjax.arguments import shown
 from airjax.driver import Driver, Kind, compilations_at_once, compile_lowered, convolution_for, make_steps
 from airjax.images import Selection
 from airjax.layers import Convolution
 from airjax.model import Variables
 from airjax.optimizer import Hyperparameters, hyperparameters
 from airjax.precision import precision_of
-from airjax.recipe import Recipe
+from airjax.recipe import Recipe, get_recipe
 from airjax.reprs import one_line
 from airjax.run import start_run
 from airjax.step import finish
@@ -60,13 +61,13 @@ class Programs(NamedTuple):
 
 
 def make_members(
-    recipe: Recipe,
+    recipe: Recipe | str,
     keys: Array,
     *,
-    learning_rate: Sequence[float] | None = None,
-    weight_decay: Sequence[float] | None = None,
-    momentum: Sequence[float] | None = None,
-    label_smoothing: Sequence[float] | None = None,
+    learning_rate: Sequence[float] | float | None = None,
+    weight_decay: Sequence[float] | float | None = None,
+    momentum: Sequence[float] | float | None = None,
+    label_smoothing: Sequence[float] | float | None = None,
     subsets: np.ndarray | None = None,
     weights: np.ndarray | None = None,
 ) -> Members:
@@ -75,13 +76,15 @@ def make_members(
     Args:
         recipe: gives whatever is not given here. With subsets, its train_examples is their length.
         keys: one for each network; `airjax.seeds.seed_keys` makes those of seeds.
-        learning_rate, weight_decay, momentum, label_smoothing: [K], in the recipe's units.
+        learning_rate, weight_decay, momentum, label_smoothing: [K], or one number for all, in the recipe's units.
         subsets: [K,N] int: the training examples of each network, as indices into the data set's.
         weights: [K,N]: how much the loss of each example counts.
 
-    Raises ValueError for a length that does not fit, or a number that a recipe could not have.
+    Raises ValueError for a length that does not fit, or a number that a recipe could not have, and TypeError for keys
+    or numbers of another type.
     """
-    count = len(keys)
+    recipe = get_recipe(recipe)
+    count = _count_keys(keys)
     if count < 1:
         raise ValueError("there are no members: pass at least one key")
     given = {
@@ -90,13 +93,8 @@ def make_members(
         "momentum": momentum,
         "label_smoothing": label_smoothing,
     }
-    for name, values in given.items():
-        if values is not None and len(values) != count:
-            raise ValueError(f"{name} has {len(values)} values, but there are {count} keys")
-    recipes = [
-        replace(recipe, **{name: float(values[k]) for name, values in given.items() if values is not None})
-        for k in range(count)
-    ]
+    columns = {name: _column(name, values, count) for name, values in given.items() if values is not None}
+    recipes = [replace(recipe, **{name: values[k] for name, values in columns.items()}) for k in range(count)]
     hyper = jax.tree.map(lambda *values: jnp.stack(values), *(hyperparameters(changed) for changed in recipes))
     for name, array in (("subsets", subsets), ("weights", weights)):
         if array is not None and np.shape(array) != (count, recipe.train_examples):
@@ -113,6 +111,23 @@ def make_members(
     dtype = precision_of(recipe).statistics
     selection = Selection(jnp.asarray(subsets, jnp.int32), None if weights is None else jnp.asarray(weights, dtype))
     return Members(keys, hyper, selection)
+
+
+def _count_keys(keys: Any) -> int:
+    if not isinstance(keys, Array) or not jnp.issubdtype(keys.dtype, jax.dtypes.prng_key) or keys.ndim != 1:
+        kind = f"{keys.dtype}{list(keys.shape)}" if isinstance(keys, Array | np.ndarray) else shown(keys)
+        raise TypeError(f"keys are {kind}, but they must be keys [K]: seed_keys(range(4)) makes those of seeds 0 to 3")
+    return len(keys)
+
+
+def _column(name: str, values: Any, count: int) -> list[float]:
+    # [K] floats; one number stands for all of them.
+    array = np.asarray(values)
+    if not np.issubdtype(array.dtype, np.number) or np.iscomplexobj(array) or array.ndim > 1:
+        raise TypeError(f"{name} is {shown(values)}, but it must be a number, or one for each of the {count} keys")
+    if array.ndim == 1 and len(array) != count:
+        raise ValueError(f"{name} has {len(array)} values, but there are {count} keys")
+    return np.broadcast_to(array, count).astype(float).tolist()
 
 
 @functools.lru_cache(maxsize=16)

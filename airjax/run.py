@@ -15,7 +15,7 @@ from airjax.layers import Convolution
 from airjax.model import Variables, init_variables
 from airjax.optimizer import Hyperparameters, hyperparameters
 from airjax.precision import precision_of, resolve_precision
-from airjax.recipe import Recipe
+from airjax.recipe import Recipe, get_recipe
 from airjax.reprs import one_line
 from airjax.step import StepMetrics, TrainState, accuracy_of, finish, init_state, train_step
 from airjax.tta import eval_batch, tta_logits
@@ -127,13 +127,13 @@ def advance_up_to(take: Step, state: TrainState, count: Array, at_most: int) -> 
     return lax.fori_loop(0, count, body, (state, metrics))
 
 
-def make_run(recipe: Recipe) -> Callable[[Array, Arrays], RunResult]:
+def make_run(recipe: Recipe | str) -> Callable[[Array, Arrays], RunResult]:
     """The whole training as one pure function run(key, data), to be jitted, vmapped or mapped.
 
-    For accelerators. On a CPU its convolutions inside a loop are many times slower than outside: use
-    `airjax.driver.train` there.
+    The key is `airjax.make_key(seed)`, the data `airjax.to_device(data, recipe)`. For accelerators: on a CPU its
+    convolutions inside a loop are many times slower than outside, so use `airjax.driver.train` there.
     """
-    recipe = resolve_precision(recipe)
+    recipe = resolve_precision(get_recipe(recipe))
 
     def run(key: Array, data: Arrays) -> RunResult:
         hyper = hyperparameters(recipe)

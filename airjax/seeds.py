@@ -3,15 +3,17 @@
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import jax
 import numpy as np
 from jax import Array
 
+from airjax.arguments import check_choice, check_count, check_data
 from airjax.data.dataset import Dataset
 from airjax.draws import check_seed, make_keys
 from airjax.driver import (
+    Callbacks,
     Clock,
     Driver,
     EpochReport,
@@ -23,14 +25,14 @@ from airjax.driver import (
     default_driver,
     kinds_of,
     parts_of,
-    place,
     settle,
+    to_device,
 )
-from airjax.members import Members, Programs, Strategy, compile_members, make_members, strategy_convolution
+from airjax.members import STRATEGIES, Members, Programs, Strategy, compile_members, make_members, strategy_convolution
 from airjax.memory import available_bytes, is_out_of_memory, predicted_bytes
 from airjax.model import Variables
 from airjax.precision import resolve_precision
-from airjax.recipe import Recipe
+from airjax.recipe import Recipe, get_recipe
 from airjax.reprs import one_line
 from airjax.run import Arrays, Segment
 from airjax.step import StepMetrics
@@ -55,7 +57,15 @@ class ManyRuns(NamedTuple):
         return one_line(self)
 
     def runs(self, seeds: Sequence[int]) -> list[TrainedRun]:
-        """The trainings one by one, each with an equal share of the time; needs the variables."""
+        """The trainings one by one, each with an equal share of the time.
+
+        Raises ValueError without the variables, or for another number of seeds.
+        """
+        if not len(self.variables) == len(self.accuracy) == len(seeds):
+            raise ValueError(
+                f"{len(seeds)} seeds, {len(self.accuracy)} trainings and {len(self.variables)} networks do not fit "
+                "together; run_many keeps the networks with keep_variables=True"
+            )
         seconds = {part: total / len(seeds) for part, total in self.seconds.items()}
         return [
             TrainedRun(
@@ -72,7 +82,7 @@ class ManyRuns(NamedTuple):
 
 
 def run_many(
-    recipe: Recipe,
+    recipe: Recipe | str,
     members: Members | Array,
     data: Dataset,
     *,
@@ -81,6 +91,7 @@ def run_many(
     driver: Driver | None = None,
     eval_size: int | None = None,
     keep_variables: bool = False,
+    progress: bool | None = None,
     on_phase: Callable[[Phase], None] | None = None,
     on_step: Callable[[int, StepMetrics], None] | None = None,
     on_epoch: Callable[[EpochReport], None] | None = None,
@@ -89,7 +100,7 @@ def run_many(
     """Train many networks.
 
     Args:
-        recipe: the method of all of them.
+        recipe: the method of all of them, or its name.
         members: what differs, or simply their keys [K]; `seed_keys` gives those of seeds.
         data: the data set. With subsets its training split may be larger than the recipe's train_examples.
         strategy: "sequential", one after the other; "map", one after the other inside one program; "vmap", each step of
@@ -100,56 +111,46 @@ def run_many(
         driver: as for `airjax.driver.train`.
         eval_size: test images that go through all networks of a group at once; fewer need less memory.
         keep_variables: return the networks as well.
+        progress: show a line with what is being done; None does so on a terminal and in notebooks.
         on_phase: called with what begins, before it does, in every group.
         on_step: called after every call with the number of steps that the group has done and the metrics of the latest
             ones at hand, each [G] or [G,S]. A group that runs out of memory begins again.
         on_epoch: called after every epoch of a group, with the means over its members.
         on_group: called with the number of members finished so far.
 
-    Raises ValueError for members or a group that do not fit, or fewer examples than the recipe uses.
+    Raises ValueError for members or a group that do not fit, or fewer examples than the recipe uses, and TypeError for
+    arguments of another type.
     """
-    recipe = resolve_precision(recipe)
+    from airjax.progress import progress_line
+
+    recipe, data = resolve_precision(get_recipe(recipe)), check_data(data)
     if not isinstance(members, Members):
         members = make_members(recipe, members)
     count = len(members.keys)
-    if group is not None and group < 1:
-        raise ValueError(f"group is {group}, but at least one member must be trained at once")
+    group = None if group is None else check_count("group", group)
+    check_choice("strategy", strategy, ("auto", *STRATEGIES))
     if strategy == "auto":
         strategy, measured = choose_strategy(recipe, count)
         group = group or measured
     convolution = strategy_convolution(recipe, strategy)
     driver = driver or default_driver(convolution)
-    evaluation = eval_plan(recipe, convolution) if eval_size is None else EvalPlan(eval_size, passes=1)
+    check_choice("driver", driver, get_args(Driver))
+    if eval_size is None:
+        evaluation = eval_plan(recipe, convolution)
+    else:
+        evaluation = EvalPlan(check_count("eval_size", eval_size), passes=1)
     smallest = jax.local_device_count() if strategy == "sharded" else 1
     group = 1 if strategy == "sequential" else _round_up(min(group or count, count), smallest)
-    clock = Clock(on_phase)
-    plan = calls(recipe, driver, by_epoch=on_epoch is not None)
-    work = _Work(recipe, plan, _place(recipe, members, data), driver, evaluation, keep_variables, on_step, on_epoch)
-    done: list[_Finished] = []
-    finished = 0
-    while finished < count:
-        try:
-            clock.begin("compile")
-            part = _take(members, finished, group)
-            programs = _compile(work, part, strategy)
-            needed, available = predicted_bytes(programs.all()), available_bytes()
-            clock.pause()
-            if available is not None and needed > available and group > smallest:
-                group = _halve(group, smallest)
-                continue
-            done.append(_run_group(work, programs, part, clock))
-        except jax.errors.JaxRuntimeError as error:
-            if not is_out_of_memory(error) or group <= smallest:
-                raise
-            group = _halve(group, smallest)
-            continue
-        finished = min(count, finished + group)
-        if on_group is not None:
-            on_group(finished)
+    arrays, plan = _place(recipe, members, data), calls(recipe, driver, by_epoch=on_epoch is not None)
+    given = Callbacks(on_phase, on_step, on_epoch, on_group)
+    with progress_line(recipe, count, progress, given) as called:
+        work = _Work(recipe, strategy, plan, arrays, driver, evaluation, keep_variables, called)
+        clock = Clock(called.on_phase)
+        done, group = _run_groups(work, members, group, smallest, clock)
     metrics = StepMetrics(*(np.concatenate(parts)[:count] for parts in zip(*(p.metrics for p in done), strict=True)))
     logits = np.concatenate([part.logits for part in done])[:count]
     diverged = ~np.asarray(np.isfinite(metrics.loss).all(1) & np.isfinite(logits).all((1, 2)))
-    accuracy = (logits.argmax(2) == np.asarray(work.arrays.test_labels)).mean(1)
+    accuracy = (logits.argmax(2) == np.asarray(arrays.test_labels)).mean(1)
     variables = [network for part in done for network in part.variables][:count]
     return ManyRuns(recipe, strategy, group, metrics, logits, accuracy, diverged, variables, clock.seconds)
 
@@ -168,13 +169,13 @@ def seed_keys(seeds: Sequence[int] | np.ndarray) -> Array:
 
 class _Work(NamedTuple):
     recipe: Recipe
+    strategy: Strategy
     plan: list[tuple[Segment, Kind]]
     arrays: Arrays
     driver: Driver
     evaluation: EvalPlan
     keep_variables: bool
-    on_step: Callable[[int, StepMetrics], None] | None
-    on_epoch: Callable[[EpochReport], None] | None
+    called: Callbacks
 
 
 class _Finished(NamedTuple):
@@ -186,20 +187,46 @@ class _Finished(NamedTuple):
 def _place(recipe: Recipe, members: Members, data: Dataset) -> Arrays:
     # Without a selection only the recipe's examples go to the device.
     if members.selection is None:
-        return place(recipe, data)
+        return to_device(data, recipe)
     largest = int(members.selection.indices.max())
     if largest >= len(data.train_images):
         raise ValueError(f"subsets name training example {largest}, but {data.name} has {len(data.train_images)}")
-    return place(replace(recipe, train_examples=len(data.train_images)), data)
+    return to_device(data, replace(recipe, train_examples=len(data.train_images)))
 
 
-def _compile(work: _Work, members: Members, strategy: Strategy) -> Programs:
+def _run_groups(work: _Work, members: Members, group: int, smallest: int, clock: Clock) -> tuple[list[_Finished], int]:
+    # All members, so many at a time; and how many at a time fitted into memory.
+    count, finished = len(members.keys), 0
+    done: list[_Finished] = []
+    while finished < count:
+        try:
+            clock.begin("compile")
+            part = _take(members, finished, group)
+            programs = _compile(work, part)
+            needed, available = predicted_bytes(programs.all()), available_bytes()
+            clock.pause()
+            if available is not None and needed > available and group > smallest:
+                group = _halve(group, smallest)
+                continue
+            done.append(_run_group(work, programs, part, clock))
+        except jax.errors.JaxRuntimeError as error:
+            if not is_out_of_memory(error) or group <= smallest:
+                raise
+            group = _halve(group, smallest)
+            continue
+        finished = min(count, finished + group)
+        if work.called.on_group is not None:
+            work.called.on_group(finished)
+    return done, group
+
+
+def _compile(work: _Work, members: Members) -> Programs:
     arguments = (members, work.arrays.train_images, work.arrays.train_labels)
     leaves, tree = jax.tree.flatten(jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), arguments))
     recipe, kinds = work.recipe.without_hyperparameters(), kinds_of(work.plan)
     images = work.arrays.test_images
     compile_part(images.shape, images.dtype, work.evaluation.passes * work.evaluation.batch)
-    return compile_members(recipe, strategy, work.driver, kinds, (tuple(leaves), tree), work.evaluation)
+    return compile_members(recipe, work.strategy, work.driver, kinds, (tuple(leaves), tree), work.evaluation)
 
 
 def _run_group(work: _Work, programs: Programs, members: Members, clock: Clock) -> _Finished:
@@ -207,7 +234,7 @@ def _run_group(work: _Work, programs: Programs, members: Members, clock: Clock) 
     clock.begin("whiten")
     state, draws = jax.block_until_ready(programs.start(members, images))
     parts: list[StepMetrics] = []
-    steps_done, last_epoch = 0, work.plan[-1][0].epoch
+    steps_done, first, last_epoch = 0, 0, work.plan[-1][0].epoch
     for epoch, group in itertools.groupby(work.plan, key=lambda call: call[0].epoch):
         clock.begin("train")
         first = len(parts)
@@ -216,21 +243,21 @@ def _run_group(work: _Work, programs: Programs, members: Members, clock: Clock) 
             state, metrics = programs.advance[kind](state, draws, members, images, labels, taken)
             parts.append(settle(metrics, segment.num_steps, work.driver, parts))
             steps_done += segment.num_steps
-            if work.on_step is not None:
-                work.on_step(steps_done, parts[-1 if work.driver == "chunks" else max(0, len(parts) - 2)])
-        if work.on_epoch is not None and epoch < last_epoch:
+            if work.called.on_step is not None:
+                work.called.on_step(steps_done, parts[-1 if work.driver == "chunks" else max(0, len(parts) - 2)])
+        if work.called.on_epoch is not None and epoch < last_epoch:
             recent = _join(parts[first:], count)
             clock.pause()
-            work.on_epoch(_report(epoch, recent, None, clock))
+            work.called.on_epoch(_report(epoch, recent, None, clock))
     variables = jax.block_until_ready(programs.finish(state))
     clock.begin("evaluate")
     size = work.evaluation.passes * work.evaluation.batch
     batches = [np.asarray(programs.logits(variables, part)) for part, _ in parts_of(work.arrays.test_images, size)]
     clock.pause()
     logits = np.concatenate(batches, 1)[:, : work.recipe.test_examples]
-    if work.on_epoch is not None:
+    if work.called.on_epoch is not None:
         accuracy = float((logits.argmax(2) == np.asarray(work.arrays.test_labels)).mean())
-        work.on_epoch(_report(last_epoch, _join(parts[first:], count), accuracy, clock))
+        work.called.on_epoch(_report(last_epoch, _join(parts[first:], count), accuracy, clock))
     networks = _unstack(jax.device_get(variables)) if work.keep_variables else []
     return _Finished(_join(parts, count), logits, networks)
 

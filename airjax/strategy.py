@@ -23,7 +23,8 @@ def choose_strategy(recipe: Recipe, count: int) -> tuple[Strategy, int | None]:
     a single network, where no group is faster by a tenth, and where nothing was measured on this kind of device: that
     is never far from the best, and needs the least memory.
     """
-    rows = [row for row in _measured() if row["device"] == describe()["device"] and row["members"] <= count]
+    device = describe()["device"]
+    rows = [row for row in _measured() if row["device"] == device and row["members"] <= count]
     if not rows or count == 1:
         return "sequential", None
     distances = {row["recipe"]: abs(_work(RECIPES[row["recipe"]]) / _work(recipe) - 1) for row in rows}

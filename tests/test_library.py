@@ -1,4 +1,7 @@
 import re
+import subprocess
+import sys
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -7,12 +10,29 @@ import pytest
 import airjax
 from airjax.recipe import Recipe
 
-GUIDE = Path(__file__).parent.parent / "docs" / "data_selection.md"
+ROOT = Path(__file__).parent.parent
+GUIDE = ROOT / "docs" / "data_selection.md"
 
 
 def test_public_names_are_there() -> None:
     for name in airjax.__all__:
         assert getattr(airjax, name) is not None
+
+
+def test_what_the_docs_name_is_there_after_import_airjax() -> None:
+    text = "".join(file.read_text() for file in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")))
+    script = "import sys, airjax, operator\nfor name in sys.argv[1:]: operator.attrgetter(name)(airjax)"
+    names = set(re.findall(r"(?<!-m )(?<!\w)airjax\.([a-z_]\w*(?:\.\w+)*)\b(?!\.py)", text))
+    assert {"run_many", "variance.run_variance"} <= names
+    done = subprocess.run([sys.executable, "-c", script, *sorted(names)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    assert airjax.__version__ == metadata.version("airjax")
+    assert {"__version__", "variance", "train94"} <= set(dir(airjax))
+    with pytest.raises(AttributeError, match="module 'airjax' has no attribute 'nothing'"):
+        _ = airjax.nothing
 
 
 def test_training_takes_names_epochs_and_small_data(toy: airjax.Dataset) -> None:

@@ -216,8 +216,16 @@ def conv_shapes(recipe: Recipe) -> list[ConvShape]:
     return shapes
 
 
-def get_recipe(name: str) -> Recipe:
-    """The recipe of that name. Raises ValueError listing the names there are."""
+def get_recipe(name: str | Recipe) -> Recipe:
+    """The recipe of that name, or the recipe itself.
+
+    Raises ValueError for a name that there is not, and TypeError for anything else; both list the names there are.
+    """
+    if isinstance(name, Recipe):
+        return name
+    if not isinstance(name, str):
+        kind = type(name).__name__
+        raise TypeError(f"a recipe is a Recipe or the name of one, not {kind}; the recipes are {', '.join(RECIPES)}")
     if name not in RECIPES:
         raise ValueError(f"unknown recipe {name!r}; the recipes are {', '.join(RECIPES)}")
     return RECIPES[name]
