@@ -42,6 +42,13 @@ class Output(io.FileIO):
         return memoryview(data).nbytes
 
 
+def keep_running() -> None:
+    """From here on work to the end where standard output fails: what the command makes is kept elsewhere."""
+    output = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
+    if isinstance(output, Output):
+        output.keep_running = True
+
+
 def run_main(main: Callable[[], int], *, keep_running: bool = False) -> NoReturn:
     """Run a command line and end the process with its exit code. To be called once, where a module is run as a program.
 

@@ -5,7 +5,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import tyro
@@ -29,14 +29,13 @@ class Options:
     were, 1 if some were, and 2 if none was or the model cannot be read.
     """
 
-    model: tyro.conf.Positional[Path]
+    model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MODEL")]
     """A model-SEED.safetensors that python -m airjax.train --out DIR wrote."""
-    images: tyro.conf.Positional[tuple[Path, ...]]
+    images: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="IMAGE...")]
     """Image files, 32x32 pixels in RGB. Of an animation the first frame counts."""
-    fit: bool = False
-    """Convert other images to RGB and scale them to 32x32 instead of refusing them: transparent pixels are shown on
-    white, colour profiles ignored."""
-    json: bool = False
+    fit: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Convert other images to RGB, on white where transparent, and scale them to 32x32 instead of refusing them."""
+    json: tyro.conf.FlagCreatePairsOff[bool] = False
     """Print one line of JSON: a list of objects with file, class and probabilities, or with file and error."""
 
 

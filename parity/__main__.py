@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from airjax.checkpoint import ModelError
-from airjax.console import run_main
+from airjax.console import keep_running, run_main
 from airjax.data.dataset import DataError
 from airjax.extras import MissingExtraError, import_extra
 from airjax.recipe import Recipe, get_recipe
@@ -94,6 +94,7 @@ def _statistical(options: argparse.Namespace) -> int:
     if options.precision:
         recipe = dataclasses.replace(recipe, precision=options.precision)
     data = load_data(options.data, options.data_dir)
+    keep_running()
     file = options.out or Path(f"parity-{options.recipe}-{options.reference}.jsonl")
     plan = plan_study(
         options.recipe,
