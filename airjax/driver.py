@@ -7,6 +7,7 @@ loops many times slower (docs/performance.md, "What was tried").
 
 import functools
 import itertools
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -90,13 +91,14 @@ class Callbacks(NamedTuple):
 
 
 class DivergedError(ArithmeticError):
-    """The loss became NaN or infinite. `step` is the first such step, from 0."""
+    """The loss became NaN or infinite. `step` is the first such step, from 0; the message counts from 1."""
 
     def __init__(self, recipe: Recipe, seed: int, step: int) -> None:
         self.seed, self.step = seed, step
         super().__init__(
-            f"seed {seed}: the loss is not finite at step {step} of {recipe.total_steps} "
-            f"(epoch {step // recipe.steps_per_epoch}); lower learning-rate (now {recipe.learning_rate:g}) or momentum"
+            f"seed {seed}: the loss is not finite at step {step + 1} of {recipe.total_steps} (epoch "
+            f"{step // recipe.steps_per_epoch + 1} of {math.ceil(recipe.epochs)}); lower learning-rate "
+            f"(now {recipe.learning_rate:g}) or momentum"
         )
 
 
