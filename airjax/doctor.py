@@ -4,7 +4,7 @@ Each check compares a compiled piece of the method with plain numpy in float64. 
 rare, and it ruins a sweep in silence, so every sweep begins with these.
 """
 
-import sys
+import argparse
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -71,14 +71,14 @@ def fingerprint(checks: list[Check]) -> str:
     return fingerprint_of(describe() | {"answers": {check.name: check.passed for check in checks}})
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Print the checks, as a table or with --json as one line. Returns the exit code: 1 where one fails."""
-    if arguments not in ([], ["--json"]):
-        print("usage: python -m airjax.doctor [--json]", file=sys.stderr)
-        return 2
+    parser = argparse.ArgumentParser("python -m airjax.doctor", description="Compare compiled pieces with numpy.")
+    parser.add_argument("--json", action="store_true", help="one line of JSON")
+    options = parser.parse_args(arguments)
     checks = run_checks()
     passed = all(check.passed for check in checks)
-    if arguments:
+    if options.json:
         rows = [check._asdict() | {"passed": check.passed} for check in checks]
         print(dump_json({"passed": passed, "fingerprint": fingerprint(checks), "checks": rows} | describe()))
     else:
@@ -155,4 +155,4 @@ def _pool_gradient(x: np.ndarray) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    run_main(lambda: main(sys.argv[1:]))
+    run_main(main)

@@ -1,7 +1,9 @@
 """A sweep's results as one Parquet file, for duckdb, pandas and all else: python -m airjax.export DIR FILE.parquet.
 
-One row for each network. The entries of its record are columns; what the plan varies are columns named "set.FIELD"; its
-arrays are columns of lists, of lists where they have more axes. Written in parts: memory does not grow with the arrays.
+One row for each network. The entries of its record are columns. For every field of the recipe that any setting of the
+plan sets, "set.FIELD" is its value in the network's setting, also where that leaves the recipe's: null for none, text
+for a list. Its arrays are columns of lists, of lists where they have more axes. Written in parts: memory does not grow
+with the arrays.
 """
 
 import argparse
@@ -14,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from airjax.console import run_main
+from airjax.extras import MissingExtraError, import_extra
 from airjax.records import sync_folder
-from airjax.results import ARRAYS, Results, ResultsError, load
+from airjax.results import ARRAYS, Results, ResultsError, load, recipes_by_setting
 
 ROWS = 1_000  # networks in memory at once
 LEFT_OUT = ("row", "folder", "changes")  # where a network lies, and what has columns of its own
@@ -30,8 +33,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--mixed", action="store_true", help="pool the results of different environments")
     options = parser.parse_args(arguments)
     try:
-        count = export(load(options.sweep, mixed=options.mixed), options.file, options.array or [])
-    except ResultsError as error:
+        results = load(options.sweep, mixed=options.mixed)
+        count = export(results, options.file, options.array or [], recipes_by_setting(options.sweep))
+    except (ResultsError, MissingExtraError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except OSError as error:
@@ -41,23 +45,29 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def export(results: Results, file: Path, arrays: list[str]) -> int:
+def export(results: Results, file: Path, arrays: list[str], recipes: dict[str, dict[str, Any]] | None = None) -> int:
     """Write the networks that did not fail, with these arrays. Returns their number.
 
-    Raises ResultsError for arrays that were not kept, or without pyarrow.
-    """
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError as error:
-        raise ResultsError("Parquet needs pyarrow: pip install 'airjax[report]'") from error
+    Args:
+        results: of `airjax.results.load`.
+        file: the Parquet file.
+        arrays: names of `airjax.results.ARRAYS`.
+        recipes: all fields of each setting's recipe (`airjax.results.recipes_by_setting`). Of a setting that is not in
+            it only the fields that it sets itself are known; the others are null.
 
+    Raises ResultsError for arrays that were not kept, MissingExtraError without pyarrow.
+    """
+    pa = import_extra("pyarrow", "report", "Parquet")
+    pq = import_extra("pyarrow.parquet", "report", "Parquet")
     rows = [row for row in results.rows if row["error"] is None]
     if not rows:
         raise ResultsError("the sweep has no finished network yet")
-    names = list(dict.fromkeys(name for row in rows for name in row["changes"]))
-    columns = {name: pa.array([row[name] for row in rows]) for name in rows[0] if name not in LEFT_OUT}
-    columns |= {f"set.{name}": pa.array([_scalar(row["changes"].get(name)) for row in rows]) for name in names}
+    fields = list(dict.fromkeys(name for row in rows for name in row["changes"]))
+    entries = dict.fromkeys(name for row in rows for name in row if name not in LEFT_OUT)
+    recipes = recipes or {}
+    trained = [recipes.get(row.get("setting", ""), {}) | row["changes"] for row in rows]
+    columns = {name: _column([row.get(name) for row in rows]) for name in entries}
+    columns |= {f"set.{name}": _column([recipe.get(name) for recipe in trained]) for name in fields}
     table = pa.table(columns)
     with tempfile.TemporaryDirectory(dir=file.parent, prefix=".export-") as folder:
         whole = Path(folder) / file.name
@@ -90,9 +100,19 @@ def _lists(array: np.ndarray) -> Any:
     return column
 
 
-def _scalar(value: Any) -> Any:
-    # Fields that are tuples, such as widths.
-    return str(value) if isinstance(value, list) else value
+def _column(values: list[Any]) -> Any:
+    # One type for all: numbers with null for none, else text.
+    import pyarrow as pa
+
+    known = [value for value in values if value is not None]
+    numbers = [value for value in known if isinstance(value, int | float) and not isinstance(value, bool)]
+    if numbers and all(value == "none" for value in known if not isinstance(value, int | float)):
+        # Records of older versions have "none" for None.
+        floats = any(isinstance(value, float) for value in numbers)
+        return pa.array([None if v in (None, "none") else float(v) if floats else v for v in values])
+    if len({type(value) for value in known}) > 1 or any(isinstance(value, list | tuple | dict) for value in known):
+        return pa.array([None if value is None else str(value) for value in values])
+    return pa.array(values)
 
 
 if __name__ == "__main__":

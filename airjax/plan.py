@@ -2,7 +2,7 @@
 
 recipe = "mini"                  # what all networks have in common
 data = "cifar10"                 # or a list: ["cifar10", "builtin"]
-seeds = 20                       # 0 to 19; or a list of seeds
+seeds = 10                       # 0 to 9; or a list of seeds
 
 [set]                            # the same for all: fields of airjax.recipe.Recipe
 epochs = 2.0
@@ -12,7 +12,7 @@ learning_rate = [8.0, 11.5]
 flip = ["random", "alternating"]
 
 [subsets]                        # each network sees some of the training examples
-count = 500                      # how many subsets; every seed trains on every one
+count = 2                        # how many subsets; every seed trains on every one
 fraction = 0.5                   # of the training examples, drawn without replacement
 seed = 0
 
@@ -21,13 +21,14 @@ logits = false                   # float16
 networks = false
 """
 
+import codecs
 import dataclasses
 import hashlib
 import itertools
 import json
 import math
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,13 +36,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from airjax.data import DataName
+from airjax.draws import LARGEST_SEED, check_seed
+from airjax.fields import Range, allows_none, check_fields
 from airjax.precision import resolve_precision
 from airjax.recipe import Recipe, get_recipe
 
 DATA_NAMES: tuple[DataName, ...] = ("cifar10", "builtin")
 TABLES = {"recipe", "data", "seeds", "set", "grid", "cases", "subsets", "keep"}
 RECORD_BYTES = 400  # a line of runs.jsonl; more with more fields in the plan
-LARGEST_SEED = 2**32 - 1
+MOST_SEEDS = LARGEST_SEED + 1
+# Notepad and PowerShell begin files with one of these.
+MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
 
 class PlanError(ValueError):
@@ -56,6 +61,9 @@ class Subsets:
     fraction: float  # of the recipe's training examples
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        check_fields(self, _SUBSET_RANGES, "subsets.")
+
     def indices(self, number: int, num_examples: int) -> np.ndarray:
         """Subset number of so many examples: [n] int32, ascending, without repetition."""
         drawn = np.random.default_rng([self.seed, number]).permutation(num_examples)
@@ -64,6 +72,24 @@ class Subsets:
     def size(self, num_examples: int) -> int:
         """Examples in each subset."""
         return round(self.fraction * num_examples)
+
+
+_SUBSET_RANGES: dict[str, Range] = {
+    "count": (lambda count: count >= 1, "from 1"),
+    "fraction": (lambda fraction: 0 < fraction <= 1, "more than 0 and at most 1"),
+    "seed": (lambda seed: 0 <= seed <= LARGEST_SEED, f"from 0 to {LARGEST_SEED}"),
+}
+
+
+@dataclass(frozen=True)
+class Keep:
+    """What a sweep keeps of every network besides the class of every test image."""
+
+    logits: bool = False
+    networks: bool = False
+
+    def __post_init__(self) -> None:
+        check_fields(self, prefix="keep.")
 
 
 def subset_of(plan: dict[str, Any], row: dict[str, Any]) -> np.ndarray:
@@ -80,7 +106,7 @@ def subset_of(plan: dict[str, Any], row: dict[str, Any]) -> np.ndarray:
 class Setting:
     """What the networks of one cell of the plan have in common, but for seed and subset."""
 
-    changes: dict[str, Any]  # fields of the recipe that the plan sets
+    changes: dict[str, Any]  # fields of the recipe that the plan sets, as the recipe has them
     recipe: Recipe  # with its precision resolved; its train_examples are those of a subset, where there are subsets
     pool: int  # training examples that subsets are drawn from
     data: DataName
@@ -106,10 +132,9 @@ class Plan:
 
     base: str  # name of the recipe
     settings: tuple[Setting, ...]
-    seeds: tuple[int, ...]
+    seeds: Sequence[int]  # a range where the plan says how many
     subsets: Subsets | None
-    keep_logits: bool
-    keep_networks: bool
+    keep: Keep
 
     @property
     def num_runs(self) -> int:
@@ -122,36 +147,45 @@ class Plan:
         epochs = max(math.ceil(setting.recipe.epochs) for setting in self.settings)
         total = 0
         for recipe in (setting.recipe for setting in self.settings):
-            arrays = recipe.test_examples * (21 if self.keep_logits else 1) + 8 * epochs
-            total += RECORD_BYTES + arrays + (4 * recipe.num_params if self.keep_networks else 0)
+            arrays = recipe.test_examples * (21 if self.keep.logits else 1) + 8 * epochs
+            total += RECORD_BYTES + arrays + (4 * recipe.num_params if self.keep.networks else 0)
         return total * (self.num_runs // len(self.settings))
 
-    def runs(self, fingerprints: dict[DataName, str], version: str) -> Iterator[Run]:
+    def runs(self, fingerprints: Mapping[DataName, str], version: str) -> Iterator[Run]:
         """All networks, by setting; fingerprints are those of the data sets by name. Ids depend on nothing else."""
+        names = [self.setting_id(setting, fingerprints[setting.data], version) for setting in self.settings]
+        return itertools.chain.from_iterable(self.runs_of(index, name) for index, name in enumerate(names))
+
+    def runs_of(self, index: int, name: str) -> Iterator[Run]:
+        """The networks of one setting, whose id is a name."""
         numbers = range(self.subsets.count) if self.subsets else (None,)
-        for index, setting in enumerate(self.settings):
-            name = self.setting_id(setting, fingerprints[setting.data], version)
-            for seed, subset in itertools.product(self.seeds, numbers):
+        for seed in self.seeds:
+            for subset in numbers:
                 yield Run(f"{name}-{seed}" if subset is None else f"{name}-{seed}-{subset}", index, seed, subset)
 
-    def setting_id(self, setting: Setting, fingerprint: str, version: str) -> str:
-        """Digest of everything that determines a setting's networks."""
+    def setting_id(self, setting: Setting, fingerprint: str, version: str, recipe: dict[str, Any] | None = None) -> str:
+        """Digest of everything that determines a setting's networks; recipe is its own as another version wrote it."""
         subsets = dataclasses.asdict(self.subsets) | {"pool": setting.pool} if self.subsets else None
         if subsets:
             del subsets["count"]  # more subsets leave the first ones what they are
-        parts = {"recipe": setting.recipe.to_dict(), "data": fingerprint, "subsets": subsets, "version": version}
+        recipe = recipe or setting.recipe.to_dict()
+        parts = {"recipe": recipe, "data": fingerprint, "subsets": subsets, "version": version}
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def load_plan(file: Path, platform: str | None = None) -> Plan:
     """Read and check a plan, to be trained on a platform; None is this process's. Raises PlanError."""
     try:
-        content = tomllib.loads(file.read_text())
+        content = file.read_bytes()
+        encoding = next((name for mark, name in MARKS.items() if content.startswith(mark)), "utf-8")
+        table = tomllib.loads(content.decode(encoding))
     except OSError as error:
         raise PlanError(f"cannot read the plan {file}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise PlanError(f"{file} is not text in UTF-8 ({error}); save it as UTF-8") from error
+    except tomllib.TOMLDecodeError as error:
         raise PlanError(f"{file} is not TOML: {error}") from error
-    return make_plan(content, platform)
+    return make_plan(table, platform)
 
 
 def make_plan(content: dict[str, Any], platform: str | None = None) -> Plan:
@@ -159,19 +193,15 @@ def make_plan(content: dict[str, Any], platform: str | None = None) -> Plan:
     unknown = set(content) - TABLES
     if unknown:
         raise PlanError(f"unknown entry {', '.join(sorted(unknown))}; a plan has {', '.join(sorted(TABLES))}")
-    base = content.get("recipe")
-    if not isinstance(base, str):
-        raise PlanError('the plan names no recipe; begin it with a line like recipe = "mini"')
-    names = content.get("data", "cifar10")
-    names = [names] if isinstance(names, str) else names
-    if not isinstance(names, list) or not names or any(name not in DATA_NAMES for name in names):
-        raise PlanError(f"data is {names!r}, but it must be one or more of {', '.join(DATA_NAMES)}")
-    subsets, keep = _subsets(content.get("subsets")), _flags(content.get("keep", {}))
+    base, names, common = (
+        _base(content.get("recipe")),
+        _data_names(content.get("data", "cifar10")),
+        _table(content, "set"),
+    )
+    subsets = _checked(Subsets, _table(content, "subsets"), "subsets") if "subsets" in content else None
+    keep = _checked(Keep, _table(content, "keep"), "keep")
     settings = [
-        _setting(base, content.get("set", {}) | changes, subsets, name, platform)
-        for name in DATA_NAMES
-        if name in names
-        for changes in _changes(content)
+        _setting(base, common | changes, subsets, name, platform) for name in names for changes in _changes(content)
     ]
     if len({(setting.recipe, setting.data) for setting in settings}) < len(settings):
         raise PlanError("two settings of the plan are the same; remove one of them")
@@ -179,35 +209,78 @@ def make_plan(content: dict[str, Any], platform: str | None = None) -> Plan:
         raise PlanError(
             "the settings differ in test_examples; set one number, because they are compared image by image"
         )
-    return Plan(base, tuple(settings), _seeds(content.get("seeds")), subsets, **keep)
+    return Plan(base, tuple(settings), _seeds(content.get("seeds")), subsets, keep)
+
+
+def _base(value: Any) -> str:
+    if value is None:
+        raise PlanError('the plan names no recipe; begin it with a line like recipe = "mini"')
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)  # recipe = 94
+    if not isinstance(value, str):
+        raise PlanError(f'recipe is {value!r}, but it must be a name in quotes, like recipe = "94"')
+    return value
+
+
+def _data_names(value: Any) -> list[DataName]:
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, list) or not names or any(name not in DATA_NAMES for name in names):
+        raise PlanError(f"data is {value!r}, but it must be one or more of {', '.join(DATA_NAMES)}")
+    return [name for name in DATA_NAMES if name in names]
+
+
+def _table(content: dict[str, Any], name: str) -> dict[str, Any]:
+    table = content.get(name, {})
+    if not isinstance(table, dict):
+        raise PlanError(f"{name} is {table!r}, but it must be a table: a line [{name}], then one line for each field")
+    return table
+
+
+def _checked(kind: type[Any], table: dict[str, Any], name: str) -> Any:
+    fields = dataclasses.fields(kind)
+    known = [field.name for field in fields]
+    required = [field.name for field in fields if field.default is dataclasses.MISSING]
+    for problem, found in (("unknown", set(table) - set(known)), ("missing", set(required) - set(table))):
+        if found:
+            named = ", ".join(f"{name}.{field}" for field in sorted(found))
+            raise PlanError(f"{problem} entry {named}; [{name}] has {', '.join(known)}")
+    try:
+        return kind(**table)
+    except ValueError as error:
+        raise PlanError(str(error)) from error
 
 
 def _changes(content: dict[str, Any]) -> list[dict[str, Any]]:
-    grid, cases = content.get("grid"), content.get("cases")
-    if grid is not None and cases is not None:
+    if "grid" in content and "cases" in content:
         raise PlanError("a plan has either a grid or cases, not both")
-    if cases is not None:
+    if "cases" in content:
+        cases = content["cases"]
         if not isinstance(cases, list) or not cases or not all(isinstance(case, dict) for case in cases):
-            raise PlanError("cases must be tables: [[cases]], then one line for each field")
+            raise PlanError(
+                f"cases is {cases!r}, but it must be tables: a line [[cases]], then one line for each field"
+            )
         return cases
-    for field, values in (grid or {}).items():
+    grid = _table(content, "grid")
+    for field, values in grid.items():
         if not isinstance(values, list) or not values:
             raise PlanError(f"grid.{field} is {values!r}, but it must be a list of values")
-    columns = [[(field, value) for value in values] for field, values in (grid or {}).items()]
+    columns = [[(field, value) for value in values] for field, values in grid.items()]
     return [dict(combination) for combination in itertools.product(*columns)]
 
 
 def _setting(
     base: str, changes: dict[str, Any], subsets: Subsets | None, data: DataName, platform: str | None
 ) -> Setting:
-    fields = {field.name for field in dataclasses.fields(Recipe)}
-    unknown = sorted(set(changes) - fields)
+    kinds = {field.name: field.type for field in dataclasses.fields(Recipe)}
+    unknown = sorted(set(changes) - set(kinds))
     if unknown:
-        raise PlanError(f"unknown recipe field {', '.join(unknown)}; the fields are {', '.join(sorted(fields))}")
+        raise PlanError(f"unknown recipe field {', '.join(unknown)}; the fields are {', '.join(sorted(kinds))}")
+    # TOML has no None.
+    values = {name: None if value == "none" and allows_none(kinds[name]) else value for name, value in changes.items()}
     try:
-        # TOML has no None and no tuples.
-        values = {name: _value(name, value) for name, value in changes.items()}
-        recipe = resolve_precision(dataclasses.replace(get_recipe(base), **values), platform)
+        recipe = dataclasses.replace(get_recipe(base), **values)
+        changes = {name: getattr(recipe, name) for name in changes}
+        recipe = resolve_precision(recipe, platform)
         pool = recipe.train_examples
         if subsets is not None:
             recipe = dataclasses.replace(recipe, train_examples=subsets.size(pool))
@@ -216,46 +289,18 @@ def _setting(
     return Setting(changes, recipe, pool, data)
 
 
-def _value(name: str, value: Any) -> Any:
-    if value == "none" and name == "whiten_bias_epochs":
-        return None
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _seeds(value: Any) -> tuple[int, ...]:
-    seeds = list(range(value)) if _is_whole(value) and value > 0 else value
-    if not isinstance(seeds, list) or not seeds or not all(_is_whole(s) and 0 <= s <= LARGEST_SEED for s in seeds):
-        raise PlanError(f"seeds is {value!r}, but it must be how many, at least 1, or a list of seeds from 0 to 2^32-1")
-    if len(set(seeds)) < len(seeds):
-        raise PlanError("seeds has the same seed twice")
-    return tuple(seeds)
-
-
-def _subsets(value: Any) -> Subsets | None:
-    if value is None:
-        return None
-    try:
-        subsets = Subsets(**value)
-    except TypeError as error:
-        raise PlanError("subsets must have count and fraction, may have seed, and nothing else") from error
-    if not _is_whole(subsets.count) or subsets.count < 1:
-        raise PlanError(f"subsets.count is {subsets.count!r}, but it must be a whole number, at least 1")
-    if not isinstance(subsets.fraction, float | int) or not 0 < subsets.fraction <= 1:
-        raise PlanError(f"subsets.fraction is {subsets.fraction!r}, but it must be more than 0 and at most 1")
-    if not _is_whole(subsets.seed) or subsets.seed < 0:
-        raise PlanError(f"subsets.seed is {subsets.seed!r}, but it must be a whole number from 0")
-    return subsets
-
-
-def _flags(value: Any) -> dict[str, bool]:
-    known = {"logits": "keep_logits", "networks": "keep_networks"}
-    if not isinstance(value, dict) or set(value) - set(known) or not all(isinstance(v, bool) for v in value.values()):
-        raise PlanError("keep may have logits and networks, each true or false")
-    return {argument: value.get(name, False) for name, argument in known.items()}
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+def _seeds(value: Any) -> Sequence[int]:
+    if isinstance(value, list) and value:
+        try:
+            seeds = [check_seed(seed) for seed in value]
+        except ValueError as error:
+            raise PlanError(f"{error} (in seeds)") from error
+        if len(set(seeds)) < len(seeds):
+            raise PlanError("seeds has the same seed twice")
+        return tuple(seeds)
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MOST_SEEDS:
+        raise PlanError(f"seeds is {value!r}, but it must be how many, from 1 to {MOST_SEEDS}, or a list of seeds")
+    return range(value)
 
 
 def title(described: dict[str, Any]) -> str:

@@ -1,7 +1,6 @@
 """The report of a sweep: python -m airjax.report DIR writes one HTML page, and its figures as PNG files beside it."""
 
 import argparse
-import importlib.util
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple
 from airjax.console import run_main
 from airjax.contrasts import Contrast, compare_settings
 from airjax.data import DataError
+from airjax.extras import MissingExtraError, import_extra
 from airjax.page import STYLE_SHEET
 from airjax.records import write_atomically
 from airjax.results import ResultsError
@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         file = write_report(options.sweep, options.out, options.data_dir, mixed=options.mixed)
-    except (ReportError, SurveyError, ResultsError, DataError) as error:
+    except (ReportError, SurveyError, ResultsError, DataError, MissingExtraError) as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USAGE
     except OSError as error:
@@ -67,11 +67,10 @@ def write_report(sweep: Path, out: Path | None = None, data_dir: Path | None = N
         data_dir: where CIFAR-10 lies, for labels and pictures.
         mixed: pool networks of different environments.
 
-    Raises ReportError, SurveyError, ResultsError, DataError.
+    Raises ReportError, SurveyError, ResultsError, DataError, MissingExtraError.
     """
-    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ReportError(f"{' and '.join(missing)} not installed; pip install 'airjax[report]'")
+    for package in NEEDED:
+        import_extra(package, "report", "a report")
     survey = read_survey(sweep, data_dir, mixed=mixed)
     out = sweep / "report" if out is None else out
     try:
@@ -155,7 +154,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m airjax.report", description="A sweep as one HTML page with figures.")
     parser.add_argument("sweep", type=Path, metavar="DIR", help="what `python -m airjax.sweep --out DIR` wrote")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="of the page and its figures; default: DIR/report")
-    parser.add_argument("--data-dir", type=Path, help="where CIFAR-10 lies; the default is AIRJAX_DATA")
+    parser.add_argument(
+        "--data-dir", type=Path, help="where CIFAR-10 lies; default: where the sweep found it, or the cache"
+    )
     parser.add_argument("--mixed", action="store_true", help="pool networks of different versions or devices")
     return parser
 

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from airjax.extras import import_extra
 from airjax.records import append_line, read_lines, sync_folder, write_json
 
 ARRAYS = {"predictions": np.dtype(np.uint8), "curves": np.dtype(np.float32), "logits": np.dtype(np.float16)}
@@ -105,10 +106,8 @@ class Results(NamedTuple):
         return array
 
     def table(self) -> Any:
-        """The rows as a pandas DataFrame."""
-        import pandas as pd
-
-        return pd.DataFrame(self.rows)
+        """The rows as a pandas DataFrame. Raises MissingExtraError without pandas."""
+        return import_extra("pandas", "report", "a table of results").DataFrame(self.rows)
 
     def only(self, **wanted: Any) -> "Results":
         """The rows whose entries are those, for example seed=0, diverged=False."""
@@ -175,10 +174,21 @@ def _fate(record: dict[str, Any]) -> str:
 
 
 def read_plan(out: Path) -> dict[str, Any]:
-    """What the sweep in a folder is. Raises ResultsError."""
+    """What the sweep in a folder is; its seeds are a list or a range. Raises ResultsError."""
     try:
-        return json.loads((out / "plan.json").read_text())
+        plan = json.loads((out / "plan.json").read_text())
+        if isinstance(plan.get("seeds"), dict):
+            plan["seeds"] = range(plan["seeds"]["count"])
+        return plan
     except OSError as error:
         raise ResultsError(f"{out} is not the folder of a sweep: it has no plan.json") from error
     except ValueError as error:
         raise ResultsError(f"{out / 'plan.json'} is damaged: {error}") from error
+
+
+def recipes_by_setting(out: Path) -> dict[str, dict[str, Any]]:
+    """All fields of the recipe of each setting of a sweep, by its id; empty where its folder does not say."""
+    if not (out / "plan.json").exists():
+        return {}
+    plan = read_plan(out)
+    return dict(zip(plan["settings"], plan.get("recipes", []), strict=False))

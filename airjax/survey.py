@@ -5,10 +5,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from airjax.data import DataError, Dataset, load_data
+from airjax.data import DataError, Dataset
 from airjax.records import read_lines
-from airjax.results import Results, load, read_plan
+from airjax.results import Results, load, read_plan, recipes_by_setting
 from airjax.summary import Details, Summary, summarize
+from airjax.sweep_data import find_data
 
 SHOWN = 12  # settings in the figures: more lines are not told apart
 
@@ -75,7 +76,8 @@ def read_survey(folder: Path, data_dir: Path | None = None, *, mixed: bool = Fal
 
     Args:
         folder: what `python -m airjax.sweep --out` wrote.
-        data_dir: where CIFAR-10 lies. A place that is named has to hold it; otherwise labels may be missing.
+        data_dir: where CIFAR-10 lies. A place that is named has to hold what the networks were trained on. Without one
+            it is looked for where the sweep found it and in the cache, and labels may be missing.
         mixed: pool networks of different environments.
 
     Raises SurveyError, ResultsError, DataError.
@@ -92,7 +94,7 @@ def read_survey(folder: Path, data_dir: Path | None = None, *, mixed: bool = Fal
         )
     described = plan["settings"] | {row["setting"]: row["changes"] | {"data": row["data"]} for row in finished.rows}
     titles = dict(zip(described, short_titles(list(described.values())), strict=True))
-    recipes = dict(zip(plan["settings"], plan.get("recipes", []), strict=False))
+    recipes = recipes_by_setting(folder)
     by_setting = {name: finished.only(setting=name) for name in described}
     tests: dict[tuple[str, int], HeldOut] = {}
     settings = []
@@ -101,7 +103,7 @@ def read_survey(folder: Path, data_dir: Path | None = None, *, mixed: bool = Fal
             continue
         key = (mine.rows[0]["data"], mine.rows[0]["examples"])
         if key not in tests:
-            tests[key] = _load_test(*key, mine, data_dir)
+            tests[key] = _load_test(*key, mine, plan.get("data", {}).get(key[0]), data_dir)
         dataset = tests[key].dataset
         summary, details = summarize(mine, None if dataset is None else dataset.test_labels)
         shown = details if len(settings) < SHOWN else None
@@ -126,13 +128,15 @@ def short_titles(described: list[dict[str, Any]]) -> list[str]:
     return [", ".join(f"{name} {one[name]}" for name in differing if name in one) or "as it is" for one in described]
 
 
-def _load_test(name: Any, examples: int, results: Results, data_dir: Path | None) -> HeldOut:
+def _load_test(
+    name: Any, examples: int, results: Results, source: dict[str, Any] | None, data_dir: Path | None
+) -> HeldOut:
     try:
-        dataset = load_data(name, data_dir if name == "cifar10" else None).head(0, examples)
+        dataset = find_data(name, source, data_dir).head(0, examples)
     except DataError as error:
         if data_dir is not None and name == "cifar10":
             raise
-        return HeldOut(name, examples, None, f"{name} is not at hand: {error}")
+        return HeldOut(name, examples, None, str(error))
     # Labels of other images would make numbers that look like any others.
     sound = results.only(diverged=False)
     first = sound._replace(rows=sound.rows[:1])

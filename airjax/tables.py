@@ -21,6 +21,7 @@ def swept_table(survey: Survey) -> str:
     rows = [
         ["recipe", plan["recipe"]],
         ["test images", "; ".join(f"{test.data}, {test.examples:,}" for test in survey.tests)],
+        *([f"content of {name}", source["content"]] for name, source in plan.get("data", {}).items()),
         ["settings", f"{len(plan['settings']):,}"],
         ["seeds", _numbers(plan.get("seeds", []))],
         ["subsets of the training examples", _subsets(plan.get("subsets"))],
@@ -173,6 +174,8 @@ def _subsets(subsets: dict[str, Any] | None) -> str:
 
 
 def _numbers(values: Sequence[int]) -> str:
-    if len(values) > 1 and list(values) == list(range(values[0], values[0] + len(values))):
+    if len(values) > 1 and (
+        isinstance(values, range) or list(values) == list(range(values[0], values[0] + len(values)))
+    ):
         return f"{values[0]} to {values[-1]}"
     return ", ".join(map(str, values))

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable
 from types import TracebackType
 
 from rich.console import Console
@@ -10,20 +11,31 @@ from rich.table import Table
 
 from airjax.plan import Plan, title
 from airjax.stats import mean_interval
+from airjax.units import format_seconds
 from airjax.workers import Outcome
 
-LINE_EVERY = 10.0  # seconds between two plain lines
+LINE_EVERY = 10.0  # seconds between two plain lines about networks
+SILENCE = 60.0  # seconds after which a plain line says what the workers are doing
 SHOWN = 30  # settings in the live table: more do not fit on a terminal
 
 
 class Watch:
-    """Counts the networks of a sweep as they come in. A context manager."""
+    """Counts the networks of a sweep as they come in. A context manager.
 
-    def __init__(self, console: Console, plan: Plan, total: int) -> None:
-        self._console, self._plan, self._total = console, plan, total
+    Args:
+        console: where it is shown.
+        plan: the sweep's.
+        total: networks that are to come in.
+        read: what each worker is doing, by its name (`airjax.phases.read_phases`).
+    """
+
+    def __init__(self, console: Console, plan: Plan, total: int, read: Callable[[], dict[str, str]] = dict) -> None:
+        self._console, self._plan, self._total, self._read = console, plan, total, read
         self.done = self.failed = self.diverged = 0
         self._accuracies: dict[int, list[float]] = {}
         self._began, self._said = time.monotonic(), -math.inf
+        self._workers: dict[str, tuple[str, float]] = {}  # what each is doing, and since when
+        self._doing: list[str] = []  # what the last plain line said of them
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
 
     def __enter__(self) -> "Watch":
@@ -57,18 +69,33 @@ class Watch:
         elif time.monotonic() - self._said >= LINE_EVERY:
             self.line()
 
+    def refresh(self) -> None:
+        """Show what the workers are doing now: to be called about once a second."""
+        now = time.monotonic()
+        self._workers = {
+            name: self._workers[name] if self._workers.get(name, ("",))[0] == phase else (phase, now)
+            for name, phase in self._read().items()
+        }
+        doing = sorted(phase for phase, _ in self._workers.values())
+        if self._live:
+            self._live.update(self.table(), refresh=True)
+        elif (not self.done and doing != self._doing) or now - self._said >= SILENCE:
+            self._doing = doing
+            self.line()
+
     def line(self) -> None:
         """Print where the sweep is."""
         self._said = time.monotonic()
-        self._print(self._state())
+        self._print(", ".join(self._lines()[: 1 if self._live else None]))
 
     def table(self) -> Table:
         """The settings that have networks, and how they do."""
-        table = Table(title=self._state(), title_justify="left", box=None)
-        for heading in ("setting", "n", "accuracy, %", "95% interval"):
-            table.add_column(heading)
+        table = Table(title="\n".join(self._lines()), title_justify="left", box=None)
+        table.add_column("setting", overflow="fold")
+        for heading in ("n", "accuracy, %", "95% interval"):
+            table.add_column(heading, no_wrap=True)
         for index, values in sorted(self._accuracies.items())[:SHOWN]:
-            interval = mean_interval(values)
+            interval = mean_interval(values, whole=100.0)
             spread = f"{interval[0]:.2f} to {interval[1]:.2f}" if interval else ""
             table.add_row(
                 title(self._plan.settings[index].described),
@@ -82,13 +109,24 @@ class Watch:
         per_hour = 3600 * self.done / max(1e-9, time.monotonic() - self._began)
         text = f"{self.done} of {self._total} networks, {self.failed} failed, {self.diverged} diverged"
         if 0 < self.done < self._total:
-            text += f", {per_hour:,.0f} an hour, {_hours((self._total - self.done) / per_hour)} left"
+            text += f", {per_hour:,.0f} an hour, {format_seconds(3600 * (self._total - self.done) / per_hour)} left"
         return text
+
+    def _lines(self) -> list[str]:
+        ongoing = self.done < self._total and (self._workers or not self.done)
+        return [self._state(), self._activity()] if ongoing else [self._state()]
+
+    def _activity(self) -> str:
+        # What most workers are doing comes first; the clock is that of the one that has done it for the longest.
+        now = time.monotonic()
+        if not self._workers:
+            return f"starting workers ({format_seconds(now - self._began)})"
+        since: dict[str, list[float]] = {}
+        for phase, start in self._workers.values():
+            since.setdefault(phase, []).append(start)
+        parts = sorted(since.items(), key=lambda item: -len(item[1]))
+        texts = [f"{len(starts)} {phase} ({format_seconds(now - min(starts))})" for phase, starts in parts]
+        return f"worker{'s' * (len(self._workers) != 1)}: {', '.join(texts)}"
 
     def _print(self, text: str) -> None:
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
-
-
-def _hours(hours: float) -> str:
-    minutes = math.ceil(60 * hours)
-    return f"{minutes} min" if minutes < 120 else f"{hours:,.1f} h"

@@ -1,8 +1,10 @@
 """What a sweep's worker process does: trains chunks of networks and writes down every one of them."""
 
+import functools
 import math
 import os
 import time
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,19 +16,36 @@ import numpy as np
 from airjax.checkpoint import Model, save_model
 from airjax.data import DataError, DataName, Dataset, load_data
 from airjax.doctor import fingerprint, run_checks
-from airjax.driver import keep_compiled
+from airjax.driver import Phase, keep_compiled
 from airjax.environment import describe
 from airjax.members import Strategy, make_members
 from airjax.memory import is_out_of_memory
+from airjax.phases import write_phase
 from airjax.plan import Plan, Run
 from airjax.results import Writer
 from airjax.seeds import ManyRuns, run_many, seed_keys
 from airjax.strategy import choose_strategy
 from airjax.tta import eval_batch
 
+PHASES: dict[Phase, str] = {
+    "compile": "compiling",
+    "whiten": "initialising",
+    "train": "training",
+    "validate": "evaluating",
+    "evaluate": "evaluating",
+}
+
 
 class WorkerError(ValueError):
     """A machine that must not train; the message names it, and the remedy."""
+
+
+class Source(NamedTuple):
+    """One data set of a sweep, as plan.json has it."""
+
+    fingerprint: str
+    content: str  # official, shuffled or unknown (`airjax.data.Dataset.content`)
+    place: str | None  # where it was read from; None is the cache, or nowhere for a set that is made on the spot
 
 
 @dataclass(frozen=True)
@@ -38,7 +57,7 @@ class Job:
     data_dir: Path | None
     strategy: Strategy | None  # None: the one that was measured to be the fastest
     platform: str  # that the plan's precision was resolved for
-    data: dict[DataName, str]  # fingerprint of each data set
+    data: dict[DataName, Source]
 
 
 class Chunk(NamedTuple):
@@ -100,12 +119,15 @@ def worker_name() -> str:
 def train_chunk(chunk: Chunk) -> Report:
     """Train and write a chunk's networks, in a process that `start_worker` was called in.
 
-    The first chunk of a process begins with known answers (`airjax.doctor`). Raises WorkerError.
+    The first chunk of a process begins with the self-check (`airjax.doctor`). Raises WorkerError.
     """
     global _worker  # noqa: PLW0603 see start_worker
     assert _job is not None
-    _worker = _worker or _check_and_load(_job)
-    outcomes = [_finish(_worker, *each) for each in _results(_worker, chunk.runs, _job.strategy)]
+    try:
+        _worker = _worker or _check_and_load(_job)
+        outcomes = [_finish(_worker, *each) for each in _results(_worker, chunk.runs, _job.strategy)]
+    finally:
+        _say(_job, None)
     return Report(outcomes, _worker.environment)
 
 
@@ -116,22 +138,31 @@ def _check_and_load(job: Job) -> _Worker:
         raise WorkerError(f"{here} computes on a {jax.default_backend()}, the sweep on {job.platform}s; check its jax")
     if not (job.out / "plan.json").exists():
         raise WorkerError(f"{here} does not see {job.out}; choose an --out that all machines share")
+    _say(job, "self-check")
     checks = run_checks()
     wrong = [check.name for check in checks if not check.passed]
     if wrong:
         raise WorkerError(
             f"the compiler on {here} returns wrong numbers ({', '.join(wrong)}); see python -m airjax.doctor there"
         )
-    datasets = {}
-    for name, expected in job.data.items():
-        try:
-            datasets[name] = load_data(name, job.data_dir if name == "cifar10" else None)
-        except DataError as error:
-            raise WorkerError(f"{here}: {error}") from error
-        if datasets[name].fingerprint != expected:
-            raise WorkerError(f"{name} on {here} is not what it is where the sweep was started; check --data-dir")
+    _say(job, "loading data")
+    datasets: dict[DataName, Dataset] = {
+        name: _load(name, source, job.data_dir, here) for name, source in job.data.items()
+    }
     environment = {"environment": fingerprint(checks)} | describe()
     return _Worker(job, Writer(job.out, worker_name()), datasets, environment)
+
+
+def _load(name: DataName, source: Source, data_dir: Path | None, here: str) -> Dataset:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # where the sweep was started they were said
+            dataset = load_data(name, data_dir if name == "cifar10" else None)
+    except DataError as error:
+        raise WorkerError(f"{here}: {error}") from error
+    if dataset.fingerprint != source.fingerprint:
+        raise WorkerError(f"{name} on {here} is not what it is where the sweep was started; check --data-dir")
+    return dataset
 
 
 def _results(worker: _Worker, runs: tuple[Run, ...], strategy: Strategy | None) -> Iterator[Result]:
@@ -172,14 +203,26 @@ def _train(worker: _Worker, runs: tuple[Run, ...], strategy: Strategy) -> ManyRu
     data = worker.datasets[settings[0].data]
     if subsets is not None:
         data = data.head(settings[0].pool, recipe.test_examples)
-    keep = plan.keep_networks
+    train = functools.partial(
+        run_many,
+        recipe,
+        members,
+        data,
+        strategy=strategy,
+        keep_variables=plan.keep.networks,
+        progress=False,
+        on_phase=lambda phase: _say(worker.job, PHASES[phase]),
+    )
     try:
-        return run_many(recipe, members, data, strategy=strategy, keep_variables=keep)
+        return train()
     except jax.errors.JaxRuntimeError as error:
         if not is_out_of_memory(error):
             raise
-        fewer = max(1, eval_batch(recipe) // 8)
-        return run_many(recipe, members, data, strategy=strategy, keep_variables=keep, eval_size=fewer)
+        return train(eval_size=max(1, eval_batch(recipe) // 8))
+
+
+def _say(job: Job, phase: str | None) -> None:
+    write_phase(job.out, f"{os.uname().nodename}-{os.getpid()}", phase)
 
 
 def _finish(worker: _Worker, run: Run, done: ManyRuns | None, place: int, error: str | None) -> Outcome:
@@ -196,9 +239,9 @@ def _finish(worker: _Worker, run: Run, done: ManyRuns | None, place: int, error:
     record["last_loss"] = float(losses[-1]) if np.isfinite(losses[-1]) else None
     curve = epoch_means(losses, done.metrics.accuracy[place], done.recipe.steps_per_epoch, longest)
     arrays = {"predictions": logits.argmax(1).astype(np.uint8), "curves": curve}
-    if job.plan.keep_logits:
+    if job.plan.keep.logits:
         arrays["logits"] = logits.astype(np.float16)
-    if job.plan.keep_networks:
+    if job.plan.keep.networks:
         networks = worker.writer.folder / "networks"
         networks.mkdir(exist_ok=True)
         save_model(networks / f"{run.id}.safetensors", Model(done.recipe, done.variables[place]))
@@ -220,18 +263,20 @@ def epoch_means(losses: np.ndarray, accuracies: np.ndarray, steps: int, epochs: 
 
 def run_record(job: Job, run: Run, error: str | None) -> dict[str, Any]:
     """What is written about every network, trained or not."""
-    changes = job.plan.settings[run.setting].changes
+    setting = job.plan.settings[run.setting]
+    source = job.data.get(setting.data)
     return {
         "id": run.id,
         "setting": run.id.split("-")[0],
-        "data": job.plan.settings[run.setting].data,
+        "data": setting.data,
+        "content": source.content if source else None,
         "seed": run.seed,
         "subset": run.subset,
-        "changes": changes,
+        "changes": setting.changes,
         "environment": None,  # of a network that no worker is left to write about
         "accuracy": None,
         "diverged": False,
         "error": error,
-        "examples": job.plan.settings[run.setting].recipe.test_examples,
+        "examples": setting.recipe.test_examples,
         "seconds": None,
     }

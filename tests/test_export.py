@@ -6,6 +6,7 @@ import pytest
 
 from airjax import export
 from airjax.export import main
+from airjax.recipe import RECIPES
 from airjax.results import Writer, load
 
 pytest.importorskip("pyarrow", reason="pyarrow is not installed (pip install '.[report]')")
@@ -52,6 +53,32 @@ def test_networks_and_arrays_are_read_by_others(
     expected = (0.25, results.array("predictions")[:, 0].sum(), results.array("curves")[:, 1, 0].sum())
     np.testing.assert_allclose(found, expected, rtol=1e-6)
     assert [entry.name for entry in tmp_path.iterdir() if entry.name.startswith(".")] == []
+
+
+def test_settings_of_every_kind_are_exported_with_the_value_that_each_network_had(tmp_path: Path) -> None:
+    import pandas as pd
+
+    changes: list[dict[str, Any]] = [
+        {"whiten_bias_epochs": 1.0, "epochs": 1, "widths": [8, 8, 8], "flip": "none", "whiten": False},
+        {"whiten_bias_epochs": None, "epochs": 2.5},
+        {"whiten_bias_epochs": "none"},  # as older versions wrote it
+        {"seed_of_another_kind": 1},
+    ]
+    writer = Writer(tmp_path / "sweep", "a")
+    for place, values in enumerate(changes):
+        record = {"id": f"s{place}-0", "setting": f"s{place}", "changes": values, "error": None, "environment": "e"}
+        writer.add(record | ({"content": "official"} if place else {}))
+    recipe = RECIPES["tiny"].to_dict() | {"seed_of_another_kind": "text"}
+    file = tmp_path / "networks.parquet"
+    assert export.export(load(tmp_path / "sweep"), file, [], {f"s{place}": recipe for place in range(4)}) == 4
+    frame = pd.read_parquet(file)
+    assert list(frame["set.whiten_bias_epochs"].fillna(-1)) == [1.0, -1, -1, 1.0]  # tiny's own is 1 epoch
+    assert list(frame["set.epochs"]) == [1.0, 2.5, 2.0, 2.0]
+    assert list(frame["set.widths"]) == ["[8, 8, 8]"] + ["(8, 8, 8)"] * 3
+    assert list(frame["set.flip"]) == ["none"] + ["alternating"] * 3
+    assert list(frame["set.whiten"]) == [False, True, True, True]
+    assert list(frame["set.seed_of_another_kind"]) == ["text", "text", "text", "1"]
+    assert list(frame["content"].fillna("")) == ["", "official", "official", "official"]
 
 
 @pytest.mark.parametrize(

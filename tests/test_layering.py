@@ -16,7 +16,8 @@ ORDER = [
     *("data.dataset", "data.builtin", "data.cache", "data.unpickle", "data.download", "data.cifar10", "data"),
     *("memory", "arguments", "driver", "progress", "members", "strategy", "seeds"),
     *("checkpoint", "library", "display", "train", "image_files", "predict"),
-    *("plan", "results", "export", "doctor", "devices", "phases", "workers", "watch", "pool", "cluster", "sweep_folder", "sweep"),
+    *("plan", "results", "export", "doctor", "devices", "phases", "workers", "watch", "pool", "cluster"),
+    *("sweep_folder", "sweep"),
     *("page", "drawing", "summary", "contrasts", "sweep_data", "survey", "tables", "figures", "report", ""),
 ]
 

@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 import airjax
-from airjax import report
+from airjax import survey
 from airjax.data import DataError
 from airjax.recipe import RECIPES
 from airjax.records import append_line, write_json
@@ -213,12 +214,12 @@ def test_ladders_of_epochs_show_what_alternating_flip_saves(tmp_path: Path, toy:
 def test_images_that_are_not_at_hand_are_left_out(
     sweep: Path, monkeypatch: pytest.MonkeyPatch, toy: airjax.Dataset
 ) -> None:
-    def fail(name: str, folder: Path | None) -> airjax.Dataset:
+    def fail(name: str, source: Any, folder: Path | None) -> airjax.Dataset:
         raise DataError("it is on <another> disk")
 
-    monkeypatch.setattr("airjax.survey.load_data", fail)
+    monkeypatch.setattr(survey, "find_data", fail)
     text = page_of(sweep)
-    assert "builtin is not at hand: it is on &lt;another&gt; disk" in text
+    assert "it is on &lt;another&gt; disk" in text
     assert "Confusion" not in text
     assert {file.stem for file in (sweep / "report").glob("*.png")} == {"accuracy", "curves"}
     together = [row for row in Cells(text).rows if row[0] == "flip random"][1]
@@ -229,7 +230,7 @@ def test_images_that_are_not_at_hand_are_left_out(
 @pytest.mark.usefixtures("drafts")
 def test_labels_of_other_images_are_not_used(sweep: Path, monkeypatch: pytest.MonkeyPatch, toy: airjax.Dataset) -> None:
     other = airjax.Dataset("builtin", toy.train_images, toy.train_labels, toy.test_images, (toy.test_labels + 1) % 10)
-    monkeypatch.setattr("airjax.survey.load_data", lambda name, folder: other)
+    monkeypatch.setattr(survey, "find_data", lambda name, source, folder: other)
     assert "not what the networks were tested on" in page_of(sweep)
 
 
@@ -267,9 +268,10 @@ def test_bad_input_is_named(
     (tmp_path / "file").touch()
     assert main([str(sweep), "--out", str(tmp_path / "file" / "page")]) == 2
     assert "cannot write to --out" in capsys.readouterr().err
-    monkeypatch.setattr(report.importlib.util, "find_spec", lambda name: None if name == "matplotlib" else name)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)  # as where it is not installed
     assert main([str(sweep)]) == 2
-    assert "pip install 'airjax[report]'" in capsys.readouterr().err
+    assert "a report needs matplotlib, which cannot be imported" in (error := capsys.readouterr().err)
+    assert "pip install 'airjax[report]'" in error
     assert not (sweep / "report").exists()
 
 

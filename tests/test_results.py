@@ -1,10 +1,15 @@
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from airjax.results import ResultsError, Writer, completed_ids, load, read_plan
+from airjax.export import export
+from airjax.records import write_json
+from airjax.results import Results, ResultsError, Writer, completed_ids, load, read_plan
 
 EXAMPLES = 7
 
@@ -139,3 +144,30 @@ def test_a_worker_has_a_folder_of_its_own(tmp_path: Path) -> None:
     Writer(tmp_path, "a")
     with pytest.raises(FileExistsError):
         Writer(tmp_path, "a")
+
+
+@pytest.mark.parametrize("missing", ["pandas", "pyarrow"])
+def test_what_needs_an_extra_that_is_missing_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    monkeypatch.setitem(sys.modules, missing, None)  # as where it is not installed
+    results = Results([{"id": "a-0", "error": None, "changes": {}}], [])
+    with pytest.raises(ImportError, match=rf"needs {missing}, .*: pip install 'airjax\[report\]'"):
+        _ = results.table() if missing == "pandas" else export(results, tmp_path / "file", [])
+
+
+def test_networks_trained_with_other_settings_of_jax_are_of_another_environment() -> None:
+    script = "import airjax.doctor; print(airjax.doctor.fingerprint([]))"
+
+    def fingerprint(**settings: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", script], env=os.environ | settings, capture_output=True, text=True, check=True
+        )
+        return done.stdout
+
+    assert fingerprint() == fingerprint() != fingerprint(JAX_DEFAULT_MATMUL_PRECISION="bfloat16")
+
+
+def test_first_seeds_are_kept_as_their_number(tmp_path: Path) -> None:
+    write_json(tmp_path / "plan.json", {"seeds": {"count": 2**32}})
+    assert read_plan(tmp_path)["seeds"] == range(2**32)

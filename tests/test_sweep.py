@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
@@ -24,11 +23,14 @@ import airjax
 from airjax import doctor, layers, results, sweep, workers
 from airjax.cluster import NodeLostError
 from airjax.driver import train
+from airjax.environment import versions
 from airjax.plan import Plan, Subsets, make_plan, subset_of
+from airjax.records import lock_folder, write_json
 from airjax.seeds import run_many
 from airjax.sweep import main, make_chunks
+from airjax.sweep_folder import planned_ids, prepare_folder
 from airjax.watch import Watch
-from airjax.workers import Chunk, Job, Outcome, Report
+from airjax.workers import Chunk, Job, Outcome, Report, Source
 from benchmarks.kills import sweep_with_kills
 
 ROOT = Path(__file__).parent.parent
@@ -40,6 +42,14 @@ CONTENT: dict[str, Any] = {"recipe": "tiny", "data": "builtin", "seeds": 3}
 def job_of(plan: Plan, out: Path, **changes: Any) -> Job:
     arguments: dict[str, Any] = {"data_dir": None, "strategy": "sequential", "platform": "cpu", "data": {}} | changes
     return Job(plan, out, **arguments)
+
+
+def ids_of(plan: Plan) -> list[str]:
+    """The ids of a plan's settings, on builtin data of fingerprint f and in version 1."""
+    return [plan.setting_id(setting, "f", "1") for setting in plan.settings]
+
+
+SOURCES: dict[Any, Source] = {"builtin": Source("f", "unknown", None)}
 
 
 @pytest.fixture
@@ -59,7 +69,7 @@ def train_here(monkeypatch: pytest.MonkeyPatch, toy: airjax.Dataset) -> Any:
 def test_chunks_share_a_program() -> None:
     plan = make_plan(CONTENT | {"seeds": 5, "grid": {"learning_rate": [5.0, 9.0], "flip": ["none", "random"]}})
     runs = list(plan.runs({"builtin": "f"}, "1"))
-    chunks = make_chunks(plan, runs, 4)
+    chunks = list(make_chunks(plan, ids_of(plan), {}, 4))
     # Two programs, one for each flip, of ten networks each; learning rates are mixed.
     assert [len(chunk.runs) for chunk in chunks] == [4, 4, 2, 4, 4, 2]
     assert sorted(run for chunk in chunks for run in chunk.runs) == sorted(runs)
@@ -89,16 +99,56 @@ def test_networks_are_those_of_the_library(tmp_path: Path, train_here: Any, toy:
 def test_a_folder_tells_its_plan_and_takes_a_larger_one_but_no_other(tmp_path: Path) -> None:
     subsets = {"count": 2, "fraction": 0.5}
     content = CONTENT | {"seeds": 1, "subsets": subsets, "set": {"train_examples": 200}}
-    runs = sweep._prepare(make_plan(content), tmp_path, {"builtin": "f"})
-    row = {"setting": runs[1].id.split("-")[0], "subset": runs[1].subset}
+    (name,) = prepare_folder(make_plan(content), tmp_path, SOURCES)
+    row = {"setting": name, "subset": 1}
     drawn = subset_of(results.read_plan(tmp_path), row)
     np.testing.assert_array_equal(drawn, Subsets(2, 0.5).indices(1, 200))
-    sweep._prepare(make_plan(content | {"seeds": 2, "subsets": subsets | {"count": 3}}), tmp_path, {"builtin": "f"})
+    prepare_folder(make_plan(content | {"seeds": 2, "subsets": subsets | {"count": 3}}), tmp_path, SOURCES)
     for other in ({"subsets": subsets}, {"subsets": subsets | {"fraction": 0.4}}, {"seeds": [5]}, {"set": {}}):
         with pytest.raises(sweep.SweepError, match="holds another sweep"):
-            sweep._prepare(
-                make_plan(content | {"seeds": 2, "subsets": subsets | {"count": 3}} | other), tmp_path, {"builtin": "f"}
+            prepare_folder(
+                make_plan(content | {"seeds": 2, "subsets": subsets | {"count": 3}} | other), tmp_path, SOURCES
             )
+
+
+def test_a_folder_of_a_version_whose_ids_knew_2_from_2_point_0_is_gone_on_with(tmp_path: Path) -> None:
+    content = CONTENT | {"set": {"epochs": 2}, "grid": {"learning_rate": [5, 11.5]}}
+    plan = make_plan(content)
+    # As it was written: numbers as the plan has them, seeds one by one, nothing about the data.
+    written = [setting.recipe.to_dict() | {"epochs": 2} for setting in plan.settings]
+    written[0]["learning_rate"] = 5
+    version = versions()["airjax"] or "not installed"
+    old = [plan.setting_id(plan.settings[0], "f", version, recipe) for recipe in written]
+    assert set(old).isdisjoint(plan.setting_id(setting, "f", version) for setting in plan.settings)
+    described = {
+        "recipe": "tiny",
+        "num_runs": 6,
+        "seeds": [0, 1, 2],
+        "subsets": None,
+        "settings": {name: {} for name in old},
+        "pools": {},
+        "recipes": written,
+    }
+    write_json(tmp_path / "plan.json", described)
+    grown = {"grid": {"learning_rate": [5.0, 8.0, 11.5]}, "set": {"epochs": 2.0}, "seeds": 4}
+    for again in (content, content | grown, content | grown):
+        names = prepare_folder(make_plan(again), tmp_path, SOURCES)
+        assert [names[0], names[-1]] == old
+    with pytest.raises(sweep.SweepError, match="holds another sweep"):
+        prepare_folder(make_plan(content), tmp_path, {"builtin": Source("other data", "unknown", None)})
+
+
+def test_finished_networks_of_a_plan_are_those_of_its_settings_seeds_and_subsets() -> None:
+    plan = make_plan(CONTENT | {"seeds": [3, 5], "subsets": {"count": 2, "fraction": 0.5}})
+    ids = {"a-3-0", "a-3-1", "a-5-0", "a-3-2", "a-4-0", "b-3-0", "a-3"}
+    assert planned_ids(plan, ["a"], ids) == {"a-3-0", "a-3-1", "a-5-0"}
+    assert planned_ids(make_plan(CONTENT), ["a"], {"a-0", "a-2", "a-3", "a-0-0"}) == {"a-0", "a-2"}
+
+
+def test_a_plan_of_billions_is_cut_into_chunks_as_they_are_needed() -> None:
+    plan = make_plan(CONTENT | {"seeds": 2**32})
+    chunks = make_chunks(plan, ["a"], {"a-0", "a-2"}, 3)
+    assert [run.seed for run in next(chunks).runs] == [1, 3, 4]
 
 
 def test_curves_are_means_over_epochs() -> None:
@@ -150,7 +200,7 @@ def test_a_disk_without_room_trains_nothing(
     monkeypatch.setattr("shutil.disk_usage", lambda folder: usage)
     (tmp_path / "plan.toml").write_text('recipe = "tiny"\ndata = "builtin"\nseeds = 100\n[set]\ntrain_examples = 256\n')
     assert main([str(tmp_path / "plan.toml"), "--out", str(tmp_path / "out")]) == 2
-    assert "needs 5.16e-05 GB, but" in capsys.readouterr().err
+    assert "needs 51.6 kB, but" in capsys.readouterr().err
     assert not (tmp_path / "out" / "workers").exists()
 
 
@@ -274,8 +324,7 @@ def test_a_network_that_hangs_or_kills_its_process_is_given_up_and_the_rest_goes
     reason: str,
 ) -> None:
     monkeypatch.setattr(sweep, "train_chunk", stand_in)
-    monkeypatch.setattr(sweep, "_check_data", lambda plan, folder: {})
-    monkeypatch.setattr(sweep, "_prepare", lambda plan, out, data: prepared(plan, out))
+    monkeypatch.setattr(sweep, "check_data", lambda plan, folder: SOURCES)
     (tmp_path / "plan.toml").write_text('recipe = "tiny"\ndata = "builtin"\nseeds = 4\n')
     assert main([str(tmp_path / "plan.toml"), "--out", str(tmp_path / "out"), "--minutes", "0.02"]) == 1
     rows = {row["seed"]: row["error"] for row in results.load(tmp_path / "out").rows}
@@ -314,19 +363,12 @@ def test_a_lost_machine_is_not_held_against_its_networks(
     tmp_path: Path, times: int, sizes: list[int], failed: int
 ) -> None:
     plan = make_plan(CONTENT)
-    (chunk,) = make_chunks(plan, list(plan.runs({"builtin": "f"}, "1")), 8)
+    chunks = make_chunks(plan, ids_of(plan), {}, 8)
     pool: Any = LosesMachines(times)
     watch = Watch(Console(file=io.StringIO()), plan, 3)
-    sweep._drain(job_of(plan, tmp_path), pool, deque([sweep._Attempt(chunk)]), watch, None)
+    sweep._drain(job_of(plan, tmp_path), pool, map(sweep._Attempt, chunks), watch, None)
     assert pool.sizes == sizes
     assert (watch.done, watch.failed) == (3, failed)
-
-
-def prepared(plan: Plan, out: Path) -> list[Any]:
-    runs = list(plan.runs({"builtin": "f"}, "1"))
-    described = {"recipe": "tiny", "num_runs": len(runs), "settings": {runs[0].id.split("-")[0]: {}}}
-    (out / "plan.json").write_text(json.dumps(described))
-    return runs
 
 
 def train_with_a_wrong_compiler(chunk: Chunk) -> Report:
@@ -360,9 +402,9 @@ def test_a_machine_that_would_train_something_else_trains_nothing(
     assert "computes on a cpu, the sweep on gpus" in refuse(job_of(plan, tmp_path, platform="gpu"))
     assert f"does not see {tmp_path}" in refuse(job_of(plan, tmp_path))
     (tmp_path / "plan.json").touch()
-    assert "builtin on" in refuse(job_of(plan, tmp_path, data={"builtin": "another"}))
+    assert "builtin on" in refuse(job_of(plan, tmp_path, data={"builtin": Source("another", "unknown", None)}))
     assert "nowhere does not exist" in refuse(
-        job_of(plan, tmp_path, data_dir=tmp_path / "nowhere", data={"cifar10": "another"})
+        job_of(plan, tmp_path, data_dir=tmp_path / "nowhere", data={"cifar10": Source("another", "unknown", None)})
     )
     assert not (tmp_path / "workers").exists()
 
@@ -439,9 +481,9 @@ def test_an_unwritable_or_busy_folder_trains_nothing(
     (tmp_path / "file").write_text("")
     assert main([str(tmp_path / "plan.toml"), "--out", str(tmp_path / "file" / "out")]) == 2
     assert "cannot write to --out" in capsys.readouterr().err
-    with sweep._only_sweep_in(tmp_path / "out"):
+    with lock_folder(tmp_path / "out"):
         assert main([str(tmp_path / "plan.toml"), "--out", str(tmp_path / "out")]) == 2
-    assert "another sweep is writing" in capsys.readouterr().err
+    assert "another process is writing" in capsys.readouterr().err
 
 
 def test_workers_of_a_cpu_do_not_shorten_a_sweep_as_those_of_a_cluster_do(
@@ -450,7 +492,7 @@ def test_workers_of_a_cpu_do_not_shorten_a_sweep_as_those_of_a_cluster_do(
     monkeypatch.setattr(sweep, "predict_seconds", lambda recipe: 3600.0)
     monkeypatch.setattr(sweep, "describe", lambda: {"platform": "cpu"})
     plan = make_plan({"recipe": "tiny", "data": "builtin", "seeds": 8})
-    for local, expected in ((True, "time: 8 hours on this machine"), (False, "time: 2 hours with 4 workers")):
+    for local, expected in ((True, "time: 8.0 h on this machine"), (False, "time: 2.0 h with 4 workers")):
         sweep.print_prediction(plan, 4, local=local)
         assert expected in capsys.readouterr().out
 
