@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from airjax.backend import default_platform
 from airjax.data.dataset import CIFAR10_CLASSES
 from airjax.draws import make_key
 from airjax.model import Variables, init_variables
@@ -96,6 +97,7 @@ def load(file: str | os.PathLike[str]) -> Model:
 
     Raises:
         TypeError: the file is not a path.
+        DeviceError: JAX cannot start.
         ModelError: the file is missing, damaged, not an airjax model, or a tensor is missing, left over, of another
             shape or type, not finite, or a negative variance; the message names it.
     """
@@ -105,6 +107,7 @@ def load(file: str | os.PathLike[str]) -> Model:
         raise TypeError(f"load(file) takes a path, not a {type(file).__name__}")
     if Path(file).is_dir():
         raise ModelError(f"{file} is a folder; name the model-SEED.safetensors in it")
+    default_platform()
     try:
         with safe_open(file, framework="numpy") as content:
             recipe, classes = _read_metadata(file, content.metadata() or {})

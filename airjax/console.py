@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from airjax.backend import DeviceError
+from airjax.backend import DeviceError, default_platform
 
 EXIT_DEVICE = 2  # JAX cannot compute here: as for other bad settings
 EXIT_OUTPUT = 74  # the output cannot be written: EX_IOERR of sysexits.h
@@ -75,8 +75,11 @@ def run_main(main: Callable[[], int], *, keep_running: bool = False) -> NoReturn
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         code = EXIT_INTERRUPTED
-    except DeviceError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (DeviceError, RuntimeError, AssertionError) as error:
+        found = _device_error(error)
+        if found is None:
+            raise
+        print(f"error: {found}", file=sys.stderr)
         code = EXIT_DEVICE
     finally:
         if sys.stdout is not None:
@@ -84,3 +87,14 @@ def run_main(main: Callable[[], int], *, keep_running: bool = False) -> NoReturn
     if code == 0 and output is not None and output.failure and not isinstance(output.failure, BrokenPipeError):
         code = EXIT_OUTPUT
     sys.exit(code)
+
+
+def _device_error(error: Exception) -> DeviceError | None:
+    # Where JAX cannot start, whoever asks it first gets an error of JAX's own.
+    if isinstance(error, DeviceError):
+        return error
+    try:
+        default_platform()
+    except DeviceError as found:
+        return found
+    return None

@@ -67,6 +67,7 @@ def progress_line(recipe: Recipe, networks: int, shown: bool | None, given: Call
             given.on_epoch,
             _both(line.group, given.on_group),
         )
+        line.finish()
     finally:
         output.stop()
 
@@ -104,6 +105,11 @@ class Line:
         """Some networks are done."""
         self._finished, self._steps_done = min(finished, self._networks - 1), 0
         self._changed(phase=False)
+
+    def finish(self) -> None:
+        """All is done."""
+        self._phase, self._steps_done = "done", self._total_steps
+        self._changed(phase=True)
 
     def _changed(self, *, phase: bool) -> None:
         done = (self._finished + self._steps_done / self._total_steps) / self._networks

@@ -52,9 +52,27 @@ jax.config.update("jax_disable_jit", True)
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_the_doctor_says_it_in_a_line() -> None:
+FIRST_ASKED_BY_JAX = "import jax.numpy; from airjax.console import run_main; run_main(lambda: int(jax.numpy.zeros(())))"
+
+
+def test_a_command_says_it_in_a_line_whoever_asks_jax_first() -> None:
+    done = run_python(FIRST_ASKED_BY_JAX, JAX_PLATFORMS="cuda")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: JAX cannot start the platform 'cuda' (no plugin")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_an_error_of_another_kind_keeps_its_traceback() -> None:
+    done = run_python("from airjax.console import run_main; run_main(lambda: [][0] or 1)")
+    assert done.stderr.splitlines()[-1] == "IndexError: list index out of range"
+    code = "from airjax.console import run_main\ndef main(): raise RuntimeError('ours')\nrun_main(main)"
+    assert run_python(code).stderr.splitlines()[-1] == "RuntimeError: ours"
+
+
+@pytest.mark.parametrize("command", [["airjax.doctor"], ["airjax.train", "--recipe", "tiny", "--data", "builtin"]])
+def test_commands_say_it_in_a_line(command: list[str]) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "airjax.doctor"],
+        [sys.executable, "-m", *command],
         env=os.environ | {"JAX_PLATFORMS": "abacus"},
         capture_output=True,
         text=True,

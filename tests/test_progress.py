@@ -55,7 +55,10 @@ def test_callbacks_of_the_caller_are_called_as_well(tiny: Recipe, capsys: pytest
         called.on_phase("compile")
         called.on_group(1)
     assert (phases, groups) == (["compile"], [1])
-    assert capsys.readouterr().err == "network 1 of 2: compiling, step 0 of 16, 0.0 s\n"
+    assert capsys.readouterr().err.splitlines() == [
+        "network 1 of 2: compiling, step 0 of 16, 0.0 s",
+        "network 2 of 2: done, step 16 of 16, 0.0 s",
+    ]
 
 
 @pytest.mark.parametrize("shown", [None, False])
