@@ -305,7 +305,7 @@ def _seeds(value: Any) -> Sequence[int]:
 
 def title(described: dict[str, Any]) -> str:
     """A setting in a few words."""
-    return ", ".join(f"{name} {value}" for name, value in described.items())
+    return ", ".join(f"{name} {'none' if value is None else value}" for name, value in described.items())
 
 
 def _describe(changes: dict[str, Any]) -> str:

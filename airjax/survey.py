@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from airjax.data import DataError, Dataset
+from airjax.plan import title
 from airjax.records import read_lines
 from airjax.results import Results, load, read_plan, recipes_by_setting
 from airjax.summary import Details, Summary, summarize
@@ -125,7 +126,7 @@ def short_titles(described: list[dict[str, Any]]) -> list[str]:
     names = list(dict.fromkeys(name for one in described for name in one))
     # As text, since a field that a setting leaves alone is no value.
     differing = [name for name in names if len({str(one.get(name, "")) for one in described}) > 1]
-    return [", ".join(f"{name} {one[name]}" for name in differing if name in one) or "as it is" for one in described]
+    return [title({name: one[name] for name in differing if name in one}) or "as it is" for one in described]
 
 
 def _load_test(

@@ -6,6 +6,7 @@ import concurrent.futures
 import contextlib
 import functools
 import itertools
+import math
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
@@ -30,7 +31,7 @@ from airjax.stats import mean_interval
 from airjax.strategy import predict_seconds
 from airjax.sweep_folder import SweepError, check_data, lock_folder, planned_ids, prepare_folder, require_space
 from airjax.units import format_bytes, format_seconds
-from airjax.watch import Watch
+from airjax.watch import Watch, print_line
 from airjax.workers import Chunk, Job, Outcome, Report, WorkerError, run_record, train_chunk, worker_name
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
@@ -137,13 +138,15 @@ def print_status(out: Path) -> None:
     plan, results = read_plan(out), load(out, mixed=True)
     errors = [row for row in results.rows if row["error"]]
     diverged = sum(row["diverged"] for row in results.rows)
-    print(
-        f"{len(results.rows) - len(errors)} of {plan['num_runs']} networks, {len(errors)} failed, {diverged} diverged"
+    console = Console()
+    print_line(
+        console,
+        f"{len(results.rows) - len(errors)} of {plan['num_runs']} networks, {len(errors)} failed, {diverged} diverged",
     )
     for name, source in plan.get("data", {}).items():
-        print(f"{name}: {source['content']} content")
+        print_line(console, f"{name}: {source['content']} content")
     for conflict in results.conflicts:
-        print(f"network {conflict.id} was trained twice, with different results")
+        print_line(console, f"network {conflict.id} was trained twice, with different results")
     accuracies: dict[str, list[float]] = {}
     for row in results.rows:
         if row["accuracy"] is not None:
@@ -154,9 +157,9 @@ def print_status(out: Path) -> None:
             interval = mean_interval(mine, whole=100.0)
             spread = f" (95%: {interval[0]:.2f} to {interval[1]:.2f})" if interval else ""
             text += f": accuracy {np.mean(mine):.2f}%{spread}, n={len(mine)}"
-        print(f"  {text}")
+        print_line(console, f"  {text}")
     for row in errors[:5]:
-        print(f"  network {row['id']} failed: {row['error']}")
+        print_line(console, f"  network {row['id']} failed: {row['error']}")
 
 
 def _status(out: Path) -> int:
@@ -267,7 +270,7 @@ def _reason(error: BaseException, minutes: float | None) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m airjax.sweep", description="Train all networks of a plan.")
     parser.add_argument("plan", type=Path, metavar="PLAN.toml", help="settings x seeds x subsets (docs/sweeps.md)")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="a sweep already there is gone on with")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="a sweep already there is resumed")
     parser.add_argument(
         "--workers",
         type=_positive,
@@ -279,7 +282,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--chunk", type=_positive, default=CHUNK, help=f"networks given to a worker at once ({CHUNK})")
     parser.add_argument("--strategy", choices=STRATEGIES, help="how a chunk is trained; default: as measured here")
-    parser.add_argument("--minutes", type=float, help="a network that takes longer is given up; default: never")
+    parser.add_argument("--minutes", type=_minutes, help="a network that takes longer is given up; default: never")
     parser.add_argument("--data-dir", type=Path, help="where CIFAR-10 lies; the default is AIRJAX_DATA")
     parser.add_argument("--dry-run", action="store_true", help="only say what it would cost")
     return parser
@@ -292,9 +295,18 @@ def _status_parser() -> argparse.ArgumentParser:
 
 
 def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is not a whole number from 1")
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1")
+    return int(text)
+
+
+def _minutes(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of minutes more than 0")
     return value
 
 

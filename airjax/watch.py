@@ -61,7 +61,7 @@ class Watch:
             self.diverged += outcome.diverged
             if outcome.error is not None:
                 self.failed += 1
-                self._print(f"network {outcome.id} failed: {outcome.error}")
+                print_line(self._console, f"network {outcome.id} failed: {outcome.error}")
             if outcome.accuracy is not None:
                 self._accuracies.setdefault(outcome.setting, []).append(100 * outcome.accuracy)
         if self._live:
@@ -86,11 +86,13 @@ class Watch:
     def line(self) -> None:
         """Print where the sweep is."""
         self._said = time.monotonic()
-        self._print(", ".join(self._lines()[: 1 if self._live else None]))
+        print_line(self._console, ", ".join(self._lines()[: 1 if self._live else None]))
 
     def table(self) -> Table:
         """The settings that have networks, and how they do."""
-        table = Table(title="\n".join(self._lines()), title_justify="left", box=None)
+        table = Table(
+            title="\n".join(self._lines()), title_justify="left", box=None, show_header=bool(self._accuracies)
+        )
         table.add_column("setting", overflow="fold")
         for heading in ("n", "accuracy, %", "95% interval"):
             table.add_column(heading, no_wrap=True)
@@ -128,5 +130,7 @@ class Watch:
         texts = [f"{len(starts)} {phase} ({format_seconds(now - min(starts))})" for phase, starts in parts]
         return f"worker{'s' * (len(self._workers) != 1)}: {', '.join(texts)}"
 
-    def _print(self, text: str) -> None:
-        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+def print_line(console: Console, text: str) -> None:
+    """Print a line; a terminal breaks it between words, not inside numbers."""
+    console.print(text, highlight=False, markup=False, soft_wrap=not console.is_terminal)

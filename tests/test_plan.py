@@ -1,12 +1,16 @@
+import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from airjax import plan as plan_module
 from airjax.plan import PlanError, Subsets, load_plan, make_plan
 from airjax.recipe import RECIPES
 
+ROOT = Path(__file__).parent.parent
 FINGERPRINTS = {"cifar10": "aa", "builtin": "bb"}
 
 
@@ -215,3 +219,13 @@ def test_ids_are_those_of_the_first_version() -> None:
     # A folder written by it is gone on with.
     content = {"recipe": "tiny", "seeds": 1, "set": {"precision": "float32"}, "grid": {"learning_rate": [8.0, 11.5]}}
     assert ids(content) == ["51e5b231965d16cd-0", "e4bbd3d7e7bfc5e3-0"]
+
+
+def test_the_documented_plan_is_that_of_the_docstring_and_trains_in_minutes() -> None:
+    (documented,) = re.findall("```toml\n(.*?)```", (ROOT / "docs" / "sweeps.md").read_text(), re.DOTALL)
+    described = (plan_module.__doc__ or "").partition("\n\n")[2]
+    assert tomllib.loads(documented) == tomllib.loads(described)
+    plan = make_plan(tomllib.loads(documented), "cpu")
+    assert plan.num_runs == 80
+    trained = sum(setting.recipe.flops for setting in plan.settings) * 20
+    assert trained < 100 * RECIPES["mini"].flops  # mini takes seconds

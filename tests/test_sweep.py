@@ -474,6 +474,23 @@ def test_bad_plans_train_nothing(
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("flag", "value", "message"),
+    [
+        ("--workers", "1.5", "1.5 is not a whole number from 1"),
+        ("--chunk", "0", "0 is not a whole number from 1"),
+        ("--minutes", "nan", "nan is not a number of minutes more than 0"),
+        ("--minutes", "soon", "soon is not a number of minutes more than 0"),
+    ],
+)
+def test_bad_flags_are_named_with_their_value(
+    capsys: pytest.CaptureFixture[str], flag: str, value: str, message: str
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["plan.toml", "--out", "out", flag, value])
+    assert f"argument {flag}: {message}" in capsys.readouterr().err
+
+
 def test_an_unwritable_or_busy_folder_trains_nothing(
     tmp_path: Path, small_builtin: airjax.Dataset, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -500,5 +517,7 @@ def test_workers_of_a_cpu_do_not_shorten_a_sweep_as_those_of_a_cluster_do(
 def test_a_dry_run_trains_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "plan.toml").write_text(PLAN.format(seeds=1000))
     assert main([str(tmp_path / "plan.toml"), "--out", str(tmp_path / "out"), "--dry-run"]) == 0
-    assert "2 settings, 2,000 networks" in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert "2 settings, 2,000 networks" in output
+    assert "disk: 1.0 MB" in output
     assert not (tmp_path / "out").exists()
