@@ -27,8 +27,9 @@ import numpy as np
 import optax
 from jax import Array, lax
 
-# On CPUs, XLA's default library for fused operations slows convolutions down. On GPUs the option has no effect.
-jit = functools.partial(jax.jit, compiler_options={"xla_cpu_experimental_ynn_fusion_type": ""})
+# On CPUs, XLA's default library for fused operations slows convolutions down.
+OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": ""} if jax.default_backend() == "cpu" else None
+jit = functools.partial(jax.jit, compiler_options=OPTIONS)
 
 
 # 1. The settings: every number of the method.

@@ -39,16 +39,16 @@ def test_a_seed_trains_the_network_that_the_library_trains(
     toy: airjax.Dataset, tiny: airjax.Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIRJAX_CONVOLUTION", "native")
-    # 19 steps of 9.5, so that the last epoch is cut short, with the bias frozen half-way and three averages.
-    recipe = replace(tiny, epochs=2.4, precision="float32")
+    # 21 steps: the bias freezes after 8, the last epoch is incomplete, and the last step comes after the last average.
+    recipe = replace(tiny, epochs=2.6, precision="float32")
     library = airjax.train_network(recipe, toy, seed=5, progress=False)
     names = [field.name for field in fields(single.Config) if field.name != "compute"]
     config = single.Config(**{name: asdict(recipe)[name] for name in names})
     data = single.Data(toy.train_images, toy.train_labels, toy.test_images, toy.test_labels)
     losses, logits = single.train(config, data, seed=5)
-    assert len(losses) == len(library.losses) == 20
+    assert len(losses) == len(library.losses) == 21
     np.testing.assert_allclose(losses, library.losses, rtol=1e-5)
-    np.testing.assert_allclose(logits, library.logits, atol=1e-3 * np.abs(library.logits).max())
+    np.testing.assert_allclose(logits, library.logits, atol=2e-4 * np.abs(library.logits).max())
 
 
 def test_it_imports_four_packages_and_none_of_ours() -> None:
