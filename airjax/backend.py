@@ -12,7 +12,7 @@ def default_platform() -> str:
 
     Raises DeviceError where JAX cannot start, or where JAX_DISABLE_JIT keeps it from compiling anything.
     """
-    if jax.config.jax_disable_jit:
+    if jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue]
         raise DeviceError(
             "JAX_DISABLE_JIT is set, but airjax compiles its programs ahead of time: unset it (or jax.disable_jit)"
         )
@@ -20,7 +20,7 @@ def default_platform() -> str:
         return jax.default_backend()
     # A platform that jax knows but that has no plugin ends in an assertion without a message.
     except (RuntimeError, AssertionError) as error:
-        wanted = jax.config.jax_platforms
+        wanted = jax.config.jax_platforms  # pyright: ignore[reportAttributeAccessIssue]
         named = f"the platform {wanted!r}" if wanted else "any platform"
         reason = (str(error).strip() or "no plugin for it is installed").splitlines()[0]
         raise DeviceError(

@@ -44,7 +44,8 @@ def make_keys(seeds: Sequence[int]) -> Array:
     They are those of `jax.random.key` with threefry, JAX's default, and no JAX_RANDOM_SEED_OFFSET.
     """
     words = np.asarray(seeds, np.uint32)
-    return jax.random.wrap_key_data(np.stack([np.zeros_like(words), words], axis=-1), impl="threefry2x32")
+    data = jnp.asarray(np.stack([np.zeros_like(words), words], axis=-1))
+    return jax.random.wrap_key_data(data, impl="threefry2x32")
 
 
 class Draws(NamedTuple):

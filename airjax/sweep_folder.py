@@ -10,10 +10,11 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from airjax import records
 from airjax.data import DataName, Dataset, load_data
 from airjax.environment import versions
 from airjax.plan import Plan, Setting
+from airjax.records import lock_folder as lock_one_folder
+from airjax.records import write_json
 from airjax.results import read_plan
 from airjax.units import format_bytes
 from airjax.workers import Source
@@ -66,7 +67,7 @@ def prepare_folder(plan: Plan, out: Path, data: dict[DataName, Source]) -> list[
         "recipes": [recipe for _, recipe in named],
         "data": {name: source._asdict() for name, source in data.items()},
     }
-    records.write_json(file, described)
+    write_json(file, described)
     return names
 
 
@@ -98,7 +99,7 @@ def require_space(out: Path, needed: int) -> None:
 def lock_folder(out: Path) -> Iterator[None]:
     """Make the folder and keep others out of it. Raises SweepError where one is in it, or it cannot be written."""
     try:
-        lock = records.lock_folder(out)
+        lock = lock_one_folder(out)
     except BlockingIOError as error:
         raise SweepError(f"another process is writing to {out}; wait for it, or choose another --out") from error
     except OSError as error:
