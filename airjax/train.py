@@ -90,7 +90,7 @@ def _prepare(options: Options, name: str) -> Job:
 
 def _train(job: Job, kept: dict[int, dict[str, Any]]) -> tuple[list[dict[str, Any]], int]:
     # The records of all networks that are finished, and the exit code of what stopped the training, or EXIT_OK.
-    out, records, code = job.options.out, dict(kept), EXIT_OK
+    out, records, code, reason = job.options.out, dict(kept), EXIT_OK, ""
     missing = [seed for seed in job.seeds if seed not in kept]
     with Display(Console(), quiet=job.options.quiet, total=len(missing)) as display:
         recipe, device = job.recipe, job.environment["device"]

@@ -10,7 +10,7 @@ from airjax.data import Dataset
 from airjax.driver import TrainedRun
 from airjax.recipe import CLAIMS, RECIPES, Recipe
 from airjax.records import read_lines
-from airjax.stats import mean_interval, target_verdict
+from airjax.stats import Verdict, mean_interval, target_verdict
 from airjax.train_folder import describe_differences
 
 FEW_STEPS = 8  # over which the losses at the beginning and end of a run are averaged
@@ -57,7 +57,9 @@ def summarize_runs(
     accuracies = [run["accuracy"] for run in runs]
     target = CLAIMS[name].target if target is None else target
     changed = changed_fields(name, recipe)
-    judged = target is not None and is_whole_test_set(recipe, dataset)
+    verdict: Verdict = "not evaluated"
+    if target is not None and is_whole_test_set(recipe, dataset):
+        verdict = target_verdict(accuracies, target, CLAIMS[name].expected_sd)
     return {
         "recipe": name,
         "changed": changed,
@@ -71,7 +73,7 @@ def summarize_runs(
         "ci95": mean_interval(accuracies, whole=1.0),
         "expected": expected_accuracy(name, changed, dataset, measured),
         "target": target,
-        "target_met": target_verdict(accuracies, target, CLAIMS[name].expected_sd) if judged else "not evaluated",
+        "target_met": verdict,
         **{part: float(np.mean([run[part] for run in runs])) for part in ("loss_of_first_steps", "loss_of_last_steps")},
         "seconds": {part: sum(run["seconds"][part] for run in runs) for part in runs[0]["seconds"]},
         "steps": recipe.total_steps,
