@@ -275,7 +275,7 @@ def test_files_of_another_kind_are_called_what_they_are(tmp_path: Path) -> None:
     with pytest.raises(airjax.DataError, match=r"cifar10.npz is an .npz of arrays \(x_train.npy, y_train.npy\)"):
         airjax.load_cifar10(tmp_path / "cifar10.npz")
     (tmp_path / "page.html").write_text("<html>not found</html>")
-    with pytest.raises(airjax.DataError, match=r"page.html: truncated or damaged archive, or not an archive"):
+    with pytest.raises(airjax.DataError, match=r"page.html: truncated or damaged archive, or not one of .*\.zip"):
         airjax.load_cifar10(tmp_path / "page.html")
     files = binary_files()
     del files["data_batch_3.bin"]
@@ -286,21 +286,38 @@ def test_files_of_another_kind_are_called_what_they_are(tmp_path: Path) -> None:
 
 def test_labels_that_are_no_whole_numbers_are_refused(tmp_path: Path) -> None:
     planes, labels = batch(0)
-    content = pickle.dumps({b"data": planes, b"labels": [3.7, *labels[1:]]}, protocol=2)
-    folder = write_folder(tmp_path / "fractions", python_files() | {"data_batch_1": content})
-    with pytest.raises(airjax.DataError, match=r"data_batch_1: labels are float64, such as 3.7; need whole numbers"):
-        airjax.load_cifar10(folder)
+    for wrong, said in (
+        (3.7, "labels are float64, such as 3.7; need whole numbers"),
+        (2**32 + 3, "labels must be whole numbers from 0 to 9, but one is 4294967299"),  # 3, cut to 32 bits
+    ):
+        content = pickle.dumps({b"data": planes, b"labels": [wrong, *labels[1:]]}, protocol=2)
+        folder = write_folder(tmp_path / str(wrong), python_files() | {"data_batch_1": content})
+        with pytest.raises(airjax.DataError, match=f"data_batch_1: {said}"):
+            airjax.load_cifar10(folder)
 
 
-def official_files(folder: Path) -> dict[str, bytes]:
-    place = next(path for path in folder.rglob("data_batch_1.bin")).parent
-    return {f"{name}.bin": (place / f"{name}.bin").read_bytes() for name in NAMES}
+def official_files(data: airjax.Dataset) -> dict[str, bytes]:
+    """The official files in the binary layout, whichever form the data came in."""
+    images = np.concatenate([data.train_images, data.test_images]).transpose(0, 3, 1, 2).reshape(-1, RECORD - 1)
+    labels = np.concatenate([data.train_labels, data.test_labels]).astype(np.uint8)[:, None]
+    records = np.concatenate([labels, images], axis=1).reshape(len(NAMES), -1)
+    return {f"{name}.bin": rows.tobytes() for name, rows in zip(NAMES, records, strict=True)}
 
 
 def test_the_official_content_is_known(cifar10: airjax.Dataset) -> None:
     assert (cifar10.name, cifar10.content) == ("cifar10", "official")
     assert cifar10.train_labels[:3].tolist() == [6, 9, 9]
     assert cifar10.subset(np.arange(100)).content == "unknown"
+    wide = replace(cifar10, train_labels=cifar10.train_labels.astype(np.int64))
+    assert wide.content == "official"
+    exchanged = replace(
+        cifar10,
+        train_images=np.concatenate([cifar10.test_images[:1], cifar10.train_images[1:]]),
+        train_labels=np.concatenate([cifar10.test_labels[:1], cifar10.train_labels[1:]]),
+        test_images=np.concatenate([cifar10.train_images[:1], cifar10.test_images[1:]]),
+        test_labels=np.concatenate([cifar10.train_labels[:1], cifar10.test_labels[1:]]),
+    )
+    assert exchanged.content == "unknown"
 
 
 @pytest.mark.parametrize(
@@ -317,9 +334,9 @@ def test_the_official_content_is_known(cifar10: airjax.Dataset) -> None:
     ids=["a batch of zeros", "half a batch of zeros", "one batch twice", "a training batch as the test set"],
 )
 def test_wrong_content_of_the_right_size_is_data_of_ones_own(
-    changes: dict[str, Callable[[dict[str, bytes]], bytes]], said: str, cifar10_folder: Path, tmp_path: Path
+    changes: dict[str, Callable[[dict[str, bytes]], bytes]], said: str, cifar10: airjax.Dataset, tmp_path: Path
 ) -> None:
-    files = official_files(cifar10_folder)
+    files = official_files(cifar10)
     changed = {f"{name}.bin": make(files) for name, make in changes.items()}
     folder = write_folder(tmp_path / "changed", files | changed)
     with pytest.warns(UserWarning, match=said):
@@ -327,8 +344,8 @@ def test_wrong_content_of_the_right_size_is_data_of_ones_own(
     assert (data.name, data.content) == ("custom", "unknown")
 
 
-def test_a_shuffled_copy_is_said_to_be_one(cifar10_folder: Path, tmp_path: Path) -> None:
-    files = official_files(cifar10_folder)
+def test_a_shuffled_copy_is_said_to_be_one(cifar10: airjax.Dataset, tmp_path: Path) -> None:
+    files = official_files(cifar10)
     swapped = files | {"data_batch_1.bin": files["data_batch_2.bin"], "data_batch_2.bin": files["data_batch_1.bin"]}
     folder = write_folder(tmp_path / "shuffled", swapped)
     with pytest.warns(UserWarning, match="holds CIFAR-10's images in another order than the official one"):
@@ -493,10 +510,14 @@ def test_without_a_network_auto_falls_back_loudly_and_cifar10_fails_clearly(
 ) -> None:
     monkeypatch.setattr("airjax.data.download.SOURCES", ("http://127.0.0.1:1/none.tar.gz",))
     monkeypatch.setattr("airjax.data.load_builtin", lambda: toy)
-    reason = r"CIFAR-10 is not here, and cannot be downloaded \(127.0.0.1:1: no connection\)"
-    with pytest.warns(UserWarning, match=f"^{reason}. Using the builtin procedural images"):
+    reason = (
+        r"CIFAR-10 is not here, and cannot be downloaded \(127.0.0.1:1: no connection\); name its folder or archive"
+    )
+    with pytest.warns(
+        UserWarning, match=f"^{reason} with --data-dir or AIRJAX_DATA. Using the builtin procedural images"
+    ):
         assert load_data("auto").name == "builtin"
-    with pytest.raises(airjax.DataError, match=f"^{reason}$"):
+    with pytest.raises(airjax.DataError, match=f"^{reason} with --data-dir or AIRJAX_DATA$"):
         load_data("cifar10")
 
 
@@ -508,12 +529,13 @@ def test_arrays_that_do_not_fit_are_refused(toy: airjax.Dataset) -> None:
         airjax.Dataset("x", *parts[:3], parts[3][:-1])
     with pytest.raises(airjax.DataError, match="train labels are float64"):
         airjax.Dataset("x", parts[0], parts[1] + 0.7, *parts[2:])
-    with pytest.raises(airjax.DataError, match="must be different names"):
-        airjax.Dataset("x", *parts, classes=("a",) * 10)
+    for classes in (("a",) * 10, None, (["a"],) * 10, "abcdefghij"):
+        with pytest.raises(airjax.DataError, match="must be different names"):
+            airjax.Dataset("x", *parts, classes=classes)  # pyright: ignore[reportArgumentType]
 
 
 def test_a_data_set_is_shown_in_one_line(toy: airjax.Dataset) -> None:
-    line = f"Dataset(builtin: 300 training and 100 test images, 10 classes, {toy.fingerprint[:12]})"
+    line = f"Dataset(builtin: 300 training and 100 test images, 10 classes, unknown content, {toy.fingerprint[:12]})"
     assert repr(toy) == line
 
 

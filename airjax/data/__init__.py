@@ -29,8 +29,7 @@ def load_data(name: DataName = "auto", data_dir: str | Path | None = None) -> Da
         if data_dir is not None or os.environ.get("AIRJAX_DATA"):
             raise
         warnings.warn(
-            f"{error}. Using the builtin procedural images instead, whose accuracies say nothing about CIFAR-10; for "
-            "CIFAR-10, name its folder or archive with --data-dir or AIRJAX_DATA",
+            f"{error}. Using the builtin procedural images instead, whose accuracies say nothing about CIFAR-10",
             stacklevel=2,
         )
         return load_builtin()

@@ -13,6 +13,7 @@ from typing import IO
 
 from airjax.data.dataset import DataError
 
+KINDS = ".tar, .tar.gz, .tar.bz2, .tar.xz, .zip"
 LIMIT = 1 << 30  # bytes that an archive may unpack to: CIFAR-10 is a sixth of it
 _DAMAGED = (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, zlib.error, lzma.LZMAError, RuntimeError)
 _COMPRESSED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
@@ -30,7 +31,8 @@ def read_members(content: bytes, source: str, wanted: set[str]) -> dict[PurePosi
         return dict(_tar_members(_decompress(content, source), wanted))
     except _DAMAGED as error:
         raise DataError(
-            f"{source}: truncated or damaged archive, or not an archive ({error}). Fetch it again"
+            f"{source}: truncated or damaged archive, or not one of the kinds that are read ({KINDS}): {error}. If it "
+            "is one of them, fetch it again"
         ) from error
 
 
@@ -42,11 +44,14 @@ def _zip_members(content: bytes, source: str, wanted: set[str]) -> Iterator[tupl
                 f"{source} is an .npz of arrays ({', '.join(names[:6])}), which is not read as CIFAR-10; make a "
                 "data set of its arrays with airjax.Dataset, or name the official archive or its folder"
             )
+        left = LIMIT
         for member in archive.infolist():
             path = PurePosixPath(member.filename)
             if _counts(path, wanted) and not member.is_dir():
                 with archive.open(member) as file:
-                    yield path, _read(file, source)
+                    found = _read(file, source, left)
+                left -= len(found)
+                yield path, found
 
 
 def _tar_members(content: bytes, wanted: set[str]) -> Iterator[tuple[PurePosixPath, bytes]]:
@@ -66,9 +71,9 @@ def _decompress(content: bytes, source: str) -> bytes:
     return content
 
 
-def _read(file: IO[bytes], source: str) -> bytes:
-    content = file.read(LIMIT + 1)
-    if len(content) > LIMIT:
+def _read(file: IO[bytes], source: str, limit: int = LIMIT) -> bytes:
+    content = file.read(limit + 1)
+    if len(content) > limit:
         raise DataError(f"{source} unpacks to more than {LIMIT >> 30} GiB, so it is not CIFAR-10")
     return content
 

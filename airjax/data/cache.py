@@ -1,6 +1,7 @@
 """The user's cache of parsed data sets: one checksummed file each, written whole or not at all."""
 
 import os
+import stat
 import tempfile
 import warnings
 from pathlib import Path
@@ -39,9 +40,16 @@ def expand(place: str | Path) -> Path:
 
 def _temporary_folder() -> Path:
     folder = Path(tempfile.gettempdir()) / f"airjax-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    # Compiled programs are read from it: nobody else may have put them there.
-    return folder if folder.stat().st_uid == os.getuid() else Path(tempfile.mkdtemp(prefix="airjax-"))
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        # Compiled programs are read from it: nobody else may write there, or have put a link there.
+        status = folder.lstat()
+        own = stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o022
+        return folder if own else Path(tempfile.mkdtemp(prefix="airjax-"))
+    except OSError as error:
+        raise DataError(
+            f"no folder for the cache: this user has no home, and {folder}: {error.strerror}; set AIRJAX_CACHE"
+        ) from error
 
 
 def save_cached(file: Path, dataset: Dataset) -> None:

@@ -196,6 +196,9 @@ def _parse_python(content: bytes, name: str) -> Split:
         raise DataError(f"{name}: not {BATCH} images of {RECORD - 1} bytes with a label each. Unpack the archive again")
     if labels.dtype.kind not in "iu":
         raise DataError(f"{name}: labels are {labels.dtype}, such as {labels[0]}; need whole numbers from 0 to 9")
+    if not (labels.min() >= 0 and labels.max() <= 9):
+        wrong = labels[(labels < 0) | (labels > 9)][0]
+        raise DataError(f"{name}: labels must be whole numbers from 0 to 9, but one is {wrong}")
     return Split(_to_images(pixels), labels.astype(np.int32))
 
 

@@ -27,10 +27,12 @@ class Dataset:
 
     def __repr__(self) -> str:
         sizes = f"{len(self.train_images):,} training and {len(self.test_images):,} test images"
-        return f"Dataset({self.name}: {sizes}, {len(self.classes)} classes, {self.fingerprint[:12]})"
+        known = f"{self.content} content, {self.fingerprint[:12]}"
+        return f"Dataset({self.name}: {sizes}, {len(self.classes)} classes, {known})"
 
     def __post_init__(self) -> None:
-        if len(set(self.classes)) < len(self.classes) or not all(isinstance(name, str) for name in self.classes):
+        names = self.classes if isinstance(self.classes, (tuple, list)) else (None,)
+        if not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
             raise DataError(f"{self.name}: classes are {self.classes!r}, but they must be different names")
         for split, images, labels in (
             ("train", self.train_images, self.train_labels),

@@ -38,7 +38,10 @@ def download_archive(folder: Path, sources: tuple[str, ...] | None = None, md5: 
                 _partial(folder / name).unlink(missing_ok=True)
             logging.getLogger(__name__).debug("%s: %s", url, error)
             failures.append(f"{urlsplit(url).netloc or url}: {_reason(error)}")
-    raise DataError(f"CIFAR-10 is not here, and cannot be downloaded ({'; '.join(failures)})")
+    raise DataError(
+        f"CIFAR-10 is not here, and cannot be downloaded ({'; '.join(failures)}); name its folder or archive with "
+        "--data-dir or AIRJAX_DATA"
+    )
 
 
 def _reason(error: Exception) -> str:
