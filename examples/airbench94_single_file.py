@@ -328,8 +328,8 @@ def logits_of(config: Config, network: Any, filters: Array, images: Array) -> Ar
 
 
 # 10. The training.
-def train(config: Config, data: Data, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Train a network. Returns the loss of every step, and the logits [M,10] of the test images."""
+def train(config: Config, data: Data, seed: int) -> tuple[Any, np.ndarray, np.ndarray]:
+    """Train a network. Returns it, the loss of every step, and the logits [M,10] of the test images."""
     data = jax.tree.map(jnp.asarray, data)
     init_key, draws_key = jax.random.split(jax.random.key(seed))
     draws = sample_draws(config, draws_key)
@@ -349,7 +349,7 @@ def train(config: Config, data: Data, seed: int) -> tuple[np.ndarray, np.ndarray
     # The last average is the result. Steps after it do not count: of 476 this is one.
     images = data.test_images[: config.test_examples]
     parts = [images[start : start + 250] for start in range(0, len(images), 250)]  # all at once would take much memory
-    return np.array(losses), np.concatenate([logits_of(config, past, filters, part) for part in parts])
+    return past, np.array(losses), np.concatenate([logits_of(config, past, filters, part) for part in parts])
 
 
 def main() -> None:
@@ -367,7 +367,7 @@ def main() -> None:
     data = load_cifar10(folder)
     if not config.batch_size <= config.train_examples <= len(data.train_images):
         parser.error(f"--train-examples must be from --batch-size to {len(data.train_images)}, which {folder} has")
-    _, logits = train(config, data, seed)
+    _, _, logits = train(config, data, seed)
     accuracy = (logits.argmax(1) == data.test_labels[: len(logits)]).mean()
     print(f"accuracy on {len(logits)} test images: {accuracy:.2%}")
 

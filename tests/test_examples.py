@@ -45,10 +45,18 @@ def test_a_seed_trains_the_network_that_the_library_trains(
     names = [field.name for field in fields(single.Config) if field.name != "compute"]
     config = single.Config(**{name: asdict(recipe)[name] for name in names})
     data = single.Data(toy.train_images, toy.train_labels, toy.test_images, toy.test_labels)
-    losses, logits = single.train(config, data, seed=5)
+    network, losses, logits = single.train(config, data, seed=5)
     assert len(losses) == len(library.losses) == 21
     np.testing.assert_allclose(losses, library.losses, rtol=1e-5)
     np.testing.assert_allclose(logits, library.logits, atol=2e-4 * np.abs(library.logits).max())
+    # The bias is so small that the logits would not show whether it was frozen.
+    params = dict(network["params"])
+    params["whiten"] = {"bias": params.pop("whiten_bias")}
+    jax.tree.map(
+        lambda ours, theirs: np.testing.assert_allclose(ours, theirs, atol=1e-3 * np.abs(theirs).max()),
+        {"params": params, "batch_stats": network["batch_stats"]},
+        {name: library.model.variables[name] for name in ("params", "batch_stats")},
+    )
 
 
 def test_it_imports_four_packages_and_none_of_ours() -> None:
