@@ -93,7 +93,7 @@ def _parse_flags(arguments: list[str], method: Recipe) -> Options:
         with contextlib.redirect_stderr(said):
             return tyro.cli(parser, args=arguments, default=Options(method), prog="python -m airjax.train")
     except SystemExit as end:
-        if end.code in (None, 0):
+        if not said.getvalue():  # help, or a reader of the output that has left
             raise
         raise UsageError(_in_one_line(said.getvalue())) from end
 
