@@ -1,19 +1,18 @@
 """What each choice about a training step is worth here: the step with one choice undone, against the step as it is.
 
 `python -m benchmarks.ablation --recipe 94` compiles every variant that this kind of device has, then lets them take
-turns, some steps each, forward and backward through the list; images are noise. One line in results/ablation.jsonl:
+turns, some steps each, forward and backward through the list; images are noise. One line in ablation.jsonl:
 medians, and the ratio to the step as it is, of the same turns. Choices are those inside the step, how the compiler is
 asked for it, how the steps are driven, and the precision.
 """
 
 import argparse
 import functools
-import statistics
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 from unittest import mock
@@ -23,7 +22,16 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from airjax import layers, onednn
-from airjax.driver import Driver, compile_function, compile_lowered, convolution_for, default_driver, make_steps, place
+from airjax.draws import make_key
+from airjax.driver import (
+    Driver,
+    compile_function,
+    compile_lowered,
+    convolution_for,
+    default_driver,
+    make_steps,
+    to_device,
+)
 from airjax.environment import describe
 from airjax.ffi import Buffer
 from airjax.images import mirror_where, reflect_pad
@@ -32,8 +40,11 @@ from airjax.optimizer import hyperparameters
 from airjax.precision import resolve_precision
 from airjax.recipe import IMAGE_SIZE, PrecisionName, Recipe, get_recipe
 from airjax.run import Arrays, start_run
-from benchmarks.record import keep
+from benchmarks.record import add_output_options, save, save_block
 from benchmarks.speed import make_noise, warn_of_load
+from benchmarks.turns import Turns, summarise, take_turns
+
+FILE = "ablation.jsonl"
 
 
 class Variant(NamedTuple):
@@ -151,8 +162,11 @@ def run_by_all_threads(_: onednn.Library, task: str, *buffers: Buffer) -> None:
     all_threads().run(task, *buffers)
 
 
+AS_IT_IS = "as it is"
+# What XLA can capture in a CUDA graph: without convolutions, a loop that has any stays outside.
+COMMANDS = "FUSION,CUBLAS,CUBLASLT,CUDNN,CUSTOM_CALL,CONDITIONAL,DYNAMIC_SLICE_FUSION,CONVOLUTION"
 VARIANTS = {
-    "as it is": Variant(),
+    AS_IT_IS: Variant(),
     # Inside a step.
     "XLA's convolutions": Variant(convolution="native", platforms=("cpu",)),
     "convolutions by matrix products": Variant(convolution="matmul"),
@@ -183,7 +197,16 @@ VARIANTS = {
     "a scan, unrolled by 4": Variant({"airjax.run.lax.scan": functools.partial(lax.scan, unroll=4)}, ("gpu",)),
     "no command buffers": Variant(compiler={"xla_gpu_enable_command_buffer": ""}, platforms=("gpu",)),
     "loops in command buffers": Variant(
-        compiler={"xla_gpu_enable_command_buffer": "FUSION,CUBLAS,CUBLASLT,CUDNN,CUSTOM_CALL,CONDITIONAL,WHILE"},
+        compiler={"xla_gpu_enable_command_buffer": f"{COMMANDS},WHILE"}, platforms=("gpu",)
+    ),
+    "convolutions in command buffers": Variant(
+        compiler={"xla_gpu_enable_command_buffer": COMMANDS}, platforms=("gpu",)
+    ),
+    "convolutions in command buffers, side by side": Variant(
+        compiler={
+            "xla_gpu_enable_command_buffer": COMMANDS,
+            "xla_gpu_command_buffer_scheduling_mode": "CONCURRENT",
+        },
         platforms=("gpu",),
     ),
     "matrix products by cuBLAS alone": Variant(compiler={"xla_gpu_enable_triton_gemm": False}, platforms=("gpu",)),
@@ -195,57 +218,77 @@ STEPS = {"cpu": 1, "gpu": 48}  # of a turn: one takes long on a CPU, and on a GP
 
 
 def main(arguments: list[str]) -> int:
-    """Measure, print, and keep the line. Returns the exit code."""
+    """Measure, print, and save the line. Returns the exit code: 1 where a variant failed."""
     parser = argparse.ArgumentParser("python -m benchmarks.ablation", description="A step with each choice undone.")
     parser.add_argument("--recipe", default="mini")
     parser.add_argument("--turns", type=int, default=6, help="turns of each variant")
     parser.add_argument("--steps", type=int, help="steps of a turn; scans need two or more, and are left out with one")
     parser.add_argument("--variant", action="append", choices=VARIANTS, help="only this, besides the step as it is")
-    parser.add_argument("--keep", action=argparse.BooleanOptionalAction, default=True, help="append the record")
+    parser.add_argument(
+        "--seconds", type=float, default=float("inf"), help="begin nothing after so many: what is measured is saved"
+    )
+    add_output_options(parser)
     options = parser.parse_args(arguments)
     platform = jax.default_backend()
     steps = options.steps or STEPS.get(platform, STEPS["gpu"])
     if options.turns < 1 or steps < 1:
         parser.error("--turns and --steps must be at least 1")
-    names = ["as it is"]
+    names = [AS_IT_IS]
     for name in options.variant or list(VARIANTS)[1:]:
+        if name == AS_IT_IS:
+            continue
         if platform in VARIANTS[name].platforms and (VARIANTS[name].driver != "scan" or steps > 1):
             names.append(name)
         elif options.variant:
             parser.error(f"{name!r} is nothing to measure on a {platform} with --steps {steps}")
     load = warn_of_load()
-    seconds = measure(options.recipe, names, options.turns, steps)
-    own = seconds["as it is"]
-    rows = {}
-    for name, taken in seconds.items():
-        ratio = statistics.median(a / b for a, b in zip(taken, own, strict=True))
-        rows[name] = {"seconds": statistics.median(taken), "ratio": ratio}
-        print(f"{name:34} {rows[name]['seconds']:9.4f} s  {ratio:6.3f}", flush=True)
-    if options.keep:
-        record = {"recipe": options.recipe, "n": options.turns, "steps_per_turn": steps, "steps": rows, "load": load}
-        keep("ablation.jsonl", record | describe())
-    return 0
+    found = measure(options.recipe, names, options.turns, steps, options.results, options.seconds)
+    rows = summarise(found, AS_IT_IS)
+    for name, row in rows.items():
+        print(line_of(name, row), flush=True)
+    if found.left_out:
+        print(f"not measured within {options.seconds:g} s: {', '.join(found.left_out)}")
+    record = {
+        "recipe": options.recipe,
+        "n": options.turns,
+        "steps_per_turn": steps,
+        "steps": rows,
+        "left_out": found.left_out,
+        "load": load,
+    }
+    save(options.results, FILE, record | describe())
+    return 1 if found.failed else 0
 
 
-def measure(name: str, names: list[str], turns: int, steps: int) -> dict[str, list[float]]:
-    """Seconds per step of every turn of each variant."""
+def line_of(name: str, row: dict[str, Any]) -> str:
+    """One variant, for a terminal."""
+    if "failed" in row:
+        return f"{name:44} failed: {row['failed'].splitlines()[0]}"
+    ratio = "" if row["ratio"] is None else f"{row['ratio']:6.3f}"
+    return f"{name:44} {row['seconds']:9.4f} s  {ratio}"
+
+
+def measure(name: str, names: list[str], turns: int, steps: int, results: Path, allowed: float) -> Turns:
+    """Seconds per step of every turn of each variant; each turn is saved when it is measured."""
     recipe = get_recipe(name)
-    data = place(recipe, make_noise(recipe))
-    ready = {chosen: prepare(VARIANTS[chosen], recipe, data, steps) for chosen in names}
-    seconds: dict[str, list[float]] = {chosen: [] for chosen in names}
-    for turn in range(-1, turns):  # the first does not count
-        for chosen in names if turn % 2 == 0 else reversed(names):
-            began = time.perf_counter()
-            ready[chosen]()
-            if turn >= 0:
-                seconds[chosen].append((time.perf_counter() - began) / steps)
-    return seconds
+    data = to_device(make_noise(recipe), recipe)
+
+    def on_turn(variant: str, turn: int, seconds: float) -> None:
+        block = {"recipe": name, "variant": variant, "turn": turn, "seconds": seconds / steps}
+        save_block(results, "ablation", block)
+
+    makers = {chosen: functools.partial(prepare, VARIANTS[chosen], recipe, data, steps) for chosen in names}
+    found = take_turns(makers, turns, on_turn, allowed)
+    per_step = {
+        chosen: {turn: seconds / steps for turn, seconds in taken.items()} for chosen, taken in found.seconds.items()
+    }
+    return found._replace(seconds=per_step)
 
 
 def prepare(variant: Variant, recipe: Recipe, data: Arrays, steps: int) -> Callable[[], None]:
     """A function that takes the first steps of a training once more, compiled as the variant says."""
     recipe = resolve_precision(replace(recipe, precision=variant.precision or recipe.precision))
-    hyper, key = hyperparameters(recipe), jax.random.key(0)
+    hyper, key = hyperparameters(recipe), make_key(0)
     state, draws = compile_function(functools.partial(start_run, recipe), key, data.train_images, hyper)(
         key, data.train_images, hyper
     )

@@ -1,18 +1,20 @@
-"""Accuracy of a recipe: trains it through the command line and keeps the result as a line.
+"""Accuracy of a recipe: trains it through the command line and saves the result as a line of accuracy.jsonl.
 
-Arguments are those of `python -m airjax.train`, for example `python -m benchmarks.accuracy --target 94 --seeds 5`.
+Arguments are those of `python -m airjax.train`, for example `python -m benchmarks.accuracy --target 94 --seeds 5`;
+`--keep` or `--results DIR` say where the line goes, as for every command here (benchmarks/record.py).
 """
 
 import sys
 
-from benchmarks.record import keep, run_json
+from benchmarks.record import run_json, save, take_output_options
 
 
 def main(arguments: list[str]) -> int:
-    """Train, and append the JSON result to results/accuracy.jsonl. Returns the exit code of the training."""
-    code, record = run_json("airjax.train", [*arguments, "--json"])
-    if code == 0 and record is not None:
-        keep("accuracy.jsonl", record | {"n": len(record["seeds"])})
+    """Train, and save the JSON result, whatever it is. Returns the exit code of the training."""
+    results, rest = take_output_options(arguments)
+    code, record = run_json("airjax.train", [*rest, "--json"])
+    if record is not None:
+        save(results, "accuracy.jsonl", record | {"n": len(record["seeds"])})
     return code
 
 

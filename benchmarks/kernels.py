@@ -25,14 +25,13 @@ from airjax.memory import predicted_bytes
 from airjax.precision import resolve_precision
 from airjax.recipe import Recipe, get_recipe
 from airjax.records import dump_json
-from benchmarks.ablation import VARIANTS, Variant, patched
+from benchmarks.ablation import AS_IT_IS, VARIANTS, Variant, patched
 from benchmarks.profile import names_of_operations, part_of
-from benchmarks.record import keep
+from benchmarks.record import add_output_options, save
 from benchmarks.speed import command_line
 
 FILE = "kernels.jsonl"
 TARGETS = Path(__file__).parent / "targets"
-AS_IT_IS = "as it is"
 # Variants that change what is compiled, and that a step of a scan can have.
 CHOICES = tuple(
     name
@@ -67,7 +66,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--variant", action="append", choices=CHOICES, help="only this, besides the step as it is")
     parser.add_argument("--verbose", action="store_true", help="list the kernels of the step as it is")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
-    parser.add_argument("--keep", action=argparse.BooleanOptionalAction, default=True, help="append the record")
+    add_output_options(parser)
     options = parser.parse_args(arguments)
     recipe = get_recipe(options.recipe)
     name, device = open_target(options.target)
@@ -91,8 +90,7 @@ def main(arguments: list[str]) -> int:
         "platform": "gpu",
         "convolution": "native",
     }
-    if options.keep:
-        keep(FILE, record)
+    save(options.results, FILE, record)
     if options.json:
         print(dump_json(record), flush=True)
     return 0

@@ -1,7 +1,7 @@
 """A sweep whose driver and workers are killed at random moments: is anything lost, is anything there twice?
 
 `python -m benchmarks.kills --networks 1000 --kills 20 --out DIR` sweeps so many networks of `tiny` on the builtin set,
-starts the sweep again whenever its driver was killed, and appends what it found to results/kills.jsonl.
+starts the sweep again whenever its driver was killed, and appends what it found to kills.jsonl.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from typing import NamedTuple
 from airjax import results
 from airjax.environment import describe
 from airjax.records import dump_json, read_lines
-from benchmarks.record import keep
+from benchmarks.record import add_output_options, save
 
 ROOT = Path(__file__).parent.parent
 PLAN = 'recipe = "tiny"\ndata = "builtin"\nseeds = {seeds}\n[grid]\nlearning_rate = [5.0, 11.5]\n'
@@ -105,12 +105,13 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--networks", type=int, default=1000)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="an empty folder")
+    add_output_options(parser)
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
     finding = sweep_with_kills(options.out, options.networks, options.kills)
     record = finding._asdict() | {"n": finding.finished}
     print(dump_json(record))
-    keep("kills.jsonl", record | describe())
+    save(options.results, "kills.jsonl", record | describe())
     return 0 if (finding.lost, finding.unplanned, finding.twice, finding.failed, finding.conflicts) == (0,) * 5 else 1
 
 

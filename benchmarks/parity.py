@@ -1,24 +1,25 @@
-r"""The comparison with PyTorch: runs it through its command line and keeps the result as a line.
+r"""The comparison with PyTorch: runs it through its command line and saves the result as a line.
 
 Arguments are those of `python -m parity`, for example `python -m benchmarks.parity numerical`, or
 
     python -m benchmarks.parity statistical --recipe mini --runs 170 --margin 0.6 \
-        --out benchmarks/results/parity-mini.jsonl
+        --out parity-mini.jsonl --keep
 """
 
 import sys
 
-from benchmarks.record import keep, run_json
+from benchmarks.record import run_json, save, take_output_options
 
 
 def main(arguments: list[str]) -> int:
-    """Compare, and append the JSON result, whatever it is, to results/parity.jsonl. Returns the exit code."""
-    if arguments[:1] not in (["numerical"], ["statistical"]):
+    """Compare, and append the JSON result, whatever it is, to parity.jsonl. Returns the exit code."""
+    results, rest = take_output_options(arguments)
+    if rest[:1] not in (["numerical"], ["statistical"]):
         print("usage: python -m benchmarks.parity numerical|statistical ...", file=sys.stderr)
         return 2
-    code, record = run_json("parity", [*arguments, "--json"])
+    code, record = run_json("parity", [*rest, "--json"])
     if record is not None:
-        keep("parity.jsonl", record)
+        save(results, "parity.jsonl", record)
     return code
 
 

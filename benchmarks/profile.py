@@ -19,14 +19,16 @@ from typing import Any
 
 import jax
 
-from airjax.driver import COMPILER_OPTIONS, convolution_for, place
+from airjax.draws import make_key
+from airjax.driver import COMPILER_OPTIONS, convolution_for, to_device
 from airjax.environment import describe
 from airjax.optimizer import hyperparameters
 from airjax.precision import resolve_precision
 from airjax.recipe import Recipe, get_recipe
 from airjax.records import dump_json
 from airjax.run import advance, start_run
-from benchmarks.record import keep
+from benchmarks.gpu import gpu_name
+from benchmarks.record import add_output_options, save
 from benchmarks.speed import command_line, make_noise, warn_of_load
 from parity.worker import Worker
 
@@ -54,7 +56,7 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("--steps", type=int, default=5, metavar="N", help="steps that are profiled, after two others")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
-    parser.add_argument("--keep", action=argparse.BooleanOptionalAction, default=True, help="append the record")
+    add_output_options(parser)
     options = parser.parse_args(arguments)
     if options.steps < 1:
         raise ValueError(f"steps is {options.steps}, but it must be at least 1")
@@ -76,27 +78,27 @@ def main(arguments: list[str]) -> int:
         "load": load,
         **told,
     }
-    if options.keep:
-        keep(FILE, record)
+    save(options.results, FILE, record)
     if options.json:
         print(dump_json(record), flush=True)
     return 0
 
 
 def make_answer(recipe: Recipe) -> Callable[[int], Any]:
-    """What a process of its own answers with, which from now on has one core: measure's results, and what it ran on."""
-    # Before JAX and OpenMP count them. It has no effect on a GPU's work.
-    if hasattr(os, "sched_setaffinity"):  # not everywhere
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    os.environ["OMP_NUM_THREADS"] = "1"
+    """What a process of its own answers with: measure's results, and what it ran on. On a CPU it has one core."""
+    if gpu_name() is None:
+        # Before JAX and OpenMP count them. With a GPU the cores are for its compiler.
+        if hasattr(os, "sched_setaffinity"):  # not everywhere
+            os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+        os.environ["OMP_NUM_THREADS"] = "1"
     resolved = resolve_precision(recipe)
     return lambda steps: (*measure(resolved, steps), {"precision": resolved.precision} | describe())
 
 
 def measure(recipe: Recipe, steps: int) -> tuple[dict[tuple[str, str], float], float]:
     """Seconds per step of each (part, direction), the longest first, and of a whole step by the clock."""
-    arrays, hyper = place(recipe, make_noise(recipe)), hyperparameters(recipe)
-    state, draws = jax.jit(functools.partial(start_run, recipe))(jax.random.key(0), arrays.train_images, hyper)
+    arrays, hyper = to_device(make_noise(recipe), recipe), hyperparameters(recipe)
+    state, draws = jax.jit(functools.partial(start_run, recipe))(make_key(0), arrays.train_images, hyper)
     arguments = (arrays.train_images, arrays.train_labels, draws, hyper)
     step = functools.partial(advance, recipe, train_whiten_bias=False, convolution=convolution_for(recipe))
     options = COMPILER_OPTIONS.get(jax.default_backend(), {})
@@ -113,7 +115,7 @@ def measure(recipe: Recipe, steps: int) -> tuple[dict[tuple[str, str], float], f
             jax.block_until_ready(state)
             wall = (time.perf_counter() - began) / steps
         [file] = Path(folder).rglob("*.xplane.pb")
-        operations = seconds_of_operations(jax.profiler.ProfileData.from_file(str(file)).planes)
+        operations = seconds_of_operations(device_planes(jax.profiler.ProfileData.from_file(str(file)).planes))
     names = names_of_operations(program.as_text() or "")
     totals: dict[tuple[str, str], float] = defaultdict(float)
     for operation, taken in operations.items():
@@ -132,6 +134,12 @@ def part_of(name: str | None) -> tuple[str, str]:
         return UNNAMED, ""
     part = next((part for part, pattern in PARTS if pattern.search(name)), REST)
     return part, "backward" if "transpose(" in name else "forward" if "jvp(" in name else ""
+
+
+def device_planes(planes: Iterable[Any]) -> list[Any]:
+    """The planes of a GPU's own events where there are any: the host's repeat its operations' names. Else all."""
+    found = list(planes)
+    return [plane for plane in found if plane.name.startswith("/device:GPU")] or found
 
 
 def seconds_of_operations(planes: Iterable[Any]) -> dict[str, float]:

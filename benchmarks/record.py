@@ -1,5 +1,9 @@
-"""Runs a command line that ends with one line of JSON, and keeps that line with the date."""
+"""Where every command here writes what it measured: into runs/benchmarks, or where the options say.
 
+Nothing tracked is written unless `--keep` asks for it.
+"""
+
+import argparse
 import json
 import subprocess
 import sys
@@ -7,9 +11,43 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from airjax.data.dataset import Dataset
 from airjax.records import append_line
 
-RESULTS = Path(__file__).parent / "results"
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "benchmarks" / "results"  # tracked: what the documentation is made from
+SCRATCH = ROOT / "runs" / "benchmarks"  # ignored by git
+BLOCKS = "blocks.jsonl"  # every timed block as it is measured, so that a killed comparison leaves what it had
+MADE_UP = ("builtin", "noise")  # data sets without an order that could be another
+
+
+def add_output_options(parser: argparse.ArgumentParser) -> None:
+    """Add what every command can do with its record: --keep, --results DIR."""
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument(
+        "--keep",
+        dest="results",
+        action="store_const",
+        const=RESULTS,
+        help="append the record to benchmarks/results, which is tracked",
+    )
+    group.add_argument(
+        "--results", type=Path, metavar="DIR", help="append the record to a file in DIR (runs/benchmarks)"
+    )
+    parser.set_defaults(results=SCRATCH)
+
+
+def take_output_options(arguments: list[str]) -> tuple[Path, list[str]]:
+    """Split the output options from arguments that another command line reads: the folder, and the rest."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    add_output_options(parser)
+    options, rest = parser.parse_known_args(arguments)
+    return options.results, rest
+
+
+def without_output_options(arguments: list[str]) -> list[str]:
+    """The arguments that say what is measured."""
+    return [argument for argument in take_output_options(arguments)[1] if argument != "--json"]
 
 
 def run_json(module: str, arguments: list[str]) -> tuple[int, dict[str, Any] | None]:
@@ -26,6 +64,17 @@ def run_json(module: str, arguments: list[str]) -> tuple[int, dict[str, Any] | N
     return process.returncode, json.loads(last) if last.startswith("{") else None
 
 
-def keep(file: str, record: dict[str, Any]) -> None:
-    """Append a record, with today's date, to a file in results/."""
-    append_line(RESULTS / file, record | {"date": datetime.now(UTC).date().isoformat()})
+def save(folder: Path, file: str, record: dict[str, Any]) -> None:
+    """Append a record, with today's date, to a file in a folder, which is made."""
+    folder.mkdir(parents=True, exist_ok=True)
+    append_line(folder / file, record | {"date": datetime.now(UTC).date().isoformat()})
+
+
+def save_block(folder: Path, benchmark: str, block: dict[str, Any]) -> None:
+    """Append one timed block to BLOCKS: of the folder, or of the scratch folder where the folder is tracked."""
+    save(SCRATCH if folder == RESULTS else folder, BLOCKS, {"benchmark": benchmark, **block})
+
+
+def describe_data(data: Dataset) -> dict[str, str]:
+    """What a record says of a data set: its name, and whether its content is official, where that is a question."""
+    return {"data": data.name} | ({} if data.name in MADE_UP else {"content": data.content})

@@ -22,7 +22,12 @@ NAMES = {
     "augment": "the images of an epoch",
     "compile": "from a fresh process to the first step",
 }
-ARMS = {"eager": "PyTorch", "compiled": "torch.compile", "airbench": "airbench"}
+ARMS = {
+    "eager": "PyTorch",
+    "compiled": "torch.compile",
+    "airbench": "airbench",
+    "airbench-compiled": "airbench, compiled",
+}
 
 
 def main(arguments: list[str]) -> int:
@@ -59,12 +64,27 @@ def render(page: str) -> str:
 
 
 def latest(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The last record of each kind of work, recipe, change, allocator and device, in the order of NAMES."""
+    """The last comparison of each device, work, recipe, change, allocator and order, in the order of NAMES."""
     found = {
-        (r["device"], r["benchmark"], r["recipe"], str(sorted(r["changed"].items())), allocator(r)): r for r in records
+        (r["device"], r["benchmark"], r["recipe"], str(sorted(r["changed"].items())), allocator(r), order_of(r)): r
+        for r in records
+        if "ratio" in r  # else an arm failed, and there was nothing to compare
     }
-    order = list(NAMES)
-    return sorted(found.values(), key=lambda r: (r["device"], r["recipe"], order.index(r["benchmark"]), allocator(r)))
+    names = list(NAMES)
+    return sorted(
+        found.values(),
+        key=lambda r: (r["device"], r["recipe"], names.index(r["benchmark"]), allocator(r), order_of(r)),
+    )
+
+
+def order_of(record: dict[str, Any]) -> str:
+    """That a record was made on a shuffled copy of the images, for a row's name; nothing for all others."""
+    return ", shuffled order" if record.get("content") == "shuffled" else ""
+
+
+def official_last(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The records in their order, but those of a shuffled copy first: of two for the same place the last one counts."""
+    return sorted(records, key=lambda record: record.get("content") != "shuffled")
 
 
 def allocator(record: dict[str, Any]) -> str:
@@ -84,10 +104,12 @@ def speed_table(records: list[dict[str, Any]]) -> str:
     for row in rows:
         (low, high), ours = row["interval95"], row["arms"]["airjax"]
         share = f"{ours['mfu']:.0%}" if "mfu" in ours else ""
+        best = row["best_torch"]
+        memory = f"{gibibytes(ours)}, {gibibytes(row['arms'][best])}"
         lines.append(
-            f"| {NAMES[row['benchmark']]}, {row['recipe']}{allocator(row)} | {row['device']} | {row['airjax']:.3g} s "
-            f"| {row['torch']:.3g} s, {ARMS[row['best_torch']]} | {row['ratio']:.2f} ({low:.2f} to {high:.2f}), "
-            f"{row['verdict']} | {share} | {gibibytes(ours)}, {gibibytes(row['arms'][row['best_torch']])} "
+            f"| {NAMES[row['benchmark']]}, {row['recipe']}{allocator(row)}{order_of(row)} | {row['device']} "
+            f"| {row['airjax']:.3g} s | {row['torch']:.3g} s, {ARMS[best]} "
+            f"| {row['ratio']:.2f} ({low:.2f} to {high:.2f}), {row['verdict']} | {share} | {memory} "
             f"| `{row['command']}` |"
         )
     if plotted(rows):
@@ -102,18 +124,19 @@ def plotted(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def seeds_table(records: list[dict[str, Any]]) -> str:
     """Networks per hour of every way to train many, a column for each number of networks at once."""
-    last = {(r["device"], r["recipe"], r["strategy"], r["members"]): r for r in records}
+    last = {(r["device"], r["recipe"], order_of(r), r["strategy"], r["members"]): r for r in records}
     blocks = []
-    for device, recipe in sorted({key[:2] for key in last}):
-        rows = {key[2:]: row for key, row in last.items() if key[:2] == (device, recipe)}
+    for device, recipe, order in sorted({key[:3] for key in last}):
+        rows = {key[3:]: row for key, row in last.items() if key[:3] == (device, recipe, order)}
         sizes = sorted({members for _, members in rows})
-        lines = [f"| {recipe}, {device} | {' | '.join(map(str, sizes))} |", f"|-|{'-|' * len(sizes)}"]
+        lines = [f"| {recipe}, {device}{order} | {' | '.join(map(str, sizes))} |", f"|-|{'-|' * len(sizes)}"]
         for strategy in (*STRATEGIES, *ARMS):
             if any((strategy, size) in rows for size in sizes):
                 cells = [rate_and_memory(rows.get((strategy, size))) for size in sizes]
                 lines.append(f"| {ARMS.get(strategy, f'`{strategy}`')} | {' | '.join(cells)} |")
-        strategy, members = best_of([row for row in rows.values() if row["strategy"] in STRATEGIES])
-        lines += ["", f"`auto` takes `{strategy}`{f', {members} at once' if members else ''}."]
+        if not order or (device, recipe, "") not in {key[:3] for key in last}:
+            strategy, members = best_of([row for row in rows.values() if row["strategy"] in STRATEGIES])
+            lines += ["", f"`auto` takes `{strategy}`{f', {members} at once' if members else ''}."]
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks) or "Not measured yet: `python -m benchmarks seeds` does."
 
@@ -137,7 +160,9 @@ def ablation_table(records: list[dict[str, Any]]) -> str:
     for record in records:
         # A later record may have measured some of the choices only.
         column = last.setdefault((record["recipe"], record["device"]), {})
-        column |= {name: step | {"n": record["n"]} for name, step in record["steps"].items()}
+        column |= {
+            name: {"n": record["n"]} | step for name, step in record["steps"].items() if step.get("ratio") is not None
+        }
     if not last:
         return "Not measured yet: `python -m benchmarks.ablation` does."
     columns = list(last.values())
@@ -172,7 +197,11 @@ def starts_table(records: list[dict[str, Any]]) -> str:
 
 def scaling_table(records: list[dict[str, Any]]) -> str:
     """How cost grows: the measured points and the straight line through them."""
-    last = {(r["device"], r["recipe"], name): (r, curve) for r in records for name, curve in r["curves"].items()}
+    last = {
+        (r["device"], r["recipe"] + order_of(r), name): (r, curve)
+        for r in records
+        for name, curve in r["curves"].items()
+    }
     if not last:
         return "Not measured yet: `python -m benchmarks scaling` does."
     lines = ["| | measured | straight line | R² |", "|-|-|-|-|"]
@@ -223,18 +252,20 @@ def profile_table(records: list[dict[str, Any]]) -> str:
 
 def ladder_table(records: list[dict[str, Any]]) -> str:
     """The worst of every rung against both PyTorch implementations, and where and with what they were compared."""
-    last = {r["against"].split()[0]: r for r in records if "rungs" in r}
+    ladders = [r for r in records if "rungs" in r]
+    last = {r["against"].split()[0]: r for r in official_last(ladders)}
     if set(last) != {"reference", "airbench"}:
         return "Not measured yet: `python -m benchmarks.parity numerical` does, also with `--against upstream`."
     lines = []
-    for record in last.values():
+    listed = {(r["against"].split()[0], order_of(r)): r for r in ladders}
+    for record in [*last.values(), *(r for key, r in listed.items() if key[1] and r not in last.values())]:
         where, rungs = record["environment"], record["rungs"]
         failed = sum(not row["passed"] for row in rungs)
         verdict = f"{failed} of {len(rungs)} rows FAIL" if failed else f"all {len(rungs)} rows hold"
         lines.append(
             f"Against {record['against']}: {verdict}, {sum(row['arrays'] for row in rungs):,} arrays; "
             f"{where['device']}, jax {where['versions']['jax']}, torch {where['versions']['torch']}, images of "
-            f"{record['data']}."
+            f"{record['data']}{order_of(record)}."
         )
     lines += [
         "",
@@ -269,7 +300,7 @@ def forecast_table(records: list[dict[str, Any]]) -> str:
     """What many networks will take, from the best measured rate of each device and recipe."""
     best: dict[tuple[str, str], dict[str, Any]] = {}
     for record in records:
-        place = (record["device"], record["recipe"])
+        place = (record["device"], record["recipe"] + order_of(record))
         known = best.get(place, {"networks_per_hour": 0.0})
         if record["strategy"] in STRATEGIES and record["networks_per_hour"] > known["networks_per_hour"]:
             best[place] = record

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from airjax.records import dump_json
-from benchmarks.record import keep
+from benchmarks.record import add_output_options, describe_data, save
 from benchmarks.speed import command_line, warn_of_load
 
 FILE = "scaling.jsonl"
@@ -32,7 +32,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--data", choices=("auto", "cifar10", "builtin"), default="auto")
     parser.add_argument("--data-dir", type=Path, help="where CIFAR-10 lies; the default is AIRJAX_DATA")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
-    parser.add_argument("--keep", action=argparse.BooleanOptionalAction, default=True, help="append the record")
+    add_output_options(parser)
     options = parser.parse_args(arguments)
     if options.repeats < 1:
         raise ValueError(f"repeats is {options.repeats}, but it must be at least 1")
@@ -46,7 +46,9 @@ def main(arguments: list[str]) -> int:
         return train(dataclasses.replace(whole, **changes), data, seed).seconds
 
     def many(seed: int, count: int) -> dict[str, float]:
-        return run_many(whole, seed_keys(range(seed, seed + count)), data, strategy="sequential").seconds
+        return run_many(
+            whole, seed_keys(range(seed, seed + count)), data, strategy="sequential", progress=False
+        ).seconds
 
     sizes = [round(share * whole.train_examples) for share in SHARES]
     curves = {
@@ -62,13 +64,12 @@ def main(arguments: list[str]) -> int:
         "epochs": whole.epochs,
         "repeats": options.repeats,
         "curves": curves,
-        "data": data.name,
+        **describe_data(data),
         "command": command_line("scaling", arguments),
         "load": load,
         **describe(),
     }
-    if options.keep:
-        keep(FILE, record)
+    save(options.results, FILE, record)
     if options.json:
         print(dump_json(record), flush=True)
     return 0

@@ -1,7 +1,7 @@
 """How long the lines of a sweep of millions take to read: made-up lines, in the folders that its workers would leave.
 
 `python -m benchmarks.scan --out DIR` writes the lines of three million networks, times what a sweep does that goes on
-(`results.completed_ids`) and a summary by duckdb, and appends what it found to results/scan.jsonl.
+(`results.completed_ids`) and a summary by duckdb, and appends what it found to scan.jsonl.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from typing import Any
 from airjax.environment import describe
 from airjax.records import dump_json
 from airjax.results import completed_ids
-from benchmarks.record import keep
+from benchmarks.record import add_output_options, save
 from parity.timing import host_peak_bytes
 
 SUMMARY = "select setting, count(*), avg(accuracy), stddev(accuracy) from read_json('{}') group by 1"
@@ -25,6 +25,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--networks", type=int, default=3_000_000)
     parser.add_argument("--per-worker", type=int, default=4000, help="500 chunks of 8, after which one is replaced")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="an empty folder")
+    add_output_options(parser)
     options = parser.parse_args(arguments)
     size = write_lines(options.out, options.networks, options.per_worker)
     before, began = host_peak_bytes(), time.monotonic()
@@ -39,7 +40,7 @@ def main(arguments: list[str]) -> int:
         "duckdb_seconds": round(_summarise(options.out, options.networks), 2),
     }
     print(dump_json(record))
-    keep("scan.jsonl", record | describe())
+    save(options.results, "scan.jsonl", record | describe())
     return 0 if found == options.networks else 1
 
 
@@ -61,6 +62,7 @@ def make_record(number: int, row: int) -> dict[str, Any]:
         "id": f"901aa49bbca7f174-{number}",
         "setting": "901aa49bbca7f174",
         "data": "cifar10",
+        "content": "official",
         "seed": number,
         "subset": None,
         "changes": {"tta_level": 0},

@@ -1,4 +1,4 @@
-"""airjax against PyTorch: one line in results/speed.jsonl for each comparison."""
+"""airjax against PyTorch: one line in speed.jsonl for each comparison."""
 
 import argparse
 import dataclasses
@@ -13,9 +13,10 @@ import numpy as np
 from airjax.data.dataset import Dataset
 from airjax.recipe import Recipe, get_recipe
 from airjax.records import dump_json
-from benchmarks.record import keep
+from benchmarks.record import add_output_options, describe_data, save, save_block, without_output_options
 from parity.environment import Device, default_device, describe
 from parity.timing import ArmName, Work
+from parity.worker import WorkerError
 
 FILE = "speed.jsonl"
 ARMS: dict[str, tuple[ArmName, ...]] = {
@@ -23,6 +24,7 @@ ARMS: dict[str, tuple[ArmName, ...]] = {
     "eager": ("eager",),
     "compiled": ("compiled",),
     "airbench": ("airbench",),
+    "airbench-compiled": ("airbench-compiled",),
 }
 STEPS: dict[Device, int] = {"cpu": 10, "cuda": 100}
 # What glibc reads when a process starts.
@@ -38,22 +40,29 @@ CHANGES = ("batch_size", "epochs", "train_examples", "test_examples")
 
 
 def main(task: str, arguments: list[str]) -> int:
-    """Measure one kind of work, print the arms, and keep the record. Returns the exit code.
+    """Measure one kind of work, print the arms, and save the record. Returns the exit code.
 
-    Raises ValueError and DataError for bad input, WorkerError where a process fails.
+    Raises ValueError and DataError for bad input, WorkerError where every process fails.
     """
     from benchmarks.rounds import measure, summarise, total
 
     options = make_parser(task).parse_args(arguments)
-    works, load = plan(task, options), warn_of_load()
+    (works, data), load = plan(task, options), warn_of_load()
     os.environ.update(ALLOCATORS[options.allocator])  # of the processes to come
     changed = {name: getattr(options, name) for name in CHANGES if getattr(options, name) is not None}
 
     def show(number: int, arm: ArmName, parts: dict[str, float]) -> None:
         name = "warm-up" if number < 0 else f"{number + 1}/{options.repeats}"
         print(f"{name:>9}  {arm:9} {total(works[0], parts):.4g} s", flush=True)
+        if number >= 0:
+            block = {"recipe": options.recipe, "changed": changed, "round": number, "arm": arm, "parts": parts}
+            save_block(options.results, task, block)
 
-    measured = measure(works, options.repeats, options.warmups, show)
+    measured, failed = measure(works, options.repeats, options.warmups, show, options.seconds)
+    for reason in failed.values():
+        print(f"error: {reason}", file=sys.stderr)
+    if not measured:
+        raise WorkerError("every process failed; nothing is measured")
     record = {
         "benchmark": task,
         "recipe": options.recipe,
@@ -61,9 +70,10 @@ def main(task: str, arguments: list[str]) -> int:
         "batch_size": works[0].recipe.batch_size,
         "allocator": options.allocator,
         **summarise(works[0], measured),
+        "failed": failed,
         "warmups": options.warmups,
         "steps": works[0].steps if task == "step" else None,
-        "data": works[0].data.name,
+        **data,
         "command": command_line(task, arguments),
         "load": load,
         "platform": works[0].device,
@@ -85,30 +95,35 @@ def warn_of_load() -> float:
 
 
 def finish(record: dict[str, Any], options: argparse.Namespace) -> int:
-    """Print a comparison and keep it as the options say. Returns 1 where the ratio is above --max-ratio, else 0."""
+    """Print a comparison and save it. Returns 1 where an arm failed or the ratio is above --max-ratio, else 0."""
     for name, arm in record["arms"].items():
         low, high = arm["quartiles"]
         share = f", {arm['mfu']:.0%} of the matrix rate" if "mfu" in arm else ""
         print(
             f"{name:14} {arm['median']:.4g} s (quartiles {low:.4g} to {high:.4g}, minimum {arm['minimum']:.4g}){share}"
         )
-    low, high = record["interval95"]
-    print(
-        f"airjax takes {record['ratio']:.3f} of the time of {record['best_torch']} (95%: {low:.3f} to {high:.3f}; "
-        f"p = {record['p']:.2g}: {record['verdict']})"
-    )
-    if options.keep:
-        keep(FILE, record)
+    if "ratio" in record:
+        low, high = record["interval95"]
+        print(
+            f"airjax takes {record['ratio']:.3f} of the time of {record['best_torch']} (95%: {low:.3f} to {high:.3f}; "
+            f"p = {record['p']:.2g}: {record['verdict']})"
+        )
+    save(options.results, FILE, record)
     if options.json:
         print(dump_json(record), flush=True)
+    if record.get("failed") or "ratio" not in record:
+        return 1
     if options.max_ratio is not None and record["ratio"] > options.max_ratio:
         print(f"error: the ratio {record['ratio']:.3f} is above --max-ratio {options.max_ratio:g}", file=sys.stderr)
         return 1
     return 0
 
 
-def plan(task: Any, options: argparse.Namespace) -> list[Work]:
-    """The same work for airjax and every arm that it is compared with. Raises ValueError and DataError."""
+def plan(task: Any, options: argparse.Namespace) -> tuple[list[Work], dict[str, str]]:
+    """The same work for airjax and every arm that it is compared with, and what the record says of its data.
+
+    Raises ValueError and DataError.
+    """
     for name, least in (("repeats", 1), ("warmups", 0), ("steps", 1)):
         value = getattr(options, name)
         if value is not None and value < least:
@@ -119,12 +134,14 @@ def plan(task: Any, options: argparse.Namespace) -> list[Work]:
         from airjax.data import load_data
 
         data = load_data(options.data, options.data_dir)
+        described = describe_data(data)
         recipe = recipe.fit_to(len(data.train_images), len(data.test_images))
         data = data.head(recipe.train_examples, recipe.test_examples)
     else:
         data = make_noise(recipe)
+        described = describe_data(data)
     arms: tuple[ArmName, ...] = ("airjax", *parse_arms(options.against))
-    return [Work(task, arm, recipe, data, device, options.steps or STEPS[device]) for arm in arms]
+    return [Work(task, arm, recipe, data, device, options.steps or STEPS[device]) for arm in arms], described
 
 
 def parse_arms(names: str) -> tuple[ArmName, ...]:
@@ -154,8 +171,7 @@ def make_noise(recipe: Recipe) -> Dataset:
 
 def command_line(command: str, arguments: list[str]) -> str:
     """The command that repeats a measurement, without what only concerns its output."""
-    silent = [argument for argument in arguments if argument not in ("--json", "--no-keep")]
-    return shlex.join(["python", "-m", "benchmarks", command, *silent])
+    return shlex.join(["python", "-m", "benchmarks", command, *without_output_options(arguments)])
 
 
 def make_parser(task: str) -> argparse.ArgumentParser:
@@ -173,6 +189,12 @@ def make_parser(task: str) -> argparse.ArgumentParser:
     parser.add_argument("--device", choices=get_args(Device), help="of both; the default is a GPU if there is one")
     parser.add_argument("--repeats", type=int, default=11, metavar="N", help="blocks of each arm that count")
     parser.add_argument("--warmups", type=int, default=1, metavar="N", help="blocks of each arm before those")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=float("inf"),
+        help="begin no round that would end after so many: what is measured is saved",
+    )
     parser.add_argument("--batch-size", type=int, metavar="N")
     parser.add_argument("--train-examples", type=int, metavar="N")
     parser.add_argument("--test-examples", type=int, metavar="N")
@@ -188,14 +210,12 @@ def make_parser(task: str) -> argparse.ArgumentParser:
     if task == "run":
         parser.add_argument("--data", choices=("auto", "cifar10", "builtin"), default="auto")
         parser.add_argument("--data-dir", type=Path, help="where CIFAR-10 lies; the default is AIRJAX_DATA")
-    add_output_options(parser)
+    add_comparison_options(parser)
     return parser
 
 
-def add_output_options(parser: argparse.ArgumentParser) -> None:
+def add_comparison_options(parser: argparse.ArgumentParser) -> None:
     """What every comparison can do with its result."""
     parser.add_argument("--max-ratio", type=float, metavar="R", help="exit with 1 if airjax takes more than R times")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
-    parser.add_argument(
-        "--keep", action=argparse.BooleanOptionalAction, default=True, help="append the record to benchmarks/results"
-    )
+    add_output_options(parser)

@@ -8,7 +8,7 @@ import sys
 import tempfile
 from typing import Any, get_args
 
-from benchmarks.speed import add_output_options, changed_recipe, command_line, finish, warn_of_load
+from benchmarks.speed import add_comparison_options, changed_recipe, command_line, finish, warn_of_load
 from benchmarks.verdict import compare, spread
 from parity.environment import Device, default_device, describe
 from parity.worker import WorkerError
@@ -24,7 +24,7 @@ STARTS = {
 
 
 def main(arguments: list[str]) -> int:
-    """Measure every start in turn, print them, and keep the record in results/speed.jsonl. Returns the exit code.
+    """Measure every start in turn, print them, and save the record in speed.jsonl. Returns the exit code.
 
     The ratio is that of the starts without a cache. Raises WorkerError where a process fails.
     """
@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--batch-size", type=int, metavar="N")
     parser.add_argument("--device", choices=get_args(Device))
     parser.add_argument("--repeats", type=int, default=3, metavar="N", help="processes of each start")
-    add_output_options(parser)
+    add_comparison_options(parser)
     options = parser.parse_args(arguments)
     if options.repeats < 1:
         raise ValueError(f"repeats is {options.repeats}, but it must be at least 1")

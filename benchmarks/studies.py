@@ -1,9 +1,10 @@
-"""The worked studies of docs/studies, from sweeps: their numbers as a line of results/studies.jsonl, and their figures.
+"""The worked studies of docs/studies, from sweeps: their numbers as a line of studies.jsonl, and their figures.
 
     python -m airjax.sweep benchmarks/plans/variance.toml --out DIR --workers 2
-    python -m benchmarks.studies variance DIR
+    python -m benchmarks.studies variance DIR --keep
 
-and the same with `attribution`. CIFAR-10 is found as in training, or by --data-dir.
+and the same with `attribution`. The sweep's folder says which data it was made on, and where that lay; --data-dir names
+another place. Line and figures go to runs/benchmarks, with --keep to benchmarks/results and docs/studies.
 """
 
 import argparse
@@ -15,12 +16,13 @@ from typing import Any
 import numpy as np
 
 from airjax.attribution import column_correlations, fit_datamodels, inclusion, margins, predict_outputs
-from airjax.data import DataError, Dataset, load_data
+from airjax.data import DataError, Dataset
 from airjax.drawing import render_figure
 from airjax.environment import describe
 from airjax.plan import subset_of
 from airjax.records import dump_json
 from airjax.results import Results, ResultsError, load, read_plan
+from airjax.sweep_data import find_data
 from airjax.variance import (
     calibration_error,
     count_votes,
@@ -30,7 +32,7 @@ from airjax.variance import (
     run_variance,
 )
 from benchmarks import study_figures
-from benchmarks.record import keep
+from benchmarks.record import RESULTS, add_output_options, save
 
 FIGURES = Path(__file__).parent.parent / "docs" / "studies"
 HELD_OUT = 100  # networks of the attribution study that its models are not fitted to
@@ -39,16 +41,18 @@ SHOWN = 5  # test images whose training images are shown: the best predicted one
 
 
 def main(arguments: list[str]) -> int:
-    """Analyse a sweep, draw its figures, and keep the line. Returns an exit code."""
+    """Analyse a sweep, draw its figures, and save the line. Returns an exit code."""
     parser = argparse.ArgumentParser("python -m benchmarks.studies", description="The numbers of a worked study.")
     parser.add_argument("study", choices=STUDIES)
     parser.add_argument("sweep", type=Path, metavar="DIR")
     parser.add_argument("--data-dir", type=Path)
-    parser.add_argument("--figures", type=Path, default=FIGURES, help="where the figures go (docs/studies)")
+    parser.add_argument("--figures", type=Path, help="where the figures go")
+    add_output_options(parser)
     options = parser.parse_args(arguments)
     try:
         results, plan = load(options.sweep).only(error=None), read_plan(options.sweep)
-        data = load_data("cifar10", options.data_dir)
+        source = plan.get("data", {}).get("cifar10")
+        data = find_data("cifar10", source, options.data_dir)
     except (ResultsError, DataError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -56,12 +60,14 @@ def main(arguments: list[str]) -> int:
         print(f"error: {len(results.rows)} of {plan['num_runs']} networks are finished", file=sys.stderr)
         return 1
     record, figures = STUDIES[options.study](results, plan, data)
-    options.figures.mkdir(parents=True, exist_ok=True)
+    folder = options.figures or (FIGURES if options.results == RESULTS else options.results)
+    folder.mkdir(parents=True, exist_ok=True)
     for name, figure in figures.items():
-        (options.figures / f"{options.study}-{name}.png").write_bytes(render_figure(figure, "png"))
+        (folder / f"{options.study}-{name}.png").write_bytes(render_figure(figure, "png"))
     head = {"study": options.study, "n": len(results.rows), "recipe": plan["recipes"][0]}
     record = head | record | {"seconds_per_network": float(np.median([row["seconds"] for row in results.rows]))}
-    keep("studies.jsonl", record | describe())
+    content = {"data": data.name, "content": source["content"] if source else data.content}
+    save(options.results, "studies.jsonl", record | describe() | content)
     print(dump_json(record, indent=2))
     return 0
 

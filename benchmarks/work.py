@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from airjax.draws import Draws
+from airjax.draws import Draws, make_key
 from airjax.driver import (
     batched_logits,
     calls,
@@ -20,11 +20,11 @@ from airjax.driver import (
     convolution_for,
     default_driver,
     kinds_of,
-    place,
     program_kind,
     program_of,
     settle,
     steps_per_call,
+    to_device,
     train,
 )
 from airjax.images import batch_at
@@ -69,18 +69,31 @@ def facts(work: Work, ready: Prepared) -> Facts:
     """What to tell after the last block."""
     peak = peak_bytes()
     size, dtype = MATMUL_SIZE[work.device], jnp.float32 if work.device == "cpu" else jnp.bfloat16
-    matrix, vector = jnp.ones((size, size), dtype), jnp.ones(COPY_BYTES[work.device] // 4, jnp.float32)
-    product, copy = compile_function(jnp.matmul, matrix, matrix), compile_function(lambda x: x + 1, vector)
-    matmul_seconds = min(_seconds(lambda: product(matrix, matrix)) for _ in range(RATE_REPEATS))
-    copy_seconds = min(_seconds(lambda: copy(vector)) for _ in range(RATE_REPEATS))
+    matmul_rate, copy_rate = measure_rates(size, dtype, COPY_BYTES[work.device])
     return Facts(
         ready.compile_seconds,
         peak,
         ready.traffic_bytes,
-        2 * size**3 / matmul_seconds,
-        2 * COPY_BYTES[work.device] / copy_seconds,
+        matmul_rate,
+        copy_rate,
         resolve_precision(work.recipe).precision,
     )
+
+
+def measure_rates(size: int, dtype: Any, copy_bytes: int) -> tuple[float, float]:
+    """FLOP/s of the product of two matrices [size, size], and bytes per second of a copy, read and written."""
+    # Random: a processor multiplies constants faster than what networks consist of.
+    a, b = (random_matrix(number, size, dtype) for number in range(2))
+    vector = jnp.ones(copy_bytes // 4, jnp.float32)
+    product, copy = compile_function(jnp.matmul, a, b), compile_function(lambda x: x + 1, vector)
+    matmul_seconds = min(_seconds(lambda: product(a, b)) for _ in range(RATE_REPEATS))
+    copy_seconds = min(_seconds(lambda: copy(vector)) for _ in range(RATE_REPEATS))
+    return 2 * size**3 / matmul_seconds, 2 * copy_bytes / copy_seconds
+
+
+def random_matrix(seed: int, size: int, dtype: Any) -> jax.Array:
+    """[size, size], uniform in [0, 1)."""
+    return jnp.asarray(np.random.default_rng(seed).random((size, size), np.float32), dtype)
 
 
 def peak_bytes() -> int:
@@ -90,7 +103,7 @@ def peak_bytes() -> int:
 
 
 def _prepare_step(work: Work) -> Prepared:
-    recipe, convolution, arrays = work.recipe, convolution_for(work.recipe), place(work.recipe, work.data)
+    recipe, convolution, arrays = work.recipe, convolution_for(work.recipe), to_device(work.data, work.recipe)
     driver = default_driver(convolution)
     limit = steps_per_call(recipe, driver)
     parts = phases(recipe, work.steps)
@@ -100,7 +113,7 @@ def _prepare_step(work: Work) -> Prepared:
     program.compile(dict.fromkeys(kinds.values()))
     compile_seconds = time.perf_counter() - start
     hyper = hyperparameters(recipe)
-    state, draws = program.start(jax.random.key(0), arrays.train_images, hyper)
+    state, draws = program.start(make_key(0), arrays.train_images, hyper)
 
     def steps(part: Phase) -> None:
         nonlocal state
@@ -123,7 +136,9 @@ def _prepare_step(work: Work) -> Prepared:
         return seconds
 
     # The compiler counts a loop's body once.
-    traffic = sum(part.share * _traffic(program.advance(kinds[part.name])) for part in parts)
+    counted = [_traffic(program.advance(kinds[part.name])) for part in parts]
+    known = [count for count in counted if count is not None]
+    traffic = sum(part.share * count for part, count in zip(parts, known, strict=True)) if known == counted else None
     return Prepared(compile_seconds, block, traffic)
 
 
@@ -144,7 +159,7 @@ def _prepare_run(work: Work) -> Prepared:
 
 
 def _prepare_evaluate(work: Work) -> Prepared:
-    recipe, convolution, arrays = work.recipe, convolution_for(work.recipe), place(work.recipe, work.data)
+    recipe, convolution, arrays = work.recipe, convolution_for(work.recipe), to_device(work.data, work.recipe)
     variables = variables_of(_started(recipe, arrays.train_images)[0])
     start = time.perf_counter()
     compiled = compile_logits(recipe, recipe.tta_level, convolution)
@@ -155,11 +170,12 @@ def _prepare_evaluate(work: Work) -> Prepared:
         return {"evaluate": _seconds(lambda: batched_logits(recipe, variables, arrays.test_images, recipe.tta_level))}
 
     # The compiler counts a loop's body once.
-    return Prepared(compile_seconds, block, passes * _traffic(compiled))
+    counted = _traffic(compiled)
+    return Prepared(compile_seconds, block, None if counted is None else passes * counted)
 
 
 def _prepare_augment(work: Work) -> Prepared:
-    recipe, arrays = work.recipe, place(work.recipe, work.data)
+    recipe, arrays = work.recipe, to_device(work.data, work.recipe)
     _, draws = _started(recipe, arrays.train_images)
     numbers = jnp.arange(recipe.steps_per_epoch, dtype=jnp.int32)
     rest = (arrays.train_images, arrays.train_labels, draws)
@@ -184,15 +200,19 @@ def _prepare_augment(work: Work) -> Prepared:
 
 
 def _started(recipe: Recipe, images: jax.Array) -> tuple[TrainState, Draws]:
-    arguments = (jax.random.key(0), images, hyperparameters(recipe))
+    arguments = (make_key(0), images, hyperparameters(recipe))
     return compile_function(functools.partial(start_run, recipe), *arguments)(*arguments)
 
 
-def _traffic(compiled: Any) -> float:
+def _traffic(compiled: Any) -> float | None:
+    # None where the compiler counts nothing, as XLA does for some GPUs.
+    counted = (compiled.cost_analysis() or {}).get("bytes accessed")
+    if counted is None:
+        return None
     # The compiler counts nothing for another library's convolutions: their operands and results, all float32.
     calls = [line for line in compiled.as_text().splitlines() if 'custom_call_target="airjax_' in line]
     shapes = [shape for line in calls for shape in re.findall(r"f32\[([\d,]+)\]", line)]
-    return compiled.cost_analysis()["bytes accessed"] + sum(4 * math.prod(map(int, s.split(","))) for s in shapes)
+    return counted + sum(4 * math.prod(map(int, s.split(","))) for s in shapes)
 
 
 def _seconds(function: Callable[[], Any]) -> float:

@@ -1,7 +1,7 @@
 """Networks per hour of a sweep by its number of workers, which share a CPU's cores or have a GPU each.
 
 `python -m benchmarks.workers --recipe mini --workers 1 --workers 2` sweeps with so many, each into a folder of its own
-that is thrown away, and appends a line to results/workers.jsonl. Each worker's first chunk compiles and does not count.
+that is thrown away, and appends a line to workers.jsonl. Each worker's first chunk compiles and does not count.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from airjax.environment import describe
 from airjax.records import read_lines
-from benchmarks.record import keep
+from benchmarks.record import add_output_options, save
 from benchmarks.speed import warn_of_load
 
 ROOT = Path(__file__).parent.parent
@@ -27,13 +27,14 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--data", default="cifar10")
     parser.add_argument("--workers", type=int, action="append", help="may be repeated; the default is 1 and 2")
     parser.add_argument("--networks", type=int, default=6, help="for each worker, after its first")
+    add_output_options(parser)
     options = parser.parse_args(arguments)
     load, rates = warn_of_load(), {}
     for workers in options.workers or (1, 2):
         rates[str(workers)] = measure(options.recipe, options.data, workers, options.networks)
         print(f"{workers} workers: {rates[str(workers)]:.0f} networks per hour", flush=True)
     record = {"recipe": options.recipe, "data": options.data, "n": options.networks, "networks_per_hour": rates}
-    keep("workers.jsonl", record | {"load": load} | describe())
+    save(options.results, "workers.jsonl", record | {"load": load} | describe())
     return 0
 
 

@@ -12,7 +12,7 @@ from airjax.run import segments
 from parity.environment import Device
 
 Task = Literal["step", "run", "evaluate", "augment"]
-ArmName = Literal["airjax", "eager", "compiled", "airbench"]
+ArmName = Literal["airjax", "eager", "compiled", "airbench", "airbench-compiled"]
 
 MATMUL_SIZE: dict[Device, int] = {"cpu": 2048, "cuda": 8192}  # rows and columns of the largest rate's product
 COPY_BYTES: dict[Device, int] = {"cpu": 2**28, "cuda": 2**30}  # far more than the caches hold

@@ -1,3 +1,4 @@
+import argparse
 import ast
 import json
 import subprocess
@@ -20,7 +21,7 @@ from airjax.recipe import RECIPES, Recipe
 from airjax.records import append_line, read_lines
 from airjax.run import advance, start_run
 from airjax.workers import Job, run_record
-from benchmarks import ablation, kernels, profile, report, scaling, scan, speed, startup
+from benchmarks import ablation, kernels, profile, record, report, rounds, scaling, scan, speed, startup, turns, work
 from benchmarks.__main__ import COMMANDS, main
 from benchmarks.rounds import Measured, flops, measure, summarise, total
 from benchmarks.verdict import compare, spread
@@ -42,6 +43,7 @@ class FakeWorker:
 
     asked: list[tuple[str, int | None]] = []  # noqa: RUF012 set anew by each test
     slower: dict[str, float] = {}  # noqa: RUF012 likewise
+    failing: tuple[str, ...] = ()  # arms whose process ends in round 1
 
     def __init__(self, name: str, make: Any, work: Work) -> None:
         self.name, self.work = name, work
@@ -56,6 +58,8 @@ class FakeWorker:
         self.asked.append((self.name, number))
         if number is None:
             return FACTS
+        if self.name in self.failing and number > 1:
+            raise WorkerError(f"the {self.name} process ended with code -9 on {subject}")
         seconds = (1 if self.name == "airjax" else 2) * self.slower.get(self.name, 1) + 0.001 * number
         if self.work.task == "step":
             return {phase.name: seconds for phase in phases(self.work.recipe, self.work.steps)}
@@ -64,17 +68,18 @@ class FakeWorker:
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[FakeWorker]:
-    monkeypatch.setattr("benchmarks.rounds.Worker", FakeWorker)
+    monkeypatch.setattr(rounds, "Worker", FakeWorker)
     monkeypatch.setattr(FakeWorker, "asked", [])
     monkeypatch.setattr(FakeWorker, "slower", {})
-    monkeypatch.setattr("benchmarks.record.RESULTS", tmp_path)
-    monkeypatch.setattr("benchmarks.speed.describe", lambda device: {"device": "a processor", "versions": {}})
+    monkeypatch.setattr(record, "SCRATCH", tmp_path)
+    monkeypatch.setattr(speed, "describe", lambda device: {"device": "a processor", "versions": {}})
     return FakeWorker
 
 
 def test_arms_take_turns_and_warm_ups_do_not_count(tiny: Recipe, fake: type[FakeWorker]) -> None:
     works = [work_of(tiny, arm=arm, task="augment") for arm in ("airjax", "eager")]
-    measured = measure(works, repeats=2, warmups=1, on_block=lambda *_: None)
+    measured, failed = measure(works, repeats=2, warmups=1, on_block=lambda *_: None)
+    assert failed == {}
     order = [arm for arm, number in fake.asked if number is not None]
     assert order == ["eager", "airjax", "airjax", "eager", "eager", "airjax"]
     assert measured["airjax"].blocks == [{"augment": 1.001}, {"augment": 1.002}]
@@ -140,7 +145,7 @@ def test_json_and_the_kept_line_are_the_same(
 ) -> None:
     data = ["--data", "builtin"] if task == "run" else []
     arguments = [task, "--recipe", "tiny", "--repeats", "6", "--batch-size", "16", "--device", "cpu", *data]
-    assert main([*arguments, "--json"]) == 0
+    assert main([*arguments, "--json", "--results", str(tmp_path)]) == 0
     record = json.loads(capsys.readouterr().out.splitlines()[-1])
     [kept] = read_lines(tmp_path / "speed.jsonl")
     assert record.items() <= kept.items()
@@ -148,14 +153,70 @@ def test_json_and_the_kept_line_are_the_same(
     assert record["verdict"] == "faster"
     assert record["changed"] == {"batch_size": 16}
     assert record["command"] == "python -m benchmarks " + " ".join(arguments)
+    blocks = read_lines(tmp_path / "blocks.jsonl")
+    assert len(blocks) == 6 * 3
+    assert blocks[0] == {
+        "benchmark": task,
+        "recipe": "tiny",
+        "changed": {"batch_size": 16},
+        "round": 0,
+        "arm": "airjax",
+        "parts": blocks[0]["parts"],
+        "date": blocks[0]["date"],
+    }
+
+
+def test_an_arm_that_fails_leaves_the_others(
+    fake: type[FakeWorker], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["step", "--recipe", "tiny", "--device", "cpu", "--repeats", "6", "--results", str(tmp_path)]
+    monkeypatch.setattr(FakeWorker, "failing", ("compiled",))
+    assert main(arguments) == 1
+    assert "the compiled process ended with code -9 on block 1" in capsys.readouterr().err
+    [kept] = read_lines(tmp_path / "speed.jsonl")
+    assert set(kept["arms"]) == {"airjax", "eager"}
+    assert kept["failed"] == {"compiled": "the compiled process ended with code -9 on block 1"}
+    assert kept["ratio"] == pytest.approx(0.5, rel=0.01)
+    assert kept["repeats"] == 6
+    # airjax, too: then there is nothing to compare, but the others' times are there.
+    monkeypatch.setattr(FakeWorker, "failing", ("airjax",))
+    assert main(arguments) == 1
+    kept = read_lines(tmp_path / "speed.jsonl")[-1]
+    assert set(kept["arms"]) == {"eager", "compiled"}
+    assert "ratio" not in kept
+    assert "Not measured yet" in report.speed_table([kept])
+
+
+def test_rounds_end_before_the_time_is_up(
+    tiny: Recipe, fake: type[FakeWorker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter(range(0, 10_000, 5))
+    monkeypatch.setattr(rounds.time, "monotonic", lambda: next(clock))
+    works = [work_of(tiny, arm=arm, task="augment") for arm in ("airjax", "eager")]
+    measured, _ = measure(works, repeats=50, warmups=1, on_block=lambda *_: None, allowed=60)
+    assert [len(found.blocks) for found in measured.values()] == [5, 5]
 
 
 def test_a_ratio_above_the_limit_is_exit_code_one(fake: type[FakeWorker], tmp_path: Path) -> None:
-    arguments = ["step", "--recipe", "tiny", "--repeats", "2", "--device", "cpu", "--no-keep", "--max-ratio"]
+    arguments = ["step", "--recipe", "tiny", "--repeats", "2", "--device", "cpu", "--max-ratio"]
     assert main([*arguments, "0.6"]) == 0
     fake.slower = {"airjax": 1.3}
     assert main([*arguments, "0.6"]) == 1
-    assert not (tmp_path / "speed.jsonl").exists()
+    assert len(read_lines(tmp_path / "speed.jsonl")) == 2
+
+
+def test_only_keep_writes_where_results_are_tracked(tmp_path: Path) -> None:
+    parser = argparse.ArgumentParser()
+    record.add_output_options(parser)
+    assert parser.parse_args([]).results == record.SCRATCH
+    assert parser.parse_args(["--keep"]).results == record.RESULTS
+    assert parser.parse_args(["--results", "x"]).results == Path("x")
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--keep", "--results", "x"])
+    assert record.take_output_options(["--seeds", "5", "--keep"]) == (record.RESULTS, ["--seeds", "5"])
+    ignored = subprocess.run(["git", "check-ignore", "-q", record.SCRATCH], cwd=ROOT, check=False)
+    assert ignored.returncode == 0
+    assert subprocess.run(["git", "check-ignore", "-q", record.RESULTS], cwd=ROOT, check=False).returncode == 1
 
 
 @pytest.mark.parametrize(
@@ -179,6 +240,20 @@ def test_the_usage_names_every_command(capsys: pytest.CaptureFixture[str]) -> No
     usage = capsys.readouterr().out
     assert [line.split()[0] for line in usage.splitlines() if line.startswith("  ")] == list(COMMANDS)
     assert main(["stpe"]) == 2
+
+
+def test_what_a_compiler_does_not_count_is_unknown() -> None:
+    compiled = SimpleNamespace(cost_analysis=lambda: None, as_text=lambda: "")
+    assert work._traffic(compiled) is None
+    counted = SimpleNamespace(cost_analysis=lambda: {"bytes accessed": 8.0}, as_text=lambda: "")
+    assert work._traffic(counted) == 8.0
+
+
+def test_rates_are_those_of_random_matrices() -> None:
+    matrix = np.asarray(work.random_matrix(0, 64, "float32"))
+    assert len(np.unique(matrix)) == 64 * 64
+    assert not np.array_equal(matrix, np.asarray(work.random_matrix(1, 64, "float32")))
+    assert min(work.measure_rates(64, "float32", 4096)) > 0
 
 
 def test_airjax_is_timed_step_by_step(tiny: Recipe) -> None:
@@ -250,7 +325,7 @@ def test_starts_are_compared_without_caches(
     arms: list[str] = []
     monkeypatch.setattr(startup, "start", start)
     monkeypatch.setattr(startup, "describe", lambda device: {"device": "a processor"})
-    assert main(["compile", "--recipe", "tiny", "--device", "cpu", "--repeats", "2", "--json", "--no-keep"]) == 0
+    assert main(["compile", "--recipe", "tiny", "--device", "cpu", "--repeats", "2", "--json"]) == 0
     record = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (record["airjax"], record["torch"], record["best_torch"]) == (5.0, 3.0, "eager")
     assert record["arms"]["airjax, cached"]["median"] == 3.0
@@ -382,6 +457,67 @@ def test_starts_and_curves_and_profiles_are_tables() -> None:
     ]
 
 
+def test_a_piece_of_work_that_fails_leaves_the_others() -> None:
+    calls: list[str] = []
+
+    def make(name: str, fails_at: int = 99) -> Any:
+        def work() -> None:
+            calls.append(name)
+            if calls.count(name) > fails_at:
+                raise RuntimeError("out of memory")
+
+        return lambda: work
+
+    def cannot_be_made() -> Any:
+        raise ValueError("unknown flag")
+
+    makers = {"base": make("base"), "unmade": cannot_be_made, "breaks": make("breaks", 2), "lasts": make("lasts")}
+    seen: list[tuple[str, int]] = []
+    found = turns.take_turns(makers, 3, lambda name, turn, _: seen.append((name, turn)))
+    assert found.failed == {"unmade": "ValueError: unknown flag", "breaks": "RuntimeError: out of memory"}
+    assert {name: sorted(taken) for name, taken in found.seconds.items()} == {
+        "base": [0, 1, 2],
+        "breaks": [0],
+        "lasts": [0, 1, 2],
+    }
+    assert seen[:3] == [("base", 0), ("breaks", 0), ("lasts", 0)]
+    rows = turns.summarise(found._replace(seconds={"base": {0: 1.0, 1: 2.0}, "breaks": {1: 3.0}}), "base")
+    assert rows["breaks"] == {"seconds": 3.0, "ratio": 1.5, "n": 1, "failed": "RuntimeError: out of memory"}
+    assert rows["unmade"] == {"failed": "ValueError: unknown flag"}
+    late = turns.take_turns({"base": make("base"), "late": make("late")}, 3, lambda *_: None, allowed=-1)
+    assert (late.seconds, set(late.left_out)) == ({}, {"base", "late"})
+
+
+def test_what_the_shuffled_copy_gave_is_listed_and_gives_way_to_the_official_order() -> None:
+    old, new = row(benchmark="run", content="shuffled"), row(benchmark="run", content="official", ratio=0.4)
+    lines = report.speed_table([new, old]).splitlines()
+    assert [line.split(" | ")[0] for line in lines[2:4]] == [
+        "| a whole training, 94",
+        "| a whole training, 94, shuffled order",
+    ]
+    rung = {"rung": "loss", "precision": "float32", "arrays": 2, "relative": 0.0, "absolute": 0.0, "allowed": 4.0}
+    where = {"device": "a processor", "versions": {"jax": "1", "torch": "2"}}
+    ladder = {"data": "cifar10", "rungs": [rung | {"passed": True}], "environment": where}
+    records = [
+        ladder | {"against": against, "content": content, "rungs": [rung | {"passed": content == "official"}]}
+        for content in ("official", "shuffled")
+        for against in ("reference", "airbench 0.1")
+    ]
+    text = report.ladder_table(records)
+    assert "Against reference: all 1 rows hold, 2 arrays; a processor, jax 1, torch 2, images of cifar10." in text
+    assert (
+        "Against reference: 1 of 1 rows FAIL, 2 arrays; a processor, jax 1, torch 2, images of cifar10, shuffled"
+        in text
+    )
+
+
+def test_every_line_of_cifar10_says_in_which_order() -> None:
+    for file in sorted((ROOT / "benchmarks" / "results").glob("*.jsonl")):
+        for line in read_lines(file):
+            of_cifar10 = "cifar10" in (line.get("data"), line.get("dataset")) or file.name == "studies.jsonl"
+            assert (line.get("content") in ("official", "shuffled")) == of_cifar10, (file.name, line.get("date"))
+
+
 def test_a_later_ablation_of_one_choice_leaves_the_others() -> None:
     def record(n: int, ratios: dict[str, float]) -> dict[str, Any]:
         steps = {name: {"seconds": ratio / 2, "ratio": ratio} for name, ratio in ratios.items()}
@@ -465,7 +601,7 @@ def test_only_a_described_gpu_is_compiled_for(capsys: pytest.CaptureFixture[str]
 
 @pytest.mark.skipif(find_spec("jax_plugins") is not None, reason="has the compiler that must be missing")
 def test_without_a_gpu_s_compiler_the_message_says_how_to_get_it() -> None:
-    command = [sys.executable, "-m", "benchmarks", "kernels", "--no-keep"]
+    command = [sys.executable, "-m", "benchmarks", "kernels"]
     done = subprocess.run(command, cwd=report.ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "airjax[cuda12]" in done.stderr
@@ -505,15 +641,20 @@ def test_an_operation_takes_until_it_ends_on_whichever_thread() -> None:
         ],
         [event("end: dot.1", 40, 41, _c=1), event("on a stream", 50, 57, hlo_op="gpu.3")],
     ]
-    planes = [SimpleNamespace(lines=[SimpleNamespace(events=events) for events in threads])]
+    planes = [SimpleNamespace(name="/host:CPU", lines=[SimpleNamespace(events=events) for events in threads])]
     seconds = profile.seconds_of_operations(planes)
     # For 5 of its 40 the first was not alone.
     assert seconds == pytest.approx({"dot.1": 37.5e-9, "dot.2": 2.5e-9, "gpu.3": 7e-9})
 
 
-def test_a_profile_covers_the_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("benchmarks.record.RESULTS", tmp_path)
-    assert main(["profile", "--recipe", "tiny", "--steps", "2"]) == 0
+def test_the_host_s_events_of_a_gpu_s_operations_do_not_count() -> None:
+    host, gpu = (SimpleNamespace(name=name, lines=[]) for name in ("/host:CPU", "/device:GPU:0 (Compute)"))
+    assert profile.device_planes([host, gpu]) == [gpu]
+    assert profile.device_planes([host]) == [host]
+
+
+def test_a_profile_covers_the_step(tmp_path: Path) -> None:
+    assert main(["profile", "--recipe", "tiny", "--steps", "2", "--results", str(tmp_path)]) == 0
     (line,) = read_lines(tmp_path / "profile.jsonl")
     found = {(row["part"], row["direction"]) for row in line["parts"]}
     assert {("convolutions", "forward"), ("convolutions", "backward"), ("GELU", "forward")} <= found
@@ -536,11 +677,11 @@ def test_torch_is_reached_through_parity_only() -> None:
 
 
 def test_made_up_lines_are_scanned_and_have_the_fields_of_real_ones(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("duckdb")
-    monkeypatch.setattr("benchmarks.record.RESULTS", tmp_path)
-    assert scan.main(["--networks", "10", "--per-worker", "4", "--out", str(tmp_path / "sweep")]) == 0
+    arguments = ["--networks", "10", "--per-worker", "4", "--out", str(tmp_path / "sweep")]
+    assert scan.main([*arguments, "--results", str(tmp_path)]) == 0
     (line,) = read_lines(tmp_path / "scan.jsonl")
     assert (line["n"], line["workers"]) == (10, 3)
     assert json.loads(capsys.readouterr().out)["bytes_per_line"] == line["bytes_per_line"]
@@ -551,11 +692,10 @@ def test_made_up_lines_are_scanned_and_have_the_fields_of_real_ones(
 
 
 @pytest.mark.slow
-def test_every_choice_can_be_undone(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    kept: list[dict[str, Any]] = []
-    monkeypatch.setattr(ablation, "keep", lambda file, record: kept.append(record))
+def test_every_choice_can_be_undone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     here = [name for name, variant in ablation.VARIANTS.items() if jax.default_backend() in variant.platforms]
-    assert ablation.main(["--recipe", "tiny", "--turns", "1", "--steps", "2"]) == 0
+    assert ablation.main(["--recipe", "tiny", "--turns", "1", "--steps", "2", "--results", str(tmp_path)]) == 0
+    kept = read_lines(tmp_path / ablation.FILE)
     assert list(kept[0]["steps"]) == here
     assert kept[0]["steps"]["as it is"]["ratio"] == 1
     assert len(capsys.readouterr().out.splitlines()) == len(here)

@@ -22,8 +22,8 @@ POOL, IMAGES, SUBSETS = 60, 40, {"count": 220, "fraction": 0.5, "seed": 0}
 def kept(monkeypatch: pytest.MonkeyPatch, toy: airjax.Dataset) -> list[dict[str, Any]]:
     """What the command keeps; its data set is the toy."""
     records: list[dict[str, Any]] = []
-    monkeypatch.setattr(studies, "keep", lambda file, record: records.append(record))
-    monkeypatch.setattr(studies, "load_data", lambda name, folder: toy)
+    monkeypatch.setattr(studies, "save", lambda folder, file, record: records.append(record))
+    monkeypatch.setattr(studies, "find_data", lambda name, source, folder: toy)
     return records
 
 
@@ -34,6 +34,7 @@ def write_sweep(out: Path, arrays: list[dict[str, np.ndarray]], labels: np.ndarr
         accuracy = float((one["predictions"] == labels).mean())
         writer.add(record | {"accuracy": accuracy, "diverged": False, "error": None, "seconds": 2.0}, one)
     plan = {"num_runs": len(arrays), "subsets": subsets, "pools": {"s": POOL}, "recipes": [{"train_examples": 30}]}
+    plan["data"] = {"cifar10": {"fingerprint": "f", "content": "official", "place": None}}
     (out / "plan.json").write_text(json.dumps(plan))
     return out
 
@@ -51,6 +52,7 @@ def test_variance_tells_what_runs_have_in_common_from_chance(
     assert studies.main(["variance", str(out), "--figures", str(tmp_path)]) == 0
     (record,) = kept
     assert record["n"] == 300
+    assert record["content"] == "official"  # as the sweep's folder says
     assert record["mean"] == pytest.approx(60, abs=1)
     assert record["independent_sd"] == pytest.approx(100 * np.sqrt(0.24 / len(labels)), rel=0.05)
     assert record["distribution_sd"] == pytest.approx(5, rel=0.2)

@@ -83,7 +83,7 @@ def test_the_released_package_is_timed_at_whole_trainings_only(toy: airjax.Datas
 
 
 def test_two_processes_are_measured_in_turn(capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["--recipe", "tiny", "--against", "eager", "--repeats", "2", "--device", "cpu", "--no-keep", "--json"]
+    arguments = ["--recipe", "tiny", "--against", "eager", "--repeats", "2", "--device", "cpu", "--json"]
     assert main(["augment", *arguments]) == 0
     record = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert set(record["arms"]) == {"airjax", "eager"}

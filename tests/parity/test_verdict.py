@@ -112,7 +112,7 @@ def test_the_study_before_the_signs_were_fixed_still_shows_it() -> None:
     assert examples.p < 0.001
     assert examples.across > 1.2 * examples.within
     # Once both frameworks fixed the signs, it was gone.
-    study = load_study(RESULTS / "parity-mini.jsonl")
+    study = load_study(RESULTS / "parity-mini-shuffled.jsonl")
     result = analyse(study)
     assert result["verdict"] == "equivalent"
     assert result["p_adjusted"]["examples"] > 0.05

@@ -1,0 +1,69 @@
+"""What is measured of a device: parts, each a command with a time limit, in the order of their value.
+
+A command measures what exists: another choice to try is another variant of benchmarks/ablation.py, named here.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+# Choices about a step that a GPU has to decide, beside the step as it is.
+GPU_VARIANTS = (
+    "convolutions in command buffers",
+    "loops in command buffers",
+    "convolutions in command buffers, side by side",
+    "what is in memory left to the compiler",
+    "BatchNorm's gradient by autodiff",
+    "no command buffers",
+    "float16",
+)
+CPU_VARIANTS = ("GELU from erfc",)
+
+
+class Part(NamedTuple):
+    """One command."""
+
+    name: str
+    call: int  # in which call it is due: each has at most ten minutes
+    seconds: int  # its limit
+    command: tuple[str, ...]  # arguments of python; {seconds} is the limit less what it takes to start and to end
+    least: int | None = None  # seconds with which it is worth starting; None: its limit
+    needs_data: bool = False
+    undecided: int | None = None  # the exit code that says that it measured, but decides nothing
+    own_caches: bool = False  # compiles everything anew, as the first process on a machine does
+
+
+def make_parts(recipe: str, work: Path, gpu: bool, data: tuple[str, ...]) -> list[Part]:
+    """The parts of all calls, in their order.
+
+    Args:
+        recipe: name of the recipe that is measured.
+        work: folder for what is measured; lines go to work/lines.
+        gpu: whether there is one.
+        data: the options that name the data set, for the parts that need it.
+    """
+    lines = ("--results", str(work / "lines"))
+    of = ("--recipe", recipe)
+    within = ("--seconds", "{seconds}")
+    ablation = ("-m", "benchmarks.ablation", *of, "--turns", "12", *within, *lines)
+    variants = [part for name in (GPU_VARIANTS if gpu else CPU_VARIANTS) for part in ("--variant", name)]
+    against = ("--against", "compiled", "--repeats", "6", *within, *lines)
+    whole = ("--against", "compiled,airbench-compiled", "--repeats", "7", *within, *lines)
+    accuracy = ("-m", "benchmarks.accuracy", *of, *data, "--no-validate-epochs", *lines)
+    networks = ("--strategy", "sequential", "--strategy", "map", "--members", "1", "--members", "2")
+    study = ("--runs", "170", *data, *lines, "--out", str(work / f"parity-{recipe}.jsonl"))
+    folder = ("--out", str(work / "accuracy"))
+    return [
+        Part("doctor", 1, 30, ("-m", "airjax.doctor")),
+        Part("rates", 1, 20, ("-m", "benchmarks.rates", *lines)),
+        Part("losses", 1, 60, ("-m", "benchmarks.losses", *of, *lines)),
+        Part("step", 1, 200, (*ablation, *variants), least=90),
+        Part("profile", 1, 60, ("-m", "benchmarks", "profile", *of, *lines), least=40),
+        # Also fills the cache of torch's compiler, which takes minutes.
+        Part("torch", 1, 150, ("-m", "benchmarks", "step", *of, *against), least=100),
+        Part("run", 2, 240, ("-m", "benchmarks", "run", *of, *data, *whole), 150, needs_data=True),
+        Part("accuracy", 2, 120, (*accuracy, "--seeds", "50", *folder), 60, needs_data=True),
+        Part("autotuning", 2, 60, (*ablation, "--variant", "as it is"), least=40, own_caches=True),
+        Part("networks", 3, 180, ("-m", "benchmarks", "seeds", *of, *data, *networks, *lines), 120, needs_data=True),
+        Part("accuracy-100", 3, 120, (*accuracy, "--seeds", "100", *folder), 60, needs_data=True),
+        Part("parity", 3, 500, ("-m", "benchmarks.parity", "statistical", *of, *study), 60, True, undecided=3),
+    ]
