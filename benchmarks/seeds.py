@@ -51,7 +51,7 @@ def main(arguments: list[str]) -> int:
     if options.networks < 1:
         parser.error("--networks must be at least 1")
     arms = parse_arms(options.against) if options.against else ()
-    if "airbench" in arms:
+    if any(arm.startswith("airbench") for arm in arms):
         parser.error("--against takes torch, eager and compiled; the released package is compared by `benchmarks run`")
     if options.table:
         write_table()

@@ -35,7 +35,7 @@ def start_torch(device: str) -> None:
 def prepare(work: Work) -> Prepared:
     """Everything before the first block. Raises ValueError for what an arm cannot do."""
     start_torch(work.device)
-    if work.arm == "airbench":
+    if work.arm in ("airbench", "airbench-compiled"):
         return _prepare_airbench(work)
     mode = MODES[work.device] if work.arm == "compiled" else None
     match work.task:
@@ -136,9 +136,15 @@ def _prepare_augment(work: Work) -> Prepared:
 
 def _prepare_airbench(work: Work) -> Prepared:
     from parity.upstream import Trainer
+    from parity.upstream_compiled import CompiledTrainer
 
     if work.task != "run":
-        raise ValueError(f"airbench is a whole training and has no {work.task} of its own; compare it with `run`")
+        raise ValueError(f"{work.arm} is a whole training and has no {work.task} of its own; compare it with `run`")
+    if work.arm == "airbench-compiled":
+        start = time.perf_counter()
+        compiled = CompiledTrainer(work.recipe, work.data, work.device)
+        compiled.train(0)
+        return Prepared(time.perf_counter() - start, lambda number: compiled.train(number)[1])
     package = Trainer(work.recipe, work.data, work.device)
     return Prepared(0.0, lambda number: package.train(number)[1])
 

@@ -153,6 +153,40 @@ def logits(recipe: Recipe, state: State, images: np.ndarray) -> np.ndarray:
         return utils.infer(network, loader, recipe.tta_level).numpy()
 
 
+def require_recipe(recipe: Recipe) -> None:
+    """Raise ValueError for a recipe that the package cannot train."""
+    _functions(recipe)
+    for name in FIXED:
+        has, asked = getattr(Recipe(), name), getattr(recipe, name)
+        if has != asked:
+            raise ValueError(f"airbench trains with {name} {has} only, not {asked}")
+
+
+def open_package(recipe: Recipe, device: str) -> contextlib.AbstractContextManager[Any]:
+    """The package's `utils` within the context: on a GPU as shipped, in float16; on a CPU in the recipe's precision."""
+    if device == "cpu":
+        return on_cpu(dtype_of(recipe))
+    return contextlib.nullcontext(importlib.import_module(f"{load_package().__name__}.utils"))
+
+
+def make_network(recipe: Recipe) -> nn.Module:
+    """A fresh network of the package, on its device while the package is open."""
+    make_net, _ = _functions(recipe)
+    return make_net(widths=_widths(recipe), batchnorm_momentum=recipe.batchnorm_momentum)
+
+
+def save_data(data: Dataset, folder: Path) -> None:
+    """Write the files that the package's loader reads."""
+    _save(folder / "train.pt", data.train_images, data.train_labels)
+    _save(folder / "test.pt", data.test_images, data.test_labels)
+
+
+def make_loader(utils: Any, recipe: Recipe, folder: Path) -> Any:
+    """The package's loader of training batches, from the files in a folder."""
+    moves = {"flip": True, "translate": recipe.translate, "cutout": recipe.cutout}
+    return utils.CifarLoader(str(folder), batch_size=recipe.batch_size, aug=moves, altflip=True)
+
+
 class Trainer:
     """The package's whole training from a seed, with its own loader and its own random numbers.
 
@@ -162,41 +196,30 @@ class Trainer:
     """
 
     def __init__(self, recipe: Recipe, data: Dataset, device: str = "cpu") -> None:
-        _functions(recipe)
-        for name in FIXED:
-            has, asked = getattr(Recipe(), name), getattr(recipe, name)
-            if has != asked:
-                raise ValueError(f"airbench trains with {name} {has} only, not {asked}")
+        require_recipe(recipe)
         if min(recipe.whiten_examples, recipe.train_examples) != min(WHITEN_EXAMPLES, recipe.train_examples):
             raise ValueError(f"airbench whitens on {WHITEN_EXAMPLES} images, not {recipe.whiten_examples}")
         self.recipe, self.data, self.device = recipe, data.head(recipe.train_examples, recipe.test_examples), device
 
     def train(self, seed: int) -> tuple[np.ndarray, dict[str, float]]:
         """Logits [M,10] of the test images at the recipe's level of test-time augmentation, and the seconds."""
-        recipe, data = self.recipe, self.data
-        make_net, train_net = _functions(recipe)
-        moves = {"flip": True, "translate": recipe.translate, "cutout": recipe.cutout}
+        recipe = self.recipe
+        _, train_net = _functions(recipe)
         torch.manual_seed(seed)
-        with _folder() as folder, self._package() as utils:
-            _save(folder / "train.pt", data.train_images, data.train_labels)
-            _save(folder / "test.pt", data.test_images, data.test_labels)
-            loader = utils.CifarLoader(str(folder), batch_size=recipe.batch_size, aug=moves, altflip=True)
+        with _folder() as folder, open_package(recipe, self.device) as utils:
+            save_data(self.data, folder)
+            loader = make_loader(utils, recipe, folder)
             start = time.perf_counter()
             network = train_net(
                 **_arguments(recipe),
                 train_loader=loader,
-                make_net=lambda: make_net(widths=_widths(recipe), batchnorm_momentum=recipe.batchnorm_momentum),
+                make_net=lambda: make_network(recipe),
                 tta_level=0,
             )
             trained = time.perf_counter()
             test = utils.CifarLoader(str(folder), train=False, batch_size=2000)
             logits = utils.infer(network, test, recipe.tta_level).float().cpu().numpy()
             return logits, {"train": trained - start, "evaluate": time.perf_counter() - trained}
-
-    def _package(self) -> contextlib.AbstractContextManager[Any]:
-        if self.device == "cpu":
-            return on_cpu(dtype_of(self.recipe))
-        return contextlib.nullcontext(importlib.import_module(f"{load_package().__name__}.utils"))
 
 
 def _run(

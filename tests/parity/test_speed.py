@@ -10,10 +10,12 @@ import torch
 import airjax
 from airjax.recipe import RECIPES, Recipe
 from benchmarks.__main__ import main
-from parity import reference, speed
+from parity import reference, speed, upstream, upstream_compiled
 from parity.timing import Work
 from parity.torch_draws import sample_draws
 from parity.torch_images import augment_epoch, prepare_images
+from parity.upstream import Trainer
+from parity.upstream_compiled import CompiledTrainer
 from parity.upstream_cpu import INSTALL
 
 
@@ -97,3 +99,52 @@ def test_a_compiled_network_trains_as_the_eager_one(toy: airjax.Dataset, tiny: R
     runs = [reference.train(tiny, toy, seed=0, compile_mode=mode) for mode in (None, "default")]
     np.testing.assert_allclose(runs[1].losses, runs[0].losses, rtol=1e-3)
     assert speed.prepare(work_of("step", tiny, toy, "compiled")).compile_seconds > 0
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # torch's compiler warns of torch
+def test_the_compiled_package_is_compiled_once_for_all_its_trainings(toy: airjax.Dataset) -> None:
+    if not importlib.util.find_spec("airbench"):
+        pytest.skip(f"the released package is not installed: {INSTALL}")
+    from torch._dynamo.utils import counters
+
+    recipe = replace(RECIPES["mini"], train_examples=300, test_examples=100, widths=(8, 8, 8), epochs=2.0)
+    trainer = CompiledTrainer(recipe, toy)
+    tensors = [tensor.data_ptr() for tensor in trainer.training.network.state_dict().values()]
+    first, seconds = trainer.train(0)
+    assert set(seconds) == {"whiten", "train", "evaluate"}
+    assert min(seconds.values()) > 0
+    compiled = counters["stats"]["unique_graphs"]
+    # Both networks, each training and evaluating, at least.
+    assert compiled >= 3
+    logits = [trainer.train(seed)[0] for seed in (*range(1, 12), 0)]
+    assert counters["stats"]["unique_graphs"] == compiled
+    assert tensors == [tensor.data_ptr() for tensor in trainer.training.network.state_dict().values()]
+    # Nothing is left of the trainings between.
+    np.testing.assert_allclose(logits[-1], first, atol=1e-4)
+    assert np.abs(logits[0] - first).max() > 1e-2
+
+
+def test_the_compiled_package_steps_as_the_package_does(toy: airjax.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not importlib.util.find_spec("airbench"):
+        pytest.skip(f"the released package is not installed: {INSTALL}")
+    monkeypatch.setattr(torch, "compile", lambda network, mode: network)
+    recipe = replace(
+        RECIPES["mini"], train_examples=300, test_examples=100, widths=(8, 8, 8), epochs=3.0, precision="float64"
+    )
+    trainer, plain = CompiledTrainer(recipe, toy), Trainer(recipe, toy)
+    start = upstream.init(recipe, seed=1)
+    # Both from the same weights, and the loader's random numbers from the same seed.
+    monkeypatch.setattr(upstream_compiled, "reinitialise", lambda network: seeded(network, start))
+    logits, _ = trainer.train(5)
+    made = upstream.make_network
+    monkeypatch.setattr(upstream, "make_network", lambda recipe: seeded(made(recipe), start))
+    expected, _ = plain.train(5)
+    np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-7)
+
+
+def seeded(network: torch.nn.Module, state: dict[str, torch.Tensor]) -> torch.nn.Module:
+    """The network with these tensors; from here on the random numbers of seed 9."""
+    network.load_state_dict(state)
+    torch.manual_seed(9)
+    return network
