@@ -9,10 +9,12 @@ from typing import Any
 from airjax.checkpoint import ModelError
 from airjax.console import keep_running, run_main
 from airjax.data.dataset import DataError
+from airjax.draws import check_seed
 from airjax.extras import MissingExtraError, import_extra
+from airjax.layers import default_convolution
 from airjax.recipe import Recipe, get_recipe
 from airjax.records import dump_json
-from parity.environment import default_device, describe
+from parity.environment import cores, default_device, describe, use_cores
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_OPEN, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
 # What a command needs beyond airjax itself, and the extra that installs it; --help needs none.
@@ -29,8 +31,8 @@ EXIT_CODES = {"equivalent": EXIT_OK, "different": EXIT_FAILED, "diverged": EXIT_
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code.
 
-    0: it holds. 1: a rung fails, the distributions differ, or a process broke. 2: bad usage or input. 3: the study does
-    not decide. 130: interrupted.
+    0: it holds. 1: a check fails, the distributions differ, or a process broke. 2: bad usage or input. 3: the study
+    does not decide. 130: interrupted.
     """
     options = _parser().parse_args(arguments)
     try:
@@ -59,13 +61,18 @@ def _numerical(options: argparse.Namespace) -> int:
 
     from parity import numerical
 
-    # The ladder's arrays are small: a second thread costs more than it gives.
-    torch.set_num_threads(1)
+    if options.seeds < 1:
+        raise ValueError(f"--seeds is {options.seeds}; at least one is needed")
+    seeds = tuple(check_seed(options.seed + number) for number in range(options.seeds))
+    if options.threads is not None:
+        use_cores(options.threads)
+    # The suite's arrays are small: a second thread costs PyTorch more than it gives.
+    torch.set_num_threads(options.threads or 1)
     peer = _peer(options.against)
     recipes = numerical.recipe_names(peer, tuple(options.recipe) if options.recipe else None)
     unknown = set(options.rung or ()) - set(numerical.RUNG_NAMES)
     if unknown:
-        raise ValueError(f"unknown rung {', '.join(sorted(unknown))}; the rungs are {', '.join(numerical.RUNG_NAMES)}")
+        raise ValueError(f"unknown check {', '.join(sorted(unknown))}; there are {', '.join(numerical.RUNG_NAMES)}")
     images = numerical.load_images(options.data, options.data_dir)
     print(f"airjax against {peer.name}, images of {images[0]}\n{numerical.HEADER}")
     result = numerical.climb(
@@ -73,13 +80,16 @@ def _numerical(options: argparse.Namespace) -> int:
         images,
         recipes=recipes,
         rungs=tuple(options.rung or numerical.RUNG_NAMES),
+        seeds=seeds,
         on_step=lambda part: print(*map(numerical.format_row, part.rows), sep="\n", flush=True),
     )
     failed = [f"{row.rung} ({row.recipe}, {row.precision})" for row in result.rows if not row.passed]
     count = len(result.comparisons)
-    print(f"failed: {', '.join(failed)}" if failed else f"all {len(result.rows)} rungs hold, {count} arrays compared")
+    print(f"failed: {', '.join(failed)}" if failed else f"all {len(result.rows)} checks hold, {count} arrays compared")
     if options.json:
-        print(dump_json(numerical.to_json(result) | {"environment": describe("cpu")}))
+        threads = {"torch": torch.get_num_threads(), "jax": cores()}
+        how = {"convolution": default_convolution("float32"), "threads": threads, "environment": describe("cpu")}
+        print(dump_json(numerical.to_json(result) | how))
     return 0 if result.passed else 1
 
 
@@ -179,13 +189,22 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m parity", description="Compare airjax with PyTorch.")
     commands = parser.add_subparsers(dest="command", required=True)
 
-    ladder = commands.add_parser("numerical", help="the ladder of comparisons, from single pixels to a whole training")
-    ladder.add_argument("--rung", action="append", metavar="NAME", help="only this rung; may be repeated")
+    ladder = commands.add_parser("numerical", help="the parity suite: checks from single pixels to a whole training")
+    ladder.add_argument(
+        "--check", "--rung", dest="rung", action="append", metavar="NAME", help="only this check; may be repeated"
+    )
     ladder.add_argument("--recipe", action="append", metavar="NAME", help="only this recipe; may be repeated")
     ladder.add_argument("--against", choices=("reference", "upstream"), default="reference")
     ladder.add_argument("--data", choices=("auto", "cifar10", "builtin"), default="auto")
     ladder.add_argument("--data-dir", help="where CIFAR-10 lies; the default is AIRJAX_DATA")
-    ladder.add_argument("--json", action="store_true", help="end with one line of JSON: passed, and the rungs")
+    ladder.add_argument("--seed", type=int, default=0, metavar="N", help="of all weights and random choices (0)")
+    ladder.add_argument(
+        "--seeds", type=int, default=1, metavar="N", help="run every check with N seeds from --seed on (1)"
+    )
+    ladder.add_argument(
+        "--threads", type=int, metavar="N", help="of PyTorch, and cores of JAX; the default is 1, and all cores"
+    )
+    ladder.add_argument("--json", action="store_true", help="end with one line of JSON: passed, and the checks")
 
     study = commands.add_parser("statistical", help="many networks of each framework: are the accuracies alike?")
     study.add_argument("--runs", type=int, required=True, metavar="N", help="networks of each framework")

@@ -22,7 +22,7 @@ TOLERANCES: dict[str, Tolerance] = {
     "normalize": Tolerance(1e-15, 0.0, "float64; XLA divides by a constant by multiplying with its reciprocal"),
     "augmentation": Tolerance(0.0, 0.0, EXACT),
     "schedule": Tolerance(1e-14, 0.0, "a few float64 operations per factor"),
-    "whitening": Tolerance(1e-9, 0.0, "float64; the smallest eigenvalue is ten thousand times below the largest"),
+    "whitening": Tolerance(1e-11, 0.0, "float64; the smallest eigenvalue is ten thousand times below the largest"),
     "dirac": Tolerance(0.0, 0.0, EXACT),
     "initial-law": Tolerance(0.0, 0.0, "critical value of the Kolmogorov-Smirnov statistic, computed for the draws"),
     "layers": Tolerance(1e-12, 0.0, FLOAT64),

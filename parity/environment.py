@@ -1,5 +1,6 @@
 """Where a comparison is made: device, versions of both frameworks, commit."""
 
+import os
 from typing import Any, Literal
 
 from airjax.environment import commit, cpu_name, versions
@@ -35,6 +36,27 @@ def start_jax(device: Device) -> None:
         jax.config.update("jax_platforms", "cpu")
     elif jax.default_backend() != "gpu":
         raise ValueError("JAX sees no GPU; install jax[cuda12] or jax[cuda13], or pass --device cpu")
+
+
+def cores() -> int:
+    """How many cores the process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def use_cores(count: int) -> None:
+    """Compute on this many of the process's cores, before JAX starts: its threads are as many.
+
+    Raises ValueError where there are fewer, or where processes cannot be kept to some of the cores.
+    """
+    if count < 1:
+        raise ValueError(f"--threads is {count}; it must be at least 1")
+    if count > cores():
+        raise ValueError(f"--threads is {count}; this process has {cores()} cores")
+    if count == cores():
+        return
+    if not hasattr(os, "sched_setaffinity"):
+        raise ValueError("this system cannot keep a process to some of its cores; leave --threads out")
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:count])
 
 
 def _gpu_name() -> str:

@@ -1,4 +1,4 @@
-"""The ladder: from single pixels to a whole training, airjax against a PyTorch implementation, number by number."""
+"""The parity suite: from single pixels to a whole training, airjax against PyTorch, number by number."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -13,14 +13,16 @@ from airjax.records import plain
 from parity import rungs_data, rungs_layers, rungs_network, rungs_training, rungs_updates
 from parity.compare import Comparison, Row, summarize
 from parity.peer import Peer
+from parity.rungs_training import DRIFT
 from parity.setting import BOTH, Setting
 
-IMAGES = 1600  # of the training split: enough for every rung
+IMAGES = 1600  # of the training split: enough for every check
+SHIFT = 311  # images from one seed's first image to the next one's
 RECIPE_NAMES = ("94", "95", "96", "96-paper")
 
 
 class Step(NamedTuple):
-    """A function that yields the comparisons of one or more rungs."""
+    """A function that yields the comparisons of one or more checks."""
 
     rungs: tuple[str, ...]
     function: Callable[[Setting], Iterator[Comparison]]
@@ -46,28 +48,31 @@ RUNG_NAMES = tuple(name for step in LADDER for name in step.rungs)
 
 
 class Result(NamedTuple):
-    """The ladder as it went."""
+    """The parity suite as it went."""
 
     peer: str  # the PyTorch implementation compared with
     data: str  # the data set
     rows: list[Row]
     comparisons: list[Comparison]
+    seeds: tuple[int, ...] = (0,)
 
     @property
     def passed(self) -> bool:
-        """Whether every comparison is within tolerance; a ladder without rungs proves nothing."""
+        """Whether every comparison is within tolerance; a suite without checks proves nothing."""
         return bool(self.rows) and all(row.passed for row in self.rows)
 
 
 def load_images(data: str, data_dir: str | None) -> tuple[str, np.ndarray, np.ndarray]:
     """Name, images [N,32,32,3] and labels [N] of a data set: cifar10, builtin, or auto for whichever is there.
 
-    Raises DataError where a named one cannot be read. Never downloads.
+    A copy of CIFAR-10 in another order has that in its name. Raises DataError where a named one cannot be read. Never
+    downloads.
     """
     if data != "builtin":
         try:
             dataset = load_cifar10(data_dir, download=False)
-            return dataset.name, dataset.train_images[:IMAGES], dataset.train_labels[:IMAGES]
+            order = ", shuffled" if dataset.content == "shuffled" else ""
+            return dataset.name + order, dataset.train_images[:IMAGES], dataset.train_labels[:IMAGES]
         except DataError:
             if data == "cifar10" or data_dir is not None:
                 raise
@@ -82,41 +87,50 @@ def climb(
     recipes: tuple[str, ...] = RECIPE_NAMES,
     rungs: tuple[str, ...] = RUNG_NAMES,
     precisions: tuple[str, ...] = BOTH,
+    seeds: tuple[int, ...] = (0,),
     on_step: Callable[[Result], None] | None = None,
 ) -> Result:
-    """Run the rungs of those names for those recipes; on_step sees each part as it is done."""
+    """Run the checks of those names for those recipes, each with every seed; on_step sees each part as it is done.
+
+    Everything that the checks draw at random follows from the seed, and so does which of the images they begin with.
+    """
     name, pixels, labels = images
     comparisons: list[Comparison] = []
     for step in LADDER:
         if not set(step.rungs) & set(rungs):
             continue
         for recipe in recipes[:1] if step.once else recipes:
-            setting = Setting(recipe, RECIPES[recipe], pixels, labels, peer, precisions)
-            part = [comparison for comparison in step.function(setting) if comparison.rung in rungs]
+            part = []
+            for seed in seeds:
+                begin_at = np.roll(np.arange(len(pixels)), -SHIFT * seed)
+                setting = Setting(recipe, RECIPES[recipe], pixels[begin_at], labels[begin_at], peer, precisions, seed)
+                label = "" if len(seeds) == 1 else f", seed {seed}"
+                found = (comparison for comparison in step.function(setting) if comparison.rung in rungs)
+                part += [comparison._replace(name=comparison.name + label) for comparison in found]
             if step.once:
                 part = [comparison._replace(recipe="any") for comparison in part]
             comparisons += part
             if on_step is not None:
-                on_step(Result(peer.name, name, summarize(part), part))
-    return Result(peer.name, name, summarize(comparisons), comparisons)
+                on_step(Result(peer.name, name, summarize(part), part, seeds))
+    return Result(peer.name, name, summarize(comparisons), comparisons, seeds)
 
 
 def to_json(result: Result) -> dict[str, Any]:
-    """The ladder as plain values, with the drift after every step; a number that is not finite is None."""
-
+    """The suite as plain values, with the first seed's drift after every step; a number that is not finite is None."""
     rungs = [row._asdict() for row in result.rows]
+    first = f", seed {result.seeds[0]}" if len(result.seeds) > 1 else ""
     curves: dict[str, dict[str, list[Any]]] = {}
     for step in result.comparisons:
-        if step.rung == "drift":
+        if step.rung == "drift" and step.name.startswith(DRIFT) and step.name.endswith(first):
             curve = curves.setdefault(step.recipe, {"distance": [], "allowed": []})
             curve["distance"].append(step.relative)
             curve["allowed"].append(step.allowed)
-    record = {"passed": result.passed, "against": result.peer, "data": result.data, "rungs": rungs, "drift": curves}
-    return plain(record)
+    record = {"passed": result.passed, "against": result.peer, "data": result.data, "seeds": list(result.seeds)}
+    return plain(record | {"rungs": rungs, "drift": curves})
 
 
 HEADER = (
-    f"{'rung':19}{'recipe':9}{'precision':10}{'arrays':>6}{'absolute':>10}{'relative':>10}{'allowed':>10}"
+    f"{'check':19}{'recipe':9}{'precision':10}{'arrays':>6}{'absolute':>10}{'relative':>10}{'allowed':>10}"
     "         nearest to its tolerance"
 )
 

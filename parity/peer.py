@@ -31,7 +31,8 @@ class Peer(NamedTuple):
     filters: Callable[[Recipe, np.ndarray], np.ndarray]  # uint8 images -> whitening filters [24,3,2,2]
     factors: Callable[[Recipe], np.ndarray]  # learning-rate factors [T]
     lookahead: Callable[[nn.Module], Callable[[float], None]]  # network -> sync(decay), in place
-    train: Callable[[Recipe, State, Dataset, Draws], list[State]]  # the states before every step, and the final one
+    # The states before every step, and the final one; the last argument is handed the network before the first.
+    train: Callable[[Recipe, State, Dataset, Draws, Callable[[nn.Module], object]], list[State]]
     logits: Callable[[Recipe, State, np.ndarray], np.ndarray]  # uint8 images -> [N,10] at the recipe's TTA level
 
 
@@ -76,8 +77,11 @@ def _lookahead(network: nn.Module) -> Callable[[float], None]:
     return Lookahead(network).sync
 
 
-def _train(recipe: Recipe, state: State, data: Dataset, draws: Draws) -> list[State]:
+def _train(
+    recipe: Recipe, state: State, data: Dataset, draws: Draws, prepare: Callable[[nn.Module], object]
+) -> list[State]:
     network = load_network(OWN, recipe, state)
+    prepare(network)
     states = [copy_state(network)]
     plain = dataclasses.replace(recipe, tta_level=0)
     reference.train(plain, data, network=network, draws=draws, on_step=lambda _, n: states.append(copy_state(n)))

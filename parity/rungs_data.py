@@ -10,7 +10,7 @@ import numpy as np
 from airjax import draws as airjax_draws
 from airjax import images as airjax_images
 from airjax import model, optimizer, whiten
-from airjax.draws import Draws
+from airjax.draws import Draws, make_key
 from airjax.recipe import RECIPES, Recipe, conv_shapes
 from airjax.schedule import lookahead_decay
 from parity import torch_optimizer
@@ -40,7 +40,7 @@ def rung_augmentation(setting: Setting) -> Iterator[Comparison]:
     base = plain_draws_recipe(setting.recipe, "float32", count)
     full = dataclasses.replace(base, translate=setting.recipe.translate, cutout=setting.recipe.cutout)
     square = dataclasses.replace(full, cutout=setting.recipe.cutout or 12)
-    drawn = jax.device_get(airjax_draws.sample_draws(square, jax.random.key(1)))
+    drawn = jax.device_get(airjax_draws.sample_draws(square, make_key(setting.seed)))
     shifts = np.stack([np.arange(count) % (2 * full.translate + 1), np.arange(count) // (2 * full.translate + 1)], 1)
     shifts = np.minimum(shifts, 2 * full.translate).astype(np.int8)
     nothing = _no_draws(count)
@@ -78,7 +78,11 @@ def rung_schedule(setting: Setting) -> Iterator[Comparison]:
 
 
 def rung_whitening(setting: Setting) -> Iterator[Comparison]:
-    """The filters up to sign, their Gram matrix (which knows neither sign nor order), and what they do. (§2)"""
+    """The filters up to sign, their Gram matrix (which knows neither sign nor order), and what they do. (§2)
+
+    Rounding errs alike in every direction of patches, and the filters divide by the square roots of the eigenvalues. So
+    what is compared is multiplied by them again: else the smallest eigenvalue's error alone would decide.
+    """
     pixels = setting.images[:200]
     exact, exact_moment = None, None
     for precision in sorted(setting.precisions, reverse=True):  # float64 first: it is float32's yardstick
@@ -96,14 +100,15 @@ def rung_whitening(setting: Setting) -> Iterator[Comparison]:
         if exact is None or exact_moment is None:
             raise ValueError("the float32 rows of this rung are measured against float64: compute both")
         rounded = None if precision == "float64" else theirs
-        yield compare(place, "Gram matrix", ours.T @ ours, exact.T @ exact, _gram(rounded))
-        aligned = None if rounded is None else _with_signs_of(rounded, exact)
-        yield compare(place, "filters up to sign", _with_signs_of(ours, exact), exact, aligned)
-        # Whitened patches have the second moment value / (value + epsilon), uncorrelated.
+        yield compare(place, "inverse Gram matrix", _inverse_gram(ours), _inverse_gram(exact), _inverse_gram(rounded))
         values = np.linalg.eigvalsh(exact_moment)[::-1]
-        expected = np.diag(values / (values + recipe.whiten_epsilon))
-        yardstick = None if rounded is None else _whitened(rounded, exact_moment)
-        yield compare(place, "whitened moment", _whitened(ours, exact_moment), expected, yardstick)
+        resolved = _resolution(values, recipe.whiten_epsilon)
+        aligned = None if rounded is None else resolved * _with_signs_of(rounded, exact)
+        yield compare(place, "filters up to sign", resolved * _with_signs_of(ours, exact), resolved * exact, aligned)
+        # Whitened patches have the second moment value / (value + epsilon), uncorrelated.
+        sizes = np.sqrt(values + recipe.whiten_epsilon)[:, None]
+        yardstick = None if rounded is None else _whitened(sizes, rounded, exact_moment)
+        yield compare(place, "whitened moment", _whitened(sizes, ours, exact_moment), np.diag(values), yardstick)
 
 
 def rung_initialisation(setting: Setting) -> Iterator[Comparison]:
@@ -111,8 +116,8 @@ def rung_initialisation(setting: Setting) -> Iterator[Comparison]:
     from scipy import stats
 
     recipe = at_precision(setting.recipe, "float32")
-    ours = to_state_dict(recipe, jax.jit(lambda key: model.init_variables(recipe, key))(jax.random.key(0)))
-    theirs = setting.peer.init(recipe, 0)
+    ours = to_state_dict(recipe, jax.jit(lambda key: model.init_variables(recipe, key))(make_key(setting.seed)))
+    theirs = setting.peer.init(recipe, setting.seed)
     shapes = conv_shapes(recipe)
     keys = [key for key in ours if "conv" in key]
     pooled: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
@@ -160,16 +165,25 @@ def _augment_with(recipe: Recipe, draws: Draws, epoch: int):
     return augmented
 
 
-def _gram(filters: np.ndarray | None) -> np.ndarray | None:
-    return None if filters is None else filters.T @ filters
+def _inverse_gram(filters: np.ndarray | None) -> np.ndarray | None:
+    # Half of the patches' second moment, plus the epsilon.
+    return None if filters is None else np.linalg.inv(filters.T @ filters)
 
 
 def _with_signs_of(filters: np.ndarray, like: np.ndarray) -> np.ndarray:
     return filters * np.sign((filters * like).sum(1, keepdims=True))
 
 
-def _whitened(filters: np.ndarray, moment: np.ndarray) -> np.ndarray:
-    return filters[:12] @ moment @ filters[:12].T
+def _whitened(sizes: np.ndarray, filters: np.ndarray, moment: np.ndarray) -> np.ndarray:
+    return sizes * (filters[:12] @ moment @ filters[:12].T) * sizes.T
+
+
+def _resolution(values: np.ndarray, epsilon: float) -> np.ndarray:
+    # Factors [24,1] of the filters of these descending eigenvalues. Rounding turns an eigenvector by the moment's error
+    # over the gap to the nearest other eigenvalue; where two nearly tie, a last bit decides how both lie.
+    gaps = np.pad(np.abs(np.diff(values)), 1, constant_values=np.inf)
+    factors = np.minimum(gaps[:-1], gaps[1:]) / values[0] * np.sqrt(values + epsilon)
+    return np.tile(factors, 2)[:, None]
 
 
 def _ks(place: Place, name: str, result, count: float) -> Comparison:

@@ -14,17 +14,19 @@ from airjax import run as airjax_run
 from airjax import step as airjax_step
 from airjax import tta
 from airjax.data.dataset import Dataset
-from airjax.draws import Draws, sample_draws
+from airjax.draws import Draws, make_key, sample_draws
 from airjax.driver import compile_function, convolution_for
 from airjax.optimizer import hyperparameters
 from airjax.recipe import RECIPES, Recipe
-from parity.compare import DRIFT_FACTOR, ROUNDING_FLOOR, Comparison, Place, compare, measured
+from parity.compare import DRIFT_FACTOR, ROUNDING_FLOOR, TOLERANCES, Comparison, Place, compare, measured
 from parity.convert import to_state_dict, to_variables
-from parity.peer import State, fraction
+from parity.peer import Peer, State, fraction
+from parity.pools import SIZES, Pool, direct_pools, picks, watch_pools
 from parity.setting import Setting, at_precision, jax_precision
-from parity.states import cast, without_ties
+from parity.states import cast
 
 EVAL_IMAGES = 100  # in one forward pass
+DRIFT = "all tensors"  # name of the comparisons of whole networks
 
 
 class Case(NamedTuple):
@@ -34,6 +36,13 @@ class Case(NamedTuple):
     state: State  # the initial network, whitened, in float64
     data: Dataset
     draws: Draws
+
+
+class PeerTraining(NamedTuple):
+    """What a training in PyTorch left."""
+
+    states: list[State]  # before every step, and the final one
+    pools: list[list[Pool]]  # [step][pool]
 
 
 def rung_trajectory(setting: Setting) -> Iterator[Comparison]:
@@ -52,22 +61,23 @@ def rung_trajectory(setting: Setting) -> Iterator[Comparison]:
         # Frozen, the bias needs a second program, which takes long to compile and is the same rule for every recipe.
         whiten_bias_epochs=1.0 if setting.name == "94" else None,
     )
-    fresh = start(setting, recipe)
-    case = fresh._replace(state=without_ties(fresh.state))
+    case = start(setting, recipe)
     if "float64" in setting.precisions:
-        theirs = setting.peer.train(case.recipe, case.state, case.data, case.draws)
+        ours, taken = airjax_training(case)
+        exact = peer_training(setting.peer, case, taken)
         place = Place("trajectory", setting.name, "float64")
-        for number, (ours, exact) in enumerate(zip(airjax_states(case), theirs, strict=True)):
-            for name, tensor in exact.items():
+        for number, (mine, state) in enumerate(zip(ours, exact.states, strict=True)):
+            for name, tensor in state.items():
                 if tensor.is_floating_point():
-                    yield compare(place, f"{name} after {number} steps", ours[name], tensor)
+                    yield compare(place, f"{name} after {number} steps", mine[name], tensor)
+        yield from pixels_taken(place, exact.pools)
     if "float32" in setting.precisions:
         # With the bias trained to the end: the freeze is another program to compile, and rounds no differently.
         case = case._replace(recipe=dataclasses.replace(case.recipe, whiten_bias_epochs=None))
-        theirs = setting.peer.train(case.recipe, case.state, case.data, case.draws)
         single = case._replace(recipe=at_precision(case.recipe, "float32"), state=cast(case.state, "float32"))
-        rounded = setting.peer.train(single.recipe, single.state, single.data, single.draws)
-        yield from drift(Place("drift", setting.name, "float32"), airjax_states(single), rounded, theirs)
+        ours, taken = airjax_training(single)
+        exact, rounded = (peer_training(setting.peer, part, taken) for part in (case, single))
+        yield from drift(Place("drift", setting.name, "float32"), ours, rounded, exact)
 
 
 def rung_training(setting: Setting) -> Iterator[Comparison]:
@@ -81,9 +91,11 @@ def rung_training(setting: Setting) -> Iterator[Comparison]:
         widths=(8, 12, 12),
     )
     case = start(setting, recipe)
-    theirs = setting.peer.train(case.recipe, case.state, case.data, case.draws)[-1]
-    variables = airjax_variables(case)
-    logits = setting.peer.logits(case.recipe, theirs, case.data.test_images)
+    states, taken = airjax_training(case)
+    theirs = peer_training(setting.peer, case, taken)
+    logits = setting.peer.logits(case.recipe, theirs.states[-1], case.data.test_images)
+    with jax_precision(recipe.precision):
+        variables = to_variables(recipe, states[-1])
     ours = evaluate(case.recipe, variables, case.data.test_images)
     other = float((ours.argmax(1) != logits.argmax(1)).mean())
     # Two networks that see one class everywhere would agree about nothing.
@@ -91,30 +103,34 @@ def rung_training(setting: Setting) -> Iterator[Comparison]:
         other = 1.0
     place = Place("training", setting.name, "float64")
     yield compare(place, f"share of {len(ours)} test images with another prediction", [other], [0.0])
+    yield from pixels_taken(Place("training", setting.name, "float64"), theirs.pools)
 
 
 def start(setting: Setting, recipe: Recipe) -> Case:
     """The initial network of the peer, whitened, and airjax's draws."""
     recipe = at_precision(recipe, "float64")
     data = fraction(recipe, setting.images, setting.labels)
-    state = setting.peer.init(recipe, 0)
+    state = setting.peer.init(recipe, setting.seed)
     pixels = data.train_images[: recipe.whiten_examples]
     state["0.weight"] = torch.as_tensor(setting.peer.filters(recipe, pixels)).to(state["0.weight"])
-    draws = jax.device_get(sample_draws(recipe, jax.random.key(7)))
+    draws = jax.device_get(sample_draws(recipe, make_key(setting.seed)))
     return Case(recipe, cast(state, "float64"), data, draws)
 
 
-def airjax_states(case: Case) -> list[State]:
-    """The networks before every step, and the final one, as state_dicts."""
-    with jax_precision(case.recipe.precision):
-        return [to_state_dict(case.recipe, airjax_step.variables_of(state)) for state in _steps(case)]
+def airjax_training(case: Case) -> tuple[list[State], list[list[np.ndarray]]]:
+    """The networks before every step, and the final one, as state_dicts; and the pixels that the pools took."""
+    with jax_precision(case.recipe.precision), watch_pools() as inputs:
+        states = [to_state_dict(case.recipe, airjax_step.variables_of(state)) for state in _steps(case)]
+    return states, picks(inputs)
 
 
-def airjax_variables(case: Case) -> Any:
-    """The final network."""
-    with jax_precision(case.recipe.precision):
-        *_, last = _steps(case)
-        return airjax_step.variables_of(last)
+def peer_training(peer: Peer, case: Case, taken: list[list[np.ndarray]]) -> PeerTraining:
+    """The same of the PyTorch implementation, whose pools take these pixels."""
+    pools: list[list[Pool]] = []
+    states = peer.train(
+        case.recipe, case.state, case.data, case.draws, lambda network: direct_pools(network, taken, pools)
+    )
+    return PeerTraining(states, pools)
 
 
 def evaluate(recipe: Recipe, variables: Any, images: np.ndarray) -> np.ndarray:
@@ -127,13 +143,29 @@ def evaluate(recipe: Recipe, variables: Any, images: np.ndarray) -> np.ndarray:
         return np.concatenate([compiled(variables, jnp.asarray(images)) for images in batches])
 
 
-def drift(place: Place, ours: list[State], rounded: list[State], exact: list[State]) -> Iterator[Comparison]:
+def pixels_taken(place: Place, pools: list[list[Pool]]) -> Iterator[Comparison]:
+    """How far the pixels that airjax's pools took are below the largest of their windows, in PyTorch's network."""
+    for step, passed in enumerate(pools):
+        for number, pool in enumerate(passed):
+            below, scale = float((pool.largest - pool.taken).max()), float(np.abs(pool.largest).max())
+            allowed = TOLERANCES["trajectory"].rtol * scale
+            yield measured(place, f"pool {number}, pixels taken in step {step}", below, allowed)
+
+
+def drift(place: Place, ours: list[State], rounded: PeerTraining, exact: PeerTraining) -> Iterator[Comparison]:
     """The distance of airjax's float32 network from PyTorch's float64 one, step by step, against PyTorch's own."""
     allowed = 0.0
-    for number, (a, b, truth) in enumerate(zip(ours, rounded, exact, strict=True)):
+    for number, (a, b, truth) in enumerate(zip(ours, rounded.states, exact.states, strict=True)):
         # Rounding grows from step to step; that PyTorch's happens to shrink for one step is chance.
         allowed = max(allowed, DRIFT_FACTOR * _distance(b, truth))
-        yield measured(place, f"all tensors after {number} steps", _distance(a, truth), allowed + ROUNDING_FLOOR)
+        yield measured(place, f"{DRIFT} after {number} steps", _distance(a, truth), allowed + ROUNDING_FLOOR)
+    for number in range(len(SIZES)):
+        allowed = 0.0
+        for step, (single, double) in enumerate(zip(rounded.pools, exact.pools, strict=True)):
+            largest, scale = double[number].largest, np.abs(double[number].largest).max()
+            allowed = max(allowed, DRIFT_FACTOR * np.abs(single[number].largest - largest).max() / scale)
+            below = (largest - double[number].taken).max() / scale
+            yield measured(place, f"pool {number}, pixels taken in step {step}", below, allowed + ROUNDING_FLOOR)
 
 
 def _distance(state: State, exact: State) -> float:
@@ -162,6 +194,7 @@ def _steps(case: Case) -> Iterator[Any]:
         compiled = compile_function(advance, *shapes)
         for _ in range(segment.num_steps):
             yield state
-            state, _ = compiled(state, images, labels, draws, hyper)
+            # The steps after the last sync change nothing that is compared, but their pools report, too.
+            state, _ = jax.block_until_ready(compiled(state, images, labels, draws, hyper))
     variables = airjax_step.finish(state)
     yield state._replace(params=variables["params"], batch_stats=variables["batch_stats"])

@@ -31,11 +31,11 @@ FEW = (3, 4, 4)  # channels: the rule is the same for every number of a tensor
 def rung_optimizer(setting: Setting) -> Iterator[Comparison]:
     """Parameters at every step and momentum at the end, under the same given gradients; the bias freezes on the way."""
     recipe = at_precision(dataclasses.replace(setting.recipe, widths=FEW), "float64")
-    state = arbitrary_state(recipe, seed=2)
+    state = arbitrary_state(recipe, seed=(setting.seed, 2))
     network = build_network(recipe)
     network.load_state_dict(state)
     trained = dict(network.named_parameters())
-    rates = np.random.default_rng(3)
+    rates = np.random.default_rng((setting.seed, 3))
     gradients = {name: rates.standard_normal((STEPS, *p.shape)) * 10 for name, p in trained.items() if p.requires_grad}
     theirs, momentum = _torch_updates(recipe, network, gradients)
     ours, our_momentum = _airjax_updates(recipe, state, gradients)
@@ -54,7 +54,7 @@ def rung_lookahead(setting: Setting) -> Iterator[Comparison]:
     """The network after every sync of a run in which everything changes at random, running statistics too. (§4.7)"""
     recipe = at_precision(dataclasses.replace(setting.recipe, widths=FEW, epochs=1.0), "float64")
     syncs = [recipe.lookahead_every * number for number in range(1, recipe.total_steps // recipe.lookahead_every + 1)]
-    states = [arbitrary_state(recipe, seed) for seed in range(len(syncs) + 1)]
+    states = [arbitrary_state(recipe, seed=(setting.seed, 4, number)) for number in range(len(syncs) + 1)]
     network = load_network(setting.peer, recipe, states[0])
     sync_network = setting.peer.lookahead(network)
     place = Place("lookahead", setting.name, "float64")

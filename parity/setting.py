@@ -23,6 +23,7 @@ class Setting(NamedTuple):
     labels: np.ndarray  # [N] int32
     peer: Peer
     precisions: tuple[str, ...]  # of "float64" and "float32"
+    seed: int = 0  # of everything that is drawn: weights, gradients, augmentation
 
 
 def at_precision(recipe: Recipe, precision: str) -> Recipe:

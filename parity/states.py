@@ -8,12 +8,8 @@ from parity.convert import entries
 from parity.peer import State
 
 
-def arbitrary_state(recipe: Recipe, seed: int) -> State:
-    """A state_dict in float64 in which every tensor is random, as if after some training.
-
-    The identity filters of a fresh network would make many pixels tie exactly in the max-pools, where a last bit
-    decides which of them the gradient goes to.
-    """
+def arbitrary_state(recipe: Recipe, seed: int | tuple[int, ...]) -> State:
+    """A state_dict in float64 in which every tensor is random, as if after some training."""
     generator = np.random.default_rng(seed)
     state: dict[str, np.ndarray] = {}
     for entry in entries(recipe):
@@ -32,21 +28,6 @@ def arbitrary_state(recipe: Recipe, seed: int) -> State:
             rounded[name + "weight"] = torch.ones_like(rounded[key])
             rounded[name + "num_batches_tracked"] = torch.tensor(0)
     return rounded
-
-
-def without_ties(state: State) -> State:
-    """The same network with a little noise on every 3x3 filter, so that no pixels tie in the max-pools but equal ones.
-
-    A fresh network's identity filters pass flat areas on unchanged, and there torch's convolution rounds equal windows
-    differently from place to place. Which of the tied pixels a gradient goes to is then decided by a last bit.
-    """
-    generator = torch.Generator().manual_seed(0)
-    return {
-        name: tensor + 0.02 * torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype)
-        if "conv" in name
-        else tensor
-        for name, tensor in state.items()
-    }
 
 
 def cast(state: State, precision: str) -> State:

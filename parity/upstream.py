@@ -126,10 +126,16 @@ def lookahead(network: nn.Module) -> Callable[[float], None]:
     return sync
 
 
-def train(recipe: Recipe, state: State, data: Dataset, draws: Draws) -> list[State]:
-    """The package's own training, on batches made from the draws: the states before every step, and the final one."""
+def train(
+    recipe: Recipe, state: State, data: Dataset, draws: Draws, prepare: Callable[[nn.Module], object]
+) -> list[State]:
+    """The package's own training, on batches made from the draws: the states before every step, and the final one.
+
+    prepare is handed the network before the first step.
+    """
     network, states = build(recipe), []
     network.load_state_dict(state, strict=True)
+    prepare(network)
     placed, dtype = place_draws(draws), dtype_of(recipe)
     prepared = prepare_images(recipe, torch.as_tensor(data.train_images), placed.flips, dtype)
     labels = torch.as_tensor(data.train_labels).long()

@@ -1,16 +1,21 @@
 import json
 import math
+import subprocess
+import sys
+from typing import Any
 
+import jax
 import numpy as np
 import pytest
 
-from airjax import layers, model
+from airjax import layers, model, whiten
+from airjax.whiten import second_moment
 from parity import numerical
 from parity.__main__ import main
 from parity.compare import DRIFT_FACTOR, TOLERANCES, Comparison, Place, compare, measured, summarize
 from parity.numerical import LADDER, RUNG_NAMES, Step, climb
 from parity.peer import OWN
-from parity.rungs_network import winners
+from parity.setting import BOTH
 
 Pixels = tuple[str, np.ndarray, np.ndarray]
 
@@ -87,15 +92,94 @@ def test_a_failing_rung_is_code_1_and_null_where_not_finite(
     assert json.loads(output[-1])["rungs"][0]["absolute"] is None
 
 
-def test_a_pool_s_pixels_are_counted_by_rows_and_the_first_of_equals_wins() -> None:
-    x = np.zeros((1, 1, 5, 4))
-    x[0, 0, 1, 0], x[0, 0, 2, 3], x[0, 0, 4, 0] = 3.0, 2.0, 9.0  # the last is in no window
-    assert winners(x, 2).tolist() == [[[[2, 0], [0, 1]]]]
-
-
 def test_a_wrong_pool_is_found_though_torch_takes_the_same_pixels(
     monkeypatch: pytest.MonkeyPatch, pixels: Pixels
 ) -> None:
     monkeypatch.setattr(model, "max_pool", lambda x, size: -layers.max_pool(-x, size))
-    result = climb(OWN, pixels, recipes=("94",), rungs=("intermediates", "gradients"), precisions=("float32",))
-    assert {row.rung for row in result.rows if not row.passed} == {"intermediates", "gradients"}
+    rungs = ("intermediates", "gradients", "drift")
+    result = climb(OWN, pixels, recipes=("94",), rungs=rungs, precisions=("float32",))
+    assert {row.rung for row in result.rows if not row.passed} == set(rungs)
+
+
+def test_a_pool_s_gradient_to_wrong_pixels_is_found_though_torch_takes_the_same(
+    monkeypatch: pytest.MonkeyPatch, pixels: Pixels
+) -> None:
+    def max_pool(x: Any, size: int) -> Any:
+        count, rows, columns, channels = x.shape[0], x.shape[1] // size, x.shape[2] // size, x.shape[3]
+        windows = x[:, : rows * size, : columns * size].reshape(count, rows, size, columns, size, channels)
+        mean = windows.mean((2, 4))
+        return jax.lax.stop_gradient(layers.max_pool(x, size) - mean) + mean
+
+    monkeypatch.setattr(model, "max_pool", max_pool)
+    rungs = ("intermediates", "gradients", "trajectory", "drift")
+    result = climb(OWN, pixels, recipes=("94",), rungs=rungs)
+    failed = {(row.rung, row.precision) for row in result.rows if not row.passed}
+    assert failed == {("gradients", p) for p in BOTH} | {("trajectory", "float64"), ("drift", "float32")}
+
+
+def test_degenerate_eigenvalues_leave_whitening_within_tolerance_and_mistakes_outside(
+    monkeypatch: pytest.MonkeyPatch, builtin: Pixels
+) -> None:
+    # Of noise all eigenvalues nearly tie, and of grey noise eight are zero.
+    name, images, labels = builtin
+    noise = np.random.default_rng(0).integers(0, 256, images.shape, np.uint8)
+    kinds = {"noise": noise, "grey noise": noise[..., :1].repeat(3, -1), name: images}
+
+    def run() -> dict[str, list[bool]]:
+        results = {kind: climb(OWN, (kind, x, labels), rungs=("whitening",)) for kind, x in kinds.items()}
+        return {kind: [row.passed for row in result.rows] for kind, result in results.items()}
+
+    assert run() == {kind: [True, True] for kind in kinds}
+    monkeypatch.setattr(whiten, "second_moment", lambda x: second_moment(x - x.mean((0, 1, 2), keepdims=True)))
+    assert run()[name] == [False, False]
+
+
+def test_seeds_are_all_run_and_the_worst_is_named() -> None:
+    pixels = numerical.load_images("builtin", None)
+    result = climb(OWN, pixels, recipes=("94",), rungs=("cancellation", "dirac"), seeds=(2, 5))
+    assert [(row.rung, row.passed) for row in result.rows] == [("dirac", True), ("cancellation", True)]
+    cancellations = [c for c in result.comparisons if c.rung == "cancellation"]
+    assert [c.name for c in cancellations] == ["BatchNorm far from zero, seed 2", "BatchNorm far from zero, seed 5"]
+    assert cancellations[0].absolute != cancellations[1].absolute
+    assert numerical.to_json(result)["seeds"] == [2, 5]
+
+
+def test_drift_of_the_first_seed_is_the_curve() -> None:
+    place = Place("drift", "94", "float32")
+    found = [
+        measured(place, f"{name}, seed {seed}", value, 9.0)
+        for seed, value in ((3, 1.0), (4, 2.0))
+        for name in ("all tensors after 0 steps", "pool 0, pixels taken in step 0")
+    ]
+    record = numerical.to_json(numerical.Result("reference", "builtin", summarize(found), found, (3, 4)))
+    assert record["drift"] == {"94": {"distance": [1.0], "allowed": [9.0]}}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--seeds", "0"], "--seeds is 0; at least one is needed"),
+        (["--seed", "-1"], "seed is -1, but it must be a whole number from 0 to 4294967295"),
+        (["--threads", "0"], "--threads is 0; it must be at least 1"),
+        (["--threads", "100000"], "--threads is 100000; this process has"),
+        (["--check", "schedul"], "unknown check schedul; there are normalize, augmentation, schedule"),
+    ],
+)
+def test_wrong_arguments_are_code_2_and_named(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["numerical", "--data", "builtin", *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_threads_are_those_of_both_frameworks() -> None:
+    code = (
+        "import os, torch, parity.__main__ as m; "
+        "m.main('numerical --data builtin --check schedule --recipe 94 --threads 1 --json'.split()); "
+        "print(torch.get_num_threads(), len(os.sched_getaffinity(0)))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    *_, record, threads = run.stdout.splitlines()
+    assert threads == "1 1"
+    assert json.loads(record)["threads"] == {"torch": 1, "jax": 1}
+    assert json.loads(record)["convolution"] in ("native", "onednn")

@@ -1,0 +1,107 @@
+"""Which pixels the max-pools of a training take: where pixels nearly tie, a last bit decides to which a gradient goes.
+
+airjax's pools report what goes into them, from inside the program that trains; PyTorch's are then directed to take the
+same pixels, and how far these are below the largest of their windows is compared instead.
+"""
+
+import ctypes
+import functools
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+from unittest import mock
+
+import jax
+import numpy as np
+import torch
+from jax import Array
+from torch import Tensor, nn
+
+from airjax import model
+from airjax.ffi import Buffer, register
+
+SIZES = (2, 2, 2, 3)  # of the network's pools, in their order
+NUMPY_TYPES = {"f32": np.float32, "f64": np.float64}
+_numbers = itertools.count()
+
+
+class Pool(NamedTuple):
+    """What one of PyTorch's pools saw in one training pass, each [N,C,h,w]."""
+
+    largest: np.ndarray  # the largest pixel of every window
+    taken: np.ndarray  # the pixel that the pool was directed to take
+
+
+@contextmanager
+def watch_pools() -> Iterator[list[np.ndarray]]:
+    """Programs that are traced within append what goes into each pool, [N,H,W,C], to the list whenever they run.
+
+    A pool computes on the very numbers that it reports: compiled a second time, the layers before it may round
+    otherwise.
+    """
+    inputs: list[np.ndarray] = []
+    name = f"parity_pool_{next(_numbers)}"  # a name is registered once for the whole process
+    register(name, functools.partial(_report, inputs))
+    with mock.patch.object(model, "max_pool", _watched(model.max_pool, name)):
+        yield inputs
+
+
+def picks(inputs: list[np.ndarray]) -> list[list[np.ndarray]]:
+    """The `winners` of each pool in each pass, from what `watch_pools` lists."""
+    found = [winners(x.transpose(0, 3, 1, 2), SIZES[number % len(SIZES)]) for number, x in enumerate(inputs)]
+    return [found[first : first + len(SIZES)] for first in range(0, len(found), len(SIZES))]
+
+
+def winners(x: np.ndarray, size: int) -> np.ndarray:
+    """Which pixel of each size x size window of x [N,C,H,W] is the largest, by rows, the first of equals: [N,C,h,w]."""
+    return _windows(torch.from_numpy(np.ascontiguousarray(x)), size).numpy().argmax(-1)
+
+
+def smallest_lead(x: Tensor, size: int) -> float:
+    """By how much the largest pixel of a window exceeds the next, at least, over all windows of x [N,C,H,W]."""
+    first, second = _windows(x, size).topk(2).values.unbind(-1)
+    return float((first - second).min())
+
+
+def direct_pools(network: nn.Module, taken: list[list[np.ndarray]], seen: list[list[Pool]]) -> None:
+    """Make a network's pools take these pixels [pass][pool] in its training passes, and append what they saw to seen.
+
+    Evaluation is left alone. The network raises IndexError in a pass for which there are no pixels.
+    """
+    pools = [module for module in network.modules() if isinstance(module, nn.MaxPool2d)]
+    for number, module in enumerate(pools):
+        module.register_forward_hook(functools.partial(_take, number, taken, seen))
+
+
+def _take(
+    number: int, taken: list[list[np.ndarray]], seen: list[list[Pool]], module: nn.Module, inputs: Any, output: Tensor
+) -> Tensor | None:
+    if not module.training:
+        return None
+    if number == 0:
+        seen.append([])
+    chosen = torch.from_numpy(taken[len(seen) - 1][number])
+    pixels = _windows(inputs[0], SIZES[number]).gather(-1, chosen[..., None])[..., 0]
+    seen[-1].append(Pool(output.detach().numpy().copy(), pixels.detach().numpy().copy()))
+    return pixels
+
+
+def _windows(x: Tensor, size: int) -> Tensor:
+    return x.unfold(2, size, size).unfold(3, size, size).flatten(4)  # [N,C,h,w,size * size]
+
+
+def _watched(pool: Callable[[Array, int], Array], name: str) -> Callable[[Array, int], Array]:
+    @jax.custom_vjp
+    def reported(x: Array) -> Any:
+        return jax.ffi.ffi_call(name, jax.ShapeDtypeStruct(x.shape, x.dtype))(x)
+
+    reported.defvjp(lambda x: (reported(x), None), lambda _, outer: (outer,))
+    return lambda x, size: pool(reported(x), size)
+
+
+def _report(inputs: list[np.ndarray], x: Buffer, same: Buffer) -> None:
+    dtype = np.dtype(NUMPY_TYPES[x.dtype])
+    size = int(np.prod(x.shape)) * dtype.itemsize
+    ctypes.memmove(same.address, x.address, size)
+    inputs.append(np.frombuffer(ctypes.string_at(x.address, size), dtype).reshape(x.shape))
