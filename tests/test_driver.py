@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import airjax
+from airjax import driver
 from airjax.driver import (
     CHUNK_STEPS,
     Clock,
@@ -264,3 +265,30 @@ def test_every_recipe_lowers_for_a_gpu_in_half_precision(name: str, monkeypatch:
 @pytest.mark.skipif(jax.default_backend() == "cpu", reason="needs an accelerator")
 def test_94_on_an_accelerator_reaches_its_band(cifar10: airjax.Dataset) -> None:
     assert 0.936 <= train(RECIPES["94"], cifar10, 0).accuracy <= 0.944
+
+
+def test_a_gpu_compiles_one_program_after_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver, "default_platform", lambda: "gpu")
+    assert driver.compilations_at_once() == 1
+    monkeypatch.setattr(driver, "default_platform", lambda: "cpu")
+    assert driver.compilations_at_once() is None
+
+
+def test_images_on_the_device_are_cut_by_one_program(random_images: np.ndarray) -> None:
+    driver.compile_part.cache_clear()
+    on_device = jax.numpy.asarray(random_images[:10])
+    for images in (on_device, random_images[:10]):
+        parts = list(driver.parts_of(images, 4))
+        assert [count for _, count in parts] == [4, 4, 2]
+        np.testing.assert_array_equal(parts[1][0], random_images[4:8])
+        np.testing.assert_array_equal(parts[2][0][:2], random_images[8:10])
+        assert not np.asarray(parts[2][0][2:]).any()
+    assert driver.compile_part.cache_info().misses == 1
+
+
+def test_an_evaluation_compiles_nothing_on_its_clock(tiny: Recipe, toy: airjax.Dataset) -> None:
+    driver.compile_part.cache_clear()
+    begun: list[tuple[str, int]] = []
+    train(tiny, toy, 0, on_phase=lambda phase: begun.append((phase, driver.compile_part.cache_info().misses)))
+    assert begun[-1] == ("evaluate", 1)
+    assert driver.compile_part.cache_info().misses == 1
