@@ -251,8 +251,9 @@ def profile_table(records: list[dict[str, Any]]) -> str:
 
 
 def ladder_table(records: list[dict[str, Any]]) -> str:
-    """The worst of every rung against both PyTorch implementations, and where and with what they were compared."""
-    ladders = [r for r in records if "rungs" in r]
+    """The worst of every check against both PyTorch implementations, and where and with what they were compared."""
+    # Of the procedural images only the list of runs below the table tells.
+    ladders = [r for r in records if "rungs" in r and r["data"] == "cifar10"]
     last = {r["against"].split()[0]: r for r in official_last(ladders)}
     if set(last) != {"reference", "airbench"}:
         return "Not measured yet: `python -m benchmarks.parity numerical` does, also with `--against upstream`."
@@ -269,7 +270,7 @@ def ladder_table(records: list[dict[str, Any]]) -> str:
         )
     lines += [
         "",
-        "| rung | precision | arrays | reference | of allowed | airbench | of allowed |",
+        "| check | precision | arrays | reference | of allowed | airbench | of allowed |",
         "|-|-|-|-|-|-|-|",
     ]
     found = {name: rungs_by_kind(record["rungs"]) for name, record in last.items()}
@@ -277,6 +278,27 @@ def ladder_table(records: list[dict[str, Any]]) -> str:
         cells = [cell for name in ("reference", "airbench") for cell in worst_of(found[name].get(kind, []))]
         lines.append(f"| {' | '.join(kind)} | {sum(row['arrays'] for row in rows)} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def parity_runs_table(records: list[dict[str, Any]]) -> str:
+    """What the parity suite was run on, where and how: a row for each way, of which the last run counts."""
+    runs: dict[tuple[str, ...], tuple[str, ...]] = {}
+    for record in records:
+        if "seeds" not in record:
+            continue
+        rungs, where = record["rungs"], record["environment"]
+        images = record["data"] + ("" if record["data"] == "builtin" else f", {record['content']} order")
+        threads = f"{record['threads']['torch']} and {record['threads']['jax']}"
+        how = (record["against"], images, ", ".join(map(str, record["seeds"])), record["convolution"], threads)
+        failed = [f"{row['rung']} ({row['recipe']}, {row['precision']})" for row in rungs if not row["passed"]]
+        arrays = f"{sum(row['arrays'] for row in rungs):,}"
+        verdict = f"FAIL: {', '.join(failed)}" if failed else f"all {len(rungs)} rows hold"
+        runs[(*how, where["device"])] = (arrays, verdict, record["date"])
+    if not runs:
+        return "Not run yet: `python -m benchmarks.parity numerical` does."
+    heads = ("against", "images", "seeds", "convolutions of airjax", "threads of PyTorch and JAX", "processor")
+    lines = [f"| {' | '.join((*heads, 'arrays', 'verdict', 'date'))} |", "|-|-|-|-|-|-|-|-|-|"]
+    return "\n".join([*lines, *(f"| {' | '.join((*how, *found))} |" for how, found in runs.items())])
 
 
 def rungs_by_kind(rungs: list[dict[str, Any]]) -> dict[tuple[str, str], list[dict[str, Any]]]:
@@ -336,6 +358,7 @@ TABLES = {
     "profile": Table("docs/performance.md", "profile.jsonl", profile_table),
     "kernels": Table("docs/performance.md", "kernels.jsonl", kernels_table),
     "ladder": Table("docs/parity.md", "parity.jsonl", ladder_table),
+    "parity-runs": Table("docs/parity.md", "parity.jsonl", parity_runs_table),
     "scaling": Table("docs/performance.md", "scaling.jsonl", scaling_table),
 }
 PAGES = tuple(dict.fromkeys(table.page for table in TABLES.values()))

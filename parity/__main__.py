@@ -73,11 +73,12 @@ def _numerical(options: argparse.Namespace) -> int:
     unknown = set(options.rung or ()) - set(numerical.RUNG_NAMES)
     if unknown:
         raise ValueError(f"unknown check {', '.join(sorted(unknown))}; there are {', '.join(numerical.RUNG_NAMES)}")
-    images = numerical.load_images(options.data, options.data_dir)
-    print(f"airjax against {peer.name}, images of {images[0]}\n{numerical.HEADER}")
+    data = numerical.load_dataset(options.data, options.data_dir)
+    order = " in shuffled order" if data.content == "shuffled" else ""
+    print(f"airjax against {peer.name}, images of {data.name}{order}\n{numerical.HEADER}")
     result = numerical.climb(
         peer,
-        images,
+        numerical.first_images(data),
         recipes=recipes,
         rungs=tuple(options.rung or numerical.RUNG_NAMES),
         seeds=seeds,
@@ -89,7 +90,9 @@ def _numerical(options: argparse.Namespace) -> int:
     if options.json:
         threads = {"torch": torch.get_num_threads(), "jax": cores()}
         how = {"convolution": default_convolution("float32"), "threads": threads, "environment": describe("cpu")}
-        print(dump_json(numerical.to_json(result) | how))
+        # The procedural images have no other order.
+        content = {} if data.name == "builtin" else {"content": data.content}
+        print(dump_json(numerical.to_json(result) | content | how))
     return 0 if result.passed else 1
 
 

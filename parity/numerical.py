@@ -7,7 +7,7 @@ import numpy as np
 
 from airjax.data.builtin import load_builtin
 from airjax.data.cifar10 import load_cifar10
-from airjax.data.dataset import DataError
+from airjax.data.dataset import DataError, Dataset
 from airjax.recipe import RECIPES
 from airjax.records import plain
 from parity import rungs_data, rungs_layers, rungs_network, rungs_training, rungs_updates
@@ -62,22 +62,28 @@ class Result(NamedTuple):
         return bool(self.rows) and all(row.passed for row in self.rows)
 
 
-def load_images(data: str, data_dir: str | None) -> tuple[str, np.ndarray, np.ndarray]:
-    """Name, images [N,32,32,3] and labels [N] of a data set: cifar10, builtin, or auto for whichever is there.
+def load_dataset(data: str, data_dir: str | None) -> Dataset:
+    """A data set: cifar10, builtin, or auto for whichever is there.
 
-    A copy of CIFAR-10 in another order has that in its name. Raises DataError where a named one cannot be read. Never
-    downloads.
+    Raises DataError where a named one cannot be read. Never downloads.
     """
     if data != "builtin":
         try:
-            dataset = load_cifar10(data_dir, download=False)
-            order = ", shuffled" if dataset.content == "shuffled" else ""
-            return dataset.name + order, dataset.train_images[:IMAGES], dataset.train_labels[:IMAGES]
+            return load_cifar10(data_dir, download=False)
         except DataError:
             if data == "cifar10" or data_dir is not None:
                 raise
-    dataset = load_builtin(IMAGES, 1)
-    return dataset.name, dataset.train_images, dataset.train_labels
+    return load_builtin(IMAGES, 1)
+
+
+def first_images(dataset: Dataset) -> tuple[str, np.ndarray, np.ndarray]:
+    """Name, images [N,32,32,3] and labels [N] that the checks run on."""
+    return dataset.name, dataset.train_images[:IMAGES], dataset.train_labels[:IMAGES]
+
+
+def load_images(data: str, data_dir: str | None) -> tuple[str, np.ndarray, np.ndarray]:
+    """The `first_images` of `load_dataset`."""
+    return first_images(load_dataset(data, data_dir))
 
 
 def climb(

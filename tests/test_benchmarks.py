@@ -546,6 +546,22 @@ def test_the_ladder_is_the_worst_of_its_recipes() -> None:
     assert lines[-1] == "| loss | float32 | 4 | 3e-07 | 50% | 3e-07 | 50% |"
 
 
+def test_runs_of_the_parity_suite_are_listed_by_what_they_ran_on() -> None:
+    row = {"rung": "loss", "recipe": "94", "precision": "float32", "arrays": 1200, "passed": True}
+    run = {"against": "reference", "data": "cifar10", "content": "official", "seeds": [0, 1], "convolution": "onednn"}
+    run |= {"threads": {"torch": 1, "jax": 2}, "environment": {"device": "a processor"}, "date": "2026-01-02"}
+    drawn = {key: value for key, value in run.items() if key != "content"} | {"data": "builtin", "date": "2026-01-03"}
+    records = [{"runs": 3}, run | {"rungs": [row | {"passed": False}]}, run | {"rungs": [row]}]
+    records.append(drawn | {"rungs": [row, row | {"passed": False}]})
+    assert report.parity_runs_table([{"runs": 3}]).startswith("Not run yet")
+    assert report.parity_runs_table(records).splitlines()[2:] == [
+        "| reference | cifar10, official order | 0, 1 | onednn | 1 and 2 | a processor | 1,200 | all 1 rows hold "
+        "| 2026-01-02 |",
+        "| reference | builtin | 0, 1 | onednn | 1 and 2 | a processor | 2,400 | FAIL: loss (94, float32) "
+        "| 2026-01-03 |",
+    ]
+
+
 def test_kernels_of_a_step_are_those_of_the_loop_s_body(tiny: Recipe) -> None:
     text = """
 HloModule jit_steps
