@@ -86,7 +86,8 @@ def test_what_is_measured_survives_a_kill_and_a_rerun_resumes(copy: Path, tmp_pa
 @pytest.mark.parametrize("call", ["1", "2", "3"])
 def test_every_part_can_be_killed(call: str, copy: Path, tmp_path: Path) -> None:
     pytest.importorskip("torch")
-    names = [part.name for part in device_parts.make_parts("tiny", tmp_path, False, ()) if str(part.call) == call]
+    parts = device_parts.make_parts("tiny", tmp_path, False, ())
+    names = [part.name for part in parts if str(part.call) == call and part.name != "parity"]
     data = ["--data", "builtin"]
     for count, name in enumerate(names):
         kill_during(copy, tmp_path, name, call, *data)
@@ -96,6 +97,22 @@ def test_every_part_can_be_killed(call: str, copy: Path, tmp_path: Path) -> None
         assert done.returncode == 0, done.stdout + (tmp_path / "work" / "logs" / f"{name}.log").read_text()
     assert passed_parts(tmp_path) == names
     assert (tmp_path / "out" / "results.tgz").stat().st_size < LIMIT
+
+
+@pytest.mark.slow
+def test_a_study_without_time_is_brought_out_as_far_as_it_is(copy: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    arguments = ["3", "--part", "parity", "--data", "builtin", "--seconds"]
+    # Time for the least that a part of it is worth starting for.
+    assert run(copy, tmp_path, *arguments, "80").returncode == device.EXIT_INCOMPLETE
+    first = packed(tmp_path)["parity-tiny.jsonl"].splitlines()
+    assert len(first) > 2
+    archive = tmp_path / "carried.tgz"
+    (tmp_path / "out" / "results.tgz").rename(archive)
+    run(copy, tmp_path / "other", *arguments, "80", "--resume", str(archive))
+    second = packed(tmp_path / "other")["parity-tiny.jsonl"].splitlines()
+    assert len(second) > len(first)
+    assert second[: len(first)] == first
 
 
 def test_parts_without_time_or_data_are_left_and_said_so(copy: Path, tmp_path: Path) -> None:
