@@ -116,12 +116,12 @@ def test_environment_variable_names_the_place(sources: dict[str, Path], monkeypa
     assert airjax.load_cifar10().name == "custom"
 
 
-def test_the_second_load_comes_from_the_cache_in_under_a_second(sources: dict[str, Path]) -> None:
+def test_the_second_load_comes_from_the_cache_in_under_two_seconds(sources: dict[str, Path]) -> None:
     airjax.load_cifar10(sources["python archive"])
-    began = time.perf_counter()
+    began = time.process_time()
     airjax.load_cifar10(sources["python archive"])
-    # A second on an idle machine; twice that is allowed here, where other tests may run beside it.
-    assert time.perf_counter() - began < 2
+    # Processor time, so that other tests beside this one do not count.
+    assert time.process_time() - began < 2
 
 
 def test_a_source_whose_bytes_change_is_read_again_though_size_and_time_stay(tmp_path: Path) -> None:
