@@ -8,8 +8,11 @@ import sys
 from pathlib import Path
 
 # Becomes the command after asking the kernel to kill it when its parent dies: a kill of the parent would not reach it
-# in a session of its own. 1 is PR_SET_PDEATHSIG.
-DIE_WITH_PARENT = "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9); os.execvp(sys.argv[1], sys.argv[1:])"
+# in a session of its own. 1 is PR_SET_PDEATHSIG. A shell's background jobs ignore SIGINT, and so would the command.
+DIE_WITH_PARENT = (
+    "import ctypes, os, signal, sys; ctypes.CDLL(None).prctl(1, 9); signal.signal(signal.SIGINT, signal.SIG_DFL); "
+    "os.execvp(sys.argv[1], sys.argv[1:])"
+)
 
 
 def run_limited(
