@@ -43,7 +43,6 @@ FOREIGN = {
     "pip": "installs what runs this",
     "ray": "needs several machines",
     "duckdb": "is a program of its own",
-    "export": "sets a variable of the shell",
 }
 SCRIPTS = {"docs/scale.md": "needs a SLURM cluster"}
 COMPILES_LONG = ("docs/data_selection.md", "docs/seeds.md")
