@@ -53,14 +53,18 @@ def without_output_options(arguments: list[str]) -> list[str]:
 def run_json(module: str, arguments: list[str]) -> tuple[int, dict[str, Any] | None]:
     """Run `python -m module arguments`, showing what it prints.
 
-    Returns its exit code, and the last line as a record; None where that is not one.
+    Returns its exit code, and the last line as a record; None where that is not one. Ctrl-C reaches that process, too,
+    and is its to handle.
     """
     with subprocess.Popen([sys.executable, "-m", module, *arguments], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         last = ""
-        for line in process.stdout:
-            print(line, end="", flush=True)
-            last = line
+        try:
+            for line in process.stdout:
+                print(line, end="", flush=True)
+                last = line
+        except KeyboardInterrupt:
+            return process.wait(), None
     return process.returncode, json.loads(last) if last.startswith("{") else None
 
 
