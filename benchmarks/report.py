@@ -295,7 +295,7 @@ def parity_runs_table(records: list[dict[str, Any]]) -> str:
         verdict = f"FAIL: {', '.join(failed)}" if failed else f"all {len(rungs)} rows hold"
         runs[(*how, where["device"])] = (arrays, verdict, record["date"])
     if not runs:
-        return "Not run yet: `python -m benchmarks.parity numerical` does."
+        return "Not measured yet: `python -m benchmarks.parity numerical` does."
     heads = ("against", "images", "seeds", "convolutions of airjax", "threads of PyTorch and JAX", "processor")
     lines = [f"| {' | '.join((*heads, 'arrays', 'verdict', 'date'))} |", "|-|-|-|-|-|-|-|-|-|"]
     return "\n".join([*lines, *(f"| {' | '.join((*how, *found))} |" for how, found in runs.items())])
