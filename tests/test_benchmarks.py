@@ -553,7 +553,7 @@ def test_runs_of_the_parity_suite_are_listed_by_what_they_ran_on() -> None:
     drawn = {key: value for key, value in run.items() if key != "content"} | {"data": "builtin", "date": "2026-01-03"}
     records = [{"runs": 3}, run | {"rungs": [row | {"passed": False}]}, run | {"rungs": [row]}]
     records.append(drawn | {"rungs": [row, row | {"passed": False}]})
-    assert report.parity_runs_table([{"runs": 3}]).startswith("Not run yet")
+    assert report.parity_runs_table([{"runs": 3}]).startswith("Not measured yet")
     assert report.parity_runs_table(records).splitlines()[2:] == [
         "| reference | cifar10, official order | 0, 1 | onednn | 1 and 2 | a processor | 1,200 | all 1 rows hold "
         "| 2026-01-02 |",
