@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.golden import LARGE, PRECISIONS, ROUNDING, SMALL, compare, compute, golden_images, same_environment
+from tests.golden import PRECISIONS, ROUNDING, SMALL, compare, compute, golden_images, same_environment
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -12,13 +12,6 @@ def test_small_trainings_are_the_golden_ones(name: str, precision: str) -> None:
     found = compare(name, precision, compute(name, precision))
     assert found.losses <= ROUNDING[precision]
     assert found.equal or not same_environment()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", LARGE)
-def test_large_trainings_begin_as_the_golden_ones(name: str) -> None:
-    found = compare(name, "bfloat16", compute(name, "bfloat16"))
-    assert found.losses <= ROUNDING["bfloat16"]
 
 
 def test_another_training_is_told_apart() -> None:
