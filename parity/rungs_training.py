@@ -18,7 +18,16 @@ from airjax.draws import Draws, make_key, sample_draws
 from airjax.driver import compile_function, convolution_for
 from airjax.optimizer import hyperparameters
 from airjax.recipe import RECIPES, Recipe
-from parity.compare import DRIFT_FACTOR, ROUNDING_FLOOR, TOLERANCES, Comparison, Place, compare, measured
+from parity.compare import (
+    DRIFT_FACTOR,
+    ROUNDING_FLOOR,
+    ROUNDING_LIMIT,
+    TOLERANCES,
+    Comparison,
+    Place,
+    compare,
+    measured,
+)
 from parity.convert import to_state_dict, to_variables
 from parity.peer import Peer, State, fraction
 from parity.pools import SIZES, Pool, direct_pools, picks, watch_pools
@@ -157,13 +166,14 @@ def drift(place: Place, ours: list[State], rounded: PeerTraining, exact: PeerTra
     allowed = 0.0
     for number, (a, b, truth) in enumerate(zip(ours, rounded.states, exact.states, strict=True)):
         # Rounding grows from step to step; that PyTorch's happens to shrink for one step is chance.
-        allowed = max(allowed, DRIFT_FACTOR * _distance(b, truth))
+        allowed = min(max(allowed, DRIFT_FACTOR * _distance(b, truth)), ROUNDING_LIMIT)
         yield measured(place, f"{DRIFT} after {number} steps", _distance(a, truth), allowed + ROUNDING_FLOOR)
     for number in range(len(SIZES)):
         allowed = 0.0
         for step, (single, double) in enumerate(zip(rounded.pools, exact.pools, strict=True)):
             largest, scale = double[number].largest, np.abs(double[number].largest).max()
-            allowed = max(allowed, DRIFT_FACTOR * np.abs(single[number].largest - largest).max() / scale)
+            rounding = float(np.abs(single[number].largest - largest).max() / scale)
+            allowed = min(max(allowed, DRIFT_FACTOR * rounding), ROUNDING_LIMIT)
             below = (largest - double[number].taken).max() / scale
             yield measured(place, f"pool {number}, pixels taken in step {step}", below, allowed + ROUNDING_FLOOR)
 

@@ -131,7 +131,8 @@ def train(
 ) -> list[State]:
     """The package's own training, on batches made from the draws: the states before every step, and the final one.
 
-    prepare is handed the network before the first step.
+    prepare is handed the network before the first step. The state's whitening filters are kept: whitened anew, in
+    float32 some would come out with another sign than in float64, and the two trainings would be of different networks.
     """
     network, states = build(recipe), []
     network.load_state_dict(state, strict=True)
@@ -146,7 +147,9 @@ def train(
             states.append(copy_state(network))
             yield images[chosen], labels[chosen]
 
-    _run(recipe, network, data, batches)
+    utils = importlib.import_module(f"{load_package().__name__}.utils")
+    with mock.patch.object(utils, "init_whitening_conv"):
+        _run(recipe, network, data, batches)
     return [*states, copy_state(network)]
 
 

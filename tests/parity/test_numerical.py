@@ -7,14 +7,26 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+import torch
 
 from airjax import layers, model, whiten
 from airjax.whiten import second_moment
 from parity import numerical
 from parity.__main__ import main
-from parity.compare import DRIFT_FACTOR, TOLERANCES, Comparison, Place, compare, measured, summarize
+from parity.compare import (
+    DRIFT_FACTOR,
+    ROUNDING_FLOOR,
+    ROUNDING_LIMIT,
+    TOLERANCES,
+    Comparison,
+    Place,
+    compare,
+    measured,
+    summarize,
+)
 from parity.numerical import LADDER, RUNG_NAMES, Step, climb
 from parity.peer import OWN
+from parity.rungs_training import PeerTraining, drift
 from parity.setting import BOTH
 
 Pixels = tuple[str, np.ndarray, np.ndarray]
@@ -51,6 +63,16 @@ def test_float32_tolerance_follows_the_rounding_of_pytorch() -> None:
     assert compare(place, "a", [1.0, 2.003], exact, rounded).passed
     assert not compare(place, "a", [1.0, 2.005], exact, rounded).passed
     assert not compare(place, "a", [1.0, 2.0001], exact, exact).passed
+
+
+def test_two_results_of_pytorch_that_are_no_rounding_apart_measure_nothing() -> None:
+    place = Place("gradients", "94", "float32")
+    exact, other = np.array([1.0, 2.0]), np.array([-1.0, 2.0])
+    assert compare(place, "a", exact, exact, other).allowed == pytest.approx(2 * (ROUNDING_LIMIT + ROUNDING_FLOOR))
+    states = [{"a": torch.tensor(values, dtype=torch.float64)} for values in (exact, other)]
+    trained, apart = (PeerTraining([state], []) for state in states)
+    found = list(drift(Place("drift", "94", "float32"), [states[0]], apart, trained))
+    assert [c.allowed for c in found] == [pytest.approx(ROUNDING_LIMIT + ROUNDING_FLOOR)]
 
 
 @pytest.mark.parametrize("wrong", [[math.nan, 1.0], [math.inf, 1.0], [1.0]])

@@ -49,6 +49,13 @@ def test_rung_holds_against_the_released_package(
 
 
 @needs_package
+def test_drift_against_the_package_is_measured_in_its_rounding(peer: Peer, builtin: Pixels) -> None:
+    result = climb(peer, builtin, rungs=("drift",), recipes=("94",), precisions=("float32",))
+    assert result.passed, result.rows
+    assert max(comparison.allowed for comparison in result.comparisons) < 1e-3
+
+
+@needs_package
 def test_torch_is_itself_again_afterwards() -> None:
     before = (torch.Tensor.half, torch.Tensor.float, torch.nn.Module.half, torch.nn.Module.cuda)
     with on_cpu(torch.float64):
