@@ -6,21 +6,23 @@ The short way in is `train94(load_cifar10())`; the command line is `python -m ai
 import importlib
 from typing import Any
 
-import airjax.logs  # noqa: F401 it comes before jax
-from airjax.backend import DeviceError
-from airjax.checkpoint import Model, ModelError, load, save_model
+import airjax.utils.logs  # noqa: F401 it comes before jax
+from airjax.augment.draws import Draws, sample_draws
+from airjax.augment.transforms import alternating_flip
 from airjax.data import DataError, Dataset, load_builtin, load_cifar10, load_data
-from airjax.draws import Draws, make_key, sample_draws
-from airjax.driver import DivergedError, EpochReport, to_device
-from airjax.images import alternating_flip
-from airjax.library import Trained, evaluate, infer, train94, train95, train96, train_network
-from airjax.members import Members, make_members
-from airjax.recipe import RECIPES, Recipe, get_recipe
-from airjax.run import Arrays, RunResult, make_run
-from airjax.seeds import ManyRuns, run_many, seed_keys
-from airjax.step import StepMetrics, TrainState, train_step
-from airjax.tta import tta_logits
-from airjax.whiten import whitening_filters
+from airjax.nn.whitening import whitening_filters
+from airjax.recipes.published import RECIPES, get_recipe
+from airjax.recipes.recipe import Recipe
+from airjax.training.api import Trained, evaluate, infer, train94, train95, train96, train_network
+from airjax.training.checkpoint import Model, ModelError, load, save_model
+from airjax.training.evaluate import tta_logits
+from airjax.training.loop import DivergedError, EpochReport, to_device
+from airjax.training.many import ManyRuns, run_many, seed_keys
+from airjax.training.members import Members, make_members
+from airjax.training.run import Arrays, RunResult, make_run
+from airjax.training.step import StepMetrics, TrainState, train_step
+from airjax.utils.platform import DeviceError
+from airjax.utils.seeds import make_key
 
 __all__ = [
     "RECIPES",
@@ -65,20 +67,17 @@ __all__ = [
     "whitening_filters",
 ]
 
-# Modules that are documented and not imported above: they are at hand as airjax.NAME, and cost nothing until then.
-MODULES = (
-    "agreement",
-    "attribution",
-    "doctor",
-    "equivalence",
-    "export",
-    "predict",
-    "report",
-    "results",
-    "speedup",
-    "sweep",
-    "variance",
-)
+# Documented modules that are not imported above: they are at hand as airjax.NAME, and cost nothing until then.
+MODULES = {
+    "agreement": "airjax.stats.agreement",
+    "attribution": "airjax.stats.datamodels",
+    "doctor": "airjax.training.self_check",
+    "equivalence": "airjax.stats.equivalence",
+    "export": "airjax.cli.export",
+    "predict": "airjax.cli.predict",
+    "speedup": "airjax.stats.speedup",
+    "variance": "airjax.stats.variance",
+} | {name: f"airjax.{name}" for name in ("driver", "recipe", "report", "results", "stats", "sweep")}
 
 
 def __getattr__(name: str) -> Any:
@@ -88,7 +87,7 @@ def __getattr__(name: str) -> Any:
 
         return version("airjax")
     if name in MODULES:
-        return importlib.import_module(f"airjax.{name}")
+        return importlib.import_module(MODULES[name])
     raise AttributeError(f"module 'airjax' has no attribute {name!r}")
 
 

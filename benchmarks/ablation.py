@@ -21,25 +21,19 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from airjax import layers, onednn
-from airjax.draws import make_key
-from airjax.driver import (
-    Driver,
-    compile_function,
-    compile_lowered,
-    convolution_for,
-    default_driver,
-    make_steps,
-    to_device,
-)
-from airjax.environment import describe
-from airjax.ffi import Buffer
-from airjax.images import mirror_where, reflect_pad
-from airjax.layers import Convolution, batch_moments
-from airjax.optimizer import hyperparameters
-from airjax.precision import resolve_precision
-from airjax.recipe import IMAGE_SIZE, PrecisionName, Recipe, get_recipe
-from airjax.run import Arrays, start_run
+from airjax.augment.transforms import mirror_where, reflect_pad
+from airjax.kernels import layers, onednn
+from airjax.kernels.ffi import Buffer
+from airjax.kernels.layers import Convolution, batch_moments
+from airjax.optim.nesterov import hyperparameters
+from airjax.recipes.precision import resolve_precision
+from airjax.recipes.published import get_recipe
+from airjax.recipes.recipe import IMAGE_SIZE, PrecisionName, Recipe
+from airjax.training.compile import compile_function, compile_lowered
+from airjax.training.environment import describe
+from airjax.training.loop import Driver, convolution_for, default_driver, make_steps, to_device
+from airjax.training.run import Arrays, start_run
+from airjax.utils.seeds import make_key
 from benchmarks.record import add_output_options, save, save_block
 from benchmarks.speed import make_noise, warn_of_load
 from benchmarks.turns import Turns, summarise, take_turns
@@ -54,7 +48,7 @@ class Variant(NamedTuple):
     platforms: tuple[str, ...] = ("cpu", "gpu")  # where there is anything to undo
     convolution: Convolution | None = None  # None: the backend's choice
     train_whiten_bias: bool = False
-    compiler: Mapping[str, str | bool] | None = None  # options; None: those of airjax.driver
+    compiler: Mapping[str, str | bool] | None = None  # options; None: those of airjax.training.compile
     driver: Driver | None = None  # None: the backend's choice
     donate: bool = True
     precision: PrecisionName | None = None  # None: the backend's choice
@@ -171,22 +165,24 @@ VARIANTS = {
     "XLA's convolutions": Variant(convolution="native", platforms=("cpu",)),
     "convolutions by matrix products": Variant(convolution="matmul"),
     "the first layer's gradient": Variant(train_whiten_bias=True),
-    "GELU from erfc": Variant({"airjax.model.gelu": gelu_by_erfc}),
-    "whole convolutions before a pool": Variant({"airjax.model.conv_to_pool": layers.conv_same}),
-    "XLA's pool": Variant({"airjax.layers.max_pool": window_max_pool, "airjax.model.max_pool": window_max_pool}),
-    "pools' gradient by autodiff": Variant({"airjax.model.max_pool": autodiff_max_pool}),
-    "GELU's gradient by autodiff": Variant({"airjax.model.gelu": autodiff_gelu}),
-    "crops by slices and selects": Variant({"airjax.images.take_moved": sliced_and_selected}),
-    "XLA's sums over pixels": Variant({"airjax.layers.channel_sums": plain_sums}, ("cpu",)),
-    "sums over pixels in one product": Variant({"airjax.layers.channel_sums": product_sums}),
-    "moments in one pass": Variant({"airjax.layers.batch_moments": one_pass_moments}, ("cpu",)),
-    "moments in two passes": Variant({"airjax.layers.batch_moments": two_pass_moments}, ("gpu",)),
-    "a reduction for each sum": Variant({"airjax.layers.two_channel_sums": one_by_one}, ("gpu",)),
-    "what is in memory left to the compiler": Variant({"airjax.layers.materialize": left_alone}, ("gpu",)),
-    "BatchNorm's gradient by autodiff": Variant(
-        {"airjax.model.batch_norm": autodiff_batch_norm, "airjax.layers.two_channel_sums": one_by_one}
+    "GELU from erfc": Variant({"airjax.nn.airbench.gelu": gelu_by_erfc}),
+    "whole convolutions before a pool": Variant({"airjax.nn.airbench.conv_to_pool": layers.conv_same}),
+    "XLA's pool": Variant(
+        {"airjax.kernels.layers.max_pool": window_max_pool, "airjax.nn.airbench.max_pool": window_max_pool}
     ),
-    "kernels rearranged by all threads": Variant({"airjax.onednn.Library.run": run_by_all_threads}, ("cpu",)),
+    "pools' gradient by autodiff": Variant({"airjax.nn.airbench.max_pool": autodiff_max_pool}),
+    "GELU's gradient by autodiff": Variant({"airjax.nn.airbench.gelu": autodiff_gelu}),
+    "crops by slices and selects": Variant({"airjax.augment.batch.take_moved": sliced_and_selected}),
+    "XLA's sums over pixels": Variant({"airjax.kernels.layers.channel_sums": plain_sums}, ("cpu",)),
+    "sums over pixels in one product": Variant({"airjax.kernels.layers.channel_sums": product_sums}),
+    "moments in one pass": Variant({"airjax.kernels.layers.batch_moments": one_pass_moments}, ("cpu",)),
+    "moments in two passes": Variant({"airjax.kernels.layers.batch_moments": two_pass_moments}, ("gpu",)),
+    "a reduction for each sum": Variant({"airjax.kernels.layers.two_channel_sums": one_by_one}, ("gpu",)),
+    "what is in memory left to the compiler": Variant({"airjax.kernels.layers.materialize": left_alone}, ("gpu",)),
+    "BatchNorm's gradient by autodiff": Variant(
+        {"airjax.nn.airbench.batch_norm": autodiff_batch_norm, "airjax.kernels.layers.two_channel_sums": one_by_one}
+    ),
+    "kernels rearranged by all threads": Variant({"airjax.kernels.onednn.Library.run": run_by_all_threads}, ("cpu",)),
     # How steps are compiled and driven.
     "the compiler's default options": Variant(compiler={}, platforms=("cpu",)),
     "the same, with XLA's convolutions": Variant(convolution="native", compiler={}, platforms=("cpu",)),
@@ -194,7 +190,7 @@ VARIANTS = {
     "a call for every step": Variant(driver="loop"),
     "a scan over the steps": Variant(driver="scan", platforms=("cpu",)),
     "a scan, with XLA's convolutions": Variant(driver="scan", convolution="native", platforms=("cpu",)),
-    "a scan, unrolled by 4": Variant({"airjax.run.lax.scan": functools.partial(lax.scan, unroll=4)}, ("gpu",)),
+    "a scan, unrolled by 4": Variant({"airjax.training.run.lax.scan": functools.partial(lax.scan, unroll=4)}, ("gpu",)),
     "no command buffers": Variant(compiler={"xla_gpu_enable_command_buffer": ""}, platforms=("gpu",)),
     "loops in command buffers": Variant(
         compiler={"xla_gpu_enable_command_buffer": f"{COMMANDS},WHILE"}, platforms=("gpu",)

@@ -17,8 +17,8 @@ class FirstStepError(Exception):
 def main(arguments: list[str]) -> int:
     """Arguments: arm, recipe as JSON, device. Prints the seconds of each part and the peak memory; returns 0.
 
-    airjax's part after the import is `airjax.driver.train` up to its first report of a step; that of PyTorch is the
-    preparation of our reference, and its step.
+    airjax's part after the import is `airjax.training.loop.train` up to its first report of a step; that of PyTorch
+    is the preparation of our reference, and its step.
     """
     arm, recipe, device = arguments
     start = time.perf_counter()
@@ -28,8 +28,8 @@ def main(arguments: list[str]) -> int:
         import torch  # noqa: F401
     imported = time.perf_counter() - start
 
-    from airjax.recipe import Recipe
-    from airjax.records import dump_json
+    from airjax.recipes.recipe import Recipe
+    from airjax.utils.records import dump_json
     from benchmarks.speed import make_noise
     from benchmarks.work import make_answer
     from parity.timing import Work, host_peak_bytes
@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> int:
     method = Recipe.from_dict(json.loads(recipe))
     data = make_noise(method)
     if arm == "airjax":
-        from airjax.driver import train
+        from airjax.training.loop import train
         from parity.environment import start_jax
 
         def stop(*_: object) -> NoReturn:

@@ -19,12 +19,13 @@ import jax
 from jax.experimental import topologies
 from jax.sharding import SingleDeviceSharding
 
-from airjax.driver import Program, make_steps
-from airjax.environment import describe
-from airjax.memory import predicted_bytes
-from airjax.precision import resolve_precision
-from airjax.recipe import Recipe, get_recipe
-from airjax.records import dump_json
+from airjax.recipes.precision import resolve_precision
+from airjax.recipes.published import get_recipe
+from airjax.recipes.recipe import Recipe
+from airjax.training.environment import describe
+from airjax.training.loop import Program, make_steps
+from airjax.training.memory import predicted_bytes
+from airjax.utils.records import dump_json
 from benchmarks.ablation import AS_IT_IS, VARIANTS, Variant, patched
 from benchmarks.profile import names_of_operations, part_of
 from benchmarks.record import add_output_options, save
@@ -37,7 +38,7 @@ CHOICES = tuple(
     name
     for name, variant in VARIANTS.items()
     if "gpu" in variant.platforms and variant.driver is None and variant.donate and not variant.compiler
-    if "airjax.run.lax.scan" not in variant.patches
+    if "airjax.training.run.lax.scan" not in variant.patches
 )
 STEPS = 2  # of the scan whose body is looked at
 

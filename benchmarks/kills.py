@@ -15,9 +15,9 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from airjax import results
-from airjax.environment import describe
-from airjax.records import dump_json, read_lines
+from airjax.sweep import store as results
+from airjax.training.environment import describe
+from airjax.utils.records import dump_json, read_lines
 from benchmarks.record import add_output_options, save
 
 ROOT = Path(__file__).parent.parent

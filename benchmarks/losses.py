@@ -12,10 +12,11 @@ import subprocess
 import sys
 from typing import Any
 
-from airjax.console import run_main
-from airjax.environment import describe
-from airjax.recipe import Recipe, get_recipe
-from airjax.records import dump_json
+from airjax.cli.console import run_main
+from airjax.recipes.published import get_recipe
+from airjax.recipes.recipe import Recipe
+from airjax.training.environment import describe
+from airjax.utils.records import dump_json
 from benchmarks.record import add_output_options, save
 from parity.worker import WorkerError
 
@@ -62,7 +63,7 @@ def cut(recipe: Recipe, steps: int) -> Recipe:
 def first_losses(recipe: Recipe, precision: Any) -> list[float]:
     """The mean loss of every step of a training on this process's device, on the procedural images."""
     from airjax.data.builtin import load_builtin
-    from airjax.driver import train
+    from airjax.training.loop import train
 
     data = load_builtin(recipe.train_examples, recipe.test_examples)
     return train(dataclasses.replace(recipe, precision=precision), data, SEED).metrics.loss.tolist()

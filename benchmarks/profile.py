@@ -19,14 +19,16 @@ from typing import Any
 
 import jax
 
-from airjax.draws import make_key
-from airjax.driver import COMPILER_OPTIONS, convolution_for, to_device
-from airjax.environment import describe
-from airjax.optimizer import hyperparameters
-from airjax.precision import resolve_precision
-from airjax.recipe import Recipe, get_recipe
-from airjax.records import dump_json
-from airjax.run import advance, start_run
+from airjax.optim.nesterov import hyperparameters
+from airjax.recipes.precision import resolve_precision
+from airjax.recipes.published import get_recipe
+from airjax.recipes.recipe import Recipe
+from airjax.training.compile import COMPILER_OPTIONS
+from airjax.training.environment import describe
+from airjax.training.loop import convolution_for, to_device
+from airjax.training.run import advance, start_run
+from airjax.utils.records import dump_json
+from airjax.utils.seeds import make_key
 from benchmarks.gpu import gpu_name
 from benchmarks.record import add_output_options, save
 from benchmarks.speed import command_line, make_noise, warn_of_load

@@ -5,9 +5,9 @@ import sys
 
 import jax.numpy as jnp
 
-from airjax.backend import default_platform
-from airjax.console import run_main
-from airjax.environment import describe
+from airjax.cli.console import run_main
+from airjax.training.environment import describe
+from airjax.utils.platform import default_platform
 from benchmarks.record import add_output_options, save
 from benchmarks.work import measure_rates
 from parity.timing import COPY_BYTES, MATMUL_SIZE

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from airjax.data.dataset import Dataset
-from airjax.records import append_line
+from airjax.utils.records import append_line
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"  # tracked: what the documentation is made from

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from airjax.members import STRATEGIES
-from airjax.records import read_lines, write_atomically
-from airjax.strategy import best_of
+from airjax.training.members import STRATEGIES
+from airjax.training.strategy import best_of
+from airjax.utils.records import read_lines, write_atomically
 from benchmarks.ablation import VARIANTS
 from benchmarks.record import RESULTS
 from benchmarks.speed import FILE

@@ -5,7 +5,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 
-from airjax.drawing import GREY, STYLE, make_axes, render_figure
+from airjax.report.drawing import GREY, STYLE, make_axes, render_figure
 from parity.figures import AIRJAX, TORCH
 
 

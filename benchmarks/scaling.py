@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from airjax.records import dump_json
+from airjax.utils.records import dump_json
 from benchmarks.record import add_output_options, describe_data, save
 from benchmarks.speed import command_line, warn_of_load
 
@@ -20,10 +20,10 @@ COUNTS = (1, 2, 3, 4)  # networks
 def main(arguments: list[str]) -> int:
     """Measure the three curves, print their lines, and keep the record. Returns the exit code."""
     from airjax.data import load_data
-    from airjax.driver import train
-    from airjax.environment import describe
-    from airjax.recipe import get_recipe
-    from airjax.seeds import run_many, seed_keys
+    from airjax.recipes.published import get_recipe
+    from airjax.training.environment import describe
+    from airjax.training.loop import train
+    from airjax.training.many import run_many, seed_keys
 
     parser = argparse.ArgumentParser("python -m benchmarks scaling", description="Cost against epochs, data and seeds.")
     parser.add_argument("--recipe", default="mini", metavar="NAME")

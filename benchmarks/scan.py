@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from airjax.environment import describe
-from airjax.records import dump_json
-from airjax.results import completed_ids
+from airjax.sweep.store import completed_ids
+from airjax.training.environment import describe
+from airjax.utils.records import dump_json
 from benchmarks.record import add_output_options, save
 from parity.timing import host_peak_bytes
 

@@ -2,8 +2,8 @@
 
 `python -m benchmarks.seeds --recipe mini` measures, each combination in a process of its own, and appends a line for
 each to seeds.jsonl; `--against torch` adds PyTorch's trainings, one after another. `python -m benchmarks.seeds
---table` then writes the fastest of each group size, and one after another, into airjax/strategies.jsonl, from which
-`--strategy auto` chooses.
+--table` then writes the fastest of each group size, and one after another, into airjax/training/strategies.jsonl, from
+which `--strategy auto` chooses.
 """
 
 import argparse
@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from airjax.data.dataset import Dataset
-from airjax.recipe import Recipe
-from airjax.records import dump_json, read_lines
+from airjax.recipes.recipe import Recipe
+from airjax.utils.records import dump_json, read_lines
 from benchmarks.record import RESULTS, add_output_options, describe_data, save, without_output_options
 
 FILE = "seeds.jsonl"
@@ -28,7 +28,7 @@ COLUMNS = ("device", "recipe", "strategy", "members", "networks_per_hour")
 
 def main(arguments: list[str]) -> int:
     """Measure, or write the table. Returns an exit code."""
-    from airjax.members import STRATEGIES
+    from airjax.training.members import STRATEGIES
     from benchmarks.speed import parse_arms
 
     choices = STRATEGIES + ALONE[1:] if "--one" in arguments else STRATEGIES
@@ -88,7 +88,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     from dataclasses import replace
 
     from airjax.data import load_data
-    from airjax.recipe import get_recipe
+    from airjax.recipes.published import get_recipe
 
     whole = get_recipe(options.recipe)
     recipe = whole if options.epochs is None else replace(whole, epochs=options.epochs)
@@ -120,8 +120,8 @@ def train_groups(
     strategy: Any, recipe: Recipe, data: Dataset, count: int, repeats: int
 ) -> tuple[list[dict[str, float]], dict[str, Any]]:
     """Seconds of each of `repeats` groups of `count` networks in airjax, and what to tell beside them."""
-    from airjax.environment import describe
-    from airjax.seeds import run_many, seed_keys
+    from airjax.training.environment import describe
+    from airjax.training.many import run_many, seed_keys
     from benchmarks.work import peak_bytes
 
     first, *rest = (

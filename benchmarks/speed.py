@@ -11,8 +11,9 @@ from typing import Any, get_args
 import numpy as np
 
 from airjax.data.dataset import Dataset
-from airjax.recipe import Recipe, get_recipe
-from airjax.records import dump_json
+from airjax.recipes.published import get_recipe
+from airjax.recipes.recipe import Recipe
+from airjax.utils.records import dump_json
 from benchmarks.record import add_output_options, describe_data, save, save_block, without_output_options
 from parity.environment import Device, default_device, describe
 from parity.timing import ArmName, Work

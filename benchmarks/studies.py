@@ -15,15 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from airjax.attribution import column_correlations, fit_datamodels, inclusion, margins, predict_outputs
 from airjax.data import DataError, Dataset
-from airjax.drawing import render_figure
-from airjax.environment import describe
-from airjax.plan import subset_of
-from airjax.records import dump_json
-from airjax.results import Results, ResultsError, load, read_plan
-from airjax.sweep_data import find_data
-from airjax.variance import (
+from airjax.report.drawing import render_figure
+from airjax.stats.datamodels import column_correlations, fit_datamodels, inclusion, margins, predict_outputs
+from airjax.stats.variance import (
     calibration_error,
     count_votes,
     disagreement,
@@ -31,6 +26,11 @@ from airjax.variance import (
     run_interval,
     run_variance,
 )
+from airjax.sweep.find_data import find_data
+from airjax.sweep.plan import subset_of
+from airjax.sweep.store import Results, ResultsError, load, read_plan
+from airjax.training.environment import describe
+from airjax.utils.records import dump_json
 from benchmarks import study_figures
 from benchmarks.record import RESULTS, add_output_options, save
 

@@ -3,10 +3,10 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from airjax.attribution import Datamodels, strongest
 from airjax.data import Dataset
-from airjax.drawing import COLORS, GREY, make_axes, make_grid
-from airjax.variance import Reliability
+from airjax.report.drawing import COLORS, GREY, make_axes, make_grid
+from airjax.stats.datamodels import Datamodels, strongest
+from airjax.stats.variance import Reliability
 
 BLUE, ORANGE = COLORS[:2]
 NEIGHBOURS = 5  # training images shown on either side

@@ -11,11 +11,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from airjax.draws import Draws, make_key
-from airjax.driver import (
+from airjax.augment.batch import batch_at
+from airjax.augment.draws import Draws
+from airjax.optim.nesterov import hyperparameters
+from airjax.recipes.precision import resolve_precision
+from airjax.recipes.recipe import Recipe
+from airjax.training.compile import compile_function
+from airjax.training.evaluate import eval_plan
+from airjax.training.loop import (
     batched_logits,
     calls,
-    compile_function,
     compile_logits,
     convolution_for,
     default_driver,
@@ -27,13 +32,9 @@ from airjax.driver import (
     to_device,
     train,
 )
-from airjax.images import batch_at
-from airjax.optimizer import hyperparameters
-from airjax.precision import resolve_precision
-from airjax.recipe import Recipe
-from airjax.run import Segment, start_run
-from airjax.step import TrainState, variables_of
-from airjax.tta import eval_plan
+from airjax.training.run import Segment, start_run
+from airjax.training.step import TrainState, variables_of
+from airjax.utils.seeds import make_key
 from parity.environment import start_jax
 from parity.timing import COPY_BYTES, MATMUL_SIZE, RATE_REPEATS, Facts, Phase, Prepared, Work, host_peak_bytes, phases
 

@@ -12,8 +12,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from airjax.environment import describe
-from airjax.records import read_lines
+from airjax.training.environment import describe
+from airjax.utils.records import read_lines
 from benchmarks.record import add_output_options, save
 from benchmarks.speed import warn_of_load
 

@@ -6,14 +6,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from airjax.checkpoint import ModelError
-from airjax.console import keep_running, run_main
+from airjax.cli.console import keep_running, run_main
 from airjax.data.dataset import DataError
-from airjax.draws import check_seed
-from airjax.extras import MissingExtraError, import_extra
-from airjax.layers import default_convolution
-from airjax.recipe import Recipe, get_recipe
-from airjax.records import dump_json
+from airjax.kernels.layers import default_convolution
+from airjax.recipes.published import get_recipe
+from airjax.recipes.recipe import Recipe
+from airjax.training.checkpoint import ModelError
+from airjax.utils.extras import MissingExtraError, import_extra
+from airjax.utils.records import dump_json
+from airjax.utils.seeds import check_seed
 from parity.environment import cores, default_device, describe, use_cores
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_OPEN, EXIT_INTERRUPTED = 0, 1, 2, 3, 130

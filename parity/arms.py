@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from airjax.data.dataset import Dataset
-from airjax.recipe import Recipe
+from airjax.recipes.recipe import Recipe
 from parity.environment import Device, start_jax
 from parity.study import Arm, Outcome
 
@@ -36,7 +36,7 @@ def make_trainer(work: Work) -> Callable[[int], Outcome]:
 
 
 def _airjax_trainer(work: Work) -> Callable[[int], Outcome]:
-    from airjax.driver import DivergedError, train
+    from airjax.training.loop import DivergedError, train
 
     start_jax(work.device)
     labels = work.labels

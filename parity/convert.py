@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from airjax.checkpoint import Model, load, save_model, value_fault
-from airjax.model import Variables
-from airjax.precision import precision_of
-from airjax.recipe import CLASSES, WHITEN_KERNEL, WHITEN_WIDTH, Recipe, conv_shapes
-from airjax.records import write_atomically
+from airjax.nn.airbench import Variables
+from airjax.recipes.precision import precision_of
+from airjax.recipes.recipe import CLASSES, WHITEN_KERNEL, WHITEN_WIDTH, Recipe, conv_shapes
+from airjax.training.checkpoint import Model, load, save_model, value_fault
+from airjax.utils.records import write_atomically
 from parity.state_file import ConvertError, dense, read_state, unwrap
 
 Layout = Literal["OIHW", "OI", "O"]

@@ -3,7 +3,7 @@
 import os
 from typing import Any, Literal
 
-from airjax.environment import commit, cpu_name, versions
+from airjax.training.environment import commit, cpu_name, versions
 
 Device = Literal["cpu", "cuda"]
 PACKAGES = ("airjax", "jax", "jaxlib", "flax", "optax", "torch", "airbench", "numpy", "scipy")

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from airjax.drawing import COLORS, GREY, embed_figure, make_axes
+from airjax.report.drawing import COLORS, GREY, embed_figure, make_axes
 
 AIRJAX, TORCH = COLORS[:2]
 

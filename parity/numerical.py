@@ -8,8 +8,8 @@ import numpy as np
 from airjax.data.builtin import load_builtin
 from airjax.data.cifar10 import load_cifar10
 from airjax.data.dataset import DataError, Dataset
-from airjax.recipe import RECIPES
-from airjax.records import plain
+from airjax.recipes.published import RECIPES
+from airjax.utils.records import plain
 from parity import rungs_data, rungs_layers, rungs_network, rungs_training, rungs_updates
 from parity.compare import Comparison, Row, summarize
 from parity.peer import Peer

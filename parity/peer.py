@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from airjax.augment.draws import Draws
 from airjax.data.dataset import Dataset
-from airjax.draws import Draws
-from airjax.recipe import Recipe
+from airjax.recipes.recipe import Recipe
 from parity import reference
 from parity.torch_draws import place_draws
 from parity.torch_images import augment_epoch, normalize, prepare_images

@@ -18,8 +18,8 @@ import torch
 from jax import Array
 from torch import Tensor, nn
 
-from airjax import model
-from airjax.ffi import Buffer, register
+from airjax.kernels.ffi import Buffer, register
+from airjax.nn import airbench as model
 
 SIZES = (2, 2, 2, 3)  # of the network's pools, in their order
 NUMPY_TYPES = {"f32": np.float32, "f64": np.float64}

@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from airjax.augment.draws import Draws
 from airjax.data.dataset import Dataset
-from airjax.draws import Draws
-from airjax.recipe import IMAGE_SIZE, Recipe
+from airjax.recipes.recipe import IMAGE_SIZE, Recipe
 from parity.torch_draws import place_draws, sample_draws
 from parity.torch_images import augment_epoch, normalize, prepare_images, tta_views
 from parity.torch_network import dtype_of, init_network, whitening_filters

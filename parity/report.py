@@ -6,8 +6,8 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from airjax.page import STYLE_SHEET, format_table
-from airjax.records import read_lines, write_atomically
+from airjax.report.page import STYLE_SHEET, format_table
+from airjax.utils.records import read_lines, write_atomically
 from parity.study import ARMS, Study, StudyError, load_study
 from parity.tables import ARM_HEADS, TEST_HEADS, arm_rows, power_sentence, test_rows
 from parity.verdict import analyse

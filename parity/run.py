@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 
-from airjax.driver import compile_function
+from airjax.training.compile import compile_function
 
 
 def run(function: Any, *arguments: Any) -> Any:

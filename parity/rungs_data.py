@@ -7,12 +7,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from airjax import draws as airjax_draws
-from airjax import images as airjax_images
-from airjax import model, optimizer, whiten
-from airjax.draws import Draws, make_key
-from airjax.recipe import RECIPES, Recipe, conv_shapes
-from airjax.schedule import lookahead_decay
+from airjax.augment import draws as airjax_draws
+from airjax.augment import transforms
+from airjax.augment.draws import Draws
+from airjax.nn import airbench as model
+from airjax.nn import whitening as whiten
+from airjax.optim import nesterov as optimizer
+from airjax.optim.schedule import lookahead_decay
+from airjax.recipes.published import RECIPES
+from airjax.recipes.recipe import Recipe, conv_shapes
+from airjax.utils.seeds import make_key
 from parity import torch_optimizer
 from parity.compare import Comparison, Place, compare, measured
 from parity.convert import to_state_dict
@@ -28,7 +32,7 @@ def rung_normalize(setting: Setting) -> Iterator[Comparison]:
     theirs = {p: setting.peer.augment(plain_draws_recipe(setting.recipe, p, 1), pixels, _no_draws(1), 0) for p in BOTH}
     for precision in setting.precisions:
         with jax_precision(precision):
-            ours = jax.jit(lambda x, p=precision: airjax_images.normalize(x, p))(pixels)
+            ours = jax.jit(lambda x, p=precision: transforms.normalize(x, p))(pixels)
         place = Place("normalize", setting.name, precision)
         yield compare(place, "pixels", ours, theirs["float64"], theirs["float32"] if precision == "float32" else None)
 
@@ -89,7 +93,7 @@ def rung_whitening(setting: Setting) -> Iterator[Comparison]:
         place, recipe = Place("whitening", setting.name, precision), at_precision(setting.recipe, precision)
         theirs = setting.peer.filters(recipe, pixels).astype(np.float64).reshape(24, -1)
         with jax_precision(precision):
-            normalized = airjax_images.normalize(jnp.asarray(pixels), precision)
+            normalized = transforms.normalize(jnp.asarray(pixels), precision)
             filters = np.asarray(whiten.whitening_filters(normalized, recipe.whiten_epsilon), np.float64)
             moment = np.asarray(whiten.second_moment(normalized), np.float64)
         ours = filters.transpose(3, 2, 0, 1).reshape(24, -1)
@@ -157,10 +161,10 @@ def _augment_with(recipe: Recipe, draws: Draws, epoch: int):
         shifts = None if draws.shifts is None else jnp.asarray(draws.shifts)[epoch]
         flips, mirrors = jnp.asarray(draws.flips), jnp.asarray(draws.mirrors)[epoch]
         examples = jnp.arange(len(images), dtype=jnp.int32)
-        moved = airjax_images.take_moved(recipe, images, examples, flips, mirrors, shifts)
+        moved = transforms.take_moved(recipe, images, examples, flips, mirrors, shifts)
         if draws.corners is None:
             return moved
-        return airjax_images.cutout(moved, jnp.asarray(draws.corners)[epoch], recipe.cutout)
+        return transforms.cutout(moved, jnp.asarray(draws.corners)[epoch], recipe.cutout)
 
     return augmented
 

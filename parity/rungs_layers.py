@@ -10,7 +10,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from airjax import layers, model, step
+from airjax.kernels import layers
+from airjax.nn import airbench as model
+from airjax.training import step
 from parity.compare import Comparison, Place, compare
 from parity.convert import TO_JAX
 from parity.pools import smallest_lead

@@ -12,11 +12,13 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from airjax import images as airjax_images
-from airjax import model, step, tta
-from airjax.driver import convolution_for
-from airjax.optimizer import hyperparameters
-from airjax.recipe import Recipe
+from airjax.augment import transforms
+from airjax.nn import airbench as model
+from airjax.optim.nesterov import hyperparameters
+from airjax.recipes.recipe import Recipe
+from airjax.training import evaluate as tta
+from airjax.training import step
+from airjax.training.loop import convolution_for
 from parity.compare import Comparison, Place, compare
 from parity.convert import entries, to_state_dict, to_variables
 from parity.peer import State, load_network
@@ -79,7 +81,7 @@ def _airjax_pass(recipe: Recipe, state: State, setting: Setting) -> tuple[dict[s
         frozen = {key: value for key, value in variables.items() if key != "params"}
 
         def loss(params: Any) -> Any:
-            normalized = airjax_images.normalize(images, recipe.precision)
+            normalized = transforms.normalize(images, recipe.precision)
             logits, updated = model.Network(recipe, convolution_for(recipe)).apply(
                 {**frozen, "params": params},
                 normalized,

@@ -10,14 +10,17 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 
-from airjax import run as airjax_run
-from airjax import step as airjax_step
-from airjax import tta
+from airjax.augment.draws import Draws, sample_draws
 from airjax.data.dataset import Dataset
-from airjax.draws import Draws, make_key, sample_draws
-from airjax.driver import compile_function, convolution_for
-from airjax.optimizer import hyperparameters
-from airjax.recipe import RECIPES, Recipe
+from airjax.optim.nesterov import hyperparameters
+from airjax.recipes.published import RECIPES
+from airjax.recipes.recipe import Recipe
+from airjax.training import evaluate as tta
+from airjax.training import run as airjax_run
+from airjax.training import step as airjax_step
+from airjax.training.compile import compile_function
+from airjax.training.loop import convolution_for
+from airjax.utils.seeds import make_key
 from parity.compare import (
     DRIFT_FACTOR,
     ROUNDING_FLOOR,

@@ -12,9 +12,10 @@ import optax
 import torch
 from jax import lax
 
-from airjax import optimizer, step
-from airjax.recipe import Recipe
-from airjax.schedule import lookahead_decay
+from airjax.optim import nesterov as optimizer
+from airjax.optim.schedule import lookahead_decay
+from airjax.recipes.recipe import Recipe
+from airjax.training import step
 from parity import torch_optimizer
 from parity.compare import Comparison, Place, compare
 from parity.convert import TO_JAX, TO_TORCH, entries, to_state_dict, to_variables

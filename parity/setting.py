@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from airjax.recipe import Recipe
+from airjax.recipes.recipe import Recipe
 from parity.peer import Peer
 
 BOTH = ("float64", "float32")

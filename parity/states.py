@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from airjax.recipe import Recipe
+from airjax.recipes.recipe import Recipe
 from parity.convert import entries
 from parity.peer import State
 

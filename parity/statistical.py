@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from airjax.data.dataset import Dataset
-from airjax.recipe import RECIPES, Recipe
+from airjax.recipes.published import RECIPES
+from airjax.recipes.recipe import Recipe
 from parity.arms import Reference, Work, make_trainer
 from parity.environment import Device, describe
 from parity.study import ARMS, Arm, Outcome, Study, add_run, open_study

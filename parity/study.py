@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from airjax.records import append_line, read_lines
+from airjax.utils.records import append_line, read_lines
 
 Arm = Literal["torch", "airjax"]
 ARMS: tuple[Arm, Arm] = ("torch", "airjax")

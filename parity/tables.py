@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from airjax.page import format_p
+from airjax.report.page import format_p
 from parity.study import ARMS
 from parity.verdict import SECONDARY, SIGNIFICANCE
 

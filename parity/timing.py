@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from airjax.data.dataset import Dataset
-from airjax.recipe import Recipe
-from airjax.run import segments
+from airjax.recipes.recipe import Recipe
+from airjax.training.run import segments
 from parity.environment import Device
 
 Task = Literal["step", "run", "evaluate", "augment"]

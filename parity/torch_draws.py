@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from airjax.draws import Draws, hash_parity
-from airjax.recipe import IMAGE_SIZE, Recipe
+from airjax.augment.draws import Draws, hash_parity
+from airjax.recipes.recipe import IMAGE_SIZE, Recipe
 
 
 class TensorDraws(NamedTuple):

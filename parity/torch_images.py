@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from airjax.recipe import IMAGE_SIZE, Recipe
+from airjax.recipes.recipe import IMAGE_SIZE, Recipe
 from parity.torch_draws import TensorDraws
 
 CIFAR_MEAN = (0.4914, 0.4822, 0.4465)  # per channel, of pixels in [0, 1]

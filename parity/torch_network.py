@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from airjax.recipe import CLASSES, WHITEN_KERNEL, WHITEN_WIDTH, Recipe
+from airjax.recipes.recipe import CLASSES, WHITEN_KERNEL, WHITEN_WIDTH, Recipe
 
 DTYPES = {"float16": torch.float16, "float32": torch.float32, "float64": torch.float64}
 

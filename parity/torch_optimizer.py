@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from airjax.recipe import Recipe
+from airjax.recipes.recipe import Recipe
 
 
 def triangle(recipe: Recipe, step: int) -> float:

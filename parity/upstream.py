@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from airjax.augment.draws import Draws
 from airjax.data.dataset import Dataset
-from airjax.draws import Draws
-from airjax.recipe import Recipe
+from airjax.recipes.recipe import Recipe
 from parity.peer import Peer, State, copy_state
 from parity.torch_draws import place_draws
 from parity.torch_images import augment_epoch, prepare_images

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from airjax.data.dataset import Dataset
-from airjax.recipe import Recipe
+from airjax.recipes.recipe import Recipe
 from parity import upstream
 from parity.torch_optimizer import lookahead_decay, triangle
 

@@ -4,9 +4,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from airjax.agreement import compare_examples
-from airjax.equivalence import bootstrap_interval, compare_distributions, compare_means, holm
-from airjax.stats import mean_interval
+from airjax.stats.agreement import compare_examples
+from airjax.stats.equivalence import bootstrap_interval, compare_distributions, compare_means, holm
+from airjax.stats.intervals import mean_interval
 from parity.study import ARMS, Study
 
 Verdict = Literal["equivalent", "different", "open", "incomplete", "diverged"]

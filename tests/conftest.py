@@ -12,7 +12,8 @@ import pytest
 
 import airjax
 from airjax.data.builtin import load_builtin
-from airjax.recipe import RECIPES, Recipe
+from airjax.recipes.published import RECIPES
+from airjax.recipes.recipe import Recipe
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")

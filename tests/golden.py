@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from airjax.data.dataset import Dataset
-from airjax.driver import train
-from airjax.environment import describe
-from airjax.recipe import RECIPES, Recipe
+from airjax.recipes.published import RECIPES
+from airjax.recipes.recipe import Recipe
+from airjax.training.environment import describe
+from airjax.training.loop import train
 
 FILE = Path(__file__).with_name("golden.npz")
 STEPS = 20  # of the large recipes

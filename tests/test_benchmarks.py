@@ -15,12 +15,13 @@ import numpy as np
 import pytest
 
 import airjax
-from airjax.optimizer import hyperparameters
-from airjax.plan import make_plan
-from airjax.recipe import RECIPES, Recipe
-from airjax.records import append_line, read_lines
-from airjax.run import advance, start_run
-from airjax.workers import Job, run_record
+from airjax.optim.nesterov import hyperparameters
+from airjax.recipes.published import RECIPES
+from airjax.recipes.recipe import Recipe
+from airjax.sweep.plan import make_plan
+from airjax.sweep.worker import Job, run_record
+from airjax.training.run import advance, start_run
+from airjax.utils.records import append_line, read_lines
 from benchmarks import ablation, kernels, profile, record, report, rounds, scaling, scan, speed, startup, turns, work
 from benchmarks.__main__ import COMMANDS, main
 from benchmarks.rounds import Measured, flops, measure, summarise, total

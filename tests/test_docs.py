@@ -16,10 +16,10 @@ import pytest
 import tyro
 
 import airjax
-from airjax import predict
-from airjax.plan import load_plan
-from airjax.results import Writer
-from airjax.train_options import parse
+from airjax.cli import predict
+from airjax.cli.train_options import parse
+from airjax.sweep.plan import load_plan
+from airjax.sweep.store import Writer
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import airjax
-from airjax.plan import Subsets
-from airjax.results import Writer
+from airjax.sweep.plan import Subsets
+from airjax.sweep.store import Writer
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed (pip install '.[report]')")
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from airjax.data.content import digest
 from airjax.data.dataset import DataError, Dataset
-from airjax.records import write_atomically
+from airjax.utils.records import write_atomically
 
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 

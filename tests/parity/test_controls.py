@@ -10,10 +10,16 @@ import numpy as np
 import optax
 import pytest
 
-from airjax import images, layers, model, optimizer, step, tta
-from airjax.layers import batch_moments, normalize_channels
-from airjax.lookahead import LookaheadState, lookahead_update
-from airjax.schedule import triangle
+from airjax.augment import transforms, views
+from airjax.augment.views import tta_views
+from airjax.kernels import layers
+from airjax.kernels.layers import batch_moments, normalize_channels
+from airjax.nn import airbench as model
+from airjax.optim import nesterov as optimizer
+from airjax.optim.lookahead import LookaheadState, lookahead_update
+from airjax.optim.schedule import triangle
+from airjax.training import evaluate as tta
+from airjax.training import step
 from parity.numerical import climb
 from parity.peer import OWN
 
@@ -108,27 +114,28 @@ def symmetric_padding(monkeypatch: pytest.MonkeyPatch) -> None:
         places = jnp.where(places < 0, -1 - places, places)
         return jnp.minimum(places, 2 * size - 1 - places)
 
-    monkeypatch.setattr(images, "reflect_pad", pad)
-    monkeypatch.setattr(images, "reflect", symmetric)
+    monkeypatch.setattr(views, "reflect_pad", pad)
+    monkeypatch.setattr(transforms, "reflect", symmetric)
 
 
 def flip_upside_down(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = images.pixel_origins
+    right = transforms.pixel_origins
 
     def origins(recipe: Any, flips: Any, mirrors: Any, shifts: Any) -> Any:
         rows, cols = right(recipe, jnp.zeros_like(flips), jnp.zeros_like(mirrors), shifts)
         return jnp.where((flips ^ mirrors)[:, None], rows[:, ::-1], rows), cols
 
-    monkeypatch.setattr(images, "pixel_origins", origins)
-    monkeypatch.setattr(images, "mirror", lambda x: jnp.flip(x, axis=1))
+    monkeypatch.setattr(transforms, "pixel_origins", origins)
+    monkeypatch.setattr(transforms, "mirror", lambda x: jnp.flip(x, axis=1))
+    monkeypatch.setattr(views, "mirror", lambda x: jnp.flip(x, axis=1))
 
 
 def uniform_tta(monkeypatch: pytest.MonkeyPatch) -> None:
-    def views(x: Any, level: int) -> Any:
-        found = [view for _, view in images.tta_views(x, level)]
+    def same_weights(x: Any, level: int) -> Any:
+        found = [view for _, view in tta_views(x, level)]
         return [(1 / len(found), view) for view in found]
 
-    monkeypatch.setattr(tta, "tta_views", views)
+    monkeypatch.setattr(tta, "tta_views", same_weights)
 
 
 def schedule_one_step_early(monkeypatch: pytest.MonkeyPatch) -> None:

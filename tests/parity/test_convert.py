@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from airjax.checkpoint import Model, load, save_model
-from airjax.library import infer
-from airjax.model import init_variables
-from airjax.recipe import RECIPES, Recipe
+from airjax.nn.airbench import init_variables
+from airjax.recipes.published import RECIPES
+from airjax.recipes.recipe import Recipe
+from airjax.training.api import infer
+from airjax.training.checkpoint import Model, load, save_model
 from parity import reference
 from parity.__main__ import main
 from parity.convert import ConvertError, entries, to_state_dict, to_variables

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from airjax import layers, model, whiten
-from airjax.whiten import second_moment
+from airjax.kernels import layers
+from airjax.nn import airbench as model
+from airjax.nn import whitening as whiten
+from airjax.nn.whitening import second_moment
 from parity import numerical
 from parity.__main__ import main
 from parity.compare import (

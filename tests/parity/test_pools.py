@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from airjax import model
+from airjax.nn import airbench as model
 from parity import rungs_training
 from parity.numerical import climb
 from parity.peer import OWN

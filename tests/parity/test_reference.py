@@ -7,10 +7,11 @@ import pytest
 import torch
 
 import airjax
+from airjax.augment.transforms import normalize as airjax_normalize
 from airjax.data.builtin import load_builtin
 from airjax.data.dataset import Dataset
-from airjax.images import normalize as airjax_normalize
-from airjax.recipe import RECIPES, Recipe
+from airjax.recipes.published import RECIPES
+from airjax.recipes.recipe import Recipe
 from parity import reference
 from parity.torch_draws import sample_draws
 from parity.torch_images import normalize

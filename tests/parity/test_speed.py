@@ -8,7 +8,8 @@ import pytest
 import torch
 
 import airjax
-from airjax.recipe import RECIPES, Recipe
+from airjax.recipes.published import RECIPES
+from airjax.recipes.recipe import Recipe
 from benchmarks.__main__ import main
 from parity import reference, speed, upstream, upstream_compiled
 from parity.timing import Work

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 import airjax
-from airjax.driver import DivergedError
-from airjax.recipe import RECIPES, Recipe
+from airjax.recipes.published import RECIPES
+from airjax.recipes.recipe import Recipe
+from airjax.training.loop import DivergedError
 from parity import reference
 from parity.__main__ import main
 from parity.arms import Work, make_trainer
@@ -75,7 +76,7 @@ def test_a_diverging_training_is_an_outcome(toy: airjax.Dataset, tiny: Recipe, m
 
     trained = reference.train(tiny, toy)
     monkeypatch.setattr("parity.reference.train", diverge)
-    monkeypatch.setattr("airjax.driver.train", raise_diverged)
+    monkeypatch.setattr("airjax.training.loop.train", raise_diverged)
     for arm in ARMS:
         outcome = make_trainer(Work(arm, "own", tiny, toy, "cpu"))(0)
         assert outcome.diverged

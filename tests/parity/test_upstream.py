@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from airjax.recipe import RECIPES
+from airjax.recipes.published import RECIPES
 from parity import numerical, upstream
 from parity.__main__ import main
 from parity.convert import to_state_dict, to_variables

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from airjax.agreement import compare_examples
-from airjax.equivalence import compare_means
-from airjax.records import plain
+from airjax.stats.agreement import compare_examples
+from airjax.stats.equivalence import compare_means
+from airjax.utils.records import plain
 from parity.study import ARMS, Outcome, Study, add_run, load_study, open_study
 from parity.verdict import analyse
 

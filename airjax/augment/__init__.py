@@ -1,0 +1,1 @@
+"""Randomness as arrays of draws, and images moved by them."""

@@ -1,0 +1,98 @@
+"""Randomness becomes data: keys in, arrays of draws out.
+
+This file and the model's initialisation are the only users of jax.random. Everything after them is a deterministic
+function of arrays, so that the same draws can be handed to another framework, or written by hand in a test.
+"""
+
+import hashlib
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from airjax.recipes.recipe import IMAGE_SIZE, Recipe
+from airjax.utils.reprs import one_line
+from airjax.utils.seeds import fixed_algorithm
+
+
+class Draws(NamedTuple):
+    """Every random choice about the data of one run of E epochs over N training examples."""
+
+    flips: Array  # [N] bool: mirrored once, before cropping
+    mirrors: Array  # [E,N] bool: mirrored in that epoch, after cropping
+    shifts: Array | None  # [E,N,2] int8: top and left of the crop in [0, 2 translate]; None without translation
+    corners: Array | None  # [E,N,2] int8: top and left of the cutout; None without cutout
+    order: Array  # [E,N] int32: position in the epoch -> training example
+
+    def __repr__(self) -> str:
+        return one_line(self)
+
+
+def sample_draws(recipe: Recipe, key: Array) -> Draws:
+    """All draws of a run, from one key. (§3)"""
+    epochs, examples = math.ceil(recipe.epochs), recipe.train_examples
+    largest_shift, largest_corner = 2 * recipe.translate, IMAGE_SIZE - recipe.cutout
+    with fixed_algorithm():
+        flip_key, mirror_key, shift_key, corner_key, order_key = jax.random.split(key, 5)
+        return Draws(
+            flips=sample_flips(recipe, flip_key),
+            mirrors=sample_mirrors(recipe, mirror_key, epochs),
+            shifts=_sample_positions(shift_key, epochs, examples, largest_shift) if recipe.translate else None,
+            corners=_sample_positions(corner_key, epochs, examples, largest_corner) if recipe.cutout else None,
+            order=sample_order(recipe, order_key, epochs),
+        )
+
+
+def sample_flips(recipe: Recipe, key: Array) -> Array:
+    """[N] bool: which examples are mirrored before anything else, and so start an alternation mirrored. (§3)"""
+    match recipe.flip:
+        case "alternating":
+            return _sample_coins(key, (recipe.train_examples,))
+        case "alternating-hash":
+            return jnp.asarray(hash_parity(recipe.train_examples) == 0)
+        case _:
+            return jnp.zeros(recipe.train_examples, bool)
+
+
+def sample_mirrors(recipe: Recipe, key: Array, epochs: int) -> Array:
+    """[E,N] bool: which examples are mirrored in which epoch, on top of `flips`. (§3)"""
+    shape = (epochs, recipe.train_examples)
+    match recipe.flip:
+        case "random":
+            return _sample_coins(key, shape)
+        case "none":
+            return jnp.zeros(shape, bool)
+        case _:
+            odd = jnp.arange(epochs) % 2 == 1
+            return jnp.broadcast_to(odd[:, None], shape)
+
+
+def sample_order(recipe: Recipe, key: Array, epochs: int) -> Array:
+    """[E,N] int32: the training example at each position of each epoch. (§3)"""
+    examples = recipe.train_examples
+    match recipe.order:
+        case "reshuffle":
+            keys = jax.random.split(key, epochs)
+            return jax.vmap(lambda k: jax.random.permutation(k, jnp.arange(examples, dtype=jnp.int32)))(keys)
+        case "replacement":
+            return jax.random.randint(key, (epochs, examples), 0, examples, jnp.int32)
+        case "fixed":
+            return jnp.broadcast_to(jnp.arange(examples, dtype=jnp.int32), (epochs, examples))
+
+
+def hash_parity(num_examples: int) -> np.ndarray:
+    """[N] int: the paper's pseudo-random bit of each example index; parity 0 starts mirrored. (§3)"""
+    digests = (hashlib.md5(str(42 * index).encode(), usedforsecurity=False) for index in range(num_examples))
+    return np.array([int(digest.hexdigest()[-8:], 16) % 2 for digest in digests])
+
+
+def _sample_coins(key: Array, shape: tuple[int, ...]) -> Array:
+    # The type of the probability is that of the numbers drawn: jax_enable_x64 would change a Python float's.
+    return jax.random.bernoulli(key, jnp.float32(0.5), shape)
+
+
+def _sample_positions(key: Array, epochs: int, examples: int, largest: int) -> Array:
+    return jax.random.randint(key, (epochs, examples, 2), 0, largest + 1, jnp.int8)

@@ -1,0 +1,84 @@
+"""Augmentations as functions of images and draws. N images of H x W pixels and C channels, channels last. (§3)"""
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.typing import DTypeLike
+
+from airjax.recipes.recipe import IMAGE_SIZE, Recipe
+
+CIFAR_MEAN = (0.4914, 0.4822, 0.4465)  # per channel, of pixels in [0, 1]
+
+
+CIFAR_STD = (0.2470, 0.2435, 0.2616)
+
+
+def normalize(images: Array, dtype: DTypeLike) -> Array:
+    """images [N,H,W,3] uint8 -> zero mean and unit variance per channel, computed in dtype. (§3)"""
+    mean, std = (np.array(constant, dtype) for constant in (CIFAR_MEAN, CIFAR_STD))
+    shape = (1, 1, 1, 3)
+    return (images.astype(dtype) / np.array(255, dtype) - mean.reshape(shape)) / std.reshape(shape)
+
+
+def mirror(images: Array) -> Array:
+    """Swap left and right."""
+    return jnp.flip(images, axis=2)
+
+
+def mirror_where(images: Array, mask: Array) -> Array:
+    """Mirror the images that mask [N] bool selects."""
+    return jnp.where(mask[:, None, None, None], mirror(images), images)
+
+
+def reflect_pad(images: Array, pixels: int) -> Array:
+    """Pad height and width by reflection, the edge not repeated."""
+    return jnp.pad(images, ((0, 0), (pixels, pixels), (pixels, pixels), (0, 0)), mode="reflect")
+
+
+def reflect(places: Array, size: int) -> Array:
+    """The place in 0 to size-1 that each of places shows in an image padded by reflection, the edge not repeated."""
+    places = jnp.abs(places)
+    return jnp.minimum(places, 2 * (size - 1) - places)
+
+
+def cutout(images: Array, corners: Array, size: int) -> Array:
+    """Set a square of each image to 0, the mean colour. corners [N,2] int: top and left in [0, H-size]. (§3)"""
+    corners = corners.astype(jnp.int32)
+    offset = jnp.arange(images.shape[1], dtype=jnp.int32)[None, None, :] - corners[:, :, None]  # [N,2,H]
+    inside = (offset >= 0) & (offset < size)
+    square = inside[:, 0, :, None, None] & inside[:, 1, None, :, None]
+    return jnp.where(square, jnp.zeros((), images.dtype), images)
+
+
+def alternating_flip(images: Array, flips: Array, epoch: int | Array) -> Array:
+    """Mirror the images of flips [N] in even epochs, the others in odd ones.
+
+    So any two consecutive epochs show all 2N distinct inputs.
+    """
+    return mirror_where(images, flips ^ (jnp.asarray(epoch) % 2 == 1))
+
+
+def pixel_origins(recipe: Recipe, flips: Array, mirrors: Array, shifts: Array | None) -> tuple[Array, Array]:
+    """Where each pixel of N augmented images comes from: its row [N,H] and its column [N,W] in the original. (§3)
+
+    Flip, pad, crop and mirror, in that order. flips and mirrors [N] bool; shifts [N,2]: top and left of the crop in the
+    padded image; None without translation.
+    """
+    places = jnp.arange(IMAGE_SIZE, dtype=jnp.int32)[None]
+    # From the result back to the original: the last to be done is the first to be undone.
+    rows, cols = places, jnp.where(mirrors[:, None], places[:, ::-1], places)
+    if shifts is not None:
+        top, left = jnp.split(shifts.astype(jnp.int32) - recipe.translate, 2, axis=1)
+        rows, cols = reflect(rows + top, IMAGE_SIZE), reflect(cols + left, IMAGE_SIZE)
+    return jnp.broadcast_to(rows, cols.shape), jnp.where(flips[:, None], IMAGE_SIZE - 1 - cols, cols)
+
+
+def take_moved(
+    recipe: Recipe, images: Array, examples: Array, flips: Array, mirrors: Array, shifts: Array | None
+) -> Array:
+    """The examples [B] of images [N,H,W,C], flipped, cropped and mirrored by their draws [B]: [B,H,W,C]. (§3)
+
+    One gather, which XLA fuses with what is done to the pixels: nothing is padded, and nothing moved twice.
+    """
+    rows, cols = pixel_origins(recipe, flips, mirrors, shifts)
+    return images[examples[:, None, None], rows[:, :, None], cols[:, None, :]]

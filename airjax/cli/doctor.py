@@ -1,0 +1,25 @@
+"""The command that checks this device's compiled pieces: python -m airjax.doctor."""
+
+import argparse
+
+from airjax.training.environment import describe
+from airjax.training.self_check import fingerprint, run_checks
+from airjax.utils.records import dump_json
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print the checks, as a table or with --json as one line. Returns the exit code: 1 where one fails."""
+    parser = argparse.ArgumentParser("python -m airjax.doctor", description="Compare compiled pieces with numpy.")
+    parser.add_argument("--json", action="store_true", help="one line of JSON")
+    options = parser.parse_args(arguments)
+    checks = run_checks()
+    passed = all(check.passed for check in checks)
+    if options.json:
+        rows = [check._asdict() | {"passed": check.passed} for check in checks]
+        print(dump_json({"passed": passed, "fingerprint": fingerprint(checks), "checks": rows} | describe()))
+    else:
+        for check in checks:
+            state = "right" if check.passed else "WRONG"
+            print(f"{check.name:48}{check.error:10.1e} of {check.allowed:.0e}  {state}")
+        print(f"fingerprint {fingerprint(checks)}")
+    return 0 if passed else 1

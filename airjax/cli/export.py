@@ -1,0 +1,114 @@
+"""A sweep's results as one Parquet file, for duckdb, pandas and all else: python -m airjax.export DIR FILE.parquet.
+
+One row for each network. The entries of its record are columns. For every field of the recipe that any setting of the
+plan sets, "set.FIELD" is its value in the network's setting, also where that leaves the recipe's: null for none, text
+for a list. Its arrays are columns of lists, of lists where they have more axes. Written in parts: memory does not grow
+with the arrays.
+"""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from airjax.sweep.store import ARRAYS, Results, ResultsError, load, recipes_by_setting
+from airjax.utils.extras import MissingExtraError, import_extra
+from airjax.utils.records import sync_folder
+
+ROWS = 1_000  # networks in memory at once
+LEFT_OUT = ("row", "folder", "changes")  # where a network lies, and what has columns of its own
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit code: 0 written, 1 not written, 2 bad usage or input."""
+    parser = argparse.ArgumentParser("python -m airjax.export", description="A sweep's results as one Parquet file.")
+    parser.add_argument("sweep", type=Path, metavar="DIR")
+    parser.add_argument("file", type=Path, metavar="FILE.parquet")
+    parser.add_argument("--array", action="append", choices=ARRAYS, help="with this; may be repeated; default: none")
+    parser.add_argument("--mixed", action="store_true", help="pool the results of different environments")
+    options = parser.parse_args(arguments)
+    try:
+        results = load(options.sweep, mixed=options.mixed)
+        count = export(results, options.file, options.array or [], recipes_by_setting(options.sweep))
+    except (ResultsError, MissingExtraError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"error: {options.file}: {error.strerror or error}", file=sys.stderr)
+        return 1
+    print(f"wrote {count} networks to {options.file}")
+    return 0
+
+
+def export(results: Results, file: Path, arrays: list[str], recipes: dict[str, dict[str, Any]] | None = None) -> int:
+    """Write the networks that did not fail, with these arrays. Returns their number.
+
+    Args:
+        results: of `airjax.sweep.store.load`.
+        file: the Parquet file.
+        arrays: names of `airjax.sweep.store.ARRAYS`.
+        recipes: all fields of each setting's recipe (`airjax.sweep.store.recipes_by_setting`). Of a setting that is not
+            in it only the fields that it sets itself are known; the others are null.
+
+    Raises ResultsError for arrays that were not kept, MissingExtraError without pyarrow.
+    """
+    pa = import_extra("pyarrow", "report", "Parquet")
+    pq = import_extra("pyarrow.parquet", "report", "Parquet")
+    rows = [row for row in results.rows if row["error"] is None]
+    if not rows:
+        raise ResultsError("the sweep has no finished network yet")
+    fields = list(dict.fromkeys(name for row in rows for name in row["changes"]))
+    entries = dict.fromkeys(name for row in rows for name in row if name not in LEFT_OUT)
+    recipes = recipes or {}
+    trained = [recipes.get(row.get("setting", ""), {}) | row["changes"] for row in rows]
+    columns = {name: _column([row.get(name) for row in rows]) for name in entries}
+    columns |= {f"set.{name}": _column([recipe.get(name) for recipe in trained]) for name in fields}
+    table = pa.table(columns)
+    with tempfile.TemporaryDirectory(dir=file.parent, prefix=".export-") as folder:
+        whole = Path(folder) / file.name
+        writer = None
+        for first, part in _parts(rows):
+            batch = table.slice(first, len(part))
+            for name in arrays:
+                batch = batch.append_column(name, _lists(Results(part, []).array(name)))
+            writer = writer or pq.ParquetWriter(whole, batch.schema, compression="zstd")
+            writer.write_table(batch)
+        assert writer is not None
+        writer.close()
+        whole.replace(file)
+    sync_folder(file.parent)
+    return len(rows)
+
+
+def _parts(rows: list[dict[str, Any]]) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+    for first in range(0, len(rows), ROWS):
+        yield first, rows[first : first + ROWS]
+
+
+def _lists(array: np.ndarray) -> Any:
+    # [n, a, b] as n lists of fixed length a, of lists of fixed length b.
+    import pyarrow as pa
+
+    column = pa.array(array.reshape(-1))
+    for length in reversed(array.shape[1:]):
+        column = pa.FixedSizeListArray.from_arrays(column, length)
+    return column
+
+
+def _column(values: list[Any]) -> Any:
+    # One type for all: numbers with null for none, else text.
+    import pyarrow as pa
+
+    known = [value for value in values if value is not None]
+    numbers = [value for value in known if isinstance(value, int | float) and not isinstance(value, bool)]
+    if numbers and all(value == "none" for value in known if not isinstance(value, int | float)):
+        # Records of older versions have "none" for None.
+        floats = any(isinstance(value, float) for value in numbers)
+        return pa.array([None if v in (None, "none") else float(v) if floats else v for v in values])
+    if len({type(value) for value in known}) > 1 or any(isinstance(value, list | tuple | dict) for value in known):
+        return pa.array([None if value is None else str(value) for value in values])
+    return pa.array(values)

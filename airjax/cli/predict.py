@@ -1,0 +1,113 @@
+"""The command line that classifies images: python -m airjax.predict MODEL IMAGE..."""
+
+import dataclasses
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import tyro
+
+from airjax.data.image_files import ImageError, read_image
+from airjax.training.api import infer
+from airjax.training.checkpoint import Model, ModelError, load
+from airjax.training.compile import keep_compiled
+from airjax.utils.records import dump_json
+
+BATCH = 1000  # images in memory at once
+EXIT_OK, EXIT_SOME_FAILED, EXIT_USAGE = 0, 1, 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Classify image files with a trained network and test-time augmentation; print the probability of every class.
+
+    A file that cannot be classified is named on stderr, and the others are classified. The exit code is 0 if all files
+    were, 1 if some were, and 2 if none was or the model cannot be read.
+    """
+
+    model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MODEL")]
+    """A model-SEED.safetensors that python -m airjax.train --out DIR wrote."""
+    images: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="IMAGE...")]
+    """Image files, 32x32 pixels in RGB. Of an animation the first frame counts."""
+    fit: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Convert other images to RGB, on white where transparent, and scale them to 32x32 instead of refusing them."""
+    json: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Print one line of JSON: a list of objects with file, class and probabilities, or with file and error."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit code: see `Options`."""
+    options = tyro.cli(Options, args=arguments, prog="python -m airjax.predict")
+    try:
+        if not options.images:
+            raise ImageError("no image given; name at least one image file after the model")
+        model = load(options.model)
+    except (ImageError, ModelError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    keep_compiled()
+    kept, failed = [], 0
+    for row in classify(model, options.images, fit=options.fit):
+        failed += "error" in row
+        if "error" in row:
+            print(f"error: {row['error']}", file=sys.stderr)
+        elif not options.json:
+            print(_sentence(row))
+        if options.json:
+            kept.append(row)
+    if options.json:
+        print(dump_json(kept))
+    if failed and len(options.images) > 1:
+        print(f"{failed} of {len(options.images)} images could not be classified", file=sys.stderr)
+    if failed == len(options.images):
+        return EXIT_USAGE
+    return EXIT_SOME_FAILED if failed else EXIT_OK
+
+
+def classify(model: Model, files: Sequence[Path], *, fit: bool) -> Iterator[dict[str, Any]]:
+    """The files' rows in order, each {"file", "class", "probabilities"} or {"file", "error"}; a batch in memory."""
+    for start in range(0, len(files), BATCH):
+        images, faults = [], {}
+        batch = files[start : start + BATCH]
+        for place, file in enumerate(batch):
+            try:
+                images.append(_read(file, fit=fit))
+            except ImageError as error:
+                faults[place] = str(error)
+        answers = iter(infer(model, np.stack(images)) if images else ())
+        for place, file in enumerate(batch):
+            answer = {"error": faults[place]} if place in faults else _answer(model, file, next(answers))
+            yield {"file": str(file)} | answer
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities [...,10] of logits [...,10]."""
+    exponentials = np.exp(logits - logits.max(-1, keepdims=True))
+    return exponentials / exponentials.sum(-1, keepdims=True)
+
+
+def _read(file: Path, *, fit: bool) -> np.ndarray:
+    with warnings.catch_warnings(record=True) as notes:
+        warnings.simplefilter("always")
+        image = read_image(file, fit=fit)
+    for note in notes:
+        print(f"warning: {file}: {note.message}", file=sys.stderr)
+    return image
+
+
+def _answer(model: Model, file: Path, logits: np.ndarray) -> dict[str, Any]:
+    if not np.isfinite(logits).all():
+        return {"error": f"{file}: the network's answer is not finite: {model.recipe.precision} has too small a range"}
+    probabilities = softmax(logits)
+    return {
+        "class": model.classes[probabilities.argmax()],
+        "probabilities": dict(zip(model.classes, probabilities.tolist(), strict=True)),
+    }
+
+
+def _sentence(row: dict[str, Any]) -> str:
+    ranked = sorted(row["probabilities"].items(), key=lambda item: -item[1])
+    return f"{row['file']}: {row['class']}  (" + ", ".join(f"{name} {p:.3f}" for name, p in ranked) + ")"

@@ -1,0 +1,27 @@
+"""The list of recipes: python -m airjax.recipe."""
+
+import argparse
+
+from airjax.recipes.published import RECIPES, summarize
+from airjax.utils.records import dump_json
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """List the recipes, as a table or with --json as one line. Returns the exit code."""
+    parser = argparse.ArgumentParser("python -m airjax.recipe", description="What each recipe costs and promises.")
+    parser.add_argument("--json", action="store_true", help="one line of JSON")
+    options = parser.parse_args(arguments)
+    rows = [summarize(name) for name in RECIPES]
+    if options.json:
+        print(dump_json(rows))
+        return 0
+    print(
+        f"{'recipe':10}{'epochs':>7}{'steps':>7}{'parameters':>12}{'TFLOP':>10}{'expected':>10}  what it is; evidence"
+    )
+    for row in rows:
+        expected = "" if row["expected_accuracy"] is None else f"{row['expected_accuracy']:.2%}"
+        print(
+            f"{row['name']:10}{row['epochs']:7g}{row['steps']:7}{row['params']:12,}{row['flops'] / 1e12:10,.1f}"
+            f"{expected:>10}  {row['summary']}; {row['evidence']}"
+        )
+    return 0

@@ -1,0 +1,309 @@
+"""The command line of sweeps: python -m airjax.sweep PLAN.toml --out DIR, and python -m airjax.sweep status DIR."""
+
+import argparse
+import collections
+import concurrent.futures
+import contextlib
+import functools
+import itertools
+import math
+import sys
+from collections.abc import Callable, Collection, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from rich.console import Console
+
+from airjax.data import DataError
+from airjax.stats.intervals import mean_interval
+from airjax.sweep.cluster import ClusterError, ClusterPool, NodeLostError
+from airjax.sweep.folder import SweepError, check_data, lock_folder, planned_ids, prepare_folder, require_space
+from airjax.sweep.plan import Plan, PlanError, Run, load_plan, title
+from airjax.sweep.pool import LocalPool
+from airjax.sweep.status import clear_phases, read_phases
+from airjax.sweep.store import ResultsError, Writer, completed_ids, load, read_plan
+from airjax.sweep.watch import Watch, print_line
+from airjax.sweep.worker import Chunk, Job, Outcome, Report, WorkerError, run_record, train_chunk, worker_name
+from airjax.training.environment import describe
+from airjax.training.members import STRATEGIES
+from airjax.training.strategy import predict_seconds
+from airjax.utils.logs import silence_cache_warnings
+from airjax.utils.platform import DeviceError
+from airjax.utils.records import append_line, read_lines
+from airjax.utils.units import format_bytes, format_seconds
+
+EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
+CHUNK = 8  # networks that a worker is given at once
+TRIES = 2  # of a network whose worker died; it may have been the network's fault
+TURN = 1.0  # seconds between two looks at what workers are doing
+MOVES = 5  # of a chunk whose machine was lost, before it is held to be the networks' fault
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit code: 0 all trained, 1 some failed, 2 bad usage or input."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        if arguments[:1] == ["status"]:
+            return _status(_status_parser().parse_args(arguments[1:]).out)
+        options = _parser().parse_args(arguments)
+        if options.dry_run:
+            print_prediction(load_plan(options.plan), options.workers or 1, local=options.cluster is None)
+            return EXIT_OK
+        return run_sweep(options)
+    except (PlanError, SweepError, ResultsError, DataError, DeviceError, ClusterError, WorkerError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    except OSError as error:
+        print(f"error: {error.filename or 'input/output'}: {error.strerror or error}", file=sys.stderr)
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        print("interrupted before anything was trained", file=sys.stderr)
+        return EXIT_INTERRUPTED
+
+
+def run_sweep(options: argparse.Namespace) -> int:
+    """Train what the folder still lacks of the plan. Returns an exit code.
+
+    Nothing here starts JAX: this process would take the memory of a GPU that a worker needs.
+    """
+    silence_cache_warnings()
+    load_plan(options.plan, "cpu")  # a mistake in it is said before any device is asked for, which takes a while
+    out, data_dir = options.out.resolve(), options.data_dir and options.data_dir.resolve()
+    print("looking for devices and loading the data", flush=True)
+    with contextlib.closing(_open_pool(options)) as pool:
+        plan = load_plan(options.plan, pool.platform)
+        with lock_folder(out):
+            data = check_data(plan, data_dir)
+            names = prepare_folder(plan, out, data)
+            finished = planned_ids(plan, names, completed_ids(out))
+            missing = plan.num_runs - len(finished)
+            print(f"{plan.num_runs:,} networks, {len(finished):,} of them finished before", flush=True)
+            require_space(out, plan.disk_bytes * missing // plan.num_runs)
+            job = Job(plan, out, data_dir, options.strategy, pool.platform, data)
+            chunks = make_chunks(plan, names, finished, options.chunk)
+            try:
+                failed = _train_all(job, pool, chunks, missing, options.minutes)
+            except (KeyboardInterrupt, ClusterError) as error:
+                reason = str(error) or "interrupted"
+                kept = len(planned_ids(plan, names, completed_ids(out)))
+                print(
+                    f"{reason}; {kept} of {plan.num_runs} networks are in {out}; rerunning the same command resumes",
+                    file=sys.stderr,
+                )
+                return EXIT_FAILED if isinstance(error, ClusterError) else EXIT_INTERRUPTED
+    print_status(out)
+    return EXIT_FAILED if failed else EXIT_OK
+
+
+def make_chunks(plan: Plan, names: Sequence[str], finished: Collection[str], size: int) -> Iterator[Chunk]:
+    """The networks that are not finished, so many at a time; those of a chunk share a program and a data set.
+
+    Args:
+        plan: the sweep's.
+        names: the ids of its settings.
+        finished: ids of networks to leave out.
+        size: networks of a chunk; the last one of a program may have fewer.
+    """
+    programs: dict[tuple[Any, ...], list[int]] = {}
+    for index, setting in enumerate(plan.settings):
+        program = setting.recipe.without_hyperparameters(), setting.pool, setting.data
+        programs.setdefault(program, []).append(index)
+    for settings in programs.values():
+        runs = (run for index in settings for run in plan.runs_of(index, names[index]) if run.id not in finished)
+        while chunk := tuple(itertools.islice(runs, size)):
+            yield Chunk(chunk)
+
+
+def print_prediction(plan: Plan, workers: int, *, local: bool) -> None:
+    """What the plan would cost, on this machine or on a cluster of such."""
+    per_setting = plan.num_runs // len(plan.settings)
+    flops = sum(setting.recipe.flops for setting in plan.settings) * per_setting
+    seconds = [predict_seconds(setting.recipe) for setting in plan.settings]
+    print(f"{len(plan.settings)} settings, {plan.num_runs:,} networks, {flops:.3g} FLOP")
+    print(f"disk: {format_bytes(plan.disk_bytes)}")
+    if None in seconds:
+        print("time: nothing was measured on this device; python -m benchmarks.seeds does")
+    else:
+        total = sum(value for value in seconds if value is not None) * per_setting
+        if local and describe()["platform"] == "cpu":
+            print(f"time: {format_seconds(total)} on this machine, whose cores its workers share, and their start")
+        else:
+            print(f"time: {format_seconds(total / workers)} with {workers} workers, each on a device of its own")
+
+
+def print_status(out: Path) -> None:
+    """How far a sweep has got, and what it shows so far."""
+    plan, results = read_plan(out), load(out, mixed=True)
+    errors = [row for row in results.rows if row["error"]]
+    diverged = sum(row["diverged"] for row in results.rows)
+    console = Console()
+    print_line(
+        console,
+        f"{len(results.rows) - len(errors)} of {plan['num_runs']} networks, {len(errors)} failed, {diverged} diverged",
+    )
+    for name, source in plan.get("data", {}).items():
+        print_line(console, f"{name}: {source['content']} content")
+    for conflict in results.conflicts:
+        print_line(console, f"network {conflict.id} was trained twice, with different results")
+    accuracies: dict[str, list[float]] = {}
+    for row in results.rows:
+        if row["accuracy"] is not None:
+            accuracies.setdefault(row["setting"], []).append(100 * row["accuracy"])
+    for name, described in plan["settings"].items():
+        text = title(described)
+        if mine := accuracies.get(name):
+            interval = mean_interval(mine, whole=100.0)
+            spread = f" (95%: {interval[0]:.2f} to {interval[1]:.2f})" if interval else ""
+            text += f": accuracy {np.mean(mine):.2f}%{spread}, n={len(mine)}"
+        print_line(console, f"  {text}")
+    for row in errors[:5]:
+        print_line(console, f"  network {row['id']} failed: {row['error']}")
+
+
+def _status(out: Path) -> int:
+    print_status(out)
+    return EXIT_OK
+
+
+def _open_pool(options: argparse.Namespace) -> LocalPool | ClusterPool:
+    if options.cluster is not None:
+        return ClusterPool(options.cluster, options.workers)
+    return LocalPool(options.workers or 1, all_devices=options.strategy == "sharded")
+
+
+class _Attempt(NamedTuple):
+    chunk: Chunk
+    tries: int = 1  # with this one
+    moves: int = 0  # how often its machine was lost
+
+
+def _train_all(
+    job: Job, pool: LocalPool | ClusterPool, chunks: Iterator[Chunk], count: int, minutes: float | None
+) -> int:
+    clear_phases(job.out)
+    watch = Watch(Console(), job.plan, count, functools.partial(read_phases, job.out))
+    try:
+        with watch:
+            if count:
+                pool.start(job)
+            _drain(job, pool, map(_Attempt, chunks), watch, minutes)
+    finally:
+        pool.close()
+        clear_phases(job.out)
+    return watch.failed
+
+
+def _drain(
+    job: Job,
+    pool: LocalPool | ClusterPool,
+    attempts: Iterator[_Attempt],
+    watch: Watch,
+    minutes: float | None,
+) -> None:
+    # Of the networks that no worker is left to write about; made when the first one is.
+    writer = functools.cache(lambda: Writer(job.out, worker_name()))
+    environments = read_lines(job.out / "environments.jsonl")
+    again: collections.deque[_Attempt] = collections.deque()
+    waiting: dict[concurrent.futures.Future[Report], _Attempt] = {}
+    while True:
+        # As many as keep all workers busy; millions of them at once would take long to wait for.
+        while len(waiting) < 2 * pool.workers and (attempt := again.popleft() if again else next(attempts, None)):
+            limit = None if minutes is None else 60 * minutes * len(attempt.chunk.runs)
+            waiting[pool.schedule(train_chunk, attempt.chunk, limit)] = attempt
+        if not waiting:
+            return
+        ready, _ = concurrent.futures.wait(waiting, TURN, concurrent.futures.FIRST_COMPLETED)
+        for future in ready:
+            _settle(job, future, waiting.pop(future), again, environments, writer, watch, minutes)
+        watch.refresh()
+
+
+def _settle(
+    job: Job,
+    future: "concurrent.futures.Future[Report]",
+    attempt: _Attempt,
+    again: "collections.deque[_Attempt]",
+    environments: list[dict[str, Any]],
+    writer: Callable[[], Writer],
+    watch: Watch,
+    minutes: float | None,
+) -> None:
+    # A chunk is over: its networks are counted, or what is left of them is tried again, or given up.
+    from pebble import ProcessExpired
+
+    chunk, tries, moves = attempt
+    try:
+        outcomes, environment = future.result()
+    except (TimeoutError, ProcessExpired, NodeLostError) as error:
+        clear_phases(job.out)  # of the worker that is gone; the others say soon what they do next
+        finished = completed_ids(job.out)
+        left = tuple(run for run in chunk.runs if run.id not in finished)
+        watch.kept(len(chunk.runs) - len(left))
+        if isinstance(error, NodeLostError) and moves < MOVES:
+            again.extendleft([_Attempt(Chunk(left), tries, moves + 1)] if left else [])
+        elif len(chunk.runs) > 1 or tries < TRIES:
+            # One of them may be at fault: each on its own.
+            tries += len(chunk.runs) == 1
+            again.extendleft(_Attempt(Chunk((run,)), tries, moves) for run in left)
+        else:
+            watch.add([_give_up(job, writer(), run, _reason(error, minutes)) for run in left])
+        return
+    watch.add(outcomes)
+    if environment not in environments:
+        append_line(job.out / "environments.jsonl", environment)
+        environments.append(environment)
+
+
+def _give_up(job: Job, writer: Writer, run: Run, reason: str) -> Outcome:
+    writer.add(run_record(job, run, reason))
+    return Outcome(run.id, run.setting, None, False, reason)
+
+
+def _reason(error: BaseException, minutes: float | None) -> str:
+    if isinstance(error, TimeoutError):
+        return f"took longer than {minutes:g} minutes"
+    return f"its process died: {error}"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python -m airjax.sweep", description="Train all networks of a plan.")
+    parser.add_argument("plan", type=Path, metavar="PLAN.toml", help="settings x seeds x subsets (docs/sweeps.md)")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="a sweep already there is resumed")
+    parser.add_argument(
+        "--workers",
+        type=_positive,
+        metavar="N",
+        help="processes, each with a GPU of its own or its part of a CPU's threads; default: 1, or a cluster's",
+    )
+    parser.add_argument(
+        "--cluster", metavar="ADDRESS", help="train on a Ray cluster: auto, or host:port (docs/scale.md)"
+    )
+    parser.add_argument("--chunk", type=_positive, default=CHUNK, help=f"networks given to a worker at once ({CHUNK})")
+    parser.add_argument("--strategy", choices=STRATEGIES, help="how a chunk is trained; default: as measured here")
+    parser.add_argument("--minutes", type=_minutes, help="a network that takes longer is given up; default: never")
+    parser.add_argument("--data-dir", type=Path, help="where CIFAR-10 lies; the default is AIRJAX_DATA")
+    parser.add_argument("--dry-run", action="store_true", help="only say what it would cost")
+    return parser
+
+
+def _status_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python -m airjax.sweep status", description="How far a sweep has got.")
+    parser.add_argument("out", type=Path, metavar="DIR")
+    return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1")
+    return int(text)
+
+
+def _minutes(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of minutes more than 0")
+    return value

@@ -1,0 +1,212 @@
+"""The command line: python -m airjax.train --target 94."""
+
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from rich.console import Console
+
+from airjax.cli.console import EXIT_CLOSED, keep_running
+from airjax.cli.display import Display
+from airjax.cli.train_folder import FolderError, hold, keep_run, open_folder, setting_of
+from airjax.cli.train_options import Options, UsageError, parse
+from airjax.cli.train_result import describe_result, record_run, summarize_runs
+from airjax.data import DataError, Dataset, load_data
+from airjax.recipes.precision import resolve_precision
+from airjax.recipes.recipe import Recipe
+from airjax.training.checkpoint import Model
+from airjax.training.compile import keep_compiled
+from airjax.training.environment import describe
+from airjax.training.loop import DivergedError, TrainedRun, train
+from airjax.training.many import run_many, seed_keys
+from airjax.training.members import Strategy
+from airjax.training.strategy import choose_strategy
+from airjax.utils.platform import DeviceError
+from airjax.utils.records import dump_json
+
+EXIT_OK, EXIT_FAILURE, EXIT_USAGE, EXIT_BELOW_TARGET, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
+
+
+class Job(NamedTuple):
+    """What one command trains, checked."""
+
+    options: Options
+    name: str  # of the recipe
+    recipe: Recipe  # with the options' changes, and its precision resolved
+    dataset: Dataset
+    environment: dict[str, Any]
+    notes: list[str]  # warnings about the data
+
+    @property
+    def seeds(self) -> range:
+        """Of all networks that are asked for."""
+        return range(self.options.seed, self.options.seed + self.options.seeds)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit code: 0 trained, 1 failure, 2 bad usage or input, 3 below the target."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        options, name = parse(arguments)
+        return run(options, name)
+    except (UsageError, DataError, DeviceError, FolderError) as error:
+        return _fail(error, EXIT_USAGE)
+    except OSError as error:
+        return _fail(_describe_os_error(error), EXIT_FAILURE)
+    except SystemExit as end:
+        if end.code == EXIT_CLOSED:
+            print("stopped: nothing reads the output any more; with --out DIR training would go on", file=sys.stderr)
+        raise
+
+
+def run(options: Options, name: str) -> int:
+    """Train as the options say; print and save the results."""
+    keep_compiled()
+    job = _prepare(options, name)
+    if options.out is None:
+        return _report(job, *_train(job, {}), mixed={})
+    keep_running()
+    with hold(options.out):
+        found = open_folder(options.out, name, job.recipe, job.dataset, job.environment, job.seeds, mixed=options.mixed)
+        for note in found.lost:
+            print(f"warning: {note}", file=sys.stderr)
+        return _report(job, *_train(job, found.runs), mixed=found.mixed)
+
+
+def _prepare(options: Options, name: str) -> Job:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        dataset = load_data(options.data, options.data_dir)
+    notes = [str(warning.message) for warning in caught]
+    for note in notes:
+        print(f"warning: {note}", file=sys.stderr)
+    try:
+        recipe = resolve_precision(options.method.fit_to(len(dataset.train_images), len(dataset.test_images)))
+        return Job(options, name, recipe, dataset, describe(), notes)
+    except ValueError as error:
+        raise UsageError(error) from error
+
+
+def _train(job: Job, kept: dict[int, dict[str, Any]]) -> tuple[list[dict[str, Any]], int]:
+    # The records of all networks that are finished, and the exit code of what stopped the training, or EXIT_OK.
+    out, records, code, reason = job.options.out, dict(kept), EXIT_OK, ""
+    missing = [seed for seed in job.seeds if seed not in kept]
+    with Display(Console(), quiet=job.options.quiet, total=len(missing)) as display:
+        recipe, device = job.recipe, job.environment["device"]
+        display.line(
+            f"recipe {job.name}, {recipe.total_steps} steps, {recipe.num_params:,} parameters, {job.dataset.name}, "
+            f"{device}"
+        )
+        for seed in sorted(kept):
+            display.line(f"seed {seed}: accuracy {kept[seed]['accuracy']:.2%}, kept from {out}")
+        try:
+            for trained in _trainings(job, missing, display):
+                records[trained.seed] = record_run(trained)
+                if out:
+                    _keep(job, trained, records[trained.seed])
+                display.run(trained)
+        except KeyboardInterrupt:
+            code, reason = EXIT_INTERRUPTED, "interrupted"
+        except ArithmeticError as error:
+            code, reason = EXIT_FAILURE, f"error: {error}"
+        except OSError as error:
+            code, reason = EXIT_FAILURE, f"error: {_describe_os_error(error)}"
+    done = [records[seed] for seed in job.seeds if seed in records]
+    if code:
+        resume = f"; rerunning the same command resumes in {out}" if out else ""
+        print(f"{reason}; {len(done)} of {len(job.seeds)} networks are finished{resume}", file=sys.stderr)
+    return done, code
+
+
+def _keep(job: Job, trained: TrainedRun, record: dict[str, Any]) -> None:
+    assert job.options.out is not None
+    model = Model(trained.recipe, trained.variables, job.dataset.classes)
+    keep_run(job.options.out, model, record, setting_of(job.recipe, job.dataset), job.environment)
+
+
+def _report(job: Job, runs: list[dict[str, Any]], code: int, *, mixed: dict[str, list[Any]]) -> int:
+    # Prints the result of all finished networks, and returns the exit code.
+    if not runs:
+        return code
+    target = int(job.options.target) / 100 if job.options.target else None
+    summary = summarize_runs(job.name, job.recipe, job.dataset, runs, target=target)
+    summary |= {"mixed": mixed, "warnings": job.notes} | job.environment
+    Display(Console(), quiet=job.options.quiet).result(describe_result(summary))
+    if job.options.json:
+        print(dump_json(summary), flush=True)
+    met = summary["target_met"] in ("confirmed", "mean")
+    return code or (EXIT_BELOW_TARGET if job.options.require_target and not met else EXIT_OK)
+
+
+def _trainings(job: Job, seeds: Sequence[int], display: Any) -> Iterator[TrainedRun]:
+    # One after another, or several at once. Raises ArithmeticError for a network that diverges.
+    options = job.options
+    strategy, group = options.strategy, options.group
+    if strategy == "auto":
+        strategy, measured = choose_strategy(job.recipe, max(1, len(seeds)))
+        group = group or measured
+    if strategy != "sequential":
+        yield from _trainings_in_groups(job, seeds, strategy, group, display)
+        return
+    for seed in seeds:
+        display.begin(job.recipe, [seed])
+        trained = train(
+            job.recipe,
+            job.dataset,
+            seed,
+            validate=options.validate_epochs and not options.quiet,
+            on_phase=display.phase,
+            on_step=display.step,
+            on_epoch=display.epoch,
+        )
+        _require_finite(trained)
+        yield trained
+
+
+def _trainings_in_groups(
+    job: Job, seeds: Sequence[int], strategy: Strategy, group: int | None, display: Any
+) -> Iterator[TrainedRun]:
+    remaining = seeds
+    while remaining:
+        part = remaining[: group or len(remaining)]
+        display.begin(job.recipe, part)
+        done = run_many(
+            job.recipe,
+            seed_keys(part),
+            job.dataset,
+            strategy=strategy,
+            group=group,
+            keep_variables=True,
+            progress=False,
+            on_phase=display.phase,
+            on_step=display.step,
+            on_epoch=None if job.options.quiet else display.epoch,
+        )
+        runs = done.runs(part)
+        yield from (run for run, diverged in zip(runs, done.diverged, strict=True) if not diverged)
+        for run in runs:
+            _require_finite(run)
+        # What fitted into memory this time is what the next ones try.
+        remaining, group = remaining[len(part) :], done.group
+
+
+def _require_finite(run: TrainedRun) -> None:
+    finite = np.isfinite(run.metrics.loss)
+    if not finite.all():
+        raise DivergedError(run.recipe, run.seed, int(np.argmin(finite)))
+    if not np.isfinite(run.logits).all():
+        raise ArithmeticError(
+            f"seed {run.seed}: the outputs on the test images are not finite; lower learning-rate "
+            f"(now {run.recipe.learning_rate:g}) or momentum"
+        )
+
+
+def _describe_os_error(error: OSError) -> str:
+    return f"{error.filename or 'input/output'}: {error.strerror or error}"
+
+
+def _fail(error: object, code: int) -> int:
+    print(f"error: {error}", file=sys.stderr)
+    return code

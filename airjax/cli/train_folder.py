@@ -1,0 +1,175 @@
+"""The folder that a training keeps its networks in (--out), and which of them still count when it is resumed.
+
+DIR/recipe.json               recipe and data set of all its networks
+DIR/runs.jsonl                one line for each finished network; the last line of a seed counts
+DIR/environments.jsonl        one line for each environment (device, versions, settings) that any was trained in
+DIR/model-SEED.safetensors    the networks
+DIR/lock                      held by the process that trains
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from airjax.data import Dataset
+from airjax.recipes.recipe import Recipe
+from airjax.training.checkpoint import Model, ModelError, load, save_model
+from airjax.training.environment import fingerprint_of
+from airjax.utils.records import append_line, lock_folder, read_lines, write_json
+
+Record = dict[str, Any]
+
+
+class FolderError(ValueError):
+    """A folder that a training must not write to; the message names it and the remedy."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Contents:
+    """What a folder holds of the networks that are asked for."""
+
+    runs: dict[int, Record]  # the lines of networks that count, by seed
+    lost: list[str]  # why others do not: their files are missing or damaged
+    mixed: dict[str, list[Any]]  # in what their environments and this one differ; empty: in nothing
+
+
+def hold(out: Path) -> IO[str]:
+    """Make the folder and keep other processes out of it until the stream is closed. Raises FolderError."""
+    try:
+        return lock_folder(out)
+    except BlockingIOError as error:
+        raise FolderError(f"another process is writing to {out}; wait for it, or choose another --out") from error
+    except OSError as error:
+        raise FolderError(f"cannot write to --out {out}: {error.strerror or error}") from error
+
+
+def setting_of(recipe: Recipe, dataset: Dataset) -> str:
+    """Digest of what all networks of a folder have in common: the recipe's fields and the data."""
+    parts = {"recipe": recipe.to_dict(), "data": dataset.fingerprint}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def open_folder(
+    out: Path, name: str, recipe: Recipe, dataset: Dataset, environment: Record, seeds: Sequence[int], *, mixed: bool
+) -> Contents:
+    """Check what a folder holds, write what it is to hold, and return the networks of these seeds that are there.
+
+    Raises FolderError where it holds networks of another recipe or other data or, unless mixed, of another environment;
+    and where its recipe.json is damaged, or it cannot be written.
+    """
+    _require_same_recipe(out, recipe, dataset)
+    lines = _lines(out)
+    lost = {}
+    for seed in set(lines) & set(seeds):
+        if (fault := _model_fault(_model_file(out, seed), recipe)) is not None:
+            lost[seed] = f"seed {seed} is trained again: {fault}"
+            del lines[seed]
+    differences = _differences(_environments(out, lines.values()), environment)
+    if differences and not mixed:
+        raise FolderError(
+            f"{out} holds networks of another environment ({describe_differences(differences)}); choose another --out, "
+            "or pool them with --mixed"
+        )
+    described = {"name": name, "recipe": recipe.to_dict(), "dataset": dataset.name, "content": dataset.content}
+    try:
+        write_json(out / "recipe.json", described | {"dataset_sha256": dataset.fingerprint})
+        line = {"environment": fingerprint_of(environment)} | environment
+        if line["environment"] not in _known_environments(out):
+            append_line(out / "environments.jsonl", line)
+    except OSError as error:
+        raise FolderError(f"cannot write to --out {out}: {error.strerror or error}") from error
+    runs = {seed: line for seed, line in lines.items() if seed in seeds}
+    return Contents(runs, [lost[seed] for seed in sorted(lost)], differences)
+
+
+def keep_run(out: Path, model: Model, record: Record, setting: str, environment: Record) -> None:
+    """Write a finished network: first its file, then its line. Raises OSError, which names the file."""
+    save_model(_model_file(out, record["seed"]), model)
+    append_line(out / "runs.jsonl", record | {"setting": setting, "environment": fingerprint_of(environment)})
+
+
+def describe_differences(differences: dict[str, list[Any]]) -> str:
+    """Differences of environments in words: "versions.jax: 0.10.0, 0.10.1"."""
+    return "; ".join(f"{name}: {', '.join(map(str, values))}" for name, values in differences.items())
+
+
+def _lines(out: Path) -> dict[int, Record]:
+    return {line["seed"]: line for line in read_lines(out / "runs.jsonl") if "seed" in line}
+
+
+def _model_file(out: Path, seed: int) -> Path:
+    return out / f"model-{seed}.safetensors"
+
+
+def _model_fault(file: Path, recipe: Recipe) -> str | None:
+    try:
+        return None if load(file).recipe == recipe else f"{file} is a network of another recipe"
+    except ModelError as error:
+        return str(error)
+
+
+def _require_same_recipe(out: Path, recipe: Recipe, dataset: Dataset) -> None:
+    file, remedy = out / "recipe.json", "choose another --out"
+    there = data = None
+    try:
+        if file.exists():
+            described = json.loads(file.read_text())
+            there, data = Recipe.from_dict(described["recipe"]), described["dataset_sha256"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise FolderError(f"{file} is damaged ({error}); remove it or {remedy}") from error
+    except OSError as error:
+        raise FolderError(f"cannot read {file}: {error.strerror}; {remedy}") from error
+    if there and there != recipe:
+        pairs = ((f.name, getattr(there, f.name), getattr(recipe, f.name)) for f in dataclasses.fields(Recipe))
+        changed = "; ".join(f"{name.replace('_', '-')} {old}, now {new}" for name, old, new in pairs if old != new)
+        raise FolderError(f"{out} holds networks of another recipe ({changed}); {remedy}")
+    if data and data != dataset.fingerprint:
+        raise FolderError(f"{out} holds networks of another data set (see {file}); {remedy}")
+    here = setting_of(recipe, dataset)
+    for line in _lines(out).values():
+        if "setting" not in line and there is None:
+            raise FolderError(f"{out} does not say which recipe its networks are of: {file} is gone; {remedy}")
+        if line.get("setting", here) != here:
+            raise FolderError(f"{out} holds networks of another recipe or data set: seed {line['seed']}'s is; {remedy}")
+
+
+def _known_environments(out: Path) -> dict[str, Record]:
+    lines = read_lines(out / "environments.jsonl")
+    return {line["environment"]: line for line in lines if "environment" in line}
+
+
+def _environments(out: Path, runs: Iterable[Record]) -> list[Record]:
+    # Those of some networks. A folder of an earlier version has one file for all, and its lines name no environment.
+    known, found = _known_environments(out), []
+    for name in dict.fromkeys(run.get("environment") for run in runs):
+        found.append(known.get(name, {"environment": name}) if name else _first_environment(out))
+    return found
+
+
+def _first_environment(out: Path) -> Record:
+    try:
+        return json.loads((out / "environment.json").read_text())
+    except (OSError, ValueError):
+        return {"environment": "unknown"}
+
+
+def _differences(others: list[Record], environment: Record) -> dict[str, list[Any]]:
+    # The values that differ, this environment's last, of all that both sides say: an earlier version said less.
+    here = {"environment": fingerprint_of(environment)} | environment
+    values: dict[str, list[Any]] = {}
+    for other in others:
+        if other.get("environment") == here["environment"]:
+            continue
+        for name in [name for name in environment if name in other and name != "commit"] or ["environment"]:
+            before, now = _flat(name, other[name]), _flat(name, here[name])
+            for key in [key for key in before | now if before.get(key) != now.get(key)]:
+                values[key] = [value for value in values.get(key, []) if value != now.get(key)]
+                values[key] += [value for value in (before.get(key), now.get(key)) if value not in values[key]]
+    return values
+
+
+def _flat(name: str, value: Any) -> dict[str, Any]:
+    return {f"{name}.{key}": inner for key, inner in value.items()} if isinstance(value, dict) else {name: value}

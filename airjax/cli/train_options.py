@@ -1,0 +1,113 @@
+"""The flags of python -m airjax.train: every field of a recipe, and what is done with it."""
+
+import argparse
+import contextlib
+import dataclasses
+import io
+import itertools
+from pathlib import Path
+from typing import Annotated, Literal, get_args
+
+from airjax.data import DataName
+from airjax.recipes.published import get_recipe
+from airjax.recipes.recipe import Recipe
+from airjax.training.members import Strategy
+from airjax.utils.seeds import check_seed
+
+Target = Literal["94", "95", "96"]
+
+LARGEST_SEEDS = 1_000_000  # networks of one command, whose accuracies are one record
+
+
+class UsageError(Exception):
+    """A wrong argument or input; the message names it and the remedy."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Train CIFAR-10 networks to a target accuracy."""
+
+    method: Recipe
+    target: Target | None = None
+    """Test accuracy to reach, in percent; also chooses the recipe unless --recipe does."""
+    recipe: str | None = None
+    """Recipe to train: 94, 95, 96, 96-paper, mini or tiny (python -m airjax.recipe). Default: the target's, or 94."""
+    seeds: int = 1
+    """Number of networks to train."""
+    seed: int = 0
+    """Seed of the first network; the others follow it."""
+    strategy: Literal["auto", Strategy] = "auto"
+    """How several networks are trained (docs/seeds.md). auto: the way that was measured to be the fastest here."""
+    group: int | None = None
+    """Networks in memory at once, for strategies other than sequential. Default: what was measured, or all of them."""
+    data: DataName = "auto"
+    """cifar10; builtin, a procedural set made on the spot; auto, which is cifar10 where it is available."""
+    data_dir: Path | None = None
+    """Where CIFAR-10 is: its binary or python folder, either archive, or a folder with one of these."""
+    out: Path | None = None
+    """Folder for the networks and their records; rerunning the same command resumes (docs/seeds.md)."""
+    mixed: bool = False
+    """Resume a folder whose networks were trained in another environment: other versions, device or settings."""
+    json: bool = False
+    """End standard output with one line of JSON, in which accuracies are fractions."""
+    quiet: bool = False
+    """Print only the result."""
+    validate_epochs: bool = True
+    """Evaluate without test-time augmentation after every epoch, outside the clock (not with --quiet)."""
+    require_target: bool = False
+    """Exit with code 3 if the mean accuracy is below the target, or the target does not apply."""
+
+
+def parse(arguments: list[str]) -> tuple[Options, str]:
+    """Options and the recipe's name. The recipe is looked up first, so that --help shows its numbers as defaults.
+
+    Raises UsageError, and SystemExit after --help.
+    """
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    first.add_argument("--recipe")
+    first.add_argument("--target", choices=get_args(Target))
+    try:
+        chosen, _ = first.parse_known_args(arguments)
+        name = chosen.recipe or chosen.target or "94"
+        options = _parse_flags(arguments, get_recipe(name))
+    except (argparse.ArgumentError, ValueError) as error:
+        raise UsageError(error) from error
+    if not 1 <= options.seeds <= LARGEST_SEEDS:
+        raise UsageError(f"seeds is {options.seeds}, but it must be a number of networks from 1 to {LARGEST_SEEDS}")
+    try:
+        check_seed(options.seed)
+        check_seed(options.seed + options.seeds - 1)
+    except ValueError as error:
+        raise UsageError(error) from error
+    if options.group is not None and options.group < 1:
+        raise UsageError(f"group is {options.group}, but at least 1 network must be trained at once")
+    return options, name
+
+
+def _parse_flags(arguments: list[str], method: Recipe) -> Options:
+    # Raises UsageError with tyro's message in one line.
+    import tyro
+
+    parser = tyro.conf.OmitArgPrefixes[Annotated[Options, tyro.conf.arg(name="")]]
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(parser, args=arguments, default=Options(method), prog="python -m airjax.train")
+    except SystemExit as end:
+        if not said.getvalue():  # help, or a reader of the output that has left
+            raise
+        raise UsageError(_in_one_line(said.getvalue())) from end
+
+
+def _in_one_line(box: str) -> str:
+    # The message in a box of tyro's, without its title, frame and explanations, and with the flag that it suggests.
+    # Where standard output is ASCII there is no frame, and the title stands above a rule of hyphens.
+    lines = [line.strip(" │") for line in box.splitlines()]
+    texts = ["" if line.startswith(("╭", "╰")) or set(line) <= {"─", "-"} else line for line in lines]
+    sections = [list(section) for filled, section in itertools.groupby(texts, key=bool) if filled]
+    message = " ".join(sections[0 if "╭" in box else 1])
+    text = message.removeprefix("Error parsing ").removeprefix("method: ").rstrip(".")
+    for section in sections:
+        if section[0] == "Perhaps you meant:":
+            text += f"; perhaps you meant {section[1].split()[0]}"
+    return f"{text} (--help explains every flag)"

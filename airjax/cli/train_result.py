@@ -1,0 +1,140 @@
+"""The result of a training: one record for each network, one for all of them, and the sentence that people read."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from airjax.cli.train_folder import describe_differences
+from airjax.data import Dataset
+from airjax.recipes.published import CLAIMS, RECIPES
+from airjax.recipes.recipe import Recipe
+from airjax.stats.intervals import Verdict, mean_interval, target_verdict
+from airjax.training.loop import TrainedRun
+from airjax.utils.records import read_lines
+
+FEW_STEPS = 8  # over which the losses at the beginning and end of a run are averaged
+TEST_IMAGES = 10_000  # of CIFAR-10: a target is an accuracy on all of them
+
+# Of a checkout; an installed package has none.
+MEASURED = Path(__file__).parent.parent / "benchmarks" / "results" / "accuracy.jsonl"
+
+
+def record_run(trained: TrainedRun) -> dict[str, Any]:
+    """What is kept of one network. Accuracies are in [0, 1], as in all records."""
+    losses, last_epoch = trained.metrics.loss, slice(-trained.recipe.steps_per_epoch, None)
+    return {
+        "seed": trained.seed,
+        "accuracy": trained.accuracy,
+        "train_loss": float(losses[last_epoch].mean()),
+        "loss_of_first_steps": float(losses[:FEW_STEPS].mean()),
+        "loss_of_last_steps": float(losses[-FEW_STEPS:].mean()),
+        "train_accuracy": float(trained.metrics.accuracy[last_epoch].mean()),
+        "steps": trained.recipe.total_steps,
+        "seconds": trained.seconds,
+    }
+
+
+def summarize_runs(
+    name: str,
+    recipe: Recipe,
+    dataset: Dataset,
+    runs: Sequence[dict[str, Any]],
+    *,
+    target: float | None = None,
+    measured: Path = MEASURED,
+) -> dict[str, Any]:
+    """The result of several networks as one record: what --json prints, but for warnings and environment.
+
+    Args:
+        name: the recipe's, whose claim the accuracies are compared with.
+        recipe: the recipe as it was trained.
+        dataset: what it was trained on.
+        runs: records of networks.
+        target: accuracy to reach, in [0, 1]; None is the recipe's own.
+        measured: the log of accuracies that were reached before, for data sets that the recipe claims nothing about.
+    """
+    accuracies = [run["accuracy"] for run in runs]
+    target = CLAIMS[name].target if target is None else target
+    changed = changed_fields(name, recipe)
+    verdict: Verdict = "not evaluated"
+    if target is not None and is_whole_test_set(recipe, dataset):
+        verdict = target_verdict(accuracies, target, CLAIMS[name].expected_sd)
+    return {
+        "recipe": name,
+        "changed": changed,
+        "dataset": dataset.name,
+        "content": dataset.content,
+        "dataset_sha256": dataset.fingerprint,
+        "seeds": [run["seed"] for run in runs],
+        "accuracy": accuracies,
+        "mean": float(np.mean(accuracies)),
+        "sd": float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else None,
+        "ci95": mean_interval(accuracies, whole=1.0),
+        "expected": expected_accuracy(name, changed, dataset, measured),
+        "target": target,
+        "target_met": verdict,
+        **{part: float(np.mean([run[part] for run in runs])) for part in ("loss_of_first_steps", "loss_of_last_steps")},
+        "seconds": {part: sum(run["seconds"][part] for run in runs) for part in runs[0]["seconds"]},
+        "steps": recipe.total_steps,
+        "params": recipe.num_params,
+        "flops": recipe.flops,
+    }
+
+
+def changed_fields(name: str, recipe: Recipe) -> dict[str, Any]:
+    """The fields in which a recipe differs from the one of that name, with their values."""
+    named = RECIPES[name].to_dict()
+    return {field: value for field, value in recipe.to_dict().items() if value != named[field]}
+
+
+def is_whole_test_set(recipe: Recipe, dataset: Dataset) -> bool:
+    """Whether a recipe is tested on all test images of CIFAR-10, in whichever order."""
+    known = dataset.name == "cifar10" and dataset.content in ("official", "shuffled")
+    return known and recipe.test_examples == TEST_IMAGES
+
+
+def expected_accuracy(name: str, changed: dict[str, Any], dataset: Dataset, measured: Path = MEASURED) -> float | None:
+    """Mean accuracy that a recipe is known to reach on this data; None where it was changed, or nobody measured it.
+
+    On CIFAR-10 it is the recipe's claim, on other data the last line of `measured` for the same recipe and pixels.
+    """
+    if set(changed) - {"precision"}:
+        return None
+    if dataset.name == "cifar10" and dataset.content != "unknown":
+        return CLAIMS[name].expected_accuracy
+    for line in reversed(read_lines(measured)):
+        same = (line.get("recipe"), line.get("dataset_sha256")) == (name, dataset.fingerprint)
+        if same and not set(line["changed"]) - {"precision"}:
+            return line["mean"]
+    return None
+
+
+def describe_result(summary: dict[str, Any]) -> str:
+    """The result as a sentence, with accuracies in percent."""
+    count = len(summary["seeds"])
+    content = ", shuffled" if summary["content"] == "shuffled" else ""
+    text = f"{summary['recipe']} on {summary['dataset']}{content}: accuracy {summary['mean']:.2%}"
+    if summary["ci95"]:
+        low, high = summary["ci95"]
+        text += f" (mean of {count}; 95% interval {low:.2%} to {high:.2%}; sd {summary['sd']:.2%})"
+    else:
+        text += " (one network)"
+    if summary["expected"] is not None:
+        text += f"; expected {summary['expected']:.2%}"
+    if summary["target"]:
+        text += f"; target {summary['target']:.0%}: {summary['target_met']}"
+    if summary.get("mixed"):
+        text += f"; networks of different environments ({describe_differences(summary['mixed'])})"
+    return text + _describe_data(summary)
+
+
+def _describe_data(summary: dict[str, Any]) -> str:
+    if summary["dataset"] == "builtin":
+        return ". This is the builtin data set, not CIFAR-10 (--data-dir DIR names a copy of that)"
+    if summary["dataset"] != "cifar10" or summary["content"] == "unknown":
+        return ". This is data of your own, not CIFAR-10: no target applies to it"
+    if summary["target"] and summary["target_met"] == "not evaluated":
+        return f". A target is judged on all {TEST_IMAGES:,} test images only"
+    return ""

@@ -1,0 +1,1 @@
+"""Fast array functions for one platform."""

@@ -1,0 +1,48 @@
+"""Patches -> second moment -> eigenfilters: the first convolution's fixed weights. (§2)"""
+
+import jax.numpy as jnp
+from jax import Array, lax
+
+from airjax.recipes.recipe import WHITEN_KERNEL
+
+IMAGES_AT_ONCE = 250  # whose patches are in memory; all of them are four times the data
+SIGN_RATIO = 1.7  # of the weights that decide about signs
+
+
+def second_moment(images: Array) -> Array:
+    """Uncentred second moment [K,K] of all overlapping patches of images [N,H,W,C].
+
+    K = 2 * 2 * C, ordered (row, col, channel). Summed per image and then over images, in full precision: the smallest
+    eigenvalues compete with a small epsilon.
+    """
+    size = images.shape[1] - WHITEN_KERNEL + 1
+
+    def moment(image: Array) -> Array:
+        corners = [(row, col) for row in range(WHITEN_KERNEL) for col in range(WHITEN_KERNEL)]
+        patches = jnp.concatenate([image[r : r + size, c : c + size] for r, c in corners], axis=-1)
+        patches = patches.reshape(size * size, -1)
+        return jnp.matmul(patches.T, patches, precision=lax.Precision.HIGHEST)
+
+    return lax.map(moment, images, batch_size=IMAGES_AT_ONCE).mean(axis=0) / (size * size)
+
+
+def fix_signs(vectors: Array) -> Array:
+    """Eigenvectors [K,K], one per column, signed so that their sums with weights 1, 1.7, 1.7^2, ... are positive.
+
+    A library may return either sign. The weights are such that no eigenvector of natural images is near the edge.
+    """
+    weights = SIGN_RATIO ** jnp.arange(vectors.shape[0], dtype=vectors.dtype)
+    sums = jnp.matmul(weights, vectors, precision=lax.Precision.HIGHEST)
+    return jnp.where(sums[None, :] < 0, -vectors, vectors)
+
+
+def whitening_filters(images: Array, epsilon: float) -> Array:
+    """Filters [2,2,C,24] (HWIO) that whiten the patches of images [N,H,W,C]: eigenvectors over sqrt(value + epsilon).
+
+    Descending eigenvalues, then the negatives. The signs matter where the first block has fewer channels than there are
+    filters: its identity filters then pass only the first of them. (§2)
+    """
+    values, vectors = jnp.linalg.eigh(second_moment(images), symmetrize_input=False)
+    filters = (fix_signs(vectors) / jnp.sqrt(values + epsilon)[None, :])[:, ::-1]
+    both = jnp.concatenate([filters, -filters], axis=1)
+    return both.reshape(WHITEN_KERNEL, WHITEN_KERNEL, images.shape[-1], both.shape[1])

@@ -1,0 +1,1 @@
+"""What to train: frozen values without arrays."""

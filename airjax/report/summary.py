@@ -1,0 +1,151 @@
+"""The networks of one setting in numbers, and what figures show of them. All shares are in percent."""
+
+import math
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from airjax.stats.equivalence import bootstrap_interval
+from airjax.stats.intervals import mean_interval
+from airjax.stats.variance import (
+    Variance,
+    count_votes,
+    ensemble_accuracy,
+    half_votes,
+    reliability,
+    run_variance,
+    vote_disagreement,
+    vote_interval,
+)
+from airjax.sweep.store import Results, ResultsError
+
+CLASSES = 10
+GROUP = 50  # networks whose logits are in memory at once
+FEWEST = 4  # networks that halves of two can be drawn from
+
+Interval = tuple[float, float] | None
+
+
+class Estimate(NamedTuple):
+    """A number with its 95% interval, where there are networks enough for one."""
+
+    value: float
+    interval: Interval
+
+
+class Summary(NamedTuple):
+    """One setting. None stands for what needs more networks, or labels that are not at hand."""
+
+    networks: int  # finished, those that diverged among them
+    diverged: int
+    mean: Estimate  # accuracy
+    sd: Estimate | None  # of the accuracies on this test set
+    lowest: float
+    highest: float
+    seconds: float | None  # median of the networks
+    distribution_sd: Estimate | None  # on a test set without end: the root of an estimate that may be negative, signed
+    calibration: Estimate | None  # class-aggregated error of the votes; no percentage
+    disagreement: Estimate | None  # test images on which two networks see different classes
+    ensemble: float | None  # accuracy of all networks together
+    ensemble_of: Literal["logits", "votes"]  # what they were put together from
+
+
+class Details(NamedTuple):
+    """What the figures of one setting show."""
+
+    accuracies: np.ndarray  # [R], in percent
+    votes: np.ndarray  # [M,K] networks that see the class in the test image
+    class_accuracies: np.ndarray | None  # [R,K], NaN for a class without test images
+    curves: np.ndarray | None  # [R,E,2] training loss, and training accuracy; NaN after a network's last epoch
+
+
+def summarize(results: Results, labels: np.ndarray | None) -> tuple[Summary, Details]:
+    """One setting's finished networks, and the labels [M] of its test images where they are at hand.
+
+    Holds the predictions [R,M] of the setting at once, of the logits only those of a few networks. Raises ResultsError.
+    """
+    accuracies = np.array([100 * row["accuracy"] for row in results.rows])
+    predictions = results.array("predictions")
+    votes = count_votes(predictions, CLASSES)
+    several, halves = len(accuracies) > 1, None
+    if len(accuracies) >= FEWEST:
+        halves = half_votes(predictions, CLASSES)
+
+    def of_votes(statistic: Callable[[np.ndarray], float], largest: float, factor: float = 1.0) -> Estimate | None:
+        if not several:
+            return None
+        interval = None if halves is None else vote_interval(lambda v: factor * statistic(v), votes, halves, largest)
+        return Estimate(factor * statistic(votes), interval)
+
+    variance = calibration = class_accuracies = logits = ensemble = None
+    if labels is not None:
+        correct = predictions == labels
+        variance = run_variance(correct) if several else None
+        calibration = of_votes(lambda v: reliability(v, labels).error, 2.0)
+        class_accuracies = _by_class(correct, labels)
+        logits = sum_logits(results)
+        ensemble = 100 * ensemble_accuracy((votes if logits is None else logits)[None], labels)
+    summary = Summary(
+        networks=len(accuracies),
+        diverged=sum(row["diverged"] for row in results.rows),
+        mean=Estimate(float(accuracies.mean()), mean_interval(accuracies, whole=100.0)),
+        sd=Estimate(float(accuracies.std(ddof=1)), bootstrap_interval(accuracies, "std")) if several else None,
+        lowest=float(accuracies.min()),
+        highest=float(accuracies.max()),
+        seconds=_median([row["seconds"] for row in results.rows if row["seconds"] is not None]),
+        distribution_sd=variance and _distribution_sd(variance),
+        calibration=calibration,
+        disagreement=of_votes(vote_disagreement, 100.0, factor=100.0),
+        ensemble=ensemble,
+        ensemble_of="votes" if logits is None else "logits",
+    )
+    return summary, Details(accuracies, votes, class_accuracies, load_curves(results))
+
+
+def sum_logits(results: Results) -> np.ndarray | None:
+    """Sum of the networks' logits [M,K], a few networks at a time; None where they were not kept.
+
+    A network whose logits of an image are not all finite adds nothing to them.
+    """
+    total = None
+    for start in range(0, len(results.rows), GROUP):
+        try:
+            part = results._replace(rows=results.rows[start : start + GROUP]).array("logits")
+        except ResultsError:
+            return None
+        finite = np.isfinite(part).all(2, keepdims=True)
+        added = np.where(finite, part, 0).sum(0, dtype=np.float64)
+        total = added if total is None else total + added
+    return total
+
+
+def load_curves(results: Results) -> np.ndarray | None:
+    """Loss and accuracy in percent on the training examples, epoch by epoch [R,E,2]; None in sweeps of before."""
+    try:
+        curves = results.array("curves").astype(np.float64)
+    except ResultsError:
+        return None
+    # A diverged network's loss may be infinite, which no mean survives.
+    curves[~np.isfinite(curves)] = np.nan
+    return curves * (1, 100)
+
+
+def _by_class(correct: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    columns = [correct[:, labels == k] for k in range(CLASSES)]
+    missing = np.full(len(correct), np.nan)
+    return np.stack([100 * part.mean(1) if part.shape[1] else missing for part in columns], axis=1)
+
+
+def _distribution_sd(variance: Variance) -> Estimate:
+    value, reach = variance.distribution, 1.96 * variance.standard_error
+    return Estimate(_signed_root(value), (_signed_root(value - reach), _signed_root(value + reach)))
+
+
+def _signed_root(variance: float) -> float:
+    # Of a variance of shares, in percentage points.
+    return 100 * math.copysign(math.sqrt(abs(variance)), variance)
+
+
+def _median(values: list[float]) -> float | None:
+    return float(np.median(values)) if values else None

@@ -1,0 +1,156 @@
+"""A sweep's folder, read and summed up: its settings, their test sets, what failed."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from airjax.data import DataError, Dataset
+from airjax.report.summary import Details, Summary, summarize
+from airjax.sweep.find_data import find_data
+from airjax.sweep.plan import title
+from airjax.sweep.store import Results, load, read_plan, recipes_by_setting
+from airjax.utils.records import read_lines
+
+SHOWN = 12  # settings in the figures: more lines are not told apart
+
+
+class SurveyError(ValueError):
+    """A sweep that there is nothing to say about, or that cannot be read as it is; the message names the remedy."""
+
+
+class HeldOut(NamedTuple):
+    """The test images of some settings, as far as they are at hand."""
+
+    data: str
+    examples: int  # the first so many
+    dataset: Dataset | None  # its test split is those
+    missing: str  # why it is not at hand
+
+    @property
+    def name(self) -> str:
+        """A name that no other test set of a sweep has."""
+        return f"{self.data}-{self.examples}"
+
+
+class Setting(NamedTuple):
+    """One setting that has finished networks."""
+
+    title: str  # what sets it apart from the others, in a few words
+    test: int  # index into the survey's tests
+    recipe: dict[str, Any] | None  # all fields; None where the plan does not say
+    accuracies: np.ndarray  # [R], in percent
+    summary: Summary
+    details: Details | None  # of those that figures show
+
+
+class Survey(NamedTuple):
+    """Everything that a report says."""
+
+    plan: dict[str, Any]
+    settings: list[Setting]
+    unfinished: list[str]  # titles of the settings without a finished network
+    tests: list[HeldOut]
+    failed: list[dict[str, Any]]  # records
+    conflicts: list[str]  # networks that were trained twice, with different results
+    environments: list[dict[str, Any]]
+
+    @property
+    def done(self) -> int:
+        """Finished networks, the diverged ones among them."""
+        return sum(setting.summary.networks for setting in self.settings)
+
+    @property
+    def diverged(self) -> int:
+        """Networks that finished with a loss that is not finite."""
+        return sum(setting.summary.diverged for setting in self.settings)
+
+    @property
+    def state(self) -> str:
+        """How far the sweep has got."""
+        planned = self.plan["num_runs"]
+        return f"{self.done:,} of {planned:,} networks, {len(self.failed):,} failed, {self.diverged:,} diverged"
+
+
+def read_survey(folder: Path, data_dir: Path | None = None, *, mixed: bool = False) -> Survey:
+    """Read a sweep.
+
+    Args:
+        folder: what `python -m airjax.sweep --out` wrote.
+        data_dir: where CIFAR-10 lies. A place that is named has to hold what the networks were trained on. Without one
+            it is looked for where the sweep found it and in the cache, and labels may be missing.
+        mixed: pool networks of different environments.
+
+    Raises SurveyError, ResultsError, DataError.
+    """
+    plan, results = read_plan(folder), load(folder, mixed=True)
+    finished = results.only(error=None)
+    if not finished.rows:
+        raise SurveyError(f"no network in {folder} is finished; python -m airjax.sweep status {folder} says more")
+    environments = sorted({row["environment"] for row in finished.rows})
+    if len(environments) > 1 and not mixed:
+        raise SurveyError(
+            f"{folder} holds networks of {len(environments)} environments ({', '.join(environments)}; see "
+            "environments.jsonl), which may differ for that reason alone; --mixed pools them"
+        )
+    described = plan["settings"] | {row["setting"]: row["changes"] | {"data": row["data"]} for row in finished.rows}
+    titles = dict(zip(described, short_titles(list(described.values())), strict=True))
+    recipes = recipes_by_setting(folder)
+    by_setting = {name: finished.only(setting=name) for name in described}
+    tests: dict[tuple[str, int], HeldOut] = {}
+    settings = []
+    for name, mine in by_setting.items():
+        if not mine.rows:
+            continue
+        key = (mine.rows[0]["data"], mine.rows[0]["examples"])
+        if key not in tests:
+            tests[key] = _load_test(*key, mine, plan.get("data", {}).get(key[0]), data_dir)
+        dataset = tests[key].dataset
+        summary, details = summarize(mine, None if dataset is None else dataset.test_labels)
+        shown = details if len(settings) < SHOWN else None
+        place = list(tests).index(key)
+        settings.append(Setting(titles[name], place, recipes.get(name), details.accuracies, summary, shown))
+    return Survey(
+        plan,
+        settings,
+        [titles[name] for name, mine in by_setting.items() if not mine.rows],
+        list(tests.values()),
+        [row for row in results.rows if row["error"]],
+        [conflict.id for conflict in results.conflicts],
+        [_environment(folder, name) for name in environments],
+    )
+
+
+def short_titles(described: list[dict[str, Any]]) -> list[str]:
+    """Each setting in a few words: only what is not the same in all of them."""
+    names = list(dict.fromkeys(name for one in described for name in one))
+    # As text, since a field that a setting leaves alone is no value.
+    differing = [name for name in names if len({str(one.get(name, "")) for one in described}) > 1]
+    return [title({name: one[name] for name in differing if name in one}) or "as it is" for one in described]
+
+
+def _load_test(
+    name: Any, examples: int, results: Results, source: dict[str, Any] | None, data_dir: Path | None
+) -> HeldOut:
+    try:
+        dataset = find_data(name, source, data_dir).head(0, examples)
+    except DataError as error:
+        if data_dir is not None and name == "cifar10":
+            raise
+        return HeldOut(name, examples, None, str(error))
+    # Labels of other images would make numbers that look like any others.
+    sound = results.only(diverged=False)
+    first = sound._replace(rows=sound.rows[:1])
+    for row, predicted in zip(first.rows, first.array("predictions"), strict=True):
+        labels = dataset.test_labels
+        if len(labels) != examples or abs(np.mean(predicted == labels) - row["accuracy"]) > 0.5 / examples:
+            return HeldOut(name, examples, None, f"{name} as it is here is not what the networks were tested on")
+    return HeldOut(name, examples, dataset, "")
+
+
+def _environment(folder: Path, name: str) -> dict[str, Any]:
+    known = {"environment": name, "device": "not recorded", "commit": None, "versions": {}}
+    for record in read_lines(folder / "environments.jsonl"):
+        if record.get("environment") == name:
+            known |= record
+    return known

@@ -1,0 +1,1 @@
+"""Statistics of many networks, in numpy and scipy."""

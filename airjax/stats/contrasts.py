@@ -1,0 +1,89 @@
+"""The settings of a sweep against each other: differences of their means, and epochs that one saves."""
+
+import itertools
+import json
+from collections.abc import Hashable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from airjax.stats.equivalence import Difference, holm, mean_difference, runs_to_resolve
+from airjax.stats.speedup import effective_speedup, fit_errors
+
+ALL_PAIRS = 4  # settings up to which every one is compared with every other
+NO_DIFFERENCE = 1e-9  # percentage points: what rounding makes of equal means
+
+
+class Contrast(NamedTuple):
+    """Two settings, by their places: the second minus the first."""
+
+    first: int
+    second: int
+    welch: Difference  # in percentage points
+    p: float  # Welch's, adjusted for being one of many (Holm)
+    runs_needed: int | None  # of each, to find a true difference of that size with 90%; None where there is none
+    runs_missing: int | None  # of each
+
+
+class Speedup(NamedTuple):
+    """What alternating flip saves at one length of training."""
+
+    epochs: float
+    random_error: float  # test error, %
+    alternating_error: float
+    speedup: float  # 0.27: random flip would have to train 27% longer
+
+
+def compare_settings(accuracies: Sequence[np.ndarray], tests: Sequence[Hashable]) -> list[Contrast]:
+    """Welch's tests between the settings that share a test set: all pairs of a few, else each with the first.
+
+    Args:
+        accuracies: for each setting [R], in percent. A setting with fewer than two networks is compared with none.
+        tests: for each setting, what names its test set.
+    """
+    found = []
+    for test in dict.fromkeys(tests):
+        places = [i for i, values in enumerate(accuracies) if tests[i] == test and len(values) > 1]
+        pairs = list(itertools.combinations(places, 2))
+        if len(places) > ALL_PAIRS:
+            pairs = [pair for pair in pairs if pair[0] == places[0]]
+        found += [(i, j, mean_difference(accuracies[i], accuracies[j], whole=100.0)) for i, j in pairs]
+    adjusted = holm({f"{i} {j}": welch.p for i, j, welch in found})
+    return [
+        Contrast(i, j, welch, adjusted[f"{i} {j}"], *_runs(accuracies[i], accuracies[j], welch.difference))
+        for i, j, welch in found
+    ]
+
+
+def find_speedups(recipes: Sequence[dict[str, Any]], errors: Sequence[float]) -> list[list[Speedup]]:
+    """Effective speedup of alternating over random flip, for every ladder of epochs in which all else is the same.
+
+    Args:
+        recipes: for each setting the fields of its recipe, and whatever else tells settings apart.
+        errors: for each setting its mean test error, %.
+
+    A ladder on which no error curve can be fitted is left out.
+    """
+    ladders: dict[str, dict[str, dict[float, float]]] = {}
+    for recipe, error in zip(recipes, errors, strict=True):
+        rest = {name: value for name, value in recipe.items() if name not in {"epochs", "flip"}}
+        ladder = ladders.setdefault(json.dumps(rest, sort_keys=True), {})
+        ladder.setdefault(recipe["flip"], {})[recipe["epochs"]] = error
+    found = []
+    for ladder in ladders.values():
+        random, alternating = ladder.get("random", {}), ladder.get("alternating", {})
+        shared = sorted(set(random) & set(alternating))
+        try:
+            curve = fit_errors(np.array(list(random)), np.array(list(random.values())))
+        except (ValueError, RuntimeError):  # too few, not falling, or no fit found
+            continue
+        steps = [Speedup(e, random[e], alternating[e], effective_speedup(curve, e, alternating[e])) for e in shared]
+        found += [steps] if steps else []
+    return found
+
+
+def _runs(a: np.ndarray, b: np.ndarray, difference: float) -> tuple[int | None, int | None]:
+    if abs(difference) < NO_DIFFERENCE:
+        return None, None
+    needed = runs_to_resolve(difference, float(np.std(a, ddof=1)), float(np.std(b, ddof=1)))
+    return needed, max(0, needed - min(len(a), len(b)))

@@ -1,0 +1,171 @@
+"""How much of the spread between runs is chance of the test set, and how well many runs together are calibrated.
+
+Jordan, "On the variance of neural network training with respect to test sets and distributions" (arXiv 2304.01910);
+Jiang et al., "Assessing generalization via disagreement" (arXiv 2106.13799).
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from airjax.stats.intervals import clip_interval
+
+RESAMPLES = 1_000  # of the runs, for intervals
+HALVES = 100  # of the runs, for intervals of votes
+COLUMNS = 500  # examples whose votes are counted at a time
+
+
+class Variance(NamedTuple):
+    """Variances of the accuracy between runs, in squared shares."""
+
+    test_set: float  # on this test set
+    distribution: float  # on a test set without end: an unbiased estimate, which may be negative
+    standard_error: float  # of either, approximately
+
+    @property
+    def distribution_sd(self) -> float:
+        """Its standard deviation, 0 where the estimate is negative."""
+        return math.sqrt(max(0.0, self.distribution))
+
+
+def run_variance(correct: np.ndarray) -> Variance:
+    """Variance between runs from correctness [R,N] bool.
+
+    If the runs erred independently from example to example, the variance of their mean would be the sum of the
+    variances of the examples over N squared; what exceeds it is what a run has for all examples.
+
+    Raises ValueError for fewer than two runs or two examples.
+    """
+    runs, examples = _require(correct)
+    of_means = float(correct.mean(1).var(ddof=1))
+    shares = correct.mean(0)
+    of_examples = float((shares * (1 - shares)).sum()) * runs / (runs - 1)
+    distribution = examples / (examples - 1) * (of_means - of_examples / examples**2)
+    return Variance(of_means, distribution, of_means * math.sqrt(2 / (runs - 1)))
+
+
+def count_votes(predictions: np.ndarray, classes: int = 10) -> np.ndarray:
+    """How many runs vote for each class of each example: predictions [R,N] int -> [N,K] int32."""
+    return np.stack([(predictions == k).sum(0, dtype=np.int32) for k in range(classes)], axis=1)
+
+
+class Reliability(NamedTuple):
+    """Pairs of an example and a class, in bins by the share of runs that vote for the class on the example."""
+
+    pairs: np.ndarray  # [bins] how many there are
+    votes: np.ndarray  # [bins] sum of their shares
+    right: np.ndarray  # [bins] how many of them are an example and its own class
+
+    @property
+    def error(self) -> float:
+        """Sum over the bins of |pairs that are right - votes|, over the number of examples: 0 to 2."""
+        # Every run votes once on every example.
+        return float(np.abs(self.right - self.votes).sum() / self.votes.sum())
+
+
+def reliability(votes: np.ndarray, labels: np.ndarray, num_bins: int | None = None) -> Reliability:
+    """The runs' votes [N,K] int against labels [N] int.
+
+    Args:
+        num_bins: of equal width; None are bins of equal count, half a percent of the pairs each, and one of the pairs
+            that no run votes for.
+    """
+    runs, counts = int(votes[0].sum()), votes.ravel()
+    right = (labels[:, None] == np.arange(votes.shape[1])).ravel()
+    possible = np.arange(runs + 1)
+    if num_bins is None:
+        # Shares of R runs tie: equal shares are never in two bins.
+        edges = np.unique(np.quantile(counts, np.arange(0, 1.0001, 0.005)))
+        bin_of = np.where(possible == 0, 0, 1 + np.searchsorted(edges, possible, side="right"))
+    else:
+        bin_of = np.minimum(possible * num_bins // runs, num_bins - 1)
+    bins, size = bin_of[counts], int(bin_of.max()) + 1
+    return Reliability(
+        np.bincount(bins, minlength=size),
+        np.bincount(bins, counts / runs, size),
+        np.bincount(bins, right, size),
+    )
+
+
+def calibration_error(
+    predictions: np.ndarray, labels: np.ndarray, num_bins: int | None = None, classes: int = 10
+) -> float:
+    """Class-aggregated calibration error of runs' votes: predictions [R,N] int, labels [N] int.
+
+    All pairs of an example and a class are put into bins by the share of runs that vote for the class on the example.
+    The error is the sum over the bins of |pairs that are right - votes|, over N. Few runs make it larger: compare at
+    equal R. The bins are those of `reliability`.
+    """
+    _require(predictions)
+    return reliability(count_votes(predictions, classes), labels, num_bins).error
+
+
+def ensemble_accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Share of the examples that the mean of the logits [R,N,K] classifies right."""
+    return float((logits.mean(0).argmax(1) == labels).mean())
+
+
+def disagreement(predictions: np.ndarray) -> float:
+    """Share of the examples on which two different runs of predictions [R,N] see different classes, on average."""
+    _require(predictions)
+    return vote_disagreement(count_votes(predictions, int(predictions.max()) + 1))
+
+
+def vote_disagreement(votes: np.ndarray) -> float:
+    """The same from the runs' votes [N,K] int."""
+    runs = int(votes[0].sum())
+    same = (votes.astype(np.float64) ** 2).sum(1)
+    # Of R^2 ordered pairs, R are a run and itself.
+    return float((1 - (same - runs) / (runs * (runs - 1))).mean())
+
+
+def run_interval(statistic: Callable[[np.ndarray], float], values: np.ndarray, seed: int = 0) -> tuple[float, float]:
+    """95% interval of a statistic of runs [R,...], by resampling the runs.
+
+    A run that is drawn twice agrees with itself: for statistics about pairs of runs the interval is a little too low.
+    """
+    generator = np.random.default_rng(seed)
+    drawn = [statistic(values[generator.integers(0, len(values), len(values))]) for _ in range(RESAMPLES)]
+    low, high = np.percentile(drawn, (2.5, 97.5))
+    return float(low), float(high)
+
+
+def vote_interval(
+    statistic: Callable[[np.ndarray], float], votes: np.ndarray, halves: np.ndarray, largest: float
+) -> tuple[float, float]:
+    """95% interval of a statistic of the runs' votes [N,K], from the votes of random halves of them [H,N,K].
+
+    It ends at 0 and at the largest value that the statistic can have.
+
+    A half without replacement differs from the whole as much as the whole from another draw of as many runs, and has
+    no run twice (Shao and Wu, "A general theory for jackknife variance estimation", 1989). It needs halves of two runs.
+    """
+    from scipy.special import stdtrit
+
+    runs, half = int(votes[0].sum()), int(halves[0, 0].sum())
+    found = np.array([statistic(part) for part in halves])
+    reach = stdtrit(runs - 1, 0.975) * found.std(ddof=1) * math.sqrt(half / (runs - half))
+    value = statistic(votes)
+    return clip_interval((float(value - reach), float(value + reach)), 0.0, largest)
+
+
+def half_votes(predictions: np.ndarray, classes: int = 10, seed: int = 0) -> np.ndarray:
+    """Votes of random halves of the runs: predictions [R,N] -> [HALVES,N,K] int32."""
+    runs, examples = _require(predictions)
+    order = np.random.default_rng(seed).permuted(np.tile(np.arange(runs), (HALVES, 1)), axis=1)
+    chosen = (order < runs // 2).astype(np.float32)
+    votes = np.empty((HALVES, examples, classes), np.int32)
+    # A product of matrices for each class, of some of the examples: what one run votes is wide.
+    for start in range(0, examples, COLUMNS):
+        part = predictions[:, start : start + COLUMNS]
+        for k in range(classes):
+            votes[:, start : start + COLUMNS, k] = chosen @ (part == k).astype(np.float32)
+    return votes
+
+
+def _require(values: np.ndarray) -> tuple[int, int]:
+    if values.ndim != 2 or min(values.shape) < 2:
+        raise ValueError(f"need at least 2 runs of at least 2 examples, [R,N], not {values.shape}")
+    return values.shape[0], values.shape[1]

@@ -1,0 +1,1 @@
+"""Many trainings on disk, by many workers."""

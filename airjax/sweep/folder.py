@@ -1,0 +1,138 @@
+"""A sweep's folder and its data before anything trains: what they hold, and whether the plan may go on in them."""
+
+import contextlib
+import dataclasses
+import os
+import shutil
+import sys
+import warnings
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from airjax.data import DataName, Dataset, load_data
+from airjax.sweep.plan import Plan, Setting
+from airjax.sweep.store import read_plan
+from airjax.sweep.worker import Source
+from airjax.training.environment import versions
+from airjax.utils.records import lock_folder as lock_one_folder
+from airjax.utils.records import write_json
+from airjax.utils.units import format_bytes
+
+
+class SweepError(ValueError):
+    """A sweep that cannot begin; the message names the remedy."""
+
+
+def check_data(plan: Plan, data_dir: Path | None) -> dict[DataName, Source]:
+    """What the plan's data sets are. Raises SweepError where they are too small, DataError where they are missing."""
+    found: dict[DataName, Source] = {}
+    names: list[DataName] = list(dict.fromkeys(setting.data for setting in plan.settings))
+    for name in names:
+        with warnings.catch_warnings(record=True) as notes:
+            warnings.simplefilter("always")
+            data = load_data(name, data_dir if name == "cifar10" else None)
+        for note in notes:
+            print(f"warning: {note.message}", file=sys.stderr)
+        for setting in plan.settings:
+            if setting.data == name:
+                _require_examples(setting, data)
+        named = data_dir or os.environ.get("AIRJAX_DATA") if name == "cifar10" else None
+        place = None if named is None else str(Path(named).expanduser().resolve())
+        found[name] = Source(data.fingerprint, data.content, place)
+    return found
+
+
+def prepare_folder(plan: Plan, out: Path, data: dict[DataName, Source]) -> list[str]:
+    """Write what the folder is to hold, plan.json, and return the ids of the plan's settings.
+
+    Raises SweepError where it holds another sweep, one whose networks are not all in the plan.
+    """
+    version = versions()["airjax"] or "not installed"
+    file = out / "plan.json"
+    old = read_plan(out) if file.exists() else None
+    recorded = dict(zip(old["settings"], old.get("recipes", []), strict=False)) if old else {}
+    named = [_name_setting(plan, setting, data, version, recorded) for setting in plan.settings]
+    names = [name for name, _ in named]
+    if old and not _extends(plan, names, old):
+        raise SweepError(f"{out} holds another sweep (see {file}); choose another --out")
+    described = {
+        "recipe": plan.base,
+        "num_runs": plan.num_runs,
+        # How many, where they are the first ones: there may be billions.
+        "seeds": {"count": len(plan.seeds)} if isinstance(plan.seeds, range) else plan.seeds,
+        "subsets": dataclasses.asdict(plan.subsets) if plan.subsets else None,
+        "settings": {name: setting.described for name, setting in zip(names, plan.settings, strict=True)},
+        "pools": {name: setting.pool for name, setting in zip(names, plan.settings, strict=True)},
+        "recipes": [recipe for _, recipe in named],
+        "data": {name: source._asdict() for name, source in data.items()},
+    }
+    write_json(file, described)
+    return names
+
+
+def planned_ids(plan: Plan, names: Sequence[str], ids: Collection[str]) -> set[str]:
+    """Those of some networks' ids that are in the plan, whose own may be too many to list; names are its settings'."""
+    seeds = plan.seeds if isinstance(plan.seeds, range) else set(plan.seeds)
+    subsets = {str(number) for number in range(plan.subsets.count)} if plan.subsets else {""}
+    settings = set(names)
+
+    def is_planned(text: str) -> bool:
+        name, _, rest = text.partition("-")
+        seed, _, subset = rest.partition("-")
+        return name in settings and int(seed) in seeds and subset in subsets
+
+    return {text for text in ids if is_planned(text)}
+
+
+def require_space(out: Path, needed: int) -> None:
+    """Raise SweepError where the disk has fewer free bytes than needed."""
+    free = shutil.disk_usage(out).free
+    if needed > free:
+        raise SweepError(
+            f"what is left of the sweep needs {format_bytes(needed)}, but {out} has {format_bytes(free)} free; "
+            "choose another --out, or keep less in the plan"
+        )
+
+
+@contextlib.contextmanager
+def lock_folder(out: Path) -> Iterator[None]:
+    """Make the folder and keep others out of it. Raises SweepError where one is in it, or it cannot be written."""
+    try:
+        lock = lock_one_folder(out)
+    except BlockingIOError as error:
+        raise SweepError(f"another process is writing to {out}; wait for it, or choose another --out") from error
+    except OSError as error:
+        raise SweepError(f"cannot write to --out {out}: {error.strerror}") from error
+    with lock:
+        yield
+
+
+def _require_examples(setting: Setting, data: Dataset) -> None:
+    if setting.pool > len(data.train_images) or setting.recipe.test_examples > len(data.test_images):
+        raise SweepError(
+            f"the plan trains on {setting.pool} and tests on {setting.recipe.test_examples} images, but "
+            f"{setting.data} has {len(data.train_images)} and {len(data.test_images)}"
+        )
+
+
+def _name_setting(
+    plan: Plan, setting: Setting, data: dict[DataName, Source], version: str, recorded: dict[str, dict[str, Any]]
+) -> tuple[str, dict[str, Any]]:
+    # A setting's id, and its recipe as the id was made from it. Ids used to depend on how a plan wrote a number, 2 or
+    # 2.0 epochs: those that a folder has recorded stay.
+    fingerprint, recipe = data[setting.data].fingerprint, setting.recipe.to_dict()
+    for name, written in recorded.items():
+        same = written | {"widths": tuple(written["widths"])} == recipe
+        if same and name == plan.setting_id(setting, fingerprint, version, written):
+            return name, written
+    return plan.setting_id(setting, fingerprint, version), recipe
+
+
+def _extends(plan: Plan, names: Sequence[str], old: dict[str, Any]) -> bool:
+    # Whether every network of the old plan is one of the new. What subsets are drawn from and how is in the names.
+    seeds = len(old["seeds"]) <= len(plan.seeds)
+    if not (isinstance(plan.seeds, range) and isinstance(old["seeds"], range)):
+        seeds = seeds and set(old["seeds"]) <= set(plan.seeds)
+    before, after = (old["subsets"] or {"count": 0})["count"], plan.subsets.count if plan.subsets else 0
+    return seeds and set(old["settings"]) <= set(names) and before <= after

@@ -1,0 +1,313 @@
+"""A sweep's plan: settings x seeds x subsets, read from a TOML file and checked before anything trains.
+
+recipe = "mini"                  # what all networks have in common
+data = "cifar10"                 # or a list: ["cifar10", "builtin"]
+seeds = 10                       # 0 to 9; or a list of seeds
+
+[set]                            # the same for all: fields of airjax.recipes.recipe.Recipe
+epochs = 2.0
+
+[grid]                           # every combination; or [[cases]], one table for each setting
+learning_rate = [8.0, 11.5]
+flip = ["random", "alternating"]
+
+[subsets]                        # each network sees some of the training examples
+count = 2                        # how many subsets; every seed trains on every one
+fraction = 0.5                   # of the training examples, drawn without replacement
+seed = 0
+
+[keep]                           # besides the class of every test image
+logits = false                   # float16
+networks = false
+"""
+
+import codecs
+import dataclasses
+import hashlib
+import itertools
+import json
+import math
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from airjax.data import DataName
+from airjax.recipes.precision import resolve_precision
+from airjax.recipes.published import get_recipe
+from airjax.recipes.recipe import Recipe
+from airjax.utils.fields import Range, allows_none, check_fields
+from airjax.utils.seeds import LARGEST_SEED, check_seed
+
+DATA_NAMES: tuple[DataName, ...] = ("cifar10", "builtin")
+TABLES = {"recipe", "data", "seeds", "set", "grid", "cases", "subsets", "keep"}
+RECORD_BYTES = 400  # a line of runs.jsonl; more with more fields in the plan
+MOST_SEEDS = LARGEST_SEED + 1
+# Notepad and PowerShell begin files with one of these.
+MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+
+
+class PlanError(ValueError):
+    """A plan that cannot be trained; the message names the entry and the remedy."""
+
+
+@dataclass(frozen=True)
+class Subsets:
+    """Random subsets of the training examples."""
+
+    count: int
+    fraction: float  # of the recipe's training examples
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_fields(self, _SUBSET_RANGES, "subsets.")
+
+    def indices(self, number: int, num_examples: int) -> np.ndarray:
+        """Subset number of so many examples: [n] int32, ascending, without repetition."""
+        drawn = np.random.default_rng([self.seed, number]).permutation(num_examples)
+        return np.sort(drawn[: self.size(num_examples)]).astype(np.int32)
+
+    def size(self, num_examples: int) -> int:
+        """Examples in each subset."""
+        return round(self.fraction * num_examples)
+
+
+_SUBSET_RANGES: dict[str, Range] = {
+    "count": (lambda count: count >= 1, "from 1"),
+    "fraction": (lambda fraction: 0 < fraction <= 1, "more than 0 and at most 1"),
+    "seed": (lambda seed: 0 <= seed <= LARGEST_SEED, f"from 0 to {LARGEST_SEED}"),
+}
+
+
+@dataclass(frozen=True)
+class Keep:
+    """What a sweep keeps of every network besides the class of every test image."""
+
+    logits: bool = False
+    networks: bool = False
+
+    def __post_init__(self) -> None:
+        check_fields(self, prefix="keep.")
+
+
+def subset_of(plan: dict[str, Any], row: dict[str, Any]) -> np.ndarray:
+    """The training examples [n] int32 that a network of a sweep saw, from `airjax.sweep.store.read_plan` and its row.
+
+    Raises ValueError for a sweep without subsets.
+    """
+    if plan["subsets"] is None:
+        raise ValueError("the plan has no subsets: every network saw the first training examples")
+    return Subsets(**plan["subsets"]).indices(row["subset"], plan["pools"][row["setting"]])
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the networks of one cell of the plan have in common, but for seed and subset."""
+
+    changes: dict[str, Any]  # fields of the recipe that the plan sets, as the recipe has them
+    recipe: Recipe  # with its precision resolved; its train_examples are those of a subset, where there are subsets
+    pool: int  # training examples that subsets are drawn from
+    data: DataName
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """What sets it apart from the other settings."""
+        return self.changes | {"data": self.data}
+
+
+class Run(NamedTuple):
+    """One network of the plan."""
+
+    id: str
+    setting: int  # index into the plan's settings
+    seed: int
+    subset: int | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A checked plan."""
+
+    base: str  # name of the recipe
+    settings: tuple[Setting, ...]
+    seeds: Sequence[int]  # a range where the plan says how many
+    subsets: Subsets | None
+    keep: Keep
+
+    @property
+    def num_runs(self) -> int:
+        """Networks to train."""
+        return len(self.settings) * len(self.seeds) * (self.subsets.count if self.subsets else 1)
+
+    @property
+    def disk_bytes(self) -> int:
+        """What the results take on disk: a record for each network, and its arrays."""
+        epochs = max(math.ceil(setting.recipe.epochs) for setting in self.settings)
+        total = 0
+        for recipe in (setting.recipe for setting in self.settings):
+            arrays = recipe.test_examples * (21 if self.keep.logits else 1) + 8 * epochs
+            total += RECORD_BYTES + arrays + (4 * recipe.num_params if self.keep.networks else 0)
+        return total * (self.num_runs // len(self.settings))
+
+    def runs(self, fingerprints: Mapping[DataName, str], version: str) -> Iterator[Run]:
+        """All networks, by setting; fingerprints are those of the data sets by name. Ids depend on nothing else."""
+        names = [self.setting_id(setting, fingerprints[setting.data], version) for setting in self.settings]
+        return itertools.chain.from_iterable(self.runs_of(index, name) for index, name in enumerate(names))
+
+    def runs_of(self, index: int, name: str) -> Iterator[Run]:
+        """The networks of one setting, whose id is a name."""
+        numbers = range(self.subsets.count) if self.subsets else (None,)
+        for seed in self.seeds:
+            for subset in numbers:
+                yield Run(f"{name}-{seed}" if subset is None else f"{name}-{seed}-{subset}", index, seed, subset)
+
+    def setting_id(self, setting: Setting, fingerprint: str, version: str, recipe: dict[str, Any] | None = None) -> str:
+        """Digest of everything that determines a setting's networks; recipe is its own as another version wrote it."""
+        subsets = dataclasses.asdict(self.subsets) | {"pool": setting.pool} if self.subsets else None
+        if subsets:
+            del subsets["count"]  # more subsets leave the first ones what they are
+        recipe = recipe or setting.recipe.to_dict()
+        parts = {"recipe": recipe, "data": fingerprint, "subsets": subsets, "version": version}
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def load_plan(file: Path, platform: str | None = None) -> Plan:
+    """Read and check a plan, to be trained on a platform; None is this process's. Raises PlanError."""
+    try:
+        content = file.read_bytes()
+        encoding = next((name for mark, name in MARKS.items() if content.startswith(mark)), "utf-8")
+        table = tomllib.loads(content.decode(encoding))
+    except OSError as error:
+        raise PlanError(f"cannot read the plan {file}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise PlanError(f"{file} is not text in UTF-8 ({error}); save it as UTF-8") from error
+    except tomllib.TOMLDecodeError as error:
+        raise PlanError(f"{file} is not TOML: {error}") from error
+    return make_plan(table, platform)
+
+
+def make_plan(content: dict[str, Any], platform: str | None = None) -> Plan:
+    """A plan from the content of its file, with `auto` precision resolved for a platform. Raises PlanError."""
+    unknown = set(content) - TABLES
+    if unknown:
+        raise PlanError(f"unknown entry {', '.join(sorted(unknown))}; a plan has {', '.join(sorted(TABLES))}")
+    base, names, common = (
+        _base(content.get("recipe")),
+        _data_names(content.get("data", "cifar10")),
+        _table(content, "set"),
+    )
+    subsets = _checked(Subsets, _table(content, "subsets"), "subsets") if "subsets" in content else None
+    keep = _checked(Keep, _table(content, "keep"), "keep")
+    settings = [
+        _setting(base, common | changes, subsets, name, platform) for name in names for changes in _changes(content)
+    ]
+    if len({(setting.recipe, setting.data) for setting in settings}) < len(settings):
+        raise PlanError("two settings of the plan are the same; remove one of them")
+    if len({setting.recipe.test_examples for setting in settings}) > 1:
+        raise PlanError(
+            "the settings differ in test_examples; set one number, because they are compared image by image"
+        )
+    return Plan(base, tuple(settings), _seeds(content.get("seeds")), subsets, keep)
+
+
+def _base(value: Any) -> str:
+    if value is None:
+        raise PlanError('the plan names no recipe; begin it with a line like recipe = "mini"')
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)  # recipe = 94
+    if not isinstance(value, str):
+        raise PlanError(f'recipe is {value!r}, but it must be a name in quotes, like recipe = "94"')
+    return value
+
+
+def _data_names(value: Any) -> list[DataName]:
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, list) or not names or any(name not in DATA_NAMES for name in names):
+        raise PlanError(f"data is {value!r}, but it must be one or more of {', '.join(DATA_NAMES)}")
+    return [name for name in DATA_NAMES if name in names]
+
+
+def _table(content: dict[str, Any], name: str) -> dict[str, Any]:
+    table = content.get(name, {})
+    if not isinstance(table, dict):
+        raise PlanError(f"{name} is {table!r}, but it must be a table: a line [{name}], then one line for each field")
+    return table
+
+
+def _checked(kind: type[Any], table: dict[str, Any], name: str) -> Any:
+    fields = dataclasses.fields(kind)
+    known = [field.name for field in fields]
+    required = [field.name for field in fields if field.default is dataclasses.MISSING]
+    for problem, found in (("unknown", set(table) - set(known)), ("missing", set(required) - set(table))):
+        if found:
+            named = ", ".join(f"{name}.{field}" for field in sorted(found))
+            raise PlanError(f"{problem} entry {named}; [{name}] has {', '.join(known)}")
+    try:
+        return kind(**table)
+    except ValueError as error:
+        raise PlanError(str(error)) from error
+
+
+def _changes(content: dict[str, Any]) -> list[dict[str, Any]]:
+    if "grid" in content and "cases" in content:
+        raise PlanError("a plan has either a grid or cases, not both")
+    if "cases" in content:
+        cases = content["cases"]
+        if not isinstance(cases, list) or not cases or not all(isinstance(case, dict) for case in cases):
+            raise PlanError(
+                f"cases is {cases!r}, but it must be tables: a line [[cases]], then one line for each field"
+            )
+        return cases
+    grid = _table(content, "grid")
+    for field, values in grid.items():
+        if not isinstance(values, list) or not values:
+            raise PlanError(f"grid.{field} is {values!r}, but it must be a list of values")
+    columns = [[(field, value) for value in values] for field, values in grid.items()]
+    return [dict(combination) for combination in itertools.product(*columns)]
+
+
+def _setting(
+    base: str, changes: dict[str, Any], subsets: Subsets | None, data: DataName, platform: str | None
+) -> Setting:
+    kinds = {field.name: field.type for field in dataclasses.fields(Recipe)}
+    unknown = sorted(set(changes) - set(kinds))
+    if unknown:
+        raise PlanError(f"unknown recipe field {', '.join(unknown)}; the fields are {', '.join(sorted(kinds))}")
+    # TOML has no None.
+    values = {name: None if value == "none" and allows_none(kinds[name]) else value for name, value in changes.items()}
+    try:
+        recipe = dataclasses.replace(get_recipe(base), **values)
+        changes = {name: getattr(recipe, name) for name in changes}
+        recipe = resolve_precision(recipe, platform)
+        pool = recipe.train_examples
+        if subsets is not None:
+            recipe = dataclasses.replace(recipe, train_examples=subsets.size(pool))
+    except ValueError as error:
+        raise PlanError(f"{error} (in {_describe(changes)})") from error
+    return Setting(changes, recipe, pool, data)
+
+
+def _seeds(value: Any) -> Sequence[int]:
+    if isinstance(value, list) and value:
+        try:
+            seeds = [check_seed(seed) for seed in value]
+        except ValueError as error:
+            raise PlanError(f"{error} (in seeds)") from error
+        if len(set(seeds)) < len(seeds):
+            raise PlanError("seeds has the same seed twice")
+        return tuple(seeds)
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MOST_SEEDS:
+        raise PlanError(f"seeds is {value!r}, but it must be how many, from 1 to {MOST_SEEDS}, or a list of seeds")
+    return range(value)
+
+
+def title(described: dict[str, Any]) -> str:
+    """A setting in a few words."""
+    return ", ".join(f"{name} {'none' if value is None else value}" for name, value in described.items())
+
+
+def _describe(changes: dict[str, Any]) -> str:
+    return ", ".join(f"{name} = {value!r}" for name, value in changes.items()) or "the recipe itself"

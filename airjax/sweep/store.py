@@ -1,0 +1,194 @@
+"""A sweep's results on disk: for each worker a log with one line per network, and one file of rows per kind of array.
+
+    DIR/plan.json, environments.jsonl
+    DIR/workers/NAME/runs.jsonl         one line for each finished network; "row" is its row in the files below
+    DIR/workers/NAME/arrays.json        the shape of a row of each of them
+    DIR/workers/NAME/predictions.u8     [rows, M] uint8: the class of every test image
+    DIR/workers/NAME/curves.f32         [rows, E, 2] float32: mean training loss and accuracy of every epoch
+    DIR/workers/NAME/logits.f16         [rows, M, 10] float16, where the plan keeps them
+    DIR/workers/NAME/networks/ID.safetensors
+
+A worker never opens another's files, and a new worker gets a new folder. A network counts from the moment that its
+line is on disk; its arrays are there before.
+"""
+
+import json
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from airjax.utils.extras import import_extra
+from airjax.utils.records import append_line, read_lines, sync_folder, write_json
+
+ARRAYS = {"predictions": np.dtype(np.uint8), "curves": np.dtype(np.float32), "logits": np.dtype(np.float16)}
+FILES = {"predictions": "predictions.u8", "curves": "curves.f32", "logits": "logits.f16"}
+# What two records of the same network have to agree in.
+OUTCOME = ("accuracy", "diverged", "error")
+
+
+class ResultsError(ValueError):
+    """Results that cannot be read or pooled; the message names the folder and the remedy."""
+
+
+class Writer:
+    """Appends one worker's results to a folder of its own."""
+
+    def __init__(self, out: Path, name: str) -> None:
+        self.folder = out / "workers" / name
+        self.folder.mkdir(parents=True, exist_ok=False)
+        sync_folder(self.folder.parent)
+        self._rows = 0
+        self._shapes: dict[str, list[int]] | None = None
+
+    def add(self, record: dict[str, Any], arrays: dict[str, np.ndarray] | None = None) -> None:
+        """Append a network's record and its arrays, and wait until they are on disk.
+
+        Raises ValueError for arrays of other shapes than the first network's.
+        """
+        if arrays:
+            self._require_shapes({name: list(array.shape) for name, array in arrays.items()})
+        for name, array in (arrays or {}).items():
+            with (self.folder / FILES[name]).open("ab") as stream:
+                # What an interrupted write left behind has no line that points to it.
+                stream.truncate(self._rows * array.size * ARRAYS[name].itemsize)
+                stream.write(np.ascontiguousarray(array, ARRAYS[name]).data)
+                stream.flush()
+                os.fsync(stream.fileno())
+        row = None
+        if arrays:
+            row, self._rows = self._rows, self._rows + 1
+        append_line(self.folder / "runs.jsonl", record | {"row": row})
+
+    def _require_shapes(self, shapes: dict[str, list[int]]) -> None:
+        if self._shapes is None:
+            write_json(self.folder / "arrays.json", shapes)
+            self._shapes = shapes
+        elif shapes != self._shapes:
+            raise ValueError(f"{self.folder} has rows of {self._shapes}, and cannot take one of {shapes}")
+
+
+class Conflict(NamedTuple):
+    """Two records of one network that say different things."""
+
+    id: str
+    first: dict[str, Any]
+    second: dict[str, Any]
+
+
+class Results(NamedTuple):
+    """Everything that the workers of a sweep have finished."""
+
+    rows: list[dict[str, Any]]  # one for each network: its first record, or the first that is no failure
+    conflicts: list[Conflict]
+
+    def array(self, name: str) -> np.ndarray:
+        """The rows' arrays [rows, ...] of "predictions", "curves" or "logits".
+
+        Curves are filled up with NaN where the sweep has longer ones. Raises ResultsError where a row has none.
+        """
+        parts: dict[str, np.ndarray] = {}
+        for record in self.rows:
+            if record["row"] is None:
+                raise ResultsError(f"network {record['id']} has no {name}: it {_fate(record)}")
+            if record["folder"] not in parts:
+                parts[record["folder"]] = _open_rows(Path(record["folder"]), name)
+        if not parts:
+            return np.zeros((0, 0), ARRAYS[name])
+        shape = max(part.shape[1:] for part in parts.values())
+        array = np.full((len(self.rows), *shape), np.nan if name == "curves" else 0, ARRAYS[name])
+        for place, record in enumerate(self.rows):
+            row = parts[record["folder"]][record["row"]]
+            array[place, : len(row)] = row
+        return array
+
+    def table(self) -> Any:
+        """The rows as a pandas DataFrame. Raises MissingExtraError without pandas."""
+        return import_extra("pandas", "report", "a table of results").DataFrame(self.rows)
+
+    def only(self, **wanted: Any) -> "Results":
+        """The rows whose entries are those, for example seed=0, diverged=False."""
+        rows = [row for row in self.rows if all(row.get(name) == value for name, value in wanted.items())]
+        return self._replace(rows=rows)
+
+
+def load(out: str | Path, *, mixed: bool = False) -> Results:
+    """Read all results of a sweep.
+
+    Args:
+        out: the folder of the sweep.
+        mixed: pool results of different environments (versions, device, known answers), which otherwise is an error.
+
+    Raises ResultsError.
+    """
+    out = Path(out)
+    if not any((out / name).exists() for name in ("workers", "plan.json")):
+        raise ResultsError(f"{out} is not the folder of a sweep: it has no workers in it")
+    rows: dict[str, dict[str, Any]] = {}
+    conflicts = []
+    for record in _records(out):
+        first = rows.setdefault(record["id"], record)
+        if first.get("error") and not record.get("error"):
+            rows[record["id"]] = record  # it worked when it was tried again
+        elif not record.get("error") and any(first.get(name) != record.get(name) for name in OUTCOME):
+            conflicts.append(Conflict(record["id"], first, record))
+    environments = {record["environment"] for record in rows.values()} - {None}  # nowhere: given up
+    if len(environments) > 1 and not mixed:
+        raise ResultsError(
+            f"{out} holds results of {len(environments)} environments ({', '.join(sorted(environments))}; see "
+            "environments.jsonl); load all of them with mixed=True, and select one with only(environment=...)"
+        )
+    return Results(list(rows.values()), conflicts)
+
+
+def completed_ids(out: Path) -> set[str]:
+    """The networks that need not be trained again: all that are there, but for those that failed."""
+    return {record["id"] for record in _records(out) if not record.get("error")}
+
+
+def _records(out: Path) -> Iterator[dict[str, Any]]:
+    # In the order of the workers' names, which begin with when they started.
+    for folder in sorted((out / "workers").glob("*")):
+        for record in read_lines(folder / "runs.jsonl"):
+            if "id" in record:
+                yield record | {"folder": str(folder)}
+
+
+def _open_rows(folder: Path, name: str) -> np.ndarray:
+    try:
+        shape = json.loads((folder / "arrays.json").read_text())[name]
+        content = np.memmap(folder / FILES[name], ARRAYS[name], mode="r")
+    except KeyError as error:
+        raise ResultsError(f"{folder} has no {name}: the plan did not keep them") from error
+    except (OSError, ValueError) as error:
+        raise ResultsError(f"{folder / FILES[name]} cannot be read: {error}") from error
+    width = math.prod(shape)
+    return content[: len(content) // width * width].reshape(-1, *shape)
+
+
+def _fate(record: dict[str, Any]) -> str:
+    return f"failed: {record['error']}" if record.get("error") else "left none"
+
+
+def read_plan(out: Path) -> dict[str, Any]:
+    """What the sweep in a folder is; its seeds are a list or a range. Raises ResultsError."""
+    try:
+        plan = json.loads((out / "plan.json").read_text())
+        if isinstance(plan.get("seeds"), dict):
+            plan["seeds"] = range(plan["seeds"]["count"])
+        return plan
+    except OSError as error:
+        raise ResultsError(f"{out} is not the folder of a sweep: it has no plan.json") from error
+    except ValueError as error:
+        raise ResultsError(f"{out / 'plan.json'} is damaged: {error}") from error
+
+
+def recipes_by_setting(out: Path) -> dict[str, dict[str, Any]]:
+    """All fields of the recipe of each setting of a sweep, by its id; empty where its folder does not say."""
+    if not (out / "plan.json").exists():
+        return {}
+    plan = read_plan(out)
+    return dict(zip(plan["settings"], plan.get("recipes", []), strict=False))

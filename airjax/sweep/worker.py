@@ -1,0 +1,283 @@
+"""What a sweep's worker process does: trains chunks of networks and writes down every one of them."""
+
+import functools
+import math
+import os
+import time
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from airjax.data import DataError, DataName, Dataset, load_data
+from airjax.sweep.plan import Plan, Run
+from airjax.sweep.status import write_phase
+from airjax.sweep.store import Writer
+from airjax.training.checkpoint import Model, save_model
+from airjax.training.compile import keep_compiled
+from airjax.training.environment import describe
+from airjax.training.evaluate import eval_batch
+from airjax.training.loop import Phase
+from airjax.training.many import ManyRuns, run_many, seed_keys
+from airjax.training.members import Strategy, make_members
+from airjax.training.memory import is_out_of_memory
+from airjax.training.self_check import fingerprint, run_checks
+from airjax.training.strategy import choose_strategy
+
+PHASES: dict[Phase, str] = {
+    "compile": "compiling",
+    "whiten": "initialising",
+    "train": "training",
+    "validate": "evaluating",
+    "evaluate": "evaluating",
+}
+
+
+class WorkerError(ValueError):
+    """A machine that must not train; the message names it, and the remedy."""
+
+
+class Source(NamedTuple):
+    """One data set of a sweep, as plan.json has it."""
+
+    fingerprint: str
+    content: str  # official, shuffled or unknown (`airjax.data.Dataset.content`)
+    place: str | None  # where it was read from; None is the cache, or nowhere for a set that is made on the spot
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all chunks of a sweep have in common. Its paths are absolute: workers may be on other machines."""
+
+    plan: Plan
+    out: Path
+    data_dir: Path | None
+    strategy: Strategy | None  # None: the one that was measured to be the fastest
+    platform: str  # that the plan's precision was resolved for
+    data: dict[DataName, Source]
+
+
+class Chunk(NamedTuple):
+    """Networks of one compiled program, trained by one worker."""
+
+    runs: tuple[Run, ...]
+
+
+class Result(NamedTuple):
+    """One network that was tried: as part of a group, or with an error."""
+
+    run: Run
+    done: ManyRuns | None
+    place: int  # in the group
+    error: str | None
+
+
+class Outcome(NamedTuple):
+    """One finished network, for whoever watches."""
+
+    id: str
+    setting: int
+    accuracy: float | None
+    diverged: bool
+    error: str | None
+
+
+class Report(NamedTuple):
+    """What a worker says of a chunk."""
+
+    outcomes: list[Outcome]
+    environment: dict[str, Any]  # fingerprint, device, versions: a line of environments.jsonl
+
+
+class _Worker(NamedTuple):
+    # What a process keeps between its chunks.
+    job: Job
+    writer: Writer
+    datasets: dict[DataName, Dataset]
+    environment: dict[str, Any]
+
+
+_job: Job | None = None
+_worker: _Worker | None = None
+
+
+def start_worker(job: Job) -> None:
+    """Tell a new process what it works on."""
+    global _job  # noqa: PLW0603 the pools call functions, and a process keeps its data and its file between them
+    keep_compiled()
+    _job = job
+
+
+def worker_name() -> str:
+    """A name that no other worker has, and that sorts by when it was made."""
+    return f"{time.time_ns():020}-{os.uname().nodename}-{os.getpid()}"
+
+
+def train_chunk(chunk: Chunk) -> Report:
+    """Train and write a chunk's networks, in a process that `start_worker` was called in.
+
+    The first chunk of a process begins with the self-check (`airjax.training.self_check`). Raises WorkerError.
+    """
+    global _worker  # noqa: PLW0603 see start_worker
+    assert _job is not None
+    try:
+        _worker = _worker or _check_and_load(_job)
+        outcomes = [_finish(_worker, *each) for each in _results(_worker, chunk.runs, _job.strategy)]
+    finally:
+        _say(_job, None)
+    return Report(outcomes, _worker.environment)
+
+
+def _check_and_load(job: Job) -> _Worker:
+    # Whatever is wrong with a machine, and would be with all its networks, is found out before it trains one.
+    here = os.uname().nodename
+    if jax.default_backend() != job.platform:
+        raise WorkerError(f"{here} computes on a {jax.default_backend()}, the sweep on {job.platform}s; check its jax")
+    if not (job.out / "plan.json").exists():
+        raise WorkerError(f"{here} does not see {job.out}; choose an --out that all machines share")
+    _say(job, "self-check")
+    checks = run_checks()
+    wrong = [check.name for check in checks if not check.passed]
+    if wrong:
+        raise WorkerError(
+            f"the compiler on {here} returns wrong numbers ({', '.join(wrong)}); see python -m airjax.doctor there"
+        )
+    _say(job, "loading data")
+    datasets: dict[DataName, Dataset] = {
+        name: _load(name, source, job.data_dir, here) for name, source in job.data.items()
+    }
+    environment = {"environment": fingerprint(checks)} | describe()
+    return _Worker(job, Writer(job.out, worker_name()), datasets, environment)
+
+
+def _load(name: DataName, source: Source, data_dir: Path | None, here: str) -> Dataset:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # where the sweep was started they were said
+            dataset = load_data(name, data_dir if name == "cifar10" else None)
+    except DataError as error:
+        raise WorkerError(f"{here}: {error}") from error
+    if dataset.fingerprint != source.fingerprint:
+        raise WorkerError(f"{name} on {here} is not what it is where the sweep was started; check --data-dir")
+    return dataset
+
+
+def _results(worker: _Worker, runs: tuple[Run, ...], strategy: Strategy | None) -> Iterator[Result]:
+    if strategy is None:
+        strategy = choose_strategy(worker.job.plan.settings[runs[0].setting].recipe, len(runs))[0]
+    together = [runs] if strategy != "sequential" else [(run,) for run in runs]
+    for part in together:
+        try:
+            done = _train(worker, part, strategy)
+        except Exception as error:
+            if strategy != "sequential":
+                # One of them may be at fault: each on its own, so that it takes no other with it.
+                for run in part:
+                    yield from _results(worker, (run,), "sequential")
+            else:
+                yield Result(part[0], None, 0, f"{type(error).__name__}: {error}")
+            continue
+        for place, run in enumerate(part):
+            yield Result(run, done, place, None)
+
+
+def _train(worker: _Worker, runs: tuple[Run, ...], strategy: Strategy) -> ManyRuns:
+    plan = worker.job.plan
+    settings = [plan.settings[run.setting] for run in runs]
+    recipe, subsets = settings[0].recipe, None
+    if plan.subsets is not None:
+        pool = settings[0].pool
+        subsets = np.stack([plan.subsets.indices(run.subset or 0, pool) for run in runs])
+    members = make_members(
+        recipe,
+        seed_keys([run.seed for run in runs]),
+        learning_rate=[setting.recipe.learning_rate for setting in settings],
+        weight_decay=[setting.recipe.weight_decay for setting in settings],
+        momentum=[setting.recipe.momentum for setting in settings],
+        label_smoothing=[setting.recipe.label_smoothing for setting in settings],
+        subsets=subsets,
+    )
+    data = worker.datasets[settings[0].data]
+    if subsets is not None:
+        data = data.head(settings[0].pool, recipe.test_examples)
+    train = functools.partial(
+        run_many,
+        recipe,
+        members,
+        data,
+        strategy=strategy,
+        keep_variables=plan.keep.networks,
+        progress=False,
+        on_phase=lambda phase: _say(worker.job, PHASES[phase]),
+    )
+    try:
+        return train()
+    except jax.errors.JaxRuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        return train(eval_size=max(1, eval_batch(recipe) // 8))
+
+
+def _say(job: Job, phase: str | None) -> None:
+    write_phase(job.out, f"{os.uname().nodename}-{os.getpid()}", phase)
+
+
+def _finish(worker: _Worker, run: Run, done: ManyRuns | None, place: int, error: str | None) -> Outcome:
+    job = worker.job
+    record = run_record(job, run, error) | {"environment": worker.environment["environment"]}
+    if done is None:
+        worker.writer.add(record)
+        return Outcome(run.id, run.setting, None, False, error)
+    diverged, accuracy = bool(done.diverged[place]), float(done.accuracy[place])
+    logits, losses = done.logits[place], done.metrics.loss[place]
+    longest = max(math.ceil(setting.recipe.epochs) for setting in job.plan.settings)
+    seconds = sum(done.seconds.values()) / len(done.accuracy)
+    record |= {"accuracy": accuracy, "diverged": diverged, "examples": len(logits), "seconds": round(seconds, 4)}
+    record["last_loss"] = float(losses[-1]) if np.isfinite(losses[-1]) else None
+    curve = epoch_means(losses, done.metrics.accuracy[place], done.recipe.steps_per_epoch, longest)
+    arrays = {"predictions": logits.argmax(1).astype(np.uint8), "curves": curve}
+    if job.plan.keep.logits:
+        arrays["logits"] = logits.astype(np.float16)
+    if job.plan.keep.networks:
+        networks = worker.writer.folder / "networks"
+        networks.mkdir(exist_ok=True)
+        save_model(networks / f"{run.id}.safetensors", Model(done.recipe, done.variables[place]))
+    worker.writer.add(record, arrays)
+    return Outcome(run.id, run.setting, accuracy, diverged, None)
+
+
+def epoch_means(losses: np.ndarray, accuracies: np.ndarray, steps: int, epochs: int) -> np.ndarray:
+    """Means of a training's [T] losses and accuracies over every epoch of so many steps.
+
+    [epochs,2] float32; the last epoch may be shorter, and NaN stands for those that the training does not have.
+    """
+    curve = np.full((epochs, 2), np.nan, np.float32)
+    for epoch in range(math.ceil(len(losses) / steps)):
+        part = slice(epoch * steps, (epoch + 1) * steps)
+        curve[epoch] = losses[part].mean(), accuracies[part].mean()
+    return curve
+
+
+def run_record(job: Job, run: Run, error: str | None) -> dict[str, Any]:
+    """What is written about every network, trained or not."""
+    setting = job.plan.settings[run.setting]
+    source = job.data.get(setting.data)
+    return {
+        "id": run.id,
+        "setting": run.id.split("-")[0],
+        "data": setting.data,
+        "content": source.content if source else None,
+        "seed": run.seed,
+        "subset": run.subset,
+        "changes": setting.changes,
+        "environment": None,  # of a network that no worker is left to write about
+        "accuracy": None,
+        "diverged": False,
+        "error": error,
+        "examples": setting.recipe.test_examples,
+        "seconds": None,
+    }

@@ -1,0 +1,118 @@
+"""The short way in: train a network, evaluate it, run it on images."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from airjax.data.dataset import Dataset
+from airjax.recipes.published import get_recipe
+from airjax.recipes.recipe import Recipe
+from airjax.training.arguments import check_data, check_images, shown
+from airjax.training.checkpoint import Model
+from airjax.training.evaluate import level_of
+from airjax.training.loop import Callbacks, EpochReport, Phase, batched_logits, train
+from airjax.training.step import StepMetrics
+from airjax.utils.reprs import one_line
+from airjax.utils.seeds import check_seed
+
+
+class Trained(NamedTuple):
+    """A trained network and how it did."""
+
+    model: Model
+    accuracy: float  # on the test split, with the recipe's test-time augmentation, in [0, 1]
+    logits: np.ndarray  # [M,10] of the test images
+    losses: np.ndarray  # [T] mean training loss of every step
+    seconds: dict[str, float]  # compile, whiten, train, evaluate
+
+    def __repr__(self) -> str:
+        return one_line(self)
+
+
+def train_network(
+    recipe: Recipe | str,
+    data: Dataset,
+    *,
+    seed: int = 0,
+    epochs: float | None = None,
+    progress: bool | None = None,
+    on_phase: Callable[[Phase], None] | None = None,
+    on_step: Callable[[int, StepMetrics], None] | None = None,
+    on_epoch: Callable[[EpochReport], None] | None = None,
+) -> Trained:
+    """Train one network.
+
+    Args:
+        recipe: a recipe or the name of one. It uses no more examples than the data has.
+        data: the data set; `data.subset(indices)` trains on some of its examples.
+        seed: everything random follows from it: a whole number from 0 to 2**32 - 1.
+        epochs: overrides the recipe's.
+        progress: show a line with what is being done; None does so on a terminal and in notebooks.
+        on_phase: called with what begins, before it does: "compile", "whiten", "train" or "evaluate".
+        on_step: called after every few steps with the number of steps done and their metrics.
+        on_epoch: called after every epoch with its `airjax.training.loop.EpochReport`.
+
+    Raises:
+        airjax.DivergedError: the loss is not finite.
+        ValueError: an unknown recipe, another seed, or fewer examples than one batch.
+        TypeError: a recipe or data of another type.
+    """
+    from airjax.training.progress import progress_line
+
+    recipe, data, seed = get_recipe(recipe), check_data(data), check_seed(seed)
+    recipe = recipe.fit_to(len(data.train_images), len(data.test_images))
+    if epochs is not None:
+        recipe = dataclasses.replace(recipe, epochs=epochs)
+    with progress_line(recipe, 1, progress, Callbacks(on_phase, on_step, on_epoch)) as called:
+        done = train(recipe, data, seed, on_phase=called.on_phase, on_step=called.on_step, on_epoch=called.on_epoch)
+    model = Model(done.recipe, done.variables, data.classes)
+    return Trained(model, done.accuracy, done.logits, np.asarray(done.metrics.loss), done.seconds)
+
+
+def train94(data: Dataset, *, seed: int = 0, epochs: float | None = None, progress: bool | None = None) -> Trained:
+    """`train_network` with the 94 recipe: 94% in 9.9 epochs."""
+    return train_network("94", data, seed=seed, epochs=epochs, progress=progress)
+
+
+def train95(data: Dataset, *, seed: int = 0, epochs: float | None = None, progress: bool | None = None) -> Trained:
+    """`train_network` with the 95 recipe: 95% in 15 epochs."""
+    return train_network("95", data, seed=seed, epochs=epochs, progress=progress)
+
+
+def train96(data: Dataset, *, seed: int = 0, epochs: float | None = None, progress: bool | None = None) -> Trained:
+    """`train_network` with the 96 recipe: 96% in 37 epochs."""
+    return train_network("96", data, seed=seed, epochs=epochs, progress=progress)
+
+
+def model_of(model: Any) -> Model:
+    """The model, or that of a training. Raises TypeError for anything else."""
+    if isinstance(model, Trained):
+        return model.model
+    if not isinstance(model, Model):
+        raise TypeError(f"model is {shown(model)}, but it must be a Model, as load(file) returns it, or a Trained")
+    return model
+
+
+def infer(model: Model | Trained, images: np.ndarray, *, tta_level: int | None = None) -> np.ndarray:
+    """Logits [N,10] of images [N,32,32,3] uint8, with the recipe's level of test-time augmentation or another one.
+
+    Raises ValueError for images of another shape or type or a level other than 0, 1 or 2, and TypeError for what is
+    no model.
+    """
+    model, images = model_of(model), np.asarray(images)
+    check_images("images", images)
+    return batched_logits(model.recipe, model.variables, images, level_of(model.recipe, tta_level))
+
+
+def evaluate(model: Model | Trained, data: Dataset, *, tta_level: int | None = None) -> float:
+    """Accuracy in [0, 1] on the whole test split of the data.
+
+    Raises ValueError for a test split without images or a level of test-time augmentation other than 0, 1 or 2, and
+    TypeError for what is no model or no data set.
+    """
+    model, data = model_of(model), check_data(data)
+    if not len(data.test_images):
+        raise ValueError(f"{data.name} has no test images to evaluate on")
+    return float((infer(model, data.test_images, tta_level=tta_level).argmax(1) == data.test_labels).mean())

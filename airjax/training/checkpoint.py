@@ -1,0 +1,181 @@
+"""Trained networks on disk: one safetensors file each, with the recipe in its metadata.
+
+The same network is the same bytes, whichever process writes it.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from airjax.data.dataset import CIFAR10_CLASSES
+from airjax.nn.airbench import Variables, init_variables
+from airjax.recipes.precision import resolve_precision
+from airjax.recipes.recipe import CLASSES, Recipe
+from airjax.utils.platform import default_platform
+from airjax.utils.records import write_atomically
+from airjax.utils.reprs import one_line
+from airjax.utils.seeds import make_key
+
+FORMAT = "airjax-2"  # all metadata is one entry: safetensors writes several in random order
+FIRST_FORMAT = "airjax-1"  # an entry each for format, recipe and classes
+
+# What safetensors calls the floating-point types; others keep its name.
+STORED_TYPES: dict[Any, str] = {"F16": "float16", "F32": "float32", "F64": "float64", "BF16": "bfloat16"}
+
+
+class Model(NamedTuple):
+    """A trained network."""
+
+    recipe: Recipe  # with its precision resolved
+    variables: Variables
+    classes: tuple[str, ...] = CIFAR10_CLASSES
+
+    def __repr__(self) -> str:
+        return one_line(self)
+
+
+class ModelError(Exception):
+    """A model file that is missing, damaged or of another kind, or a network that is not its recipe's."""
+
+
+def needed_tensors(recipe: Recipe) -> dict[str, jax.ShapeDtypeStruct]:
+    """Names, shapes and types of the tensors of a recipe's network: "params/block1/conv1" and so on.
+
+    Raises ValueError where the recipe's precision is unavailable in this process.
+    """
+    recipe = resolve_precision(recipe)
+    return named_tensors(jax.eval_shape(lambda: init_variables(recipe, make_key(0))))
+
+
+def named_tensors(variables: Variables) -> dict[str, Any]:
+    """The leaves of variables by their paths, such as "batch_stats/block1/norm1/mean"."""
+    leaves = jax.tree_util.tree_leaves_with_path(variables)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+
+
+def value_fault(name: str, values: np.ndarray) -> str | None:
+    """What a tensor of that name cannot hold, or None: values that are not finite, or a negative variance."""
+    if not np.isfinite(values).all():
+        return "holds values that are not finite (NaN or infinity)"
+    if name.endswith("/var") and (values < 0).any():
+        return f"holds a negative variance ({values.min():g})"
+    return None
+
+
+def save_model(file: str | os.PathLike[str], model: Model) -> None:
+    """Write a model, atomically.
+
+    A network that diverged is written as it is, but `load` refuses its values.
+
+    Raises:
+        TypeError: the file is not a path, or the model not a `Model`.
+        ModelError: the variables are not those of the recipe's network; the message names the tensor.
+        OSError: the file cannot be written.
+    """
+    from safetensors.numpy import save
+
+    if not isinstance(file, str | os.PathLike):
+        raise TypeError(f"save_model(file, model) takes a path first, not a {type(file).__name__}")
+    if not isinstance(model, Model):
+        hint = "; pass its .model" if hasattr(model, "model") else ""
+        raise TypeError(f"save_model(file, model) takes an airjax.Model second, not a {type(model).__name__}{hint}")
+    tensors = {name: np.asarray(leaf) for name, leaf in named_tensors(jax.device_get(model.variables)).items()}
+    _check_tensors(model.recipe, {name: (value.shape, value.dtype.name) for name, value in tensors.items()}, "network")
+    classes = _checked_classes(model.classes, "network")
+    metadata = {"format": FORMAT, "recipe": model.recipe.to_dict(), "classes": classes}
+    content = save(dict(sorted(tensors.items())), {"airjax": json.dumps(metadata, sort_keys=True)})
+    write_atomically(Path(file), content)
+
+
+def load(file: str | os.PathLike[str]) -> Model:
+    """Read a model back, exactly as it was saved.
+
+    Raises:
+        TypeError: the file is not a path.
+        DeviceError: JAX cannot start.
+        ModelError: the file is missing, damaged, not an airjax model, or a tensor is missing, left over, of another
+            shape or type, not finite, or a negative variance; the message names it.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not isinstance(file, str | os.PathLike):
+        raise TypeError(f"load(file) takes a path, not a {type(file).__name__}")
+    if Path(file).is_dir():
+        raise ModelError(f"{file} is a folder; name the model-SEED.safetensors in it")
+    default_platform()
+    try:
+        with safe_open(file, framework="numpy") as content:
+            recipe, classes = _read_metadata(file, content.metadata() or {})
+            stored = {name: content.get_slice(name) for name in content.keys()}  # noqa: SIM118
+            found: dict[str, tuple[tuple[int, ...], str]] = {
+                name: (tuple(part.get_shape()), STORED_TYPES.get(part.get_dtype(), str(part.get_dtype())))
+                for name, part in stored.items()
+            }
+            _check_tensors(recipe, found, file)
+            tensors = {name: np.array(content.get_tensor(name)) for name in found}
+    except FileNotFoundError as error:
+        raise ModelError(f"{file} does not exist; python -m airjax.train --out DIR writes models") from error
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{file} is not a safetensors file, or is damaged: {error}") from error
+    faults = [f"{name} {fault}" for name, values in tensors.items() if (fault := value_fault(name, values))]
+    if faults:
+        raise ModelError(f"{file}: {_first(faults)}; the network diverged, or the file is damaged")
+    return Model(recipe, _nested(tensors), classes)
+
+
+def _read_metadata(file: str | os.PathLike[str], metadata: dict[str, str]) -> tuple[Recipe, tuple[str, ...]]:
+    try:
+        if "airjax" in metadata:
+            described: dict[str, Any] = json.loads(metadata["airjax"])
+        elif metadata.get("format") == FIRST_FORMAT:
+            described = metadata | {name: json.loads(metadata[name]) for name in ("recipe", "classes")}
+        else:
+            described = {"format": metadata.get("format")}
+        if described["format"] not in (FORMAT, FIRST_FORMAT):
+            raise ModelError(f"{file} is not an airjax model: its format is {described['format']!r}, not {FORMAT!r}")
+        return Recipe.from_dict(described["recipe"]), _checked_classes(described["classes"], file)
+    except (KeyError, ValueError, TypeError) as error:
+        raise ModelError(f"{file} has no readable recipe: {error}") from error
+
+
+def _checked_classes(classes: Any, source: object) -> tuple[str, ...]:
+    named = isinstance(classes, list | tuple) and all(isinstance(name, str) for name in classes)
+    if not named or len(classes) != CLASSES:
+        raise ModelError(f"{source}: classes is {classes!r}, but it must be {CLASSES} names")
+    return tuple(classes)
+
+
+def _check_tensors(recipe: Recipe, found: dict[str, tuple[tuple[int, ...], str]], source: object) -> None:
+    # found: shape and type of every tensor.
+    try:
+        needed = {name: (leaf.shape, leaf.dtype.name) for name, leaf in needed_tensors(recipe).items()}
+    except ValueError as error:
+        raise ModelError(f"{source}: {error}") from error
+    faults = [f"{name} is missing" for name in needed if name not in found]
+    faults += [f"{name} does not belong to its recipe" for name in found if name not in needed]
+    for name in sorted(set(needed) & set(found)):
+        for what, is_, wanted in zip(("shape", "type"), found[name], needed[name], strict=True):
+            if is_ != wanted:
+                faults.append(f"{name} has {what} {is_}, but its recipe needs {wanted}")
+    if faults:
+        raise ModelError(f"{source}: {_first(faults)}")
+
+
+def _first(faults: list[str], limit: int = 3) -> str:
+    return "; ".join(faults[:limit]) + (f"; and {len(faults) - limit} more" if len(faults) > limit else "")
+
+
+def _nested(tensors: dict[str, np.ndarray]) -> Variables:
+    variables: Variables = {"params": {}, "frozen": {}, "batch_stats": {}}
+    for name, tensor in tensors.items():
+        *folders, last = name.split("/")
+        node = variables
+        for folder in folders:
+            node = node.setdefault(folder, {})
+        node[last] = jnp.asarray(tensor)
+    return variables

@@ -1,0 +1,1 @@
+"""Files, environment, messages: what every room uses."""

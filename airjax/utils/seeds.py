@@ -1,0 +1,47 @@
+"""Seeds and the keys made of them: the same numbers whatever JAX's settings are."""
+
+import operator
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+LARGEST_SEED = 2**32 - 1
+
+
+def check_seed(seed: Any) -> int:
+    """The seed as an int, if it is a whole number from 0 to 2**32 - 1, of Python's or numpy's; otherwise ValueError."""
+    try:
+        number = -1 if isinstance(seed, bool) else operator.index(seed)
+    except TypeError:
+        number = -1
+    if not 0 <= number <= LARGEST_SEED:
+        raise ValueError(f"seed is {seed!r}, but it must be a whole number from 0 to {LARGEST_SEED}")
+    return number
+
+
+def make_key(seed: Any) -> Array:
+    """The key [] of a seed. Raises ValueError for what `check_seed` does not take."""
+    return make_keys([check_seed(seed)])[0]
+
+
+def make_keys(seeds: Sequence[int]) -> Array:
+    """The keys [K] of seeds that were checked: the same numbers whatever JAX's settings for random numbers are.
+
+    They are those of `jax.random.key` with threefry, JAX's default, and no JAX_RANDOM_SEED_OFFSET.
+    """
+    words = np.asarray(seeds, np.uint32)
+    data = jnp.asarray(np.stack([np.zeros_like(words), words], axis=-1))
+    return jax.random.wrap_key_data(data, impl="threefry2x32")
+
+
+def fixed_algorithm() -> AbstractContextManager[Any]:
+    """Within it a key gives the same random numbers whatever JAX_THREEFRY_PARTITIONABLE says.
+
+    What is traced within it keeps that algorithm wherever it is compiled.
+    """
+    return jax.threefry_partitionable(True)

@@ -1,0 +1,105 @@
+import re
+from dataclasses import replace
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from scipy import stats
+
+from airjax.augment.draws import hash_parity, sample_draws
+from airjax.augment.transforms import alternating_flip
+from airjax.recipes.recipe import Recipe
+from airjax.utils.seeds import check_seed, make_key, make_keys
+
+
+@pytest.fixture(scope="module")
+def recipe(tiny: Recipe) -> Recipe:
+    return replace(tiny, epochs=5.0, cutout=12, translate=2, batch_size=16)
+
+
+def test_hash_parity_has_the_papers_bits() -> None:
+    assert hash_parity(16).tolist() == [0, 0, 1, 0, 1, 1, 0, 1, 1, 1, 0, 0, 0, 0, 0, 0]
+
+
+def test_same_key_gives_the_same_draws_and_another_key_others(recipe: Recipe) -> None:
+    first, again, other = (sample_draws(recipe, jax.random.key(seed)) for seed in (0, 0, 1))
+    for ours, same in zip(first, again, strict=True):
+        assert np.array_equal(ours, same)
+    assert not np.array_equal(first.flips, other.flips)
+    assert not np.array_equal(first.order, other.order)
+    assert not np.array_equal(first.shifts, other.shifts)
+    assert not np.array_equal(first.corners, other.corners)
+
+
+def test_reshuffling_shows_every_example_once_an_epoch(recipe: Recipe) -> None:
+    order = np.asarray(sample_draws(recipe, jax.random.key(0)).order)
+    assert order.shape == (5, 256)
+    assert (np.sort(order, axis=1) == np.arange(256)).all()
+    assert len({tuple(epoch) for epoch in order.tolist()}) == 5
+
+
+def test_replacement_repeats_examples_and_fixed_order_does_not_move(recipe: Recipe) -> None:
+    order = np.asarray(sample_draws(replace(recipe, order="replacement"), jax.random.key(0)).order)
+    distinct = np.mean([len(set(epoch)) / 256 for epoch in order.tolist()])
+    assert distinct == pytest.approx(1 - np.exp(-1), abs=0.05)
+    fixed = np.asarray(sample_draws(replace(recipe, order="fixed"), jax.random.key(0)).order)
+    assert (fixed == np.arange(256)).all()
+
+
+@pytest.mark.parametrize(("field", "positions"), [("shifts", 5), ("corners", 21)])
+def test_positions_are_uniform_with_both_ends(recipe: Recipe, field: str, positions: int) -> None:
+    drawn = np.asarray(getattr(sample_draws(replace(recipe, train_examples=20_000), jax.random.key(0)), field))
+    counts = np.bincount(drawn.ravel(), minlength=positions)
+    assert len(counts) == positions
+    assert stats.chisquare(counts).pvalue > 1e-4
+    assert abs(np.corrcoef(drawn[..., 0].ravel(), drawn[..., 1].ravel())[0, 1]) < 0.02
+
+
+def test_switched_off_augmentations_draw_nothing(recipe: Recipe) -> None:
+    draws = sample_draws(replace(recipe, translate=0, cutout=0, flip="none"), jax.random.key(0))
+    assert draws.shifts is None
+    assert draws.corners is None
+    assert not draws.flips.any()
+    assert not draws.mirrors.any()
+
+
+def test_random_flip_is_independent_between_epochs(recipe: Recipe) -> None:
+    draws = sample_draws(replace(recipe, flip="random", train_examples=20_000), jax.random.key(0))
+    mirrors = np.asarray(draws.mirrors)
+    assert not draws.flips.any()
+    assert mirrors.mean(axis=1) == pytest.approx(np.full(5, 0.5), abs=0.02)
+    assert (mirrors[0] == mirrors[1]).mean() == pytest.approx(0.5, abs=0.02)
+
+
+@pytest.mark.parametrize("flip", ["alternating", "alternating-hash"])
+def test_alternating_flip_covers_all_2n_inputs_in_any_two_consecutive_epochs(recipe: Recipe, flip: str) -> None:
+    draws = sample_draws(replace(recipe, flip=flip), jax.random.key(3))
+    # Two-pixel images (i, i + 0.5): an image and its mirror are told apart by their left pixel.
+    left = np.arange(256, dtype=np.float32)
+    images = np.stack([left, left + 0.5], axis=1).reshape(256, 1, 2, 1)
+    for epoch in range(4):
+        shown = [np.asarray(alternating_flip(images, draws.flips, e))[:, 0, 0, 0] for e in (epoch, epoch + 1)]
+        assert len(set(np.concatenate(shown).tolist())) == 2 * 256
+        # The draws say the same: mirrored at the start, and mirrored back in odd epochs.
+        assert np.array_equal(shown[0] % 1 == 0.5, np.asarray(draws.flips ^ draws.mirrors[epoch]))
+
+
+@pytest.mark.parametrize("seed", [0, 2**32 - 1, np.int64(7), np.uint8(7)])
+def test_whole_numbers_of_32_bits_are_seeds(seed: Any) -> None:
+    assert check_seed(seed) == int(seed)
+    assert type(check_seed(seed)) is int
+    np.testing.assert_array_equal(jax.random.key_data(make_key(seed)), [0, int(seed)])
+
+
+@pytest.mark.parametrize("seed", [2**32, -1, 1.5, 1.0, True, "3", None, np.float32(1)])
+def test_anything_else_is_no_seed(seed: Any) -> None:
+    with pytest.raises(
+        ValueError, match=re.escape(f"seed is {seed!r}, but it must be a whole number from 0 to 429496")
+    ):
+        check_seed(seed)
+
+
+def test_a_seed_s_key_is_that_of_jax() -> None:
+    assert make_key(7).dtype == jax.random.key(7).dtype
+    np.testing.assert_array_equal(jax.random.key_data(make_keys([7])[0]), jax.random.key_data(jax.random.key(7)))

@@ -1,0 +1,107 @@
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from airjax.augment import transforms as im
+from airjax.augment.batch import batch_at
+from airjax.augment.draws import sample_draws
+from airjax.augment.views import tta_views
+from airjax.recipes.precision import resolve_precision
+from airjax.recipes.recipe import Recipe
+
+
+def test_normalize_is_mean_and_deviation_per_channel(random_images: np.ndarray) -> None:
+    expected = (random_images / 255 - np.array([0.4914, 0.4822, 0.4465])) / np.array([0.2470, 0.2435, 0.2616])
+    assert np.allclose(im.normalize(jnp.asarray(random_images), jnp.float32), expected, atol=1e-6)
+
+
+def test_half_precision_constants_are_those_of_the_method() -> None:
+    assert np.array(im.CIFAR_MEAN, np.float16) == pytest.approx([0.491455, 0.482178, 0.446533], abs=1e-6)
+    assert np.array(im.CIFAR_STD, np.float16) == pytest.approx([0.246948, 0.243530, 0.261719], abs=1e-6)
+
+
+def test_reflect_pad_does_not_repeat_the_edge() -> None:
+    row = jnp.arange(4.0).reshape(1, 1, 4, 1)
+    padded = im.reflect_pad(jnp.concatenate([row] * 3, axis=1), 2)
+    assert padded[0, 0, :, 0].tolist() == [2, 1, 0, 1, 2, 3, 2, 1]
+
+
+@pytest.mark.parametrize("pixels", [1, 2, 4])
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize("mirror", [False, True])
+def test_moved_images_are_flipped_padded_cropped_and_mirrored_at_every_shift(
+    pixels: int, flip: bool, mirror: bool, tiny: Recipe, random_images: np.ndarray
+) -> None:
+    steps = 2 * pixels + 1
+    shifts = np.stack(np.meshgrid(np.arange(steps), np.arange(steps), indexing="ij"), axis=-1).reshape(-1, 2)
+    examples = np.resize(np.arange(len(random_images))[::-1], len(shifts)).astype(np.int32)
+    alike = (jnp.full(len(shifts), flip), jnp.full(len(shifts), mirror), jnp.asarray(shifts, jnp.int8))
+    moved = im.take_moved(replace(tiny, translate=pixels), jnp.asarray(random_images), jnp.asarray(examples), *alike)
+    flipped = random_images[examples][:, :, ::-1] if flip else random_images[examples]
+    padded = np.pad(flipped, ((0, 0), (pixels, pixels), (pixels, pixels), (0, 0)), mode="reflect")
+    cut = np.stack([image[t : t + 32, s : s + 32] for image, (t, s) in zip(padded, shifts, strict=True)])
+    assert np.array_equal(moved, cut[:, :, ::-1] if mirror else cut)
+    assert moved.dtype == jnp.uint8
+
+
+def test_without_translation_images_are_only_flipped_and_mirrored(tiny: Recipe, random_images: np.ndarray) -> None:
+    flips, mirrors = jnp.arange(16) % 2 == 0, jnp.arange(16) % 4 < 2
+    moved = im.take_moved(tiny, jnp.asarray(random_images), jnp.arange(16), flips, mirrors, None)
+    both = np.asarray(flips ^ mirrors)[:, None, None, None]
+    assert np.array_equal(moved, np.where(both, random_images[:, :, ::-1], random_images))
+
+
+def test_mirror_swaps_left_and_right_only(random_images: np.ndarray) -> None:
+    mask = np.arange(16) % 3 == 0
+    expected = np.where(mask[:, None, None, None], random_images[:, :, ::-1], random_images)
+    assert np.array_equal(im.mirror_where(jnp.asarray(random_images), jnp.asarray(mask)), expected)
+
+
+def test_cutout_zeroes_one_square_inside_the_image() -> None:
+    corners = np.array([[0, 0], [20, 20], [3, 17]])
+    result = np.asarray(im.cutout(jnp.ones((3, 32, 32, 3)), jnp.asarray(corners, jnp.int8), 12))
+    for image, (top, left) in zip(result, corners, strict=True):
+        assert (image[top : top + 12, left : left + 12] == 0).all()
+        assert image.sum() == (32 * 32 - 12 * 12) * 3
+
+
+def test_batch_is_flip_pad_crop_mirror_cutout_of_the_epochs_order(tiny: Recipe, random_images: np.ndarray) -> None:
+    recipe = resolve_precision(replace(tiny, cutout=9, batch_size=5, train_examples=16, epochs=4.0))
+    draws = jax.tree.map(np.asarray, sample_draws(recipe, jax.random.key(0)))
+    labels = np.arange(16, dtype=np.int32) % 10
+    normalized = np.asarray(im.normalize(jnp.asarray(random_images), jnp.float32))
+    for step in (0, 4, 11):
+        epoch, position = divmod(step, 3)
+        batch = batch_at(
+            recipe,
+            jnp.asarray(random_images),
+            jnp.asarray(labels),
+            jax.tree.map(jnp.asarray, draws),
+            jnp.int32(step),
+        )
+        chosen = draws.order[epoch, position * 5 : position * 5 + 5]
+        assert np.array_equal(batch.labels, labels[chosen])
+        for index, image in zip(chosen, batch.images, strict=True):
+            expected = normalized[index, :, ::-1] if draws.flips[index] else normalized[index]
+            expected = np.pad(expected, ((2, 2), (2, 2), (0, 0)), mode="reflect")
+            top, left = draws.shifts[epoch, index]
+            expected = expected[top : top + 32, left : left + 32]
+            expected = (expected[:, ::-1] if epoch % 2 else expected).copy()
+            top, left = draws.corners[epoch, index]
+            expected[top : top + 9, left : left + 9] = 0
+            assert np.array_equal(image, expected)
+
+
+def test_tta_views_are_weighted_windows_and_mirrors(random_images: np.ndarray) -> None:
+    images = jnp.asarray(random_images)
+    assert [len(tta_views(images, level)) for level in (0, 1, 2)] == [1, 2, 6]
+    weights, views = zip(*tta_views(images, 2), strict=True)
+    assert weights == (0.25, 0.25, 0.125, 0.125, 0.125, 0.125)
+    padded = np.pad(random_images, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")
+    first, last = padded[:, :32, :32], padded[:, 2:, 2:]
+    expected = [random_images, random_images[:, :, ::-1], first, first[:, :, ::-1], last, last[:, :, ::-1]]
+    for view, wanted in zip(views, expected, strict=True):
+        assert np.array_equal(view, wanted)

@@ -1,0 +1,154 @@
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+import airjax
+from airjax.cli import predict
+from airjax.nn.airbench import init_variables
+from airjax.recipes.recipe import Recipe
+
+CLASSES = ("Flugzeug", "Auto", "Vögel", "猫", "Hirsch", "Hund", "Frosch", "Pferd", "Schiff", "LKW")
+
+
+@pytest.fixture(scope="module")
+def model_file(tmp_path_factory: pytest.TempPathFactory, tiny: Recipe) -> Path:
+    file = tmp_path_factory.mktemp("model") / "model.safetensors"
+    recipe = dataclasses.replace(tiny, precision="float32")
+    variables = init_variables(recipe, jax.random.key(0))
+    # Zeros would give every class the same probability.
+    variables["frozen"] = jax.tree.map(
+        lambda zeros: jax.random.normal(jax.random.key(1), zeros.shape), variables["frozen"]
+    )
+    airjax.save_model(file, airjax.Model(recipe, variables, CLASSES))
+    return file
+
+
+@pytest.fixture
+def images(toy: airjax.Dataset, tmp_path: Path) -> list[str]:
+    files = [str(tmp_path / f"bild-{index}-ä.png") for index in range(3)]
+    for file, pixels in zip(files, toy.test_images, strict=False):
+        Image.fromarray(pixels).save(file)
+    return files
+
+
+def run_in_shell(command: str, *arguments: object, **environment: str) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of `command`, in which PREDICT stands for the program and its arguments."""
+    program = '"$0" -m airjax.predict "$@"'
+    done = subprocess.run(
+        ["bash", "-c", command.replace("PREDICT", program), sys.executable, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | environment,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_every_class_has_its_probability(
+    model_file: Path, images: list[str], toy: airjax.Dataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert predict.main([str(model_file), *images, "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    logits = airjax.infer(airjax.load(model_file), toy.test_images[:3])
+    assert not np.allclose(logits[0], logits[1])
+    for row, expected in zip(rows, predict.softmax(logits), strict=True):
+        assert list(row["probabilities"]) == list(CLASSES)
+        assert np.array_equal(list(row["probabilities"].values()), expected)
+        assert row["class"] == CLASSES[expected.argmax()]
+    assert predict.main([str(model_file), *images]) == 0
+    assert capsys.readouterr().out.startswith(f"{images[0]}: {rows[0]['class']}  (")
+
+
+def test_one_bad_image_does_not_stop_the_others(
+    model_file: Path, images: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = str(tmp_path / "none.png")
+    files = [images[0], bad, images[1]]
+    assert predict.main([str(model_file), *files, "--json"]) == 1
+    captured = capsys.readouterr()
+    rows = json.loads(captured.out)
+    assert [row["file"] for row in rows] == files
+    assert [set(row) for row in rows] == [{"file", "class", "probabilities"}, {"file", "error"}, set(rows[0])]
+    assert rows[1]["error"] == f"{bad} does not exist"
+    assert captured.err == f"error: {bad} does not exist\n1 of 3 images could not be classified\n"
+    assert predict.main([str(model_file), *files]) == 1
+    assert [line.split(": ")[0] for line in capsys.readouterr().out.splitlines()] == [images[0], images[1]]
+
+
+def test_batches_give_the_answers_of_single_images(
+    model_file: Path, images: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, files = airjax.load(model_file), [*map(Path, images), tmp_path / "none.png", Path(images[0])]
+    whole = list(predict.classify(model, files, fit=False))
+    monkeypatch.setattr(predict, "BATCH", 2)
+    assert list(predict.classify(model, files, fit=False)) == whole
+    assert [row["file"] for row in whole] == [str(file) for file in files]
+
+
+def test_nothing_done_is_code_2(
+    model_file: Path, images: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for arguments, message in (
+        ([model_file], "error: no image given; name at least one image file after the model\n"),
+        ([model_file, tmp_path / "none.png"], f"error: {tmp_path / 'none.png'} does not exist\n"),
+        ([model_file, tmp_path], f"error: {tmp_path} is a folder; name the image files in it: {tmp_path}/*\n"),
+        (
+            [tmp_path / "none", images[0]],
+            f"error: {tmp_path / 'none'} does not exist; python -m airjax.train --out DIR writes models\n",
+        ),
+        ([tmp_path, images[0]], f"error: {tmp_path} is a folder; name the model-SEED.safetensors in it\n"),
+    ):
+        assert predict.main([str(argument) for argument in arguments]) == 2
+        assert capsys.readouterr() == ("", message)
+
+
+def test_an_answer_that_is_not_finite_is_no_class(model_file: Path, images: list[str]) -> None:
+    model = airjax.load(model_file)
+    params = model.variables["params"]
+    broken = model.variables | {"params": params | {"head": np.full_like(params["head"], 3e38)}}
+    (row,) = predict.classify(model._replace(variables=broken), [Path(images[0])], fit=False)
+    assert set(row) == {"file", "error"}
+    assert "the network's answer is not finite" in row["error"]
+
+
+def test_what_pillow_finds_odd_is_said_in_a_line(
+    model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    side = 9500  # 90 million pixels of one bit: more than Pillow takes without a warning
+    Image.new("1", (side, side)).save(tmp_path / "large.png")
+    assert predict.main([str(model_file), str(tmp_path / "large.png"), "--fit"]) == 0
+    errors = capsys.readouterr().err
+    assert errors.startswith(f"warning: {tmp_path / 'large.png'}: Image size (90250000 pixels) exceeds limit")
+    assert errors.count("\n") == 1
+
+
+def test_a_reader_that_leaves_and_a_full_disk(model_file: Path, images: list[str]) -> None:
+    code, output, errors = run_in_shell("PREDICT | (read line); exit ${PIPESTATUS[0]}", model_file, *images * 400)
+    assert (code, output, errors) == (141, "", "")
+    if Path("/dev/full").exists():
+        code, _, errors = run_in_shell("PREDICT > /dev/full", model_file, *images)
+        assert (code, errors) == (74, "error: cannot write the output: No space left on device\n")
+
+
+def test_an_ascii_terminal_shows_escapes(model_file: Path, images: list[str]) -> None:
+    code, output, errors = run_in_shell("PREDICT", model_file, *images, "x-ö", PYTHONIOENCODING="ascii")
+    assert code == 1
+    assert output.startswith(images[0].replace("ä", "\\xe4"))
+    assert "\\u732b " in output
+    assert errors == "error: x-\\xf6 does not exist\n1 of 4 images could not be classified\n"
+
+
+def test_help_says_what_the_exit_codes_mean(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        predict.main(["--help"])
+    assert ended.value.code == 0
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "The exit code is 0 if all files were, 1 if some were, and 2 if none was" in text

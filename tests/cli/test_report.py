@@ -1,0 +1,309 @@
+"""Reports of sweeps that were written by hand, and one of them in a browser."""
+
+import html.parser
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import airjax
+from airjax.cli.report import main
+from airjax.data import DataError
+from airjax.recipes.published import RECIPES
+from airjax.report import survey
+from airjax.sweep.store import Writer
+from airjax.utils.records import append_line, write_json
+
+pytest.importorskip("matplotlib", reason="matplotlib is not installed (pip install '.[report]')")
+pytest.importorskip("jinja2", reason="jinja2 is not installed (pip install '.[report]')")
+
+ENVIRONMENT = {"environment": "e1", "device": "a processor", "commit": None, "versions": {"jax": "1.2.3"}}
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
+
+
+@pytest.fixture(autouse=True)
+def _toy_tests(monkeypatch: pytest.MonkeyPatch, small_builtin: airjax.Dataset) -> None:
+    """Every test here is on the toy data set."""
+
+
+@pytest.fixture
+def drafts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are drawn, but not rendered: for tests of what a page says."""
+    monkeypatch.setattr("airjax.report.drawing.render_figure", lambda figure, kind: kind.encode())
+
+
+def network(labels: np.ndarray, right: int) -> np.ndarray:
+    """Classifies the first so many images right, and the others as the next class."""
+    return np.where(np.arange(len(labels)) < right, labels, (labels + 1) % 10).astype(np.uint8)
+
+
+def make_sweep(
+    folder: Path, labels: np.ndarray, settings: list[dict[str, Any]], right: list[list[int]], **changes: Any
+) -> Path:
+    """A sweep of tiny: for each setting, how many test images each of its networks gets right."""
+    writer = Writer(folder, "a")
+    for number, (setting, counts) in enumerate(zip(settings, right, strict=True)):
+        for seed, count in enumerate(counts):
+            record = {
+                "id": f"s{number}-{seed}",
+                "setting": f"s{number}",
+                "data": "builtin",
+                "seed": seed,
+                "subset": None,
+                "changes": setting,
+                "environment": "e1",
+                "accuracy": count / len(labels),
+                "diverged": False,
+                "error": None,
+                "examples": len(labels),
+                "seconds": 1.5,
+            }
+            arrays = {
+                "predictions": network(labels, count),
+                "curves": np.array([[2 - 0.1 * seed, 0.3], [1 - 0.1 * seed, np.nan]], np.float32),
+            }
+            writer.add(record | changes, arrays)
+    append_line(folder / "environments.jsonl", ENVIRONMENT)
+    plan = {
+        "recipe": "tiny",
+        "num_runs": sum(map(len, right)),
+        "seeds": list(range(max(map(len, right)))),
+        "subsets": None,
+        "settings": {f"s{i}": setting | {"data": "builtin"} for i, setting in enumerate(settings)},
+        "recipes": [RECIPES["tiny"].to_dict() | setting for setting in settings],
+    }
+    write_json(folder / "plan.json", plan)
+    return folder
+
+
+FLIPS = [{"flip": "random"}, {"flip": "alternating <&>"}]
+
+
+@pytest.fixture
+def sweep(tmp_path: Path, toy: airjax.Dataset) -> Path:
+    return make_sweep(tmp_path / "sweep", toy.test_labels, FLIPS, [[60, 62, 64, 66], [70, 72, 74, 76]])
+
+
+def page_of(sweep: Path, *arguments: str) -> str:
+    assert main([str(sweep), *arguments]) == 0
+    return (sweep / "report" / "report.html").read_text()
+
+
+class Cells(html.parser.HTMLParser):
+    """The rows of a page's tables."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.rows: list[list[str]] = []
+        self._inside = False
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        if tag == "tr":
+            self.rows.append([])
+        self._inside = tag in {"td", "th"}
+        if self._inside:
+            self.rows[-1].append("")
+
+    def handle_data(self, data: str) -> None:
+        if self._inside:
+            self.rows[-1][-1] += data
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = self._inside and tag not in {"td", "th"}
+
+
+def test_page_is_whole_in_itself_and_its_figures_are_beside_it(sweep: Path) -> None:
+    text = page_of(sweep)
+    names = {"accuracy", "curves"}
+    names |= {f"{part}-builtin-100" for part in ("classes", "confusion", "reliability", "difficulty", "hardest")}
+    assert {file.stem for file in (sweep / "report").glob("*.png")} == names
+    assert all(file.read_bytes().startswith(b"\x89PNG") for file in (sweep / "report").glob("*.png"))
+    assert text.count('src="data:image/svg+xml;base64,') == len(names)
+    assert not re.search(r'(src|href)="(?!data:)|<script|<link|@import|url\(', text)
+    assert "flip alternating &lt;&amp;&gt;" in text
+    assert "<&>" not in text
+
+
+@pytest.mark.usefixtures("drafts")
+def test_numbers_in_the_page(sweep: Path) -> None:
+    rows = Cells(page_of(sweep)).rows
+    assert ["networks", "8 of 8 networks, 0 failed, 0 diverged"] in rows
+    assert ["seeds", "0 to 3"] in rows
+    first = next(row for row in rows if row[0] == "flip random")
+    assert first[1:4] == ["4", "0", "63.00 (58.89 to 67.11)"]
+    assert first[4].startswith("2.582 (")
+    assert first[5:] == ["60.00 to 66.00", "1.5"]
+    together = [row for row in rows if row[0] == "flip random"][1]
+    assert together[4].startswith("3.33 (")
+    assert together[5].endswith(" (votes)")
+    (difference,) = [row for row in rows if " minus " in row[0]]
+    # Welch: 10 -+ 2.447 * 2.582 / sqrt(2).
+    assert difference[:2] == ["flip alternating <&> minus flip random", "+10.000 (+5.533 to +14.467)"]
+    # Cohen's d is 3.87: samples of 2 have a power of 0.54, samples of 3 one of 0.94.
+    assert difference[2:] == ["0.0015", "0.0015", "3"]
+    assert ["device", "a processor"] in rows
+    assert ["jax", "1.2.3"] in rows
+
+
+def test_the_same_sweep_gives_the_same_files(sweep: Path, tmp_path: Path) -> None:
+    for name in "ab":
+        assert main([str(sweep), "--out", str(tmp_path / name)]) == 0
+    for file in (tmp_path / "a").iterdir():
+        assert file.read_bytes() == (tmp_path / "b" / file.name).read_bytes()
+
+
+@pytest.mark.usefixtures("drafts")
+def test_failed_networks_are_listed_and_diverged_ones_counted(tmp_path: Path, toy: airjax.Dataset) -> None:
+    folder = make_sweep(tmp_path / "sweep", toy.test_labels, [{}], [[10, 10, 10]], diverged=True)
+    writer = Writer(folder, "b")
+    record = {"id": "s0-3", "setting": "s0", "accuracy": None, "diverged": False, "environment": "e1"}
+    writer.add(record | {"error": "no <memory>"})
+    text = page_of(folder)
+    rows = Cells(text).rows
+    assert ["networks", "3 of 3 networks, 1 failed, 3 diverged"] in rows
+    assert ["s0-3", "no <memory>"] in rows
+    assert "no <memory>" not in text
+    assert next(row for row in rows if row[0] == "as it is")[1:4] == ["3", "3", "10.00 (10.00 to 10.00)"]
+
+
+@pytest.mark.usefixtures("drafts")
+def test_one_network_has_no_intervals(tmp_path: Path, toy: airjax.Dataset) -> None:
+    text = page_of(make_sweep(tmp_path / "sweep", toy.test_labels, [{}], [[60]]))
+    assert next(row for row in Cells(text).rows if row[0] == "as it is")[1:5] == ["1", "0", "60.00", ""]
+    assert "There are no two settings to compare" in text
+    assert "<h2>Differences" not in text
+
+
+@pytest.mark.usefixtures("drafts")
+def test_sweeps_without_curves_leave_them_out(tmp_path: Path, toy: airjax.Dataset) -> None:
+    folder = make_sweep(tmp_path / "sweep", toy.test_labels, [{}], [[60, 62]])
+    shapes = folder / "workers" / "a" / "arrays.json"
+    write_json(shapes, {"predictions": json.loads(shapes.read_text())["predictions"]})
+    assert "Learning curves" not in page_of(folder)
+
+
+@pytest.mark.usefixtures("drafts")
+def test_many_settings_are_all_in_the_tables_and_the_first_in_the_figures(tmp_path: Path, toy: airjax.Dataset) -> None:
+    settings = [{"learning_rate": float(rate)} for rate in range(1, 32)]
+    right = [[40 + i, 41 + i] for i in range(31)]
+    text = page_of(make_sweep(tmp_path / "sweep", toy.test_labels, settings, right))
+    assert "The figures show the first 12 settings; the other 19 are in the tables alone." in text
+    firsts = [row[0] for row in Cells(text).rows]
+    assert all(firsts.count(f"learning_rate {rate:.1f}") == 2 for rate in range(1, 32))
+    assert sum(" minus learning_rate 1.0" in first for first in firsts) == 30
+
+
+@pytest.mark.usefixtures("drafts")
+def test_ladders_of_epochs_show_what_alternating_flip_saves(tmp_path: Path, toy: airjax.Dataset) -> None:
+    settings = [{"epochs": e, "flip": flip} for flip in ("random", "alternating") for e in (1.0, 2.0, 4.0, 8.0)]
+    right = [[40, 40], [60, 60], [70, 70], [75, 75], [50, 50], [65, 65], [72, 73], [76, 76]]
+    rows = Cells(page_of(make_sweep(tmp_path / "sweep", toy.test_labels, settings, right))).rows
+    # Errors of 20 + 40 / e: 50% are reached after 4/3 epochs, 35% after 8/3.
+    assert ["1", "60.000", "50.000", "+33.3%"] in rows
+    assert ["2", "40.000", "35.000", "+33.3%"] in rows
+
+
+@pytest.mark.usefixtures("drafts")
+def test_images_that_are_not_at_hand_are_left_out(
+    sweep: Path, monkeypatch: pytest.MonkeyPatch, toy: airjax.Dataset
+) -> None:
+    def fail(name: str, source: Any, folder: Path | None) -> airjax.Dataset:
+        raise DataError("it is on <another> disk")
+
+    monkeypatch.setattr(survey, "find_data", fail)
+    text = page_of(sweep)
+    assert "it is on &lt;another&gt; disk" in text
+    assert "Confusion" not in text
+    assert {file.stem for file in (sweep / "report").glob("*.png")} == {"accuracy", "curves"}
+    together = [row for row in Cells(text).rows if row[0] == "flip random"][1]
+    assert [together[2], together[3], together[5]] == ["", "", ""]
+    assert together[4].startswith("3.33")
+
+
+@pytest.mark.usefixtures("drafts")
+def test_labels_of_other_images_are_not_used(sweep: Path, monkeypatch: pytest.MonkeyPatch, toy: airjax.Dataset) -> None:
+    other = airjax.Dataset("builtin", toy.train_images, toy.train_labels, toy.test_images, (toy.test_labels + 1) % 10)
+    monkeypatch.setattr(survey, "find_data", lambda name, source, folder: other)
+    assert "not what the networks were tested on" in page_of(sweep)
+
+
+def test_a_place_of_cifar10_that_is_named_has_to_hold_it(
+    tmp_path: Path, toy: airjax.Dataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make_sweep(tmp_path / "sweep", toy.test_labels, [{}], [[60]], data="cifar10")
+    assert main([str(folder), "--data-dir", str(tmp_path / "none")]) == 2
+    assert str(tmp_path / "none") in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("drafts")
+def test_environments_are_pooled_only_when_asked(
+    sweep: Path, toy: airjax.Dataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = make_sweep(sweep.parent / "other", toy.test_labels, [FLIPS[0]], [[61]], id="s0-9", environment="e2")
+    (other / "workers" / "a").rename(sweep / "workers" / "b")
+    assert main([str(sweep)]) == 2
+    assert "2 environments (e1, e2" in capsys.readouterr().err
+    rows = Cells(page_of(sweep, "--mixed")).rows
+    assert ["known answers", "e1"] in rows
+    assert ["known answers", "e2"] in rows
+
+
+def test_bad_input_is_named(
+    tmp_path: Path, sweep: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    assert main([str(tmp_path / "empty")]) == 2
+    assert "is not the folder of a sweep" in capsys.readouterr().err
+    (tmp_path / "begun" / "workers").mkdir(parents=True)
+    shutil.copy(sweep / "plan.json", tmp_path / "begun")
+    assert main([str(tmp_path / "begun")]) == 2
+    assert "no network in" in capsys.readouterr().err
+    (tmp_path / "file").touch()
+    assert main([str(sweep), "--out", str(tmp_path / "file" / "page")]) == 2
+    assert "cannot write to --out" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "matplotlib", None)  # as where it is not installed
+    assert main([str(sweep)]) == 2
+    assert "a report needs matplotlib, which cannot be imported" in (error := capsys.readouterr().err)
+    assert "pip install 'airjax[report]'" in error
+    assert not (sweep / "report").exists()
+
+
+def browse(page: Path, profile: Path, *arguments: str) -> str:
+    assert BROWSER is not None
+    quiet = "--disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update"
+    command = [BROWSER, "--headless", "--no-sandbox", *quiet.split(), "--disable-sync", f"--user-data-dir={profile}"]
+    done = subprocess.run(
+        [*command, *arguments, page.as_uri()], capture_output=True, text=True, check=True, timeout=120
+    )
+    return done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="neither chromium nor google-chrome is installed")
+def test_a_browser_shows_the_page(sweep: Path, tmp_path: Path) -> None:
+    from PIL import Image
+
+    page_of(sweep)
+    page, shot = sweep / "report" / "report.html", tmp_path / "shot.png"
+    browse(page, tmp_path / "profile", "--window-size=1100,3400", f"--screenshot={shot}")
+    with Image.open(shot) as image:
+        assert image.size == (1100, 3400)
+        # Every tenth of the page but its end has ink on it.
+        rows = np.asarray(image.convert("L")).reshape(10, 340, 1100)
+        assert (rows[:8].min((1, 2)) < 128).all()
+    text = page.read_text()
+    # Images tell the document how wide they are once they are there, which no script of the page does.
+    probe = "<script>document.title = [...document.images].every(i => i.complete && i.naturalWidth > 100)</script>"
+    probed = tmp_path / "probed.html"
+    probed.write_text(text.replace("</html>", f"<script>onload = () => {{ {probe[8:-9]} }}</script></html>"))
+    dump = browse(probed, tmp_path / "profile", "--dump-dom")
+    assert "<title>true</title>" in dump
+    for heading in ("Accuracy", "Differences", "Learning curves", "Many networks together", "Environment"):
+        assert f"<h2>{heading}</h2>" in dump

@@ -1,0 +1,93 @@
+import dataclasses
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from airjax.cli.train_result import describe_result, expected_accuracy, summarize_runs
+from airjax.recipes.published import CLAIMS, RECIPES
+from airjax.recipes.recipe import Recipe
+
+OFFICIAL = SimpleNamespace(name="cifar10", content="official", fingerprint="f0")
+SHUFFLED = SimpleNamespace(name="cifar10", content="shuffled", fingerprint="f1")
+CUSTOM = SimpleNamespace(name="custom", content="unknown", fingerprint="f2")
+BUILTIN = SimpleNamespace(name="builtin", content="unknown", fingerprint="f3")
+
+
+def runs(*accuracies: float) -> list[dict[str, Any]]:
+    parts = {"loss_of_first_steps": 2.3, "loss_of_last_steps": 1.0, "seconds": {"train": 1.0}}
+    return [{"seed": seed, "accuracy": accuracy, **parts} for seed, accuracy in enumerate(accuracies)]
+
+
+def summary(
+    dataset: Any, *accuracies: float, name: str = "94", recipe: Recipe | None = None, measured: Path = Path("none")
+) -> dict[str, Any]:
+    return summarize_runs(name, recipe or RECIPES[name], dataset, runs(*accuracies), measured=measured)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "content", "verdict"),
+    [
+        (OFFICIAL, "official", "mean"),
+        (SHUFFLED, "shuffled", "mean"),
+        (CUSTOM, "unknown", "not evaluated"),
+        (BUILTIN, "unknown", "not evaluated"),
+        # A folder of the right shape, from a version that would have called it cifar10.
+        (SimpleNamespace(name="cifar10", content="unknown", fingerprint="f4"), "unknown", "not evaluated"),
+    ],
+)
+def test_only_the_test_images_of_cifar10_meet_a_target(dataset: Any, content: str, verdict: str) -> None:
+    result = summary(dataset, 0.9416)
+    assert (result["content"], result["target"], result["target_met"]) == (content, 0.94, verdict)
+
+
+def test_a_target_takes_the_whole_test_set() -> None:
+    part = dataclasses.replace(RECIPES["94"], test_examples=5000)
+    result = summary(OFFICIAL, 0.9416, recipe=part)
+    assert result["target_met"] == "not evaluated"
+    assert describe_result(result) == (
+        "94 on cifar10: accuracy 94.16% (one network); target 94%: not evaluated. "
+        "A target is judged on all 10,000 test images only"
+    )
+
+
+def test_the_sentence_gives_the_expected_accuracy_and_the_content_beside_the_reached_one() -> None:
+    assert describe_result(summary(OFFICIAL, 0.9416)) == (
+        "94 on cifar10: accuracy 94.16% (one network); expected 94.01%; target 94%: mean"
+    )
+    assert describe_result(summary(SHUFFLED, 0.9416, 0.9402)) == (
+        "94 on cifar10, shuffled: accuracy 94.09% (mean of 2; 95% interval 93.20% to 94.98%; sd 0.10%); "
+        "expected 94.01%; target 94%: mean"
+    )
+    assert describe_result(summary(CUSTOM, 0.5, name="mini")) == (
+        "mini on custom: accuracy 50.00% (one network). This is data of your own, not CIFAR-10: no target applies to it"
+    )
+    pooled = summary(OFFICIAL, 0.9416) | {"mixed": {"versions.jax": ["0.10.0", "0.10.1"]}}
+    assert "networks of different environments (versions.jax: 0.10.0, 0.10.1)" in describe_result(pooled)
+
+
+def test_nothing_is_expected_of_a_changed_recipe_or_of_data_that_nobody_measured(tmp_path: Path) -> None:
+    measured = tmp_path / "accuracy.jsonl"
+    lines = [
+        {"recipe": "mini", "dataset_sha256": "f3", "changed": {"epochs": 1.0}, "mean": 0.9},
+        {"recipe": "mini", "dataset_sha256": "f3", "changed": {"precision": "float32"}, "mean": 0.55},
+        {"recipe": "94", "dataset_sha256": "f3", "changed": {}, "mean": 0.97},
+        {"recipe": "mini", "dataset_sha256": "another builtin set", "changed": {}, "mean": 0.2},
+    ]
+    measured.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    def expected(dataset: Any, **changed: Any) -> float | None:
+        return expected_accuracy("mini", changed, dataset, measured)
+
+    assert expected(BUILTIN, precision="bfloat16") == 0.55
+    assert expected(BUILTIN, epochs=2.0) is None
+    assert expected(CUSTOM) is None
+    assert expected(OFFICIAL) == CLAIMS["mini"].expected_accuracy
+    assert expected_accuracy("mini", {}, BUILTIN, tmp_path / "none.jsonl") is None
+    sentence = describe_result(summary(BUILTIN, 0.52, name="mini", measured=measured))
+    assert sentence == (
+        "mini on builtin: accuracy 52.00% (one network); expected 55.00%. "
+        "This is the builtin data set, not CIFAR-10 (--data-dir DIR names a copy of that)"
+    )

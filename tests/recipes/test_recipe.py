@@ -1,0 +1,137 @@
+import dataclasses
+import json
+
+import jax
+import pytest
+
+from airjax.cli.recipes import main
+from airjax.nn.airbench import init_variables
+from airjax.recipes.published import CLAIMS, RECIPES, get_recipe
+from airjax.recipes.recipe import Recipe, conv_shapes
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "steps"),
+    [("94", 1_971_640, 476), ("95", 4_604_728, 720), ("96", 9_915_704, 1776), ("96-paper", 12_717_752, 1920)],
+)
+def test_parameters_and_steps_are_those_of_the_method(name: str, params: int, steps: int) -> None:
+    assert RECIPES[name].num_params == params
+    assert RECIPES[name].total_steps == steps
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_counted_parameters_are_those_of_the_network(name: str) -> None:
+    variables = jax.eval_shape(lambda: init_variables(RECIPES[name], jax.random.key(0)))
+    leaves = jax.tree.leaves((variables["params"], variables["frozen"]))
+    assert sum(leaf.size for leaf in leaves) == RECIPES[name].num_params
+
+
+@pytest.mark.parametrize(("name", "millions"), [("94", 118.15), ("95", 301.56), ("96", 451.97), ("96-paper", 615.20)])
+def test_multiply_accumulates_of_a_forward_pass(name: str, millions: float) -> None:
+    assert RECIPES[name].forward_macs / 1e6 == pytest.approx(millions, abs=0.005)
+
+
+def test_flops_of_94_are_within_one_percent_of_358_tera() -> None:
+    assert RECIPES["94"].flops == pytest.approx(358e12, rel=0.01)
+
+
+def test_every_recipe_makes_a_claim() -> None:
+    assert list(CLAIMS) == list(RECIPES)
+    for claim in CLAIMS.values():
+        assert claim.summary
+        assert claim.evidence
+
+
+@pytest.mark.parametrize(
+    ("name", "rate", "decay"),
+    [("94", 0.00146484, 0.00199565), ("95", 0.00127378, 0.00199565), ("96-paper", 0.00114640, 0.00199565)],
+)
+def test_decoupled_hyperparameters_convert_as_in_the_method(name: str, rate: float, decay: float) -> None:
+    recipe = RECIPES[name]
+    assert recipe.sgd_learning_rate == pytest.approx(rate, rel=1e-5)
+    assert recipe.sgd_weight_decay == pytest.approx(decay, rel=1e-5)
+    assert RECIPES["96"].sgd_weight_decay == pytest.approx(0.00156522, rel=1e-5)
+
+
+def test_bias_freezes_after_three_epochs_and_never_beyond_the_end() -> None:
+    assert RECIPES["94"].freeze_step == 144
+    assert dataclasses.replace(RECIPES["94"], epochs=1.0).freeze_step == 48
+    assert dataclasses.replace(RECIPES["94"], whiten_bias_epochs=None).freeze_step == 476
+    assert dataclasses.replace(RECIPES["94"], whiten_bias=False).freeze_step == 476
+
+
+def test_conv_shapes_follow_the_floor_pools() -> None:
+    assert [shape.size for shape in conv_shapes(RECIPES["94"])] == [31, 15, 15, 7, 7, 3]
+    assert len(conv_shapes(RECIPES["96"])) == 9
+
+
+def test_recipe_survives_json() -> None:
+    for recipe in RECIPES.values():
+        assert Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
+
+
+def test_unknown_and_missing_fields_are_named() -> None:
+    values = RECIPES["94"].to_dict()
+    with pytest.raises(ValueError, match="unknown recipe field warmth"):
+        Recipe.from_dict(values | {"warmth": 1})
+    del values["whiten"]
+    with pytest.raises(ValueError, match="missing recipe field whiten"):
+        Recipe.from_dict(values)
+    with pytest.raises(ValueError, match="a recipe must be a table of its fields, but it is 94"):
+        Recipe.from_dict(94)  # pyright: ignore[reportArgumentType]
+
+
+def test_fields_from_json_are_checked_like_any_others() -> None:
+    with pytest.raises(ValueError, match="whiten is 'false', but it must be true or false"):
+        Recipe.from_dict(RECIPES["94"].to_dict() | {"whiten": "false"})
+
+
+def test_unknown_recipe_lists_those_there_are() -> None:
+    with pytest.raises(ValueError, match="unknown recipe '97'; the recipes are 94, 95, 96, 96-paper, mini, tiny"):
+        get_recipe("97")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"epochs": 0}, "epochs is 0, but it must be a number more than 0 and at most 10000 epochs"),
+        ({"epochs": float("nan")}, "epochs is nan"),
+        ({"batch_size": 0}, "batch-size is 0"),
+        ({"batch_size": 64.0}, "batch-size is 64.0, but it must be a whole number from 2 to 50000 examples"),
+        ({"train_examples": 1000}, "batch-size is 1024, but there are only 1000 training examples"),
+        ({"widths": (64, 256)}, "widths is"),
+        ({"widths": (64, 0, 256)}, "widths is"),
+        ({"convs_per_block": 4}, "convs-per-block is 4, but it must be a whole number from 2 to 3"),
+        ({"residual": "before-activation"}, "residual needs convs-per-block 3"),
+        ({"batchnorm_momentum": 1.0}, "batchnorm-momentum is 1.0"),
+        ({"learning_rate": -1.0}, "learning-rate is -1.0, but it must be a number more than 0"),
+        ({"momentum": 1.0}, "momentum is 1.0"),
+        ({"label_smoothing": 1.0}, "label-smoothing is 1.0"),
+        ({"schedule_peak": 1.0}, "schedule-peak is 1.0"),
+        ({"lookahead_every": 0}, "lookahead-every is 0"),
+        ({"flip": "vertical"}, "flip is 'vertical'"),
+        ({"order": "sorted"}, "order is 'sorted'"),
+        ({"translate": 16}, "translate is 16"),
+        ({"cutout": 33}, "cutout is 33"),
+        ({"tta_level": 3}, "tta-level is 3, but it must be a whole number from 0 to 2"),
+        ({"precision": "float8"}, "precision is 'float8'"),
+    ],
+)
+def test_out_of_range_field_is_named_with_its_range(change: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(RECIPES["94"], **change)
+
+
+def test_listing_as_json_has_the_promised_fields(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--json"]) == 0
+    rows = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert [row["name"] for row in rows] == list(RECIPES)
+    for row in rows:
+        assert {"name", "epochs", "steps", "params", "flops", "expected_accuracy"} <= set(row)
+
+
+def test_listing_as_a_table_and_bad_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    assert "1,971,640" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="2"):
+        main(["--yaml"])

@@ -1,0 +1,43 @@
+import numpy as np
+import pytest
+from scipy import stats as scipy_stats
+
+from airjax.stats.intervals import mean_interval, target_verdict
+
+
+def test_interval_is_students() -> None:
+    values = [0.94, 0.941, 0.939, 0.9405, 0.9402]
+    expected = scipy_stats.t.interval(0.95, 4, np.mean(values), scipy_stats.sem(values))
+    assert mean_interval(values, whole=1.0) == pytest.approx(expected)
+    assert mean_interval([0.94], whole=1.0) is None
+
+
+def test_an_interval_of_shares_stays_where_shares_are() -> None:
+    assert mean_interval([0.05, 0.11], whole=1.0) == (0.0, pytest.approx(0.08 + 12.7062 * 0.03, abs=1e-4))
+    assert mean_interval([5.0, 11.0], whole=100.0) == (0.0, pytest.approx(8 + 12.7062 * 3, abs=1e-2))
+    assert mean_interval([99.0, 100.0], whole=100.0) == (pytest.approx(99.5 - 12.7062 / 2, abs=1e-2), 100.0)
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "known_sd", "verdict"),
+    [
+        ([], None, "not evaluated"),
+        ([0.9410, 0.9412, 0.9409, 0.9411], None, "confirmed"),
+        ([0.9410, 0.9392, 0.9415, 0.9396], None, "mean"),
+        ([0.9400, 0.9395, 0.9404, 0.9396], None, "within noise"),
+        ([0.9390, 0.9391, 0.9389, 0.9390], None, "no"),
+        ([0.9405], 0.0013, "mean"),
+        ([0.9390], 0.0013, "within noise"),
+        ([0.9370], 0.0013, "no"),
+        ([0.9399], None, "no"),
+    ],
+)
+def test_verdict_is_no_stronger_than_the_data(accuracies: list[float], known_sd: float | None, verdict: str) -> None:
+    assert target_verdict(accuracies, 0.94, known_sd) == verdict
+
+
+def test_confirmed_is_wrong_at_most_one_time_in_twenty() -> None:
+    rng = np.random.default_rng(0)
+    # The mean exactly at the target: every "confirmed" is a false alarm.
+    confirmed = [target_verdict(list(0.94 + 0.0013 * rng.normal(size=10)), 0.94) == "confirmed" for _ in range(2000)]
+    assert 0.035 < np.mean(confirmed) < 0.065

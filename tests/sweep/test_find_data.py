@@ -1,0 +1,63 @@
+"""The data of a sweep that is over is found by what its folder says, without the network."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import airjax
+from airjax.data import DataError
+from airjax.data.cache import cache_folder, save_cached
+from airjax.sweep.find_data import find_data
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("AIRJAX_MIRROR", "http://127.0.0.1:9/never")
+    monkeypatch.setenv("AIRJAX_CACHE", str(tmp_path / "cache"))
+
+
+def source_of(dataset: airjax.Dataset, place: Path | None) -> dict[str, Any]:
+    return {"fingerprint": dataset.fingerprint, "content": "unknown", "place": None if place is None else str(place)}
+
+
+def test_a_cached_data_set_is_found_by_its_fingerprint(toy: airjax.Dataset) -> None:
+    save_cached(cache_folder() / "cifar10-another.safetensors", toy.head(10, 10))
+    save_cached(cache_folder() / "cifar10-it.safetensors", toy)
+    (cache_folder() / "cifar10-damaged.safetensors").write_bytes(b"nothing")
+    assert find_data("cifar10", source_of(toy, None)).fingerprint == toy.fingerprint
+
+
+def test_it_is_found_where_it_lay(cifar10: airjax.Dataset, cifar10_folder: Path) -> None:
+    assert find_data("cifar10", source_of(cifar10, cifar10_folder)).fingerprint == cifar10.fingerprint
+
+
+def test_what_is_nowhere_is_named_with_the_places_and_the_remedy(
+    toy: airjax.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRJAX_DATA", str(tmp_path / "elsewhere"))
+    with pytest.raises(DataError) as caught:
+        find_data("cifar10", source_of(toy, tmp_path / "gone"))
+    assert str(caught.value) == (
+        f"the cifar10 that the networks were trained on (unknown content, {toy.fingerprint[:12]}) is unavailable: not "
+        f"in {tmp_path / 'gone'}, nor in {tmp_path / 'elsewhere'}, nor in the cache, {tmp_path / 'cache'}; name its "
+        "place with --data-dir"
+    )
+    monkeypatch.delenv("AIRJAX_DATA")
+    with pytest.raises(DataError, match="cifar10 is unavailable: not in the cache"):
+        find_data("cifar10", None)
+
+
+def test_a_named_place_with_other_data_is_refused(
+    toy: airjax.Dataset, cifar10_folder: Path, cifar10: airjax.Dataset
+) -> None:
+    assert cifar10.fingerprint != toy.fingerprint
+    with pytest.raises(DataError, match="does not hold the cifar10 that the networks were trained on"):
+        find_data("cifar10", source_of(toy, None), cifar10_folder)
+
+
+@pytest.mark.usefixtures("small_builtin")
+def test_builtin_of_another_version_is_not_used(toy: airjax.Dataset) -> None:
+    assert find_data("builtin", source_of(toy, None)) is toy
+    with pytest.raises(DataError, match="builtin, as this version makes it, is not what"):
+        find_data("builtin", source_of(toy.head(10, 10), None))

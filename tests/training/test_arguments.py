@@ -1,0 +1,140 @@
+"""Arguments of the wrong kind: what was expected and what came."""
+
+import re
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+import airjax
+from airjax.recipes.published import RECIPES
+from airjax.recipes.recipe import Recipe
+from airjax.training.loop import train
+from airjax.training.step import StepMetrics
+
+PIXELS = np.zeros((4, 32, 32, 3), np.uint8)
+LABELS = np.zeros(4, np.int32)
+SEED_0 = airjax.seed_keys([0])
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        airjax.train94,
+        lambda data: airjax.train_network("tiny", data),
+        lambda data: airjax.run_many("tiny", SEED_0, data),
+        lambda data: airjax.to_device(data, "tiny"),
+        lambda data: airjax.evaluate(airjax.Model(RECIPES["tiny"], {}), data),
+        lambda data: train("tiny", data, 0),
+    ],
+)
+def test_a_name_is_no_data_set(call: Any) -> None:
+    with pytest.raises(TypeError, match=r"data is 'cifar10' \(str\), but it must be a Dataset, as load_data"):
+        call("cifar10")
+
+
+@pytest.mark.parametrize("call", [airjax.train_network, lambda recipe, data: airjax.run_many(recipe, SEED_0, data)])
+def test_a_number_is_no_recipe(call: Any, toy: airjax.Dataset) -> None:
+    with pytest.raises(TypeError, match=r"a recipe is a Recipe or the name of one, not int; the recipes are 94, 95"):
+        call(94, toy)
+
+
+@pytest.mark.parametrize("seed", [2**32, -1, 1.5])
+def test_no_entrance_takes_another_seed(seed: Any, toy: airjax.Dataset) -> None:
+    for call in (
+        lambda: airjax.train_network("tiny", toy, seed=seed),
+        lambda: train("tiny", toy, seed),
+        lambda: airjax.seed_keys([0, seed]),
+        lambda: airjax.make_key(seed),
+    ):
+        with pytest.raises(ValueError, match=re.escape(f"seed is {seed!r}, but it must be a whole number from 0 to")):
+            call()
+
+
+def test_a_range_that_leaves_the_seeds_is_refused_before_a_list_is_built() -> None:
+    with pytest.raises(ValueError, match="seed is 99999999999,"):
+        airjax.seed_keys(range(100_000_000_000))
+    with pytest.raises(TypeError, match=r"seeds is 3, but it must be a sequence of seeds, such as range\(4\)"):
+        airjax.seed_keys(3)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize(
+    ("keys", "kind"),
+    [
+        (range(4), "range(0, 4) (range)"),
+        (np.arange(4, dtype=np.uint32), "uint32[4]"),
+        (jax.random.key_data(SEED_0), "uint32[1, 2]"),
+        (SEED_0[0], "key<fry>[]"),
+    ],
+)
+def test_only_keys_are_keys(keys: Any, kind: str, toy: airjax.Dataset) -> None:
+    with pytest.raises(TypeError, match=re.escape(f"keys are {kind}, but they must be keys [K]: seed_keys(range(4))")):
+        airjax.run_many("tiny", keys, toy)
+
+
+def test_one_number_is_that_of_all_members() -> None:
+    keys = airjax.seed_keys(range(3))
+    one, all_the_same = (airjax.make_members("tiny", keys, learning_rate=rate) for rate in (9.0, [9.0] * 3))
+    np.testing.assert_array_equal(one.hyper.learning_rate, all_the_same.hyper.learning_rate)
+    assert one.hyper.learning_rate.shape == (3,)
+    for wrong in ("9.0", ["a", "b", "c"], [[9.0] * 3], 9.0 + 1j):
+        with pytest.raises(TypeError, match=r"learning_rate is .*, but it must be a number, or one for each of the 3"):
+            airjax.make_members("tiny", keys, learning_rate=wrong)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"group": 1.5}, r"group is 1.5 \(float\), but it must be a whole number from 1"),
+        ({"group": True}, r"group is True \(bool\), but it must be a whole number from 1"),
+        ({"eval_size": 0}, r"eval_size is 0 \(int\), but it must be a whole number from 1"),
+        ({"strategy": "fast"}, r"strategy is 'fast' \(str\), but it must be one of auto, sequential, map, vmap"),
+        ({"driver": "fast"}, r"driver is 'fast' \(str\), but it must be one of loop, chunks, scan"),
+    ],
+)
+def test_run_many_names_an_option_that_it_does_not_have(
+    arguments: dict[str, Any], message: str, toy: airjax.Dataset
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        airjax.run_many("tiny", SEED_0, toy, **arguments)
+
+
+def test_a_training_stands_for_its_model(tiny: Recipe, toy: airjax.Dataset) -> None:
+    trained = airjax.train_network(tiny, toy)
+    np.testing.assert_array_equal(airjax.infer(trained, toy.test_images), airjax.infer(trained.model, toy.test_images))
+    assert airjax.evaluate(trained, toy) == trained.accuracy
+    assert airjax.infer(trained, toy.test_images[:0]).shape == (0, 10)
+    with pytest.raises(
+        TypeError, match=r"model is 'model.safetensors' \(str\), but it must be a Model, as load\(file\)"
+    ):
+        airjax.infer("model.safetensors", toy.test_images)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match="builtin has no test images to evaluate on"):
+        airjax.evaluate(trained, toy.head(10, 0))
+
+
+@pytest.mark.parametrize(
+    ("pixels", "message"),
+    [
+        (PIXELS.tolist(), "list and ndarray; need numpy arrays"),
+        (PIXELS / 255, "train images are float64 (4, 32, 32, 3); need uint8 from 0 to 255"),
+        (
+            PIXELS.transpose(0, 3, 1, 2),
+            "(4, 3, 32, 32), channels first; need uint8 [N,32,32,3], channels last: images.tran",
+        ),
+        (
+            PIXELS[0],
+            "train images are uint8 (32, 32, 3); need uint8 [N,32,32,3]: images[None] where it is a single one",
+        ),
+    ],
+)
+def test_pixels_of_another_kind_are_named(pixels: Any, message: str) -> None:
+    with pytest.raises(airjax.DataError, match=re.escape(message)):
+        airjax.Dataset("mine", pixels, LABELS, PIXELS, LABELS)
+
+
+def test_networks_that_were_not_kept_are_missed(tiny: Recipe) -> None:
+    metrics, logits = StepMetrics(np.zeros((1, 16)), np.zeros((1, 16))), np.zeros((1, 100, 10))
+    done = airjax.ManyRuns(tiny, "vmap", 1, metrics, logits, np.zeros(1), np.zeros(1, bool), [], {"train": 1.0})
+    with pytest.raises(ValueError, match=r"1 seeds, 1 trainings and 0 networks do not fit .* keep_variables=True"):
+        done.runs([0])

@@ -1,0 +1,296 @@
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+
+import airjax
+from airjax.recipes.precision import resolve_precision
+from airjax.recipes.published import RECIPES
+from airjax.recipes.recipe import Recipe
+from airjax.training import compile as compiling
+from airjax.training import loop
+from airjax.training.loop import (
+    CHUNK_STEPS,
+    Clock,
+    DivergedError,
+    Driver,
+    Kind,
+    Program,
+    calls,
+    convolution_for,
+    default_driver,
+    kinds_of,
+    make_steps,
+    program_of,
+    steps_per_call,
+    train,
+)
+from airjax.training.step import StepMetrics
+
+
+def test_seeds_and_data_never_recompile(tiny: Recipe, toy: airjax.Dataset) -> None:
+    train(tiny, toy, 0)
+    compiled: list[str] = []
+
+    def listen(event: str, seconds: float, **_: object) -> None:
+        if event == "/jax/core/compile/backend_compile_duration":
+            compiled.append(f"{event} {seconds}")
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    other = airjax.Dataset("other", toy.train_images[::-1], toy.train_labels[::-1], toy.test_images, toy.test_labels)
+    train(tiny, toy, 1)
+    train(tiny, other, 2)
+    jax.monitoring.unregister_event_duration_listener(listen)
+    assert compiled == []
+
+
+@pytest.mark.parametrize(("driver", "length"), [("loop", 1), ("chunks", CHUNK_STEPS), ("scan", 8)])
+def test_a_recipe_compiles_one_training_program_per_phase(
+    tiny: Recipe, toy: airjax.Dataset, driver: Driver, length: int, compiled_kinds: list[Kind | None]
+) -> None:
+    train(tiny, toy, 0, driver=driver)
+    assert sorted(kind for kind in compiled_kinds if kind is not None) == [(False, length), (True, length)]
+    assert compiled_kinds.count(None) == 1
+
+
+def test_a_cpu_compiles_before_the_first_step_only_what_that_needs(
+    tiny: Recipe, toy: airjax.Dataset, compiled_kinds: list[Kind | None]
+) -> None:
+    before: list[list[Kind | None]] = []
+    train(tiny, toy, 0, driver="chunks", on_step=lambda *_: before.append([*compiled_kinds]))
+    assert before[0] == [None, (True, CHUNK_STEPS)]
+    assert before[-1] == [None, (True, CHUNK_STEPS), (False, CHUNK_STEPS)]
+    compiled_kinds.clear()
+    program_of.cache_clear()
+    before.clear()
+    train(tiny, toy, 0, driver="scan", on_step=lambda *_: before.append([*compiled_kinds]))
+    assert len(before[0]) == 3
+
+
+@pytest.fixture
+def compiled_kinds(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Kind | None]]:
+    """The programs that are compiled during a test, in order, as in a fresh process; None is the start."""
+    seen: list[Kind | None] = []
+    lower = Program._lower
+
+    def note(self: Program, kind: Kind | None) -> jax.stages.Lowered:
+        seen.append(kind)
+        return lower(self, kind)
+
+    monkeypatch.setattr(Program, "_lower", note)
+    program_of.cache_clear()
+    yield seen
+    program_of.cache_clear()
+
+
+def test_chunks_take_seconds_and_end_with_the_epoch(
+    tiny: Recipe, toy: airjax.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert steps_per_call(RECIPES["94"], "chunks") == 4
+    assert steps_per_call(RECIPES["96"], "chunks") == 1
+    assert steps_per_call(tiny, "chunks") == CHUNK_STEPS
+    assert (steps_per_call(tiny, "loop"), steps_per_call(tiny, "scan")) == (1, None)
+    monkeypatch.setattr("airjax.training.loop.CHUNK_STEPS", 3)
+    steps, losses = [], []
+
+    def note(count: int, metrics: StepMetrics) -> None:
+        steps.append(count)
+        losses.append(metrics.loss)
+
+    done = train(tiny, toy, 0, driver="chunks", on_step=note, on_epoch=lambda _: None)
+    assert steps == [1, 3, 6, 8, 11, 14, 16]
+    assert done.metrics.loss.shape == (16,)
+    assert np.array_equal(np.concatenate(losses), done.metrics.loss)
+
+
+def test_the_driver_follows_what_convolves() -> None:
+    drivers = [default_driver(convolution) for convolution in ("native", "matmul", "onednn")]
+    assert drivers == (["loop", "loop", "chunks"] if jax.default_backend() == "cpu" else 3 * ["scan"])
+
+
+def test_the_same_seed_gives_the_same_bits_twice(tiny: Recipe, toy: airjax.Dataset) -> None:
+    first, again, other = (train(tiny, toy, seed) for seed in (5, 5, 6))
+    for ours, theirs in zip(jax.tree.leaves(first.variables), jax.tree.leaves(again.variables), strict=True):
+        assert np.array_equal(ours, theirs)
+    assert np.array_equal(first.logits, again.logits)
+    assert not np.array_equal(first.logits, other.logits)
+
+
+def test_the_same_seed_gives_the_same_bits_in_two_processes(tiny: Recipe, toy: airjax.Dataset) -> None:
+    script = """
+import hashlib
+from airjax.data.builtin import load_builtin
+from airjax.training.loop import train
+from airjax.recipes.published import RECIPES
+print(hashlib.sha256(train(RECIPES["tiny"], load_builtin(300, 100), 5).logits.tobytes()).hexdigest())
+"""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=os.environ)
+    import hashlib
+
+    here = train(tiny, toy, 5)
+    assert run.stdout.strip() == hashlib.sha256(here.logits.tobytes()).hexdigest()
+
+
+def test_reports_and_seconds_of_a_run(tiny: Recipe, toy: airjax.Dataset) -> None:
+    steps, reports = [], []
+    done = train(
+        tiny,
+        toy,
+        0,
+        driver="loop",
+        validate=True,
+        on_step=lambda count, _: steps.append(count),
+        on_epoch=reports.append,
+    )
+    assert steps == list(range(1, 17))
+    assert [report.epoch for report in reports] == [0, 1]
+    assert reports[0].tta_accuracy is None
+    assert reports[1].tta_accuracy == done.accuracy
+    assert all(0 <= report.validation_accuracy <= 1 for report in reports)
+    assert reports[0].train_loss == pytest.approx(done.metrics.loss[:8].mean())
+    assert set(done.seconds) == {"compile", "whiten", "train", "evaluate"}
+    assert done.metrics.loss.shape == (16,)
+    assert done.accuracy == (done.logits.argmax(1) == toy.test_labels).mean()
+
+
+def test_divergence_is_named_with_its_step(tiny: Recipe, toy: airjax.Dataset) -> None:
+    wild = replace(tiny, learning_rate=1e9, bias_scale=1e6)
+    message = r"seed 4: the loss is not finite at step \d+ of 16 \(epoch \d of 2\)"
+    with pytest.raises(DivergedError, match=message) as raised:
+        train(wild, toy, 4)
+    assert 0 < raised.value.step < 16
+
+
+def test_too_few_examples_are_refused_with_the_remedy(toy: airjax.Dataset) -> None:
+    with pytest.raises(ValueError, match="uses 50000 train examples, but builtin has 300; pass --train-examples 300"):
+        train(RECIPES["94"], toy, 0)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        # The baseline of the paper's ladder, by switches alone; learning rate and lengths aside.
+        {
+            "whiten": False,
+            "whiten_bias_epochs": None,
+            "dirac": False,
+            "bias_scale": 1.0,
+            "lookahead": False,
+            "tta_level": 1,
+            "flip": "random",
+            "batchnorm_momentum": 0.9,
+            "schedule_peak": 0.2,
+            "schedule_end": 0.0,
+        },
+        # The 96 family's parts, cutout and order variants, and half precision as released.
+        {
+            "convs_per_block": 3,
+            "residual": "before-activation",
+            "cutout": 12,
+            "translate": 4,
+            "flip": "alternating-hash",
+            "order": "replacement",
+            "precision": "float16",
+        },
+        {
+            "convs_per_block": 3,
+            "residual": "after-activation",
+            "whiten_bias": False,
+            "translate": 0,
+            "flip": "none",
+            "order": "fixed",
+            "tta_level": 0,
+            "precision": "bfloat16",
+        },
+    ],
+)
+def test_every_switch_trains(tiny: Recipe, toy: airjax.Dataset, change: dict) -> None:
+    recipe = replace(tiny, **{"train_examples": 64, "test_examples": 20, **change})
+    done = train(recipe, toy, 0)
+    assert np.isfinite(done.metrics.loss).all()
+    assert done.logits.shape == (20, 10)
+
+
+def test_float64_without_64_bit_types_is_refused(tiny: Recipe) -> None:
+    with pytest.raises(ValueError, match="JAX_ENABLE_X64=1"):
+        resolve_precision(replace(tiny, precision="float64"))
+
+
+def test_clock_is_monotonic_whatever_the_wall_clock_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.time", lambda: -1e9)
+    clock = Clock()
+    clock.begin("train")
+    clock.pause()
+    assert 0 <= clock.seconds["train"] < 1
+
+
+def test_phases_are_announced_and_counted_but_for_validation(tiny: Recipe, toy: airjax.Dataset) -> None:
+    phases: list[str] = []
+    done = train(tiny, toy, 0, validate=True, on_epoch=lambda report: None, on_phase=phases.append)
+    without_compiling = [phase for phase in phases if phase != "compile"]
+    epochs = int(tiny.epochs)
+    assert without_compiling == ["whiten", *["train", "validate"] * (epochs - 1), "train", "evaluate", "validate"]
+    assert set(done.seconds) == {"compile", "whiten", "train", "evaluate"}
+
+
+def test_mini_learns_cifar10(cifar10: airjax.Dataset) -> None:
+    done = train(RECIPES["mini"], cifar10, 0)
+    assert done.accuracy > 0.3
+    assert done.metrics.loss[-20:].mean() < done.metrics.loss[:20].mean() - 0.15
+
+
+@pytest.mark.parametrize("name", list(RECIPES))
+def test_every_recipe_lowers_for_a_gpu_in_half_precision(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    recipe = resolve_precision(RECIPES[name])
+    assert recipe.precision == "bfloat16"
+    convolution = convolution_for(recipe)
+    driver = default_driver(convolution)
+    assert (convolution, driver) == ("native", "scan")
+    shapes = Program(recipe, driver, convolution).step_shapes
+    for kind in kinds_of(calls(recipe, driver)):
+        steps = jax.jit(make_steps(recipe, driver, kind, convolution), donate_argnums=0)
+        text = steps.trace(*shapes).lower(lowering_platforms=("cuda",)).as_text()
+        convolutions = [line for line in text.splitlines() if "stablehlo.convolution" in line]
+        assert len(convolutions) >= 3 * 6
+        for line in convolutions:
+            assert line.count("xbf16>") == 3
+        assert "custom_call" not in text  # of another library, on a CPU
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(jax.default_backend() == "cpu", reason="needs an accelerator")
+def test_94_on_an_accelerator_reaches_its_band(cifar10: airjax.Dataset) -> None:
+    assert 0.936 <= train(RECIPES["94"], cifar10, 0).accuracy <= 0.944
+
+
+def test_a_gpu_compiles_one_program_after_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiling, "default_platform", lambda: "gpu")
+    assert compiling.compilations_at_once() == 1
+    monkeypatch.setattr(compiling, "default_platform", lambda: "cpu")
+    assert compiling.compilations_at_once() is None
+
+
+def test_images_on_the_device_are_cut_by_one_program(random_images: np.ndarray) -> None:
+    loop.compile_part.cache_clear()
+    on_device = jax.numpy.asarray(random_images[:10])
+    for images in (on_device, random_images[:10]):
+        parts = list(loop.parts_of(images, 4))
+        assert [count for _, count in parts] == [4, 4, 2]
+        np.testing.assert_array_equal(parts[1][0], random_images[4:8])
+        np.testing.assert_array_equal(parts[2][0][:2], random_images[8:10])
+        assert not np.asarray(parts[2][0][2:]).any()
+    assert loop.compile_part.cache_info().misses == 1
+
+
+def test_an_evaluation_compiles_nothing_on_its_clock(tiny: Recipe, toy: airjax.Dataset) -> None:
+    loop.compile_part.cache_clear()
+    begun: list[tuple[str, int]] = []
+    train(tiny, toy, 0, on_phase=lambda phase: begun.append((phase, loop.compile_part.cache_info().misses)))
+    assert begun[-1] == ("evaluate", 1)
+    assert loop.compile_part.cache_info().misses == 1

@@ -1,0 +1,76 @@
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import airjax
+from airjax.augment.batch import batch_at
+from airjax.optim.nesterov import hyperparameters
+from airjax.recipes.precision import resolve_precision
+from airjax.recipes.recipe import Recipe
+from airjax.training.run import start_run
+from airjax.training.step import accuracy_of, finish, smoothed_loss, train_step
+
+
+def test_loss_is_smoothed_over_all_classes_with_the_methods_minimum() -> None:
+    smoothing = jnp.float32(0.2)
+    perfect = jnp.log(jnp.full((1, 10), 0.02).at[0, 3].set(0.82))
+    assert float(smoothed_loss(perfect, jnp.array([3]), smoothing)[0]) == pytest.approx(0.86689, abs=1e-5)
+    logits = jax.random.normal(jax.random.key(0), (4, 10))
+    logp = np.asarray(jax.nn.log_softmax(logits), np.float64)
+    labels = np.array([0, 9, 5, 5])
+    expected = -0.8 * logp[np.arange(4), labels] - 0.02 * logp.sum(axis=1)
+    assert np.allclose(smoothed_loss(logits, jnp.asarray(labels), smoothing), expected, rtol=1e-6)
+
+
+def test_accuracy_counts_the_largest_logit() -> None:
+    assert float(accuracy_of(jnp.eye(10)[:4], jnp.array([0, 1, 2, 9]))) == 0.75
+
+
+@pytest.fixture(scope="module")
+def started(tiny: Recipe, toy: airjax.Dataset) -> tuple:
+    recipe = resolve_precision(replace(tiny, batch_size=8))
+    images, labels = jnp.asarray(toy.train_images[:256]), jnp.asarray(toy.train_labels[:256])
+    hyper = hyperparameters(recipe)
+    state, draws = start_run(recipe, jax.random.key(0), images, hyper)
+    return recipe, state, batch_at(recipe, images, labels, draws, state.step), hyper
+
+
+def convolutions_of(recipe: Recipe, started: tuple, train_whiten_bias: bool) -> int:
+    _, state, batch, hyper = started
+
+    def step(state: object, batch: object, hyper: object) -> object:
+        return train_step(recipe, state, batch, hyper, train_whiten_bias=train_whiten_bias)
+
+    return jax.jit(step).lower(state, batch, hyper).as_text().count("stablehlo.convolution")
+
+
+def test_freezing_the_bias_saves_its_part_of_the_backward_pass(started: tuple) -> None:
+    # Forward, weight gradient and input gradient of six convolutions, and the forward whitening convolution.
+    assert convolutions_of(started[0], started, train_whiten_bias=True) == 3 * 6 + 1
+    # Frozen: the first 3x3 convolution's input gradient is gone.
+    assert convolutions_of(started[0], started, train_whiten_bias=False) == 3 * 6
+
+
+def test_freezing_stops_the_bias_and_nothing_else(started: tuple) -> None:
+    recipe, state, batch, hyper = started
+    trained, _ = train_step(recipe, state, batch, hyper, train_whiten_bias=True)
+    frozen, metrics = train_step(recipe, state, batch, hyper, train_whiten_bias=False)
+    assert not np.array_equal(trained.params["whiten"]["bias"], state.params["whiten"]["bias"])
+    assert np.array_equal(frozen.params["whiten"]["bias"], state.params["whiten"]["bias"])
+    assert np.allclose(trained.params["head"], frozen.params["head"], rtol=1e-5, atol=1e-6)
+    assert np.array_equal(frozen.frozen["whiten"]["kernel"], state.frozen["whiten"]["kernel"])
+    assert int(frozen.step) == 1
+    assert 2 < float(metrics.loss) < 3
+
+
+def test_the_last_network_is_lookaheads_slow_copy(started: tuple) -> None:
+    recipe, state, batch, hyper = started
+    for _ in range(2):
+        state, _ = train_step(recipe, state, batch, hyper, train_whiten_bias=True)
+    assert not np.array_equal(finish(state)["params"]["head"], state.params["head"])
+    assert np.array_equal(finish(state)["params"]["head"], state.lookahead.slow[0]["head"])
+    plain = replace(recipe, lookahead=False)
+    assert start_run(plain, jax.random.key(0), jnp.zeros((256, 32, 32, 3), jnp.uint8), hyper)[0].lookahead is None
