@@ -46,7 +46,9 @@ def describe_type(kind: Any) -> str:
     if get_origin(kind) is Literal:
         return "one of " + ", ".join(get_args(kind))
     if get_origin(kind) is tuple:
-        return f"a list of {len(get_args(kind))} numbers, each {describe_type(get_args(kind)[0])}"
+        item, *rest = get_args(kind)
+        count = "" if rest == [...] else f" {len(get_args(kind))}"
+        return f"a list of{count} numbers, each {describe_type(item)}"
     return {bool: "true or false", int: "a whole number", float: "a number"}[kind]
 
 
@@ -61,8 +63,11 @@ def _convert(value: Any, kind: Any) -> Any:
         return None if value is None else _convert(value, _without_none(kind))
     if get_origin(kind) is Literal and isinstance(value, str) and value in get_args(kind):
         return str(value)
-    if get_origin(kind) is tuple and isinstance(value, list | tuple) and len(value) == len(get_args(kind)):
-        return tuple(_convert(item, inner) for item, inner in zip(value, get_args(kind), strict=True))
+    if get_origin(kind) is tuple and isinstance(value, list | tuple):
+        inner = get_args(kind)
+        inner = len(value) * inner[:1] if inner[1:] == (...,) else inner
+        if len(value) == len(inner):
+            return tuple(_convert(item, one) for item, one in zip(value, inner, strict=True))
     truth = isinstance(value, bool | np.bool_)  # Python's is a whole number to isinstance
     if kind is bool and truth:
         return bool(value)
