@@ -30,7 +30,7 @@ class Inputs:
         for name in ("mean", "std"):
             if len(getattr(self, name)) != self.channels:
                 raise ValueError(
-                    f"inputs.{name} has {len(getattr(self, name))} numbers, but the images have {self.channels} channels"
+                    f"inputs.{name} has {len(getattr(self, name))} numbers, but images have {self.channels} channels"
                 )
 
 

@@ -21,7 +21,7 @@ def test_the_defaults_are_those_of_cifar10_and_equal_values_are_equal_inputs() -
         ({"image_size": 0}, "inputs.image-size is 0, but it must be a whole number from 1 to 512 pixels"),
         ({"channels": 5}, "inputs.channels is 5, but it must be a whole number from 1 to 4"),
         ({"num_classes": 1}, "inputs.num-classes is 1, but it must be a whole number from 2 to 100000"),
-        ({"mean": (0.5,)}, "inputs.mean has 1 numbers, but the images have 3 channels"),
+        ({"mean": (0.5,)}, "inputs.mean has 1 numbers, but images have 3 channels"),
         ({"std": (0.2, 0.2, 0)}, "but it must be a list of numbers, each a number of numbers above 0 and at most 10"),
         ({"mean": 0.5}, "inputs.mean is 0.5, but it must be a list of numbers, each a number"),
     ],
