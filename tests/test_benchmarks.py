@@ -3,7 +3,6 @@ import ast
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -88,10 +87,10 @@ def test_arms_take_turns_and_warm_ups_do_not_count(tiny: Recipe, fake: type[Fake
 
 def test_a_step_is_the_mean_of_its_phases_by_their_share_of_the_steps(tiny: Recipe) -> None:
     # 94 trains the bias for 3 of 9.9 epochs: 144 of 476 steps.
-    work = work_of(replace(RECIPES["94"], train_examples=50_000), data=None)
+    work = work_of(RECIPES["94"].override(train_examples=50_000), data=None)
     seconds = total(work, {"bias trains": 3.0, "bias frozen": 2.0})
     assert seconds == pytest.approx((144 * 3 + 332 * 2) / 476)
-    whole = work_of(replace(tiny, whiten_bias_epochs=None))
+    whole = work_of(tiny.override(whiten_bias_epochs=None))
     assert [phase.share for phase in phases(whole.recipe, 5)] == [1.0]
     # A block never takes steps of the next phase.
     assert [phase.steps for phase in phases(tiny, 100)] == [8, 8]
@@ -586,7 +585,7 @@ ENTRY %main.3 (state: (f32[8], u8[300,32,32,3])) -> f32[8] {
   %copy.9 = f32[8]{0} fusion(%p.9), kind=kLoop
 }
 """  # noqa: E501
-    recipe = replace(tiny, train_examples=300, batch_size=50)
+    recipe = tiny.override(train_examples=300, batch_size=50)
     batch, out = 50 * 32 * 32 * 3, 50 * 31 * 31 * 24 * 2
     found = list(kernels.kernels_of(text, recipe))
     assert [tuple(kernel) for kernel in found] == [

@@ -5,7 +5,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import jax
@@ -40,7 +40,7 @@ def test_a_seed_trains_the_network_that_the_library_trains(
 ) -> None:
     monkeypatch.setenv("AIRJAX_CONVOLUTION", "native")
     # 21 steps: the bias freezes after 8, the last epoch is incomplete, and the last step comes after the last average.
-    recipe = replace(tiny, epochs=2.6, precision="float32")
+    recipe = tiny.override(epochs=2.6, precision="float32")
     library = airjax.train_network(recipe, toy, seed=5, progress=False)
     names = [field.name for field in fields(single.Config) if field.name != "compute"]
     config = single.Config(**{name: asdict(recipe)[name] for name in names})

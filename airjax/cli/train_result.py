@@ -85,8 +85,8 @@ def summarize_runs(
 
 def changed_fields(name: str, recipe: Recipe) -> dict[str, Any]:
     """The fields in which a recipe differs from the one of that name, with their values."""
-    named = RECIPES[name].to_dict()
-    return {field: value for field, value in recipe.to_dict().items() if value != named[field]}
+    named = RECIPES[name].flat()
+    return {field: value for field, value in recipe.flat().items() if value != named[field]}
 
 
 def is_whole_test_set(recipe: Recipe, dataset: Dataset) -> bool:

@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -39,7 +37,7 @@ def test_moved_images_are_flipped_padded_cropped_and_mirrored_at_every_shift(
     shifts = np.stack(np.meshgrid(np.arange(steps), np.arange(steps), indexing="ij"), axis=-1).reshape(-1, 2)
     examples = np.resize(np.arange(len(random_images))[::-1], len(shifts)).astype(np.int32)
     alike = (jnp.full(len(shifts), flip), jnp.full(len(shifts), mirror), jnp.asarray(shifts, jnp.int8))
-    moved = im.take_moved(replace(tiny, translate=pixels), jnp.asarray(random_images), jnp.asarray(examples), *alike)
+    moved = im.take_moved(tiny.override(translate=pixels), jnp.asarray(random_images), jnp.asarray(examples), *alike)
     flipped = random_images[examples][:, :, ::-1] if flip else random_images[examples]
     padded = np.pad(flipped, ((0, 0), (pixels, pixels), (pixels, pixels), (0, 0)), mode="reflect")
     cut = np.stack([image[t : t + 32, s : s + 32] for image, (t, s) in zip(padded, shifts, strict=True)])
@@ -69,7 +67,7 @@ def test_cutout_zeroes_one_square_inside_the_image() -> None:
 
 
 def test_batch_is_flip_pad_crop_mirror_cutout_of_the_epochs_order(tiny: Recipe, random_images: np.ndarray) -> None:
-    recipe = resolve_precision(replace(tiny, cutout=9, batch_size=5, train_examples=16, epochs=4.0))
+    recipe = resolve_precision(tiny.override(cutout=9, batch_size=5, train_examples=16, epochs=4.0))
     draws = jax.tree.map(np.asarray, sample_draws(recipe, jax.random.key(0)))
     labels = np.arange(16, dtype=np.int32) % 10
     normalized = np.asarray(im.normalize(jnp.asarray(random_images), jnp.float32))

@@ -1,4 +1,3 @@
-import dataclasses
 import json
 import os
 import subprocess
@@ -21,7 +20,7 @@ CLASSES = ("Flugzeug", "Auto", "Vögel", "猫", "Hirsch", "Hund", "Frosch", "Pfe
 @pytest.fixture(scope="module")
 def model_file(tmp_path_factory: pytest.TempPathFactory, tiny: Recipe) -> Path:
     file = tmp_path_factory.mktemp("model") / "model.safetensors"
-    recipe = dataclasses.replace(tiny, precision="float32")
+    recipe = tiny.override(precision="float32")
     variables = init_variables(recipe, jax.random.key(0))
     # Zeros would give every class the same probability.
     variables["frozen"] = jax.tree.map(

@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -38,18 +36,18 @@ def test_initial_values_of_94() -> None:
 
 
 def test_first_convolution_without_whitening_is_an_ordinary_trained_one(tiny: Recipe) -> None:
-    variables = init_variables(replace(tiny, whiten=False), jax.random.key(0))
+    variables = init_variables(tiny.override(whiten=False), jax.random.key(0))
     assert "frozen" not in variables
     first = jax.tree.map(np.asarray, variables["params"]["whiten"])
     assert 0.2 < np.abs(first["kernel"]).max() <= 12**-0.5
     assert 0.1 < np.abs(first["bias"]).max() <= 12**-0.5
-    no_bias = init_variables(replace(tiny, whiten=False, whiten_bias=False), jax.random.key(0))
+    no_bias = init_variables(tiny.override(whiten=False, whiten_bias=False), jax.random.key(0))
     assert "bias" not in no_bias["params"]["whiten"]
 
 
 @pytest.mark.parametrize("name", ["94", "96", "96-paper"])
 def test_intermediate_shapes(name: str) -> None:
-    recipe = replace(RECIPES[name], widths=(24, 32, 48), precision="float32")
+    recipe = RECIPES[name].override(widths=(24, 32, 48), precision="float32")
 
     def intermediates(key: jax.Array) -> dict:
         variables = init_variables(recipe, key)
@@ -66,7 +64,7 @@ def test_intermediate_shapes(name: str) -> None:
 
 
 def test_running_statistics_keep_the_old_share_and_take_the_unbiased_variance(tiny: Recipe) -> None:
-    recipe = replace(tiny, precision="float32")
+    recipe = tiny.override(precision="float32")
     variables = init_variables(recipe, jax.random.key(0))
     kernel = jax.random.normal(jax.random.key(2), (2, 2, 3, 24))
     variables["frozen"] = {"whiten": {"kernel": kernel}}
@@ -82,7 +80,7 @@ def test_running_statistics_keep_the_old_share_and_take_the_unbiased_variance(ti
 
 
 def test_inference_does_not_depend_on_the_other_images(tiny: Recipe) -> None:
-    recipe = replace(tiny, precision="float32")
+    recipe = tiny.override(precision="float32")
     variables = init_variables(recipe, jax.random.key(0))
     variables["frozen"]["whiten"]["kernel"] = jax.random.normal(jax.random.key(2), (2, 2, 3, 24))
     images = jax.random.normal(jax.random.key(1), (4, 32, 32, 3))
@@ -93,7 +91,7 @@ def test_inference_does_not_depend_on_the_other_images(tiny: Recipe) -> None:
     ("precision", "params", "norm"), [("bfloat16", "float32", "float32"), ("float16", "float16", "float32")]
 )
 def test_precision_of_parameters_and_logits(tiny: Recipe, precision: str, params: str, norm: str) -> None:
-    recipe = replace(tiny, precision=precision)
+    recipe = tiny.override(precision=precision)
     variables = init_variables(recipe, jax.random.key(0))
     assert variables["params"]["block1"]["conv1"].dtype == params
     assert variables["params"]["block1"]["norm1"]["bias"].dtype == "float32"

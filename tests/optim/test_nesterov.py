@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -35,14 +33,14 @@ def test_coefficients_of_94_are_those_of_the_method() -> None:
     recipe = RECIPES["94"]
     coefficient = recipe.sgd_weight_decay / recipe.sgd_learning_rate
     assert coefficient == pytest.approx(1.362365, rel=1e-6)
-    assert coefficient / recipe.bias_scale == pytest.approx(0.0212870, rel=1e-5)
-    assert recipe.sgd_learning_rate * recipe.bias_scale == pytest.approx(0.09375, rel=1e-6)
+    assert coefficient / recipe.optimizer.bias_scale == pytest.approx(0.0212870, rel=1e-5)
+    assert recipe.sgd_learning_rate * recipe.optimizer.bias_scale == pytest.approx(0.09375, rel=1e-6)
 
 
 @pytest.mark.parametrize("name", ["94", "96"])
 def test_update_is_nesterov_with_decay_before_momentum_and_rate_last(name: str) -> None:
     with jax.enable_x64(True):
-        recipe = replace(RECIPES[name], precision="float64", epochs=0.2)
+        recipe = RECIPES[name].override(precision="float64", epochs=0.2)
         hyper = hyperparameters(recipe)
         params = jax.tree.map(jnp.asarray, PARAMS)
         optimizer = make_optimizer(recipe, hyper, train_whiten_bias=True)
@@ -55,10 +53,10 @@ def test_update_is_nesterov_with_decay_before_momentum_and_rate_last(name: str) 
             params = optax.apply_updates(params, updates)
             factor = float(triangle(recipe, jnp.int32(step)))
             for path, gradient in _flat(gradients):
-                rate = recipe.sgd_learning_rate * (recipe.bias_scale if path == "block1/norm1/bias" else 1)
+                rate = recipe.sgd_learning_rate * (recipe.optimizer.bias_scale if path == "block1/norm1/bias" else 1)
                 total = gradient + recipe.sgd_weight_decay / rate * expected[path]
-                buffers[path] = recipe.momentum * buffers[path] + total
-                expected[path] = expected[path] - rate * factor * (total + recipe.momentum * buffers[path])
+                buffers[path] = recipe.optimizer.momentum * buffers[path] + total
+                expected[path] = expected[path] - rate * factor * (total + recipe.optimizer.momentum * buffers[path])
         for path, leaf in _flat(params):
             assert np.allclose(leaf, expected[path], rtol=1e-12, atol=1e-14), path
 
@@ -99,7 +97,7 @@ def test_lookahead_keeps_a_tensor_that_no_longer_changes() -> None:
 
 
 def test_hyperparameters_are_arrays_of_the_statistics_type(tiny: Recipe) -> None:
-    assert {leaf.dtype.name for leaf in hyperparameters(replace(tiny, precision="float16"))} == {"float32"}
+    assert {leaf.dtype.name for leaf in hyperparameters(tiny.override(precision="float16"))} == {"float32"}
 
 
 def _flat(tree: dict, prefix: str = "") -> list[tuple[str, np.ndarray]]:

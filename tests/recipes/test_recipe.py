@@ -1,4 +1,3 @@
-import dataclasses
 import json
 
 import jax
@@ -55,9 +54,9 @@ def test_decoupled_hyperparameters_convert_as_in_the_method(name: str, rate: flo
 
 def test_bias_freezes_after_three_epochs_and_never_beyond_the_end() -> None:
     assert RECIPES["94"].freeze_step == 144
-    assert dataclasses.replace(RECIPES["94"], epochs=1.0).freeze_step == 48
-    assert dataclasses.replace(RECIPES["94"], whiten_bias_epochs=None).freeze_step == 476
-    assert dataclasses.replace(RECIPES["94"], whiten_bias=False).freeze_step == 476
+    assert RECIPES["94"].override(epochs=1.0).freeze_step == 48
+    assert RECIPES["94"].override(whiten_bias_epochs=None).freeze_step == 476
+    assert RECIPES["94"].override(whiten_bias=False).freeze_step == 476
 
 
 def test_conv_shapes_follow_the_floor_pools() -> None:
@@ -119,7 +118,7 @@ def test_unknown_recipe_lists_those_there_are() -> None:
 )
 def test_out_of_range_field_is_named_with_its_range(change: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        dataclasses.replace(RECIPES["94"], **change)
+        RECIPES["94"].override(**change)
 
 
 def test_listing_as_json_has_the_promised_fields(capsys: pytest.CaptureFixture[str]) -> None:

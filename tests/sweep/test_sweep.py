@@ -78,7 +78,7 @@ def test_chunks_share_a_program() -> None:
     assert [len(chunk.runs) for chunk in chunks] == [4, 4, 2, 4, 4, 2]
     assert sorted(run for chunk in chunks for run in chunk.runs) == sorted(runs)
     for chunk in chunks:
-        assert len({plan.settings[run.setting].recipe.flip for run in chunk.runs}) == 1
+        assert len({plan.settings[run.setting].recipe.augmentation.flip for run in chunk.runs}) == 1
 
 
 def test_networks_are_those_of_the_library(tmp_path: Path, train_here: Any, toy: airjax.Dataset) -> None:

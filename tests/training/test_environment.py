@@ -4,7 +4,6 @@ import os
 import re
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -83,7 +82,7 @@ def test_no_setting_changes_the_network_of_a_seed(tiny: Recipe, toy: airjax.Data
 
 
 def test_programs_that_are_compiled_elsewhere_draw_the_same(tiny: Recipe, toy: airjax.Dataset) -> None:
-    recipe, images = replace(tiny, flip="random", widths=(4, 4, 4)), jnp.asarray(toy.train_images)
+    recipe, images = tiny.override(flip="random", widths=(4, 4, 4)), jnp.asarray(toy.train_images)
     start = jax.vmap(functools.partial(start_run, recipe, train_images=images, hyper=hyperparameters(recipe)))
     keys = seed_keys([1, 2])
     expected = jax.device_get(jax.jit(start)(keys))

@@ -1,4 +1,3 @@
-from dataclasses import replace
 from typing import Any
 
 import jax
@@ -51,7 +50,7 @@ def test_passes_give_the_logits_of_one(tiny: Recipe, toy: airjax.Dataset) -> Non
 
 @pytest.mark.parametrize("examples", [1, 100, 200, 201, 2000, 4001, 9999, 10_000])
 def test_an_evaluation_looped_over_inside_takes_hardly_an_image_too_many(examples: int) -> None:
-    recipe = replace(RECIPES["94"], test_examples=examples)
+    recipe = RECIPES["94"].override(test_examples=examples)
     plan = eval_plan(recipe, "onednn")
     calls = -(-examples // (plan.batch * plan.passes))
     assert plan.batch <= (200 if jax.default_backend() == "cpu" else 2000)

@@ -2,7 +2,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 
 import jax
 import numpy as np
@@ -159,7 +158,7 @@ def test_reports_and_seconds_of_a_run(tiny: Recipe, toy: airjax.Dataset) -> None
 
 
 def test_divergence_is_named_with_its_step(tiny: Recipe, toy: airjax.Dataset) -> None:
-    wild = replace(tiny, learning_rate=1e9, bias_scale=1e6)
+    wild = tiny.override(learning_rate=1e9, bias_scale=1e6)
     message = r"seed 4: the loss is not finite at step \d+ of 16 \(epoch \d of 2\)"
     with pytest.raises(DivergedError, match=message) as raised:
         train(wild, toy, 4)
@@ -210,7 +209,7 @@ def test_too_few_examples_are_refused_with_the_remedy(toy: airjax.Dataset) -> No
     ],
 )
 def test_every_switch_trains(tiny: Recipe, toy: airjax.Dataset, change: dict) -> None:
-    recipe = replace(tiny, **{"train_examples": 64, "test_examples": 20, **change})
+    recipe = tiny.override(**{"train_examples": 64, "test_examples": 20, **change})
     done = train(recipe, toy, 0)
     assert np.isfinite(done.metrics.loss).all()
     assert done.logits.shape == (20, 10)
@@ -218,7 +217,7 @@ def test_every_switch_trains(tiny: Recipe, toy: airjax.Dataset, change: dict) ->
 
 def test_float64_without_64_bit_types_is_refused(tiny: Recipe) -> None:
     with pytest.raises(ValueError, match="JAX_ENABLE_X64=1"):
-        resolve_precision(replace(tiny, precision="float64"))
+        resolve_precision(tiny.override(precision="float64"))
 
 
 def test_clock_is_monotonic_whatever_the_wall_clock_does(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,6 @@
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +25,7 @@ SUBSETS = np.stack([np.random.default_rng(seed).permutation(300)[:64] for seed i
 @pytest.fixture(scope="module")
 def short() -> Recipe:
     """Six steps, of a single program: the bias trains to the end."""
-    return replace(
-        RECIPES["tiny"],
+    return RECIPES["tiny"].override(
         epochs=3.0,
         train_examples=64,
         test_examples=20,
@@ -48,7 +46,7 @@ def _x64() -> Iterator[None]:
 def singles(short: Recipe, toy: airjax.Dataset) -> list[Any]:
     """Three networks, one by one, each with its own learning rate and its own training examples."""
     with jax.enable_x64(True):
-        recipes = [replace(short, learning_rate=rate) for rate in RATES]
+        recipes = [short.override(learning_rate=rate) for rate in RATES]
         return [train(recipes[seed], toy.subset(SUBSETS[seed]), seed) for seed in range(3)]
 
 
@@ -103,7 +101,7 @@ def test_nothing_is_compiled_for_other_seeds_rates_subsets_or_weights(toy: airja
             subsets=generator.integers(0, 300, (2, tiny.train_examples)),
             weights=generator.uniform(0, 2, (2, tiny.train_examples)),
         )
-        run_many(replace(tiny, learning_rate=3.0 + seed), members, toy, strategy="vmap")
+        run_many(tiny.override(learning_rate=3.0 + seed), members, toy, strategy="vmap")
     assert compile_members.cache_info().misses == before + 1
 
 

@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -31,7 +29,7 @@ def test_accuracy_counts_the_largest_logit() -> None:
 
 @pytest.fixture(scope="module")
 def started(tiny: Recipe, toy: airjax.Dataset) -> tuple:
-    recipe = resolve_precision(replace(tiny, batch_size=8))
+    recipe = resolve_precision(tiny.override(batch_size=8))
     images, labels = jnp.asarray(toy.train_images[:256]), jnp.asarray(toy.train_labels[:256])
     hyper = hyperparameters(recipe)
     state, draws = start_run(recipe, jax.random.key(0), images, hyper)
@@ -72,5 +70,5 @@ def test_the_last_network_is_lookaheads_slow_copy(started: tuple) -> None:
         state, _ = train_step(recipe, state, batch, hyper, train_whiten_bias=True)
     assert not np.array_equal(finish(state)["params"]["head"], state.params["head"])
     assert np.array_equal(finish(state)["params"]["head"], state.lookahead.slow[0]["head"])
-    plain = replace(recipe, lookahead=False)
+    plain = recipe.override(lookahead=False)
     assert start_run(plain, jax.random.key(0), jnp.zeros((256, 32, 32, 3), jnp.uint8), hyper)[0].lookahead is None

@@ -33,23 +33,20 @@ def wrong_values(kind: Any) -> list[Any]:
 def test_a_field_of_the_recipe_refuses_other_types_and_names_itself_the_value_and_what_is_allowed(name: str) -> None:
     for value in wrong_values(FIELDS[name]):
         with pytest.raises(ValueError, match="it must be") as caught:
-            dataclasses.replace(RECIPES["94"], **{name: value})
+            RECIPES["94"].override(**{name: value})
         start = f"{name.replace('_', '-')} is {value!r}, but it must be {describe_type(FIELDS[name])}"
         assert str(caught.value).startswith(start)
 
 
 def test_numbers_that_mean_the_same_are_the_same_recipe() -> None:
-    written = dataclasses.replace(
-        RECIPES["mini"],
+    written = RECIPES["mini"].override(
         epochs=2,
         batch_size=np.int64(50),
         momentum=np.float64(0.5),
         lookahead=np.bool_(False),
         widths=[8] * 3,
     )
-    plain = dataclasses.replace(
-        RECIPES["mini"], epochs=2.0, batch_size=50, momentum=0.5, lookahead=False, widths=(8, 8, 8)
-    )
+    plain = RECIPES["mini"].override(epochs=2.0, batch_size=50, momentum=0.5, lookahead=False, widths=(8, 8, 8))
     assert written == plain
     assert hash(written) == hash(plain)
     for name, value in written.to_dict().items():
