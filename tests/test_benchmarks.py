@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -19,7 +20,8 @@ from airjax.recipes.published import RECIPES
 from airjax.recipes.recipe import Recipe
 from airjax.sweep.plan import make_plan
 from airjax.sweep.worker import Job, run_record
-from airjax.training.run import advance, start_run
+from airjax.training.backend import backend_of, resolve_precision
+from airjax.training.run import Task, advance, start_run
 from airjax.utils.records import append_line, read_lines
 from benchmarks import ablation, kernels, profile, record, report, rounds, scaling, scan, speed, startup, turns, work
 from benchmarks.__main__ import COMMANDS, main
@@ -731,12 +733,15 @@ def test_an_undone_choice_computes_the_same(tiny: Recipe) -> None:
     images = np.random.default_rng(0).integers(0, 256, (tiny.train_examples, 32, 32, 3), np.uint8)
     labels = np.zeros(tiny.train_examples, np.int32)
     hyper = hyperparameters(tiny)
-    state, draws = start_run(tiny, jax.random.key(0), images, hyper)
+    recipe = resolve_precision(tiny)
+    state, draws = start_run(recipe, backend_of(recipe), jax.random.key(0), images, hyper)
+    task = Task(jnp.asarray(images), jnp.asarray(labels), draws, hyper)
 
     def loss(variant: ablation.Variant) -> float:
-        with ablation.patched(variant):
-            step = partial(advance, tiny, train_whiten_bias=False)
-            _, metrics = jax.jit(step)(state, images, labels, draws, hyper)
+        _, backend = ablation.make_variant(variant, recipe, jax.default_backend(), 1)
+        step = partial(advance, recipe, backend, frozen=("whiten_bias",), batch_at=variant.batch_at)
+        with ablation.threads_of(variant):
+            _, metrics = jax.jit(step)(state, task)
         return float(metrics.loss)
 
     as_it_is = loss(ablation.Variant())

@@ -4,12 +4,14 @@ import numpy as np
 import optax
 import pytest
 
-from airjax.nn.airbench import init_variables
+from airjax.kernels.backend import PRECISIONS
+from airjax.nn.build import init_variables
 from airjax.optim.lookahead import lookahead_init, lookahead_update
 from airjax.optim.nesterov import hyperparameters, label_params, make_optimizer
 from airjax.optim.schedule import triangle
 from airjax.recipes.published import RECIPES
 from airjax.recipes.recipe import Recipe
+from airjax.training.backend import backend_of
 
 PARAMS = {
     "whiten": {"bias": np.linspace(-1, 1, 4)},
@@ -19,7 +21,8 @@ PARAMS = {
 
 
 def test_every_parameter_of_the_network_has_its_group() -> None:
-    params = jax.eval_shape(lambda: init_variables(RECIPES["96"], jax.random.key(0)))["params"]
+    recipe = RECIPES["96"]
+    params = jax.eval_shape(lambda: init_variables(recipe, backend_of(recipe), jax.random.key(0)))["params"]
     labels = label_params(params)
     assert labels["whiten"]["bias"] == "whiten_bias"
     assert labels["block2"] == {
@@ -43,7 +46,7 @@ def test_update_is_nesterov_with_decay_before_momentum_and_rate_last(name: str) 
         recipe = RECIPES[name].override(precision="float64", epochs=0.2)
         hyper = hyperparameters(recipe)
         params = jax.tree.map(jnp.asarray, PARAMS)
-        optimizer = make_optimizer(recipe, hyper, train_whiten_bias=True)
+        optimizer = make_optimizer(recipe, PRECISIONS["float64"], hyper)
         state = optimizer.init(params)
         expected, buffers = dict(_flat(PARAMS)), {name: np.zeros_like(leaf) for name, leaf in _flat(PARAMS)}
         rng = np.random.default_rng(0)
@@ -65,7 +68,9 @@ def test_a_frozen_bias_stays_exactly_where_it_is_in_spite_of_momentum_and_decay(
     recipe = RECIPES["94"]
     hyper = hyperparameters(recipe)
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), PARAMS)
-    training, frozen = (make_optimizer(recipe, hyper, train_whiten_bias=bias) for bias in (True, False))
+    training, frozen = (
+        make_optimizer(recipe, PRECISIONS["float32"], hyper, frozen) for frozen in ((), ("whiten_bias",))
+    )
     state = training.init(params)
     assert jax.tree.structure(state) == jax.tree.structure(frozen.init(params))
     updates, state = training.update(jax.tree.map(jnp.ones_like, params), state, params)

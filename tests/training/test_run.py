@@ -4,27 +4,30 @@ import numpy as np
 import pytest
 
 import airjax
+from airjax.kernels.backend import Driver
 from airjax.recipes.published import RECIPES
 from airjax.recipes.recipe import Recipe
 from airjax.training.compile import COMPILER_OPTIONS
-from airjax.training.loop import Driver, train
+from airjax.training.loop import train
 from airjax.training.run import Arrays, Segment, make_run, segments
+
+FROZEN = ("whiten_bias",)
 
 
 def test_segments_cut_at_the_freeze_and_at_epochs() -> None:
     recipe = RECIPES["94"]
-    assert segments(recipe, by_epoch=False) == [Segment(0, True, 144), Segment(3, False, 332)]
+    assert segments(recipe, by_epoch=False) == [Segment(0, (), 144), Segment(3, FROZEN, 332)]
     by_epoch = segments(recipe, by_epoch=True)
     assert [segment.num_steps for segment in by_epoch] == [48] * 9 + [44]
-    assert [segment.train_whiten_bias for segment in by_epoch] == [True] * 3 + [False] * 7
+    assert [segment.frozen for segment in by_epoch] == [()] * 3 + [FROZEN] * 7
     halfway = recipe.override(whiten_bias_epochs=0.5, epochs=1.0)
-    assert segments(halfway, by_epoch=True) == [Segment(0, True, 24), Segment(0, False, 24)]
+    assert segments(halfway, by_epoch=True) == [Segment(0, (), 24), Segment(0, FROZEN, 24)]
     in_fives = segments(recipe, by_epoch=True, at_most=5)
     assert [segment.num_steps for segment in in_fives] == [1, 4, *([*(9 * [5]), 3] * 9)[1:], *(8 * [5]), 4]
     assert [segment.epoch for segment in in_fives] == sorted([0, *[*range(9)] * 10, *[9] * 9])
-    assert segments(halfway, by_epoch=False, at_most=1) == 24 * [Segment(0, True, 1)] + 24 * [Segment(0, False, 1)]
+    assert segments(halfway, by_epoch=False, at_most=1) == 24 * [Segment(0, (), 1)] + 24 * [Segment(0, FROZEN, 1)]
     never = recipe.override(whiten_bias_epochs=0.0, epochs=1.0)
-    assert segments(never, by_epoch=False) == [Segment(0, False, 48)]
+    assert segments(never, by_epoch=False) == [Segment(0, FROZEN, 48)]
 
 
 @pytest.fixture(scope="module")
