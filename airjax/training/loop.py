@@ -35,7 +35,8 @@ from airjax.training.events import Callbacks, Clock, EpochReport, Stage
 from airjax.training.members import Members, Strategy, make_members, strategy_backend
 from airjax.training.programs import Call, Kind, Programs, kinds_of, plan_calls, programs_of
 from airjax.training.run import Arrays, Task
-from airjax.training.step import StepMetrics
+from airjax.training.snapshots import NOTHING_KEPT, Keeping, Snapshot, Snapshots, StoppedError, open_snapshots
+from airjax.training.step import StepMetrics, TrainState
 from airjax.utils.reprs import one_line
 from airjax.utils.seeds import check_seed, make_keys
 
@@ -79,6 +80,8 @@ class Work(NamedTuple):
     called: Callbacks
     validate: bool = False  # evaluate after every epoch, too; of a single network
     check: Callable[[StepMetrics, int], None] | None = None  # an epoch's metrics [K,S], and steps done: may raise
+    keeping: Keeping = NOTHING_KEPT
+    snapshots: Snapshots | None = None  # of this group; None: none are taken
 
 
 class Finished(NamedTuple):
@@ -99,6 +102,7 @@ def train(
     on_step: Callable[[int, StepMetrics], None] | None = None,
     on_epoch: Callable[[EpochReport], None] | None = None,
     on_phase: Callable[[Stage], None] | None = None,
+    keeping: Keeping = NOTHING_KEPT,
 ) -> TrainedRun:
     """Train one network and evaluate it.
 
@@ -111,8 +115,10 @@ def train(
         on_step: called after every call with the number of steps done and the metrics of the latest ones at hand.
         on_epoch: called after every epoch.
         on_phase: called with what begins, before it does. A compilation may be over at once: nothing is compiled twice.
+        keeping: where and how often snapshots are taken, from which the same call goes on to the same bits.
 
     Raises:
+        StoppedError: keeping asked to stop; a snapshot is written.
         DivergedError: the loss is not finite.
         ValueError: another seed, or the data has fewer examples than the recipe uses.
         TypeError: a recipe or data of another type.
@@ -132,15 +138,16 @@ def train(
         recipe,
         backend,
         "sequential",
-        plan_calls(recipe, backend, by_epoch=on_epoch is not None or validate),
+        plan_calls(recipe, backend, by_epoch=on_epoch is not None or validate or keeping.folder is not None),
         to_device(data, recipe),
         eval_plan(recipe, backend),
         Callbacks(on_phase, None if on_step is None else _of_one(on_step), on_epoch),
         validate,
         check,
+        keeping,
     )
     members = make_members(recipe, make_keys([seed]))
-    done = run_group(work, group_programs(work, members), members, clock)
+    done = train_group(work, members, data, clock)
     metrics = StepMetrics(*(column[0] for column in done.metrics))
     accuracy = float((done.logits[0].argmax(1) == np.asarray(work.arrays.test_labels)).mean())
     return TrainedRun(recipe, seed, done.variables, metrics, done.logits[0], accuracy, clock.seconds)
@@ -150,6 +157,16 @@ def group_programs(work: Work, members: Members) -> Programs:
     """Return the programs with which these members train; nothing is compiled yet."""
     arguments = (members, work.arrays.train_images, work.arrays.train_labels)
     return programs_of(work.recipe, work.backend, work.strategy, arguments)
+
+
+def train_group(work: Work, members: Members, data: Dataset, clock: Clock) -> Finished:
+    """Train a group of networks, from its last snapshot if there is one, and evaluate them; no snapshot is left."""
+    snapshots = open_snapshots(work.keeping, work.recipe, work.backend, work.strategy, members, data)
+    work = work._replace(snapshots=snapshots)
+    done = run_group(work, group_programs(work, members), members, clock)
+    if snapshots is not None:
+        snapshots.clear()
+    return done
 
 
 def run_group(work: Work, programs: Programs, members: Members, clock: Clock) -> Finished:
@@ -162,9 +179,10 @@ def run_group(work: Work, programs: Programs, members: Members, clock: Clock) ->
     state, draws = jax.block_until_ready(programs.start(members, arrays.train_images))
     clock.pause()
     task = Task(arrays.train_images, arrays.train_labels, draws, members.hyper, members.selection)
-    history: list[StepMetrics] = []
-    steps_done, last_epoch = 0, work.calls[-1].segment.epoch
-    for epoch, group in itertools.groupby(work.calls, key=lambda call: call.segment.epoch):
+    state, history, calls_done = _resume(work, state, clock)
+    steps_done = sum(call.segment.num_steps for call in work.calls[:calls_done])
+    last_epoch = work.calls[-1].segment.epoch
+    for epoch, group in itertools.groupby(work.calls[calls_done:], key=lambda call: call.segment.epoch):
         calls = list(group)
         _compile(programs, kinds_of(calls), clock)
         clock.begin("train")
@@ -172,26 +190,58 @@ def run_group(work: Work, programs: Programs, members: Members, clock: Clock) ->
         for segment, kind in calls:
             state, metrics = programs.advance(kind)(state, task, np.int32(segment.num_steps))
             recent.append(wait(metrics, segment.num_steps, work.backend.driver, recent))
-            steps_done += segment.num_steps
+            steps_done, calls_done = steps_done + segment.num_steps, calls_done + 1
             if work.called.on_step is not None:
                 latest = -1 if work.backend.driver == "chunks" else max(0, len(recent) - 2)
                 work.called.on_step(steps_done, recent[latest])
+            if work.keeping.should_stop() and steps_done < work.recipe.total_steps:
+                clock.pause()
+                _save(work, state, [*history, join(recent, count)], calls_done, steps_done, clock)
+                raise StoppedError(steps_done, work.recipe.total_steps, kept=work.snapshots is not None)
         jax.block_until_ready(state)
         clock.pause()
         history.append(join(recent, count))
         if work.check is not None:
             work.check(history[-1], steps_done)
-        if work.called.on_epoch is not None and epoch < last_epoch:
-            plain = _validate(work, programs.variables(state, averaged=False), clock) if work.validate else None
-            work.called.on_epoch(report_epoch(epoch, history[-1], plain, None, clock))
+        if epoch < last_epoch:
+            if work.called.on_epoch is not None:
+                plain = _validate(work, programs.variables(state, averaged=False), clock) if work.validate else None
+                work.called.on_epoch(report_epoch(epoch, _of_epoch(work, epoch, history, count), plain, None, clock))
+            if work.snapshots is not None and work.snapshots.due(epoch):
+                _save(work, state, history, calls_done, steps_done, clock)
     variables = programs.variables(state, averaged=True)
     del state
     logits = _evaluate(work, variables, clock)
     if work.called.on_epoch is not None:
         plain = _validate(work, variables, clock) if work.validate else None
         accuracy = float((logits.argmax(2) == np.asarray(arrays.test_labels)).mean())
-        work.called.on_epoch(report_epoch(last_epoch, history[-1], plain, accuracy, clock))
+        metrics = _of_epoch(work, last_epoch, history, count)
+        work.called.on_epoch(report_epoch(last_epoch, metrics, plain, accuracy, clock))
     return Finished(join(history, count), logits, variables)
+
+
+def _resume(work: Work, state: TrainState, clock: Clock) -> tuple[TrainState, list[StepMetrics], int]:
+    # The state to begin with, the metrics of the steps before it, and how many calls these were.
+    found = None if work.snapshots is None else work.snapshots.restore(state)
+    if found is None:
+        return state, [], 0
+    for stage, seconds in found.seconds.items():
+        clock.seconds[stage] = clock.seconds.get(stage, 0.0) + seconds
+    return found.state, [found.metrics], found.calls_done
+
+
+def _save(
+    work: Work, state: TrainState, history: list[StepMetrics], calls_done: int, steps_done: int, clock: Clock
+) -> None:
+    if work.snapshots is not None:
+        metrics = join(history, len(history[0].loss))
+        work.snapshots.save(Snapshot(state, metrics, calls_done, dict(clock.seconds)), steps_done)
+
+
+def _of_epoch(work: Work, epoch: int, history: list[StepMetrics], count: int) -> StepMetrics:
+    # The metrics of an epoch's steps, the last ones that were taken.
+    first = epoch * work.recipe.steps_per_epoch
+    return StepMetrics(*(column[:, first:] for column in join(history, count)))
 
 
 def report_epoch(

@@ -18,11 +18,12 @@ from airjax.training.arrays import to_device
 from airjax.training.backend import resolve_precision
 from airjax.training.evaluate import EvalPlan, eval_plan
 from airjax.training.events import Callbacks, Clock, EpochReport, Stage
-from airjax.training.loop import Finished, TrainedRun, Work, group_programs, run_group
+from airjax.training.loop import Finished, TrainedRun, Work, group_programs, train_group
 from airjax.training.members import STRATEGIES, Members, Strategy, make_members, strategy_backend
 from airjax.training.memory import available_bytes, is_out_of_memory, predicted_bytes
 from airjax.training.programs import kinds_of, plan_calls
 from airjax.training.run import Arrays
+from airjax.training.snapshots import NOTHING_KEPT, Keeping
 from airjax.training.step import StepMetrics
 from airjax.training.strategy import choose_strategy
 from airjax.utils.reprs import one_line
@@ -85,6 +86,7 @@ def run_many(
     on_step: Callable[[int, StepMetrics], None] | None = None,
     on_epoch: Callable[[EpochReport], None] | None = None,
     on_group: Callable[[int], None] | None = None,
+    keeping: Keeping = NOTHING_KEPT,
 ) -> ManyRuns:
     """Train many networks.
 
@@ -106,6 +108,7 @@ def run_many(
             ones at hand, each [G] or [G,S]. A group that runs out of memory begins again.
         on_epoch: called after every epoch of a group, with the means over its members.
         on_group: called with the number of members finished so far.
+        keeping: where and how often snapshots of each group are taken, from which the same call goes on.
 
     Raises ValueError for members or a group that do not fit, or fewer examples than the recipe uses, and TypeError for
     arguments of another type.
@@ -130,12 +133,13 @@ def run_many(
         evaluation = EvalPlan(check_count("eval_size", eval_size), passes=1)
     smallest = jax.local_device_count() if strategy == "sharded" else 1
     group = 1 if strategy == "sequential" else _round_up(min(group or count, count), smallest)
-    arrays, plan = _to_device(recipe, members, data), plan_calls(recipe, backend, by_epoch=on_epoch is not None)
+    by_epoch = on_epoch is not None or keeping.folder is not None
+    arrays, plan = _to_device(recipe, members, data), plan_calls(recipe, backend, by_epoch=by_epoch)
     given = Callbacks(on_phase, on_step, on_epoch, on_group)
     with progress_line(recipe, count, progress, given) as called:
-        work = Work(recipe, backend, strategy, plan, arrays, evaluation, called)
+        work = Work(recipe, backend, strategy, plan, arrays, evaluation, called, keeping=keeping)
         clock = Clock(called.on_phase)
-        done, group = _run_groups(work, members, group, smallest, clock, keep_variables=keep_variables)
+        done, group = _run_groups(work, members, data, group, smallest, clock, keep_variables=keep_variables)
     metrics = StepMetrics(*(np.concatenate(parts)[:count] for parts in zip(*(p.metrics for p in done), strict=True)))
     logits = np.concatenate([part.logits for part in done])[:count]
     diverged = ~np.asarray(np.isfinite(metrics.loss).all(1) & np.isfinite(logits).all((1, 2)))
@@ -173,7 +177,7 @@ def _to_device(recipe: Recipe, members: Members, data: Dataset) -> Arrays:
 
 
 def _run_groups(
-    work: Work, members: Members, group: int, smallest: int, clock: Clock, *, keep_variables: bool
+    work: Work, members: Members, data: Dataset, group: int, smallest: int, clock: Clock, *, keep_variables: bool
 ) -> tuple[list[_Group], int]:
     # All members, so many at a time; and how many at a time fitted into memory.
     count, finished = len(members.keys), 0
@@ -190,7 +194,7 @@ def _run_groups(
                 if available is not None and needed > available and group > smallest:
                     group = _halve(group, smallest)
                     continue
-            trained = run_group(work, programs, part, clock)
+            trained = train_group(work, part, data, clock)
             networks = _networks(work.strategy, trained) if keep_variables else []
             done.append(_Group(trained.metrics, trained.logits, networks))
         except jax.errors.JaxRuntimeError as error:

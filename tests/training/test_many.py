@@ -124,15 +124,15 @@ def test_too_little_memory_halves_the_group_and_loses_nothing(
     toy: airjax.Dataset, tiny: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes, progress = [], []
-    run_group: Callable[..., Any] = seeds.run_group
+    run_group: Callable[..., Any] = seeds.train_group
 
-    def run_small_groups(work: Any, programs: Any, members: Any, *rest: Any) -> Any:
+    def run_small_groups(work: Any, members: Any, *rest: Any) -> Any:
         sizes.append(len(members.keys))
         if len(members.keys) > 1:
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate")
-        return run_group(work, programs, members, *rest)
+        return run_group(work, members, *rest)
 
-    monkeypatch.setattr(seeds, "run_group", run_small_groups)
+    monkeypatch.setattr(seeds, "train_group", run_small_groups)
     done = run_many(tiny, seed_keys([0, 1]), toy, strategy="vmap", on_group=progress.append)
     assert sizes == [2, 1, 1]
     assert (done.group, progress) == (1, [1, 2])
@@ -155,7 +155,7 @@ def test_other_runtime_errors_are_not_taken_for_it(
     def fail(*_: Any) -> Any:
         raise jax.errors.JaxRuntimeError("INTERNAL: something else")
 
-    monkeypatch.setattr(seeds, "run_group", fail)
+    monkeypatch.setattr(seeds, "train_group", fail)
     with pytest.raises(jax.errors.JaxRuntimeError, match="something else"):
         run_many(tiny, seed_keys([0, 1]), toy, strategy="vmap")
 
