@@ -191,8 +191,8 @@ SWITCHES: list[dict[str, Any]] = [
 
 @pytest.fixture(scope="module")
 def few(tiny: Recipe) -> Recipe:
-    """Four steps of two epochs."""
-    return tiny.override(train_examples=64, test_examples=20, widths=(4, 4, 4))
+    """Four steps of two epochs, with two averages."""
+    return tiny.override(train_examples=64, test_examples=20, widths=(4, 4, 4), lookahead_every=2)
 
 
 @pytest.fixture(scope="module")
