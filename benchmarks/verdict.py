@@ -36,15 +36,21 @@ def compare(a: Sequence[float], b: Sequence[float]) -> Comparison:
 
     At least six rounds are needed for a verdict other than "open". Raises ValueError for times that do not pair.
     """
-    from scipy.stats import wilcoxon
+    from scipy.stats import bootstrap, wilcoxon
 
     if len(a) != len(b) or not len(a):
         raise ValueError(f"{len(a)} and {len(b)} times are no pairs; every round needs one of each arm")
     ratios = np.log(np.asarray(a) / np.asarray(b))
     p = float(np.asarray(wilcoxon(ratios))[1]) if ratios.any() else 1.0
-    drawn = np.random.default_rng(0).integers(0, len(a), (RESAMPLES, len(a)))
-    medians = np.median(np.asarray(a)[drawn], axis=1) / np.median(np.asarray(b)[drawn], axis=1)
-    low, high = np.percentile(medians, (2.5, 97.5))
     ratio = float(np.median(a) / np.median(b))
+    low = high = ratio
+    if len(a) > 1:
+        generator = np.random.default_rng(0)
+        found = bootstrap((a, b), _median_ratio, n_resamples=RESAMPLES, paired=True, method="percentile", rng=generator)
+        low, high = found.confidence_interval
     verdict: Verdict = "open" if p >= SIGNIFICANCE else "faster" if np.median(ratios) < 0 else "slower"
     return Comparison(ratio, (float(low), float(high)), p, verdict)
+
+
+def _median_ratio(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:
+    return np.median(a, axis=axis) / np.median(b, axis=axis)

@@ -20,8 +20,8 @@ EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_OPEN, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
 # What a command needs beyond airjax itself, and the extra that installs it; --help needs none.
 NEEDED = {
     "numerical": [("torch", "parity")],
-    "statistical": [("torch", "parity"), ("scipy", "report")],
-    "report": [("scipy", "report"), ("matplotlib", "report")],
+    "statistical": [("torch", "parity"), ("statsmodels", "report")],
+    "report": [("statsmodels", "report"), ("matplotlib", "report"), ("jinja2", "report")],
     "export": [("torch", "parity")],
     "import": [("torch", "parity")],
 }

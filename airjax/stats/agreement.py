@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from airjax.stats.equivalence import RESAMPLES, permutation_p, permutations
+from airjax.stats.distributions import RESAMPLES, permutation_p
 
 SPLITS = 200  # random halvings that the yardstick is averaged over
 
@@ -42,17 +42,18 @@ def compare_examples(
         distances.append([np.sqrt(np.mean((x - y) ** 2)) for x, y in pairs])
         correlations.append([_correlation(x, y) for x, y in pairs])
     distance, correlation = np.mean(distances, 0), np.mean(correlations, 0)
-    pooled = np.concatenate([a, b])
-    weights = permutations(len(a), len(b), seed, resamples)
-    squares = np.concatenate([np.mean((part @ pooled) ** 2, 1) for part in np.array_split(weights, 20)])
     return Agreement(
         correct_a.shape[1],
         float(distance[:2].mean()),
         float(distance[2:].mean()),
         float(correlation[:2].mean()),
         float(correlation[2:].mean()),
-        permutation_p(squares),
+        permutation_p(np.concatenate([a, b]), len(a), _mean_square, seed, resamples),
     )
+
+
+def _mean_square(differences: np.ndarray) -> np.ndarray:
+    return np.mean(differences**2, axis=-1)
 
 
 def _correlation(x: np.ndarray, y: np.ndarray) -> float:

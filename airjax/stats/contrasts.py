@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from airjax.stats.equivalence import Difference, holm, mean_difference, runs_to_resolve
+from airjax.stats.equivalence import MeanDifference, holm, mean_difference
+from airjax.stats.intervals import sample_sd
+from airjax.stats.power import runs_to_resolve
 from airjax.stats.speedup import effective_speedup, fit_errors
 
 ALL_PAIRS = 4  # settings up to which every one is compared with every other
@@ -19,7 +21,7 @@ class Contrast(NamedTuple):
 
     first: int
     second: int
-    welch: Difference  # in percentage points
+    welch: MeanDifference  # in percentage points
     p: float  # Welch's, adjusted for being one of many (Holm)
     runs_needed: int | None  # of each, to find a true difference of that size with 90%; None where there is none
     runs_missing: int | None  # of each
@@ -85,5 +87,5 @@ def find_speedups(recipes: Sequence[dict[str, Any]], errors: Sequence[float]) ->
 def _runs(a: np.ndarray, b: np.ndarray, difference: float) -> tuple[int | None, int | None]:
     if abs(difference) < NO_DIFFERENCE:
         return None, None
-    needed = runs_to_resolve(difference, float(np.std(a, ddof=1)), float(np.std(b, ddof=1)))
+    needed = runs_to_resolve(difference, sample_sd(a), sample_sd(b))
     return needed, max(0, needed - min(len(a), len(b)))

@@ -1,4 +1,7 @@
-"""Statistics over runs."""
+"""Intervals of mean accuracies, and whether a target is met.
+
+By scipy.special, not scipy.stats, which takes a training's command line over a second longer to import.
+"""
 
 import math
 from collections.abc import Sequence
@@ -6,15 +9,15 @@ from typing import Literal
 
 import numpy as np
 
-Verdict = Literal["confirmed", "mean", "within noise", "no", "not evaluated"]
+TargetVerdict = Literal["confirmed", "mean", "within noise", "no", "not evaluated"]
 
 
 def mean_interval(
     values: Sequence[float] | np.ndarray, *, whole: float, level: float = 0.95
 ) -> tuple[float, float] | None:
-    """Student's two-sided confidence interval of the mean of shares of a whole: 1.0, or 100.0 for percentages.
+    """Student's two-sided confidence interval of the mean of fractions (whole=1.0) or percentages (whole=100.0).
 
-    It ends where shares end, at 0 and the whole. None for fewer than two values.
+    It ends at 0 and at the whole. None for fewer than two values.
     """
     if len(values) < 2:
         return None
@@ -31,10 +34,15 @@ def clip_interval(interval: tuple[float, float], smallest: float, largest: float
 
 def standard_error(values: Sequence[float] | np.ndarray) -> float:
     """Standard error of the mean of at least two values."""
-    return float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    return sample_sd(values) / math.sqrt(len(values))
 
 
-def target_verdict(accuracies: Sequence[float], target: float, known_sd: float | None = None) -> Verdict:
+def sample_sd(values: Sequence[float] | np.ndarray) -> float:
+    """Standard deviation of at least two values, ddof 1; exactly 0 for equal values, whose mean may be rounded."""
+    return float(np.std(values, ddof=1)) if np.ptp(values) > 0 else 0.0
+
+
+def target_verdict(accuracies: Sequence[float], target: float, known_sd: float | None = None) -> TargetVerdict:
     """Whether a mean accuracy, in [0, 1], reaches the target.
 
     "confirmed": the one-sided lower 95% bound of the mean is at or above it. "mean": only the mean is. "within noise":

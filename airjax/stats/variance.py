@@ -1,4 +1,6 @@
-"""How much of the spread between runs is chance of the test set, and how well many runs together are calibrated.
+"""Separate the spread between runs into chance of the test set and the rest, and measure how well runs are calibrated.
+
+By hand: no library has the distribution-wise variance, or the calibration error of votes pooled over classes.
 
 Jordan, "On the variance of neural network training with respect to test sets and distributions" (arXiv 2304.01910);
 Jiang et al., "Assessing generalization via disagreement" (arXiv 2106.13799).
@@ -10,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from airjax.stats.distributions import percentile_interval
 from airjax.stats.intervals import clip_interval
 
 RESAMPLES = 1_000  # of the runs, for intervals
@@ -122,14 +125,18 @@ def vote_disagreement(votes: np.ndarray) -> float:
 
 
 def run_interval(statistic: Callable[[np.ndarray], float], values: np.ndarray, seed: int = 0) -> tuple[float, float]:
-    """95% interval of a statistic of runs [R,...], by resampling the runs.
+    """95% interval of a statistic of runs [R,...], by resampling at least two runs.
 
     A run that is drawn twice agrees with itself: for statistics about pairs of runs the interval is a little too low.
     """
-    generator = np.random.default_rng(seed)
-    drawn = [statistic(values[generator.integers(0, len(values), len(values))]) for _ in range(RESAMPLES)]
-    low, high = np.percentile(drawn, (2.5, 97.5))
-    return float(low), float(high)
+    from scipy.stats import bootstrap
+
+    def of_runs(runs: np.ndarray) -> float:
+        return statistic(values[runs])
+
+    runs, generator = np.arange(len(values)), np.random.default_rng(seed)
+    found = bootstrap((runs,), of_runs, vectorized=False, n_resamples=RESAMPLES, method="percentile", rng=generator)
+    return percentile_interval(found.bootstrap_distribution)
 
 
 def vote_interval(
@@ -141,6 +148,7 @@ def vote_interval(
 
     A half without replacement differs from the whole as much as the whole from another draw of as many runs, and has
     no run twice (Shao and Wu, "A general theory for jackknife variance estimation", 1989). It needs halves of two runs.
+    By hand, because scipy resamples with replacement only.
     """
     from scipy.special import stdtrit
 
