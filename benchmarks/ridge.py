@@ -56,7 +56,9 @@ def main(arguments: list[str]) -> int:
         "same": same,
     }
     print(dump_json(record))
-    save(options.results, "ridge.jsonl", record | describe() | {"scikit-learn": versions(("scikit-learn",))})
+    where = describe()
+    where["versions"] |= versions(("scikit-learn",))
+    save(options.results, "ridge.jsonl", record | where)
     return 0 if same else 1
 
 

@@ -1,11 +1,11 @@
-"""The tables of a sweep's report, as HTML."""
+"""The tables of a sweep's report."""
 
 import json
 import math
 from collections.abc import Sequence
 from typing import Any
 
-from airjax.report.page import format_p, format_table
+from airjax.report.page import Table, format_p
 from airjax.report.summary import Estimate
 from airjax.report.survey import Setting, Survey
 from airjax.stats.contrasts import Contrast, find_speedups
@@ -15,7 +15,7 @@ COUNTABLE = 1_000_000  # runs; of more than that only the fact is said
 FLIPS = {"random", "alternating"}
 
 
-def swept_table(survey: Survey) -> str:
+def swept_table(survey: Survey) -> Table:
     """What the sweep was to train, and how far it got."""
     plan = survey.plan
     rows = [
@@ -31,20 +31,20 @@ def swept_table(survey: Survey) -> str:
         rows.append(["without a finished network", "; ".join(survey.unfinished)])
     if survey.conflicts:
         rows.append(["trained twice, with different results", ", ".join(survey.conflicts)])
-    return format_table(["", ""], rows)
+    return Table(["", ""], rows)
 
 
-def failure_table(survey: Survey) -> str:
+def failure_table(survey: Survey) -> Table | None:
     """The networks that failed, none where all went well."""
     if not survey.failed:
-        return ""
+        return None
     rows = [[record["id"], record["error"]] for record in survey.failed[:LISTED]]
     if len(survey.failed) > LISTED:
         rows.append([f"and {len(survey.failed) - LISTED:,} more", ""])
-    return format_table(["network", "error"], rows)
+    return Table(["network", "error"], rows)
 
 
-def accuracy_table(settings: Sequence[Setting]) -> str:
+def accuracy_table(settings: Sequence[Setting]) -> Table:
     """Mean, spread and cost of each setting."""
     heads = ["setting", "n", "diverged", "mean, % (95%)", "standard deviation (95%)", "range, %", "seconds"]
     rows = []
@@ -53,10 +53,10 @@ def accuracy_table(settings: Sequence[Setting]) -> str:
         spread = f"{s.lowest:.2f} to {s.highest:.2f}"
         seconds = "" if s.seconds is None else f"{s.seconds:.1f}"
         rows.append([setting.title, s.networks, s.diverged, _number(s.mean, 2), _number(s.sd, 3), spread, seconds])
-    return format_table(heads, rows)
+    return Table(heads, rows)
 
 
-def together_table(settings: Sequence[Setting]) -> str:
+def together_table(settings: Sequence[Setting]) -> Table:
     """What only many networks of a setting show."""
     heads = [
         "setting",
@@ -80,10 +80,10 @@ def together_table(settings: Sequence[Setting]) -> str:
                 ensemble,
             ]
         )
-    return format_table(heads, rows)
+    return Table(heads, rows)
 
 
-def contrast_table(contrasts: Sequence[Contrast], settings: Sequence[Setting]) -> str:
+def contrast_table(contrasts: Sequence[Contrast], settings: Sequence[Setting]) -> Table:
     """The settings against each other."""
     rows = []
     for contrast in contrasts:
@@ -97,10 +97,10 @@ def contrast_table(contrasts: Sequence[Contrast], settings: Sequence[Setting]) -
                 _runs(contrast),
             ]
         )
-    return format_table(["", "difference, points (95%)", "p", "p, adjusted", "networks of each to resolve it"], rows)
+    return Table(["", "difference, points (95%)", "p", "p, adjusted", "networks of each to resolve it"], rows)
 
 
-def speedup_tables(settings: Sequence[Setting]) -> str:
+def speedup_tables(settings: Sequence[Setting]) -> list[Table]:
     """Alternating against random flip, for every ladder of epochs; none where there is no such ladder."""
     known = [
         (setting.recipe | {"test": setting.test}, 100 - setting.summary.mean.value)
@@ -119,14 +119,14 @@ def speedup_tables(settings: Sequence[Setting]) -> str:
             for step in ladder
         ]
         heads = ["epochs", "error with random flip, %", "with alternating flip, %", "effective speedup"]
-        tables.append(format_table(heads, rows))
-    return "".join(tables)
+        tables.append(Table(heads, rows))
+    return tables
 
 
-def environment_tables(environments: Sequence[dict[str, Any]]) -> list[str]:
+def environment_tables(environments: Sequence[dict[str, Any]]) -> list[Table]:
     """Where the networks were trained: one table for each environment."""
     return [
-        format_table(
+        Table(
             ["", ""],
             [
                 ["known answers", one["environment"]],
