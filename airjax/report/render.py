@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from airjax.report.page import fill_template
-from airjax.report.survey import HeldOut, Setting, Survey
+from airjax.report.survey import Survey, SurveyedSetting, SurveyedTestSet
 from airjax.report.tables import (
     accuracy_table,
     common_fields,
@@ -31,7 +31,7 @@ class Page(NamedTuple):
 
 
 def render_page(survey: Survey) -> Page:
-    """The page of a survey, and its figures."""
+    """Render the page of a survey, and its figures."""
     import matplotlib as mpl
 
     from airjax.report.drawing import STYLE, embed_figure, render_figure
@@ -45,7 +45,7 @@ def render_page(survey: Survey) -> Page:
 
 
 def _values(survey: Survey, sources: dict[str, str]) -> dict[str, Any]:
-    plan, settings = survey.plan, survey.settings
+    plan, settings = survey.plan_json, survey.settings
     contrasts = compare_settings([s.accuracies for s in settings], [s.test for s in settings])
     number = len(plan["settings"])
     verdict = "complete" if survey.done == plan["num_runs"] else "incomplete"
@@ -72,14 +72,14 @@ def _values(survey: Survey, sources: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def _test_images(test: HeldOut, sources: dict[str, str]) -> dict[str, Any]:
+def _test_images(test: SurveyedTestSet, sources: dict[str, str]) -> dict[str, Any]:
     ending = f"-{test.name}"
     mine = {name.removesuffix(ending): source for name, source in sources.items() if name.endswith(ending)}
     missing = test.missing or ("" if mine else f"None of the settings in the figures is tested on {test.name}")
     return {"name": f"{test.data}, {test.examples:,}", "missing": missing, "figures": mine}
 
 
-def _sentence(contrasts: Sequence[Contrast], settings: Sequence[Setting]) -> str:
+def _sentence(contrasts: Sequence[Contrast], settings: Sequence[SurveyedSetting]) -> str:
     if not contrasts:
         return "There are no two settings to compare."
     found = [contrast for contrast in contrasts if contrast.p < SIGNIFICANCE]

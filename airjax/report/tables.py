@@ -7,7 +7,7 @@ from typing import Any
 
 from airjax.report.page import Table, format_p
 from airjax.report.summary import Estimate
-from airjax.report.survey import Setting, Survey
+from airjax.report.survey import Survey, SurveyedSetting
 from airjax.stats.contrasts import Contrast, find_speedups
 
 LISTED = 20  # failed networks
@@ -16,8 +16,8 @@ FLIPS = {"random", "alternating"}
 
 
 def swept_table(survey: Survey) -> Table:
-    """What the sweep was to train, and how far it got."""
-    plan = survey.plan
+    """Tabulate what the sweep was to train, and how far it got."""
+    plan = survey.plan_json
     rows = [
         ["recipe", plan["recipe"]],
         ["test images", "; ".join(f"{test.data}, {test.examples:,}" for test in survey.tests)],
@@ -35,7 +35,7 @@ def swept_table(survey: Survey) -> Table:
 
 
 def failure_table(survey: Survey) -> Table | None:
-    """The networks that failed, none where all went well."""
+    """Tabulate the networks that failed; None where none did."""
     if not survey.failed:
         return None
     rows = [[record["id"], record["error"]] for record in survey.failed[:LISTED]]
@@ -44,8 +44,8 @@ def failure_table(survey: Survey) -> Table | None:
     return Table(["network", "error"], rows)
 
 
-def accuracy_table(settings: Sequence[Setting]) -> Table:
-    """Mean, spread and cost of each setting."""
+def accuracy_table(settings: Sequence[SurveyedSetting]) -> Table:
+    """Tabulate the mean, spread and cost of each setting."""
     heads = ["setting", "n", "diverged", "mean, % (95%)", "standard deviation (95%)", "range, %", "seconds"]
     rows = []
     for setting in settings:
@@ -56,8 +56,8 @@ def accuracy_table(settings: Sequence[Setting]) -> Table:
     return Table(heads, rows)
 
 
-def together_table(settings: Sequence[Setting]) -> Table:
-    """What only many networks of a setting show."""
+def together_table(settings: Sequence[SurveyedSetting]) -> Table:
+    """Tabulate what only many networks of a setting show."""
     heads = [
         "setting",
         "sd on this test set (95%)",
@@ -83,8 +83,8 @@ def together_table(settings: Sequence[Setting]) -> Table:
     return Table(heads, rows)
 
 
-def contrast_table(contrasts: Sequence[Contrast], settings: Sequence[Setting]) -> Table:
-    """The settings against each other."""
+def contrast_table(contrasts: Sequence[Contrast], settings: Sequence[SurveyedSetting]) -> Table:
+    """Tabulate the settings against each other."""
     rows = []
     for contrast in contrasts:
         low, high = contrast.welch.interval95
@@ -100,15 +100,15 @@ def contrast_table(contrasts: Sequence[Contrast], settings: Sequence[Setting]) -
     return Table(["", "difference, points (95%)", "p", "p, adjusted", "networks of each to resolve it"], rows)
 
 
-def speedup_tables(settings: Sequence[Setting]) -> list[Table]:
-    """Alternating against random flip, for every ladder of epochs; none where there is no such ladder."""
+def speedup_tables(settings: Sequence[SurveyedSetting]) -> list[Table]:
+    """Tabulate alternating against random flip, for settings that differ in epochs and flip alone."""
     known = [
         (setting.recipe | {"test": setting.test}, 100 - setting.summary.mean.value)
         for setting in settings
         if setting.recipe is not None and setting.recipe["flip"] in FLIPS
     ]
     tables = []
-    for ladder in find_speedups([recipe for recipe, _ in known], [error for _, error in known]):
+    for group in find_speedups([recipe for recipe, _ in known], [error for _, error in known]):
         rows = [
             [
                 f"{step.epochs:g}",
@@ -116,7 +116,7 @@ def speedup_tables(settings: Sequence[Setting]) -> list[Table]:
                 f"{step.alternating_error:.3f}",
                 f"{100 * step.speedup:+.1f}%" if math.isfinite(step.speedup) else "random flip never gets there",
             ]
-            for step in ladder
+            for step in group
         ]
         heads = ["epochs", "error with random flip, %", "with alternating flip, %", "effective speedup"]
         tables.append(Table(heads, rows))
@@ -124,12 +124,12 @@ def speedup_tables(settings: Sequence[Setting]) -> list[Table]:
 
 
 def environment_tables(environments: Sequence[dict[str, Any]]) -> list[Table]:
-    """Where the networks were trained: one table for each environment."""
+    """Tabulate where the networks were trained: one table for each environment."""
     return [
         Table(
             ["", ""],
             [
-                ["known answers", one["environment"]],
+                ["self-check", one["environment"]],
                 ["device", one["device"]],
                 ["commit", one["commit"] or "not from a checkout"],
                 *([name, version or "not installed"] for name, version in one["versions"].items()),
@@ -139,16 +139,16 @@ def environment_tables(environments: Sequence[dict[str, Any]]) -> list[Table]:
     ]
 
 
-def common_fields(settings: Sequence[Setting]) -> str:
-    """The fields of the recipe that all settings have in common, as JSON; empty where the plan does not say."""
+def common_fields(settings: Sequence[SurveyedSetting]) -> str:
+    """Write the fields of the recipe that all settings share as JSON; empty where the plan does not say."""
     recipes = [setting.recipe for setting in settings if setting.recipe is not None]
     if not recipes:
         return ""
     return json.dumps({name: value for name, value in recipes[0].items() if all(one[name] == value for one in recipes)})
 
 
-def pair_title(contrast: Contrast, settings: Sequence[Setting]) -> str:
-    """What is compared with what."""
+def pair_title(contrast: Contrast, settings: Sequence[SurveyedSetting]) -> str:
+    """Say which setting is compared with which."""
     return f"{settings[contrast.second].title} minus {settings[contrast.first].title}"
 
 

@@ -60,7 +60,8 @@ def permutation_p(
 ) -> float:
     """Test whether two samples of runs are one: how often are random samples of their sizes as far apart?
 
-    All ways to deal the runs count where they are at most so many as resamples; else random ones, and the observed one.
+    All ways to divide the runs are tried where there are at most `resamples`; else so many random ones, besides the
+    observed one.
 
     Args:
         values: one row for each run [R+S,C]; differences of whole numbers are exact, so that ties are ties.
@@ -74,7 +75,7 @@ def permutation_p(
     runs, num_b = np.arange(len(values)), len(values) - num_a
 
     def statistic(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:
-        # One product of matrices for a batch: gathering every permutation's runs is a hundred times slower.
+        # One product of matrices for a batch, because gathering the runs of every permutation would copy them all.
         weights = np.full((*b.shape[:-1], len(values)), -num_b, values.dtype)
         np.put_along_axis(weights, b, num_a, axis)
         return distance(weights @ values)
@@ -98,13 +99,13 @@ def largest_magnitude(differences: np.ndarray) -> np.ndarray:
 
 
 def bootstrap_interval(values: np.ndarray, statistic: Literal["mean", "std"], seed: int = 0) -> tuple[float, float]:
-    """95% interval of the mean or the standard deviation of values [R], by resampling them. Needs at least two."""
+    """Compute the 95% interval of the mean or standard deviation of at least two values [R], by resampling them."""
     resampled = _resample(values, statistic, np.random.default_rng(seed), RESAMPLES)
     return percentile_interval(resampled)
 
 
 def percentile_interval(resampled: np.ndarray) -> tuple[float, float]:
-    """The range that holds the middle 95% of resampled statistics."""
+    """Compute the range that holds the middle 95% of resampled statistics."""
     low, high = np.percentile(resampled, (2.5, 97.5))
     return float(low), float(high)
 

@@ -1,4 +1,4 @@
-"""How many runs a comparison of two means needs, and how likely it is to succeed with those that there are.
+"""Compute how many runs a comparison of two means needs, and how likely it succeeds with a given number.
 
 By hand on scipy's noncentral t distribution: the power classes of statsmodels pool the variances of the two samples,
 which Welch's tests do not, and there is none for the equivalence of means.
@@ -11,7 +11,7 @@ import numpy as np
 
 
 def equivalence_power(sd_a: float, sd_b: float, runs_a: int, runs_b: int, margin: float, alpha: float = 0.05) -> float:
-    """Probability that equal means are shown equivalent at the margin, by the noncentral t distribution."""
+    """Compute the probability that equal means are shown equivalent at the margin, by the noncentral t distribution."""
     from scipy import stats
 
     error_a, error_b = sd_a / math.sqrt(runs_a), sd_b / math.sqrt(runs_b)
@@ -25,13 +25,13 @@ def equivalence_power(sd_a: float, sd_b: float, runs_a: int, runs_b: int, margin
 
 
 def runs_for_equivalence(sd_a: float, sd_b: float, margin: float, alpha: float = 0.05, power: float = 0.9) -> int:
-    """The smallest number of runs of each setting that shows equal means equivalent with that probability."""
+    """Find the smallest number of runs of each setting that shows equal means equivalent with probability `power`."""
     require_margin(margin)
     return _fewest_runs(lambda runs: equivalence_power(sd_a, sd_b, runs, runs, margin, alpha), power)
 
 
 def welch_power(difference: float, sd_a: float, sd_b: float, runs_a: int, runs_b: int, alpha: float = 0.05) -> float:
-    """Probability that Welch's two-sided test finds a true difference, by the noncentral t distribution."""
+    """Compute the probability that Welch's two-sided test finds a true difference, by the noncentral t distribution."""
     from scipy import stats
 
     error_a, error_b = sd_a / math.sqrt(runs_a), sd_b / math.sqrt(runs_b)
@@ -46,7 +46,7 @@ def welch_power(difference: float, sd_a: float, sd_b: float, runs_a: int, runs_b
 
 
 def runs_to_resolve(difference: float, sd_a: float, sd_b: float, alpha: float = 0.05, power: float = 0.9) -> int:
-    """The smallest number of runs of each setting with which Welch's two-sided test finds that true difference.
+    """Find the smallest number of runs of each setting with which Welch's two-sided test finds a true difference.
 
     Args:
         difference: of the two means, in the unit of the standard deviations.
