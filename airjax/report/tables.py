@@ -144,7 +144,9 @@ def common_fields(settings: Sequence[SurveyedSetting]) -> str:
     recipes = [setting.recipe for setting in settings if setting.recipe is not None]
     if not recipes:
         return ""
-    return json.dumps({name: value for name, value in recipes[0].items() if all(one[name] == value for one in recipes)})
+    first, *others = recipes
+    shared = {name: value for name, value in first.items() if all(one.get(name, ...) == value for one in others)}
+    return json.dumps(shared)
 
 
 def pair_title(contrast: Contrast, settings: Sequence[SurveyedSetting]) -> str:
