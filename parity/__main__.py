@@ -20,8 +20,8 @@ EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_OPEN, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
 # What a command needs beyond airjax itself, and the extra that installs it; --help needs none.
 NEEDED = {
     "numerical": [("torch", "parity")],
-    "statistical": [("torch", "parity"), ("scipy", "report")],
-    "report": [("scipy", "report"), ("matplotlib", "report")],
+    "statistical": [("torch", "parity"), ("statsmodels", "report")],
+    "report": [("statsmodels", "report"), ("matplotlib", "report"), ("jinja2", "report")],
     "export": [("torch", "parity")],
     "import": [("torch", "parity")],
 }
@@ -151,15 +151,15 @@ def _print_tables(result: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from parity.tables import ARM_HEADS, TEST_HEADS, arm_rows, power_sentence, test_rows
+    from parity.tables import arm_table, power_sentence, test_table
 
     console = Console()
-    tables = [(ARM_HEADS, arm_rows(result))]
+    tables = [arm_table(result)]
     if "means" in result:
-        tables.append((TEST_HEADS, test_rows(result)))
-    for heads, rows in tables:
-        table = Table(*heads, box=None, pad_edge=False)
-        for row in rows:
+        tables.append(test_table(result))
+    for found in tables:
+        table = Table(*found.heads, box=None, pad_edge=False)
+        for row in found.rows:
             table.add_row(*row)
         console.print(table, "", highlight=False, markup=False)
     if "means" in result:

@@ -23,7 +23,23 @@ from airjax.sweep.worker import Job, run_record
 from airjax.training.backend import backend_of, resolve_precision
 from airjax.training.run import Task, advance, start_run
 from airjax.utils.records import append_line, read_lines
-from benchmarks import ablation, kernels, profile, record, report, rounds, scaling, scan, speed, startup, turns, work
+from benchmarks import (
+    ablation,
+    kernels,
+    parity_tables,
+    profile,
+    record,
+    report,
+    rounds,
+    scaling,
+    scan,
+    speed,
+    speed_tables,
+    startup,
+    step_tables,
+    turns,
+    work,
+)
 from benchmarks.__main__ import COMMANDS, main
 from benchmarks.rounds import Measured, flops, measure, summarise, total
 from benchmarks.verdict import compare, spread
@@ -186,7 +202,7 @@ def test_an_arm_that_fails_leaves_the_others(
     kept = read_lines(tmp_path / "speed.jsonl")[-1]
     assert set(kept["arms"]) == {"eager", "compiled"}
     assert "ratio" not in kept
-    assert "Not measured yet" in report.speed_table([kept])
+    assert "Not measured yet" in speed_tables.speed_table([kept])
 
 
 def test_rounds_end_before_the_time_is_up(
@@ -369,7 +385,7 @@ def row(**changes: Any) -> dict[str, Any]:
 
 def test_the_table_has_the_last_line_of_each_kind() -> None:
     run = row(benchmark="run", command="python -m benchmarks run")
-    text = report.speed_table([row(ratio=0.7), row(), run, row(allocator="keep", ratio=0.9)])
+    text = speed_tables.speed_table([row(ratio=0.7), row(), run, row(allocator="keep", ratio=0.9)])
     assert "0.70" not in text
     assert text.index("`python -m benchmarks step`") < text.index("`python -m benchmarks run`")
     assert "| 1 s | 2 s, PyTorch | 0.50 (0.40 to 0.60), faster | 25% | 1.0 GiB, 2.0 GiB |" in text
@@ -416,7 +432,7 @@ def test_the_table_of_many_networks_has_every_size_and_what_auto_takes() -> None
         line("vmap", 1, 30),
         line("eager", 1, 99),
     ]
-    lines = report.seeds_table(rows).splitlines()
+    lines = speed_tables.seeds_table(rows).splitlines()
     assert lines[0] == "| mini, a processor | 1 | 4 |"
     assert "| `sequential` | 40 (2.0 GiB) |  |" in lines
     assert "| `vmap` | 30 (2.0 GiB) | 50 (2.0 GiB) |" in lines
@@ -429,14 +445,14 @@ def test_forecasts_follow_from_the_best_rate_of_airjax() -> None:
         {"device": "a processor", "recipe": "mini", "strategy": strategy, "networks_per_hour": rate}
         for strategy, rate in (("map", 100), ("sequential", 500), ("vmap", 200), ("eager", 900))
     ]
-    assert report.forecast_table(rows).splitlines()[-1] == (
+    assert speed_tables.forecast_table(rows).splitlines()[-1] == (
         "| mini, a processor | 500 | 20.0 hours | 6,000 | 6.0 hours |"
     )
 
 
 def test_starts_and_curves_and_profiles_are_tables() -> None:
     arm = {"median": 3.0, "parts": {"import": 1.0, "prepare": 2.0}, "peak_bytes": 2**30}
-    starts = report.starts_table(
+    starts = speed_tables.starts_table(
         [row(), row(benchmark="compile", repeats=3, arms={"airjax": arm, "eager, cached": arm})]
     )
     assert starts.splitlines()[2:] == [
@@ -445,13 +461,13 @@ def test_starts_and_curves_and_profiles_are_tables() -> None:
     ]
     where = {"device": "a processor", "recipe": "94", "precision": "float32"}
     curve = scaling.fit_line([1, 2, 3], [2.0, 4.0, 6.0])
-    text = report.scaling_table([where | {"repeats": 3, "curves": {"train_examples": curve}}])
+    text = speed_tables.scaling_table([where | {"repeats": 3, "curves": {"train_examples": curve}}])
     assert "| train examples, 94, a processor | 1: 2.00 s, 2: 4.00 s, 3: 6.00 s (n=3) | 2 s each, " in text
     parts = [
         {"part": "pools", "direction": "forward", "seconds": 3.0},
         {"part": "BatchNorm", "direction": "", "seconds": 1.0},
     ]
-    lines = report.profile_table([where | {"parts": parts}, where | {"precision": "bfloat16", "parts": parts[:1]}])
+    lines = step_tables.profile_table([where | {"parts": parts}, where | {"precision": "bfloat16", "parts": parts[:1]}])
     assert lines.splitlines()[2:] == [
         "| pools, forward | 75.0% | 100.0% |",
         "| BatchNorm | 25.0% | 0.0% |",
@@ -492,7 +508,7 @@ def test_a_piece_of_work_that_fails_leaves_the_others() -> None:
 
 def test_what_the_shuffled_copy_gave_is_listed_and_gives_way_to_the_official_order() -> None:
     old, new = row(benchmark="run", content="shuffled"), row(benchmark="run", content="official", ratio=0.4)
-    lines = report.speed_table([new, old]).splitlines()
+    lines = speed_tables.speed_table([new, old]).splitlines()
     assert [line.split(" | ")[0] for line in lines[2:4]] == [
         "| a whole training, 94",
         "| a whole training, 94, shuffled order",
@@ -505,7 +521,7 @@ def test_what_the_shuffled_copy_gave_is_listed_and_gives_way_to_the_official_ord
         for content in ("official", "shuffled")
         for against in ("reference", "airbench 0.1")
     ]
-    text = report.ladder_table(records)
+    text = parity_tables.ladder_table(records)
     assert "Against reference: all 1 rows hold, 2 arrays; a processor, jax 1, torch 2, images of cifar10." in text
     assert (
         "Against reference: 1 of 1 rows FAIL, 2 arrays; a processor, jax 1, torch 2, images of cifar10, shuffled"
@@ -527,7 +543,7 @@ def test_a_later_ablation_of_one_choice_leaves_the_others() -> None:
         return {"recipe": "94", "device": "a processor", "n": n, "steps": steps}
 
     first = record(4, {"as it is": 1, "XLA's pool": 1.5, "GELU from erfc": 1.2, "no longer a choice": 3})
-    text = report.ablation_table([first, record(8, {"as it is": 1, "GELU from erfc": 1.25})])
+    text = step_tables.ablation_table([first, record(8, {"as it is": 1, "GELU from erfc": 1.25})])
     assert text.splitlines()[2:] == [
         "| as it is | 0.5 s (n=8) |",
         "| GELU from erfc | 1.25 (n=8) |",
@@ -542,8 +558,10 @@ def test_the_ladder_is_the_worst_of_its_recipes() -> None:
         where = {"device": "a processor", "versions": {"jax": "1", "torch": "2"}}
         return {"against": against, "data": "cifar10", "rungs": rungs, "environment": where}
 
-    assert "Not measured yet" in report.ladder_table([record("reference")])
-    lines = report.ladder_table([{"runs": 3}, record("reference", passed=False), record("airbench 0.1")]).splitlines()
+    assert "Not measured yet" in parity_tables.ladder_table([record("reference")])
+    lines = parity_tables.ladder_table(
+        [{"runs": 3}, record("reference", passed=False), record("airbench 0.1")]
+    ).splitlines()
     assert lines[0].startswith("Against reference: 1 of 2 rows FAIL, 4 arrays; a processor, jax 1, torch 2")
     assert lines[1].startswith("Against airbench 0.1: all 2 rows hold")
     assert lines[-1] == "| loss | float32 | 4 | 3e-07 | 50% | 3e-07 | 50% |"
@@ -556,8 +574,8 @@ def test_runs_of_the_parity_suite_are_listed_by_what_they_ran_on() -> None:
     drawn = {key: value for key, value in run.items() if key != "content"} | {"data": "builtin", "date": "2026-01-03"}
     records = [{"runs": 3}, run | {"rungs": [row | {"passed": False}]}, run | {"rungs": [row]}]
     records.append(drawn | {"rungs": [row, row | {"passed": False}]})
-    assert report.parity_runs_table([{"runs": 3}]).startswith("Not measured yet")
-    assert report.parity_runs_table(records).splitlines()[2:] == [
+    assert parity_tables.parity_runs_table([{"runs": 3}]).startswith("Not measured yet")
+    assert parity_tables.parity_runs_table(records).splitlines()[2:] == [
         "| reference | cifar10, official order | 0, 1 | onednn | 1 and 2 | a processor | 1,200 | all 1 rows hold "
         "| 2026-01-02 |",
         "| reference | builtin | 0, 1 | onednn | 1 and 2 | a processor | 2,400 | FAIL: loss (94, float32) "
@@ -606,7 +624,7 @@ def test_kernels_are_a_table_with_a_row_for_every_choice() -> None:
     row = {"kernels": 7, "convolution_bytes": 2**21, "other_bytes": 2**22, "memory_bytes": 2**30}
     first = {"recipe": "94", "device": "compiled for a GPU", "variants": {"as it is": row, "float32": row}}
     later = first | {"variants": {"as it is": row | {"kernels": 6}}}
-    lines = report.kernels_table([first, later]).splitlines()
+    lines = step_tables.kernels_table([first, later]).splitlines()
     assert lines[2:] == [
         "| 94, compiled for a GPU | 6 | 2 MiB | 4 MiB | 1024 MiB |",
         "| float32 | 7 | 2 MiB | 4 MiB | 1024 MiB |",

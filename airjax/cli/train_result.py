@@ -10,7 +10,7 @@ from airjax.cli.train_folder import describe_differences
 from airjax.data import Dataset
 from airjax.recipes.published import CLAIMS, RECIPES
 from airjax.recipes.recipe import Recipe
-from airjax.stats.intervals import Verdict, mean_interval, target_verdict
+from airjax.stats.intervals import TargetVerdict, mean_interval, target_verdict
 from airjax.training.loop import TrainedRun
 from airjax.utils.records import read_lines
 
@@ -58,7 +58,7 @@ def summarize_runs(
     accuracies = [run["accuracy"] for run in runs]
     target = CLAIMS[name].target if target is None else target
     changed = changed_fields(name, recipe)
-    verdict: Verdict = "not evaluated"
+    verdict: TargetVerdict = "not evaluated"
     if target is not None and is_whole_test_set(recipe, dataset):
         verdict = target_verdict(accuracies, target, CLAIMS[name].expected_sd)
     return {
