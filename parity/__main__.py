@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from airjax.cli.console import keep_running, run_main
-from airjax.data.dataset import DataError
+from airjax.data.dataset import SYNTHETIC, DataError
 from airjax.kernels.layers import default_convolution
 from airjax.recipes.published import get_recipe
 from airjax.recipes.recipe import Recipe
@@ -92,7 +92,7 @@ def _numerical(options: argparse.Namespace) -> int:
         threads = {"torch": torch.get_num_threads(), "jax": cores()}
         how = {"convolution": default_convolution("float32"), "threads": threads, "environment": describe("cpu")}
         # The procedural images have no other order.
-        content = {} if data.name == "builtin" else {"content": data.content}
+        content = {} if data.name == SYNTHETIC else {"content": data.content}
         print(dump_json(numerical.to_json(result) | content | how))
     return 0 if result.passed else 1
 

@@ -63,7 +63,7 @@ class Result(NamedTuple):
 
 
 def load_dataset(data: str, data_dir: str | None) -> Dataset:
-    """A data set: cifar10, builtin, or auto for whichever is there.
+    """A data set: cifar10, builtin (the synthetic dataset), or auto for whichever is there.
 
     Raises DataError where a named one cannot be read. Never downloads.
     """
