@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import warnings
 import zipfile
 import zlib
 from pathlib import Path
@@ -30,9 +31,18 @@ def load_npz(place: Path, image_size: int | None = None) -> Dataset:
     with named_in_errors(place):
         content = place.read_bytes()
     if image_size is None:
-        return _parse(place, content, None)
-    key = hashlib.sha256(content + f"\0{image_size}".encode()).hexdigest()[:16]
-    return through_cache(cache_folder() / f"own-{key}.safetensors", lambda: _parse(place, content, image_size))
+        dataset = _parse(place, content, None)
+    else:
+        key = hashlib.sha256(content + f"\0{image_size}".encode()).hexdigest()[:16]
+        file = cache_folder() / f"own-{key}.safetensors"
+        dataset = through_cache(file, lambda: _parse(place, content, image_size))
+    if (np.diff(dataset.train_labels) >= 0).all():
+        warnings.warn(
+            f"{place}: y_train is sorted by class, so that the first images show the first classes alone: whitening "
+            "learns from those, and a recipe that trains on fewer images on nothing else. Shuffle it",
+            stacklevel=2,
+        )
+    return dataset
 
 
 def _parse(place: Path, content: bytes, image_size: int | None) -> Dataset:

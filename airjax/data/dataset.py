@@ -142,7 +142,7 @@ class Dataset:
         return Statistics(self.info.mean, self.info.std)
 
     def _numbered_classes(self) -> tuple[str, ...]:
-        largest = max([1, *(int(labels.max()) for labels in (self.train_labels, self.test_labels) if len(labels))])
+        largest = max([0, *(int(labels.max()) for labels in (self.train_labels, self.test_labels) if len(labels))])
         return tuple(map(str, range(largest + 1)))
 
 

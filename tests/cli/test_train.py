@@ -36,15 +36,15 @@ def test_json_result_has_the_promised_fields(capsys: pytest.CaptureFixture[str])
     assert result["ci95"][0] <= result["mean"] <= result["ci95"][1]
     assert set(result["seconds"]) == {"compile", "whiten", "train", "evaluate"}
     assert result["target_met"] == "not evaluated"
-    assert result["content"] == "unknown"  # only a part of the builtin set
+    assert result["content"] == "unknown"  # only a part of the synthetic dataset
 
 
 @pytest.mark.usefixtures("small_builtin")
-def test_the_builtin_set_never_meets_a_target(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_synthetic_dataset_never_meets_a_target(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*TINY, "--target", "94", "--require-target", "--json"]) == 3
     output = capsys.readouterr().out
     assert result_of(output)["target_met"] == "not evaluated"
-    assert "target 94%: not evaluated. This is the builtin data set, not CIFAR-10" in output
+    assert "target 94%: not evaluated. This is the synthetic dataset, not CIFAR-10" in output
 
 
 @pytest.mark.usefixtures("small_builtin")
@@ -55,10 +55,10 @@ def test_without_cifar10_the_result_itself_carries_the_warning(
     assert main(["--recipe", "tiny", "--json", "--quiet"]) == 0
     captured = capsys.readouterr()
     assert captured.err.startswith("warning: ")
-    assert "Using the builtin procedural images instead" in captured.err
+    assert "Using the synthetic dataset instead" in captured.err
     assert captured.err.count("\n") == 1
     result = result_of(captured.out)
-    assert result["dataset"] == "builtin"
+    assert result["dataset"] == "synthetic"
     assert f"warning: {result['warnings'][0]}\n" == captured.err
 
 
@@ -68,7 +68,7 @@ def test_plain_lines_say_that_it_compiles_and_show_a_table_of_epochs_from_1_in_p
 ) -> None:
     assert main([*TINY, "--seeds", "2", "--strategy", "sequential"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("recipe tiny, 16 steps, 5,048 parameters, builtin, ")
+    assert lines[0].startswith("recipe tiny, 16 steps, 5,048 parameters, synthetic, ")
     assert lines[1] == "seed 0: compiling"
     assert re.fullmatch(r"seed 0: compiled in [\d.]+ m?s", lines[2])
     table = [line for line in lines if not re.match("seed [01]: compiled in", line)]
@@ -79,7 +79,7 @@ def test_plain_lines_say_that_it_compiles_and_show_a_table_of_epochs_from_1_in_p
     assert all(re.fullmatch(r"\d+\.\d\d%", cell) for row in rows for cell in row[3:-1])
     assert re.match(r"seed 0: accuracy \d+\.\d\d%; compile .*; 1 of 2 networks, about [\d.]+ s left$", table[5])
     assert re.match(r"seed 1: accuracy \d+\.\d\d%; compile .*; 2 of 2 networks$", table[8])
-    assert table[9].startswith("tiny on builtin: accuracy ")
+    assert table[9].startswith("tiny on synthetic: accuracy ")
     assert "\x1b" not in "".join(lines)
 
 
@@ -373,7 +373,7 @@ def test_a_terminal_shows_a_live_bar(tmp_path: Path) -> None:
     assert re.search(r"seed 0\), compiling, 0:0\d", text)
     assert re.search(r"step \d+ of 16", text)
     assert "network 2 of 3" in text
-    assert "tiny on builtin: accuracy" in text
+    assert "tiny on synthetic: accuracy" in text
 
 
 def run_training(*arguments: str, **environment: str) -> tuple[int, str]:

@@ -120,11 +120,11 @@ def test_a_training_stands_for_its_model(tiny: Recipe, toy: airjax.Dataset) -> N
         (PIXELS / 255, "train images are float64 (4, 32, 32, 3); need uint8 from 0 to 255"),
         (
             PIXELS.transpose(0, 3, 1, 2),
-            "(4, 3, 32, 32), channels first; need uint8 [N,32,32,3], channels last: images.tran",
+            "(4, 3, 32, 32), channels first; need uint8 [N,H,W,C], channels last: images.tran",
         ),
         (
             PIXELS[0],
-            "train images are uint8 (32, 32, 3); need uint8 [N,32,32,3]: images[None] where it is a single one",
+            "train images are uint8 (32, 32, 3); need uint8 [N,H,W,C]: images[None] where it is a single one",
         ),
     ],
 )
