@@ -252,7 +252,7 @@ def profile_table(records: list[dict[str, Any]]) -> str:
 
 def ladder_table(records: list[dict[str, Any]]) -> str:
     """The worst of every check against both PyTorch implementations, and where and with what they were compared."""
-    # Of the procedural images only the list of runs below the table tells.
+    # Of the synthetic images only the list of runs below the table tells.
     ladders = [r for r in records if "rungs" in r and r["data"] == "cifar10"]
     last = {r["against"].split()[0]: r for r in official_last(ladders)}
     if set(last) != {"reference", "airbench"}:

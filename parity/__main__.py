@@ -91,7 +91,7 @@ def _numerical(options: argparse.Namespace) -> int:
     if options.json:
         threads = {"torch": torch.get_num_threads(), "jax": cores()}
         how = {"convolution": default_convolution("float32"), "threads": threads, "environment": describe("cpu")}
-        # The procedural images have no other order.
+        # The synthetic images have no other order.
         content = {} if data.name == SYNTHETIC else {"content": data.content}
         print(dump_json(numerical.to_json(result) | content | how))
     return 0 if result.passed else 1

@@ -90,6 +90,51 @@ def test_quiet_prints_the_result_alone(capsys: pytest.CaptureFixture[str]) -> No
 
 
 @pytest.mark.usefixtures("small_builtin")
+def test_validation_images_take_the_place_of_the_test_split(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    arguments = ["--recipe", "tiny", "--data", "synthetic", "--quiet", "--json", "--validation", "40"]
+    assert main([*arguments, "--target", "94", "--out", str(tmp_path)]) == 0
+    output = capsys.readouterr().out
+    result = result_of(output)
+    described = {name: result[name] for name in ("split", "classes", "channels", "image_size", "resized", "target_met")}
+    assert described == {
+        "split": "validation",
+        "classes": 10,
+        "channels": 3,
+        "image_size": 32,
+        "resized": 0,
+        "target_met": "not evaluated",
+    }
+    assert "tiny on synthetic, validation images: accuracy" in output
+    assert json.loads((tmp_path / "recipe.json").read_text())["split"] == "validation"
+    assert (result["accuracy"][0] * 40) % 1 == pytest.approx(0, abs=1e-6)
+    assert main([*TINY, "--quiet", "--out", str(tmp_path)]) == 2
+    assert "holds networks of another" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("small_builtin")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--validation", "0"], "validation is 0, but it must be a number of training examples from 1"),
+        (["--validation", "291"], "validation is 291, but only 290 of its 300 training examples can be held out"),
+        (["--image-size", "64"], "image-size is 64, but the images of builtin keep theirs; only your own are scaled"),
+        (
+            ["--data", "nowhere"],
+            "data is 'nowhere', but there is no data set of that name (cifar10, synthetic), and no",
+        ),
+        (["--data", "x" * 5000], "(5,000 characters) cannot be read: File name too long"),
+    ],
+)
+def test_data_that_cannot_be_is_one_line(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*TINY, *arguments]) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert (captured.out, captured.err.count("\n")) == ("", 1)
+
+
+@pytest.mark.usefixtures("small_builtin")
 def test_overrides_change_the_recipe_and_are_recorded(capsys: pytest.CaptureFixture[str]) -> None:
     assert (
         main([*TINY, "--epochs", "0.25", "--flip", "none", "--no-lookahead", "--widths", "8", "8", "8", "--json"]) == 0

@@ -93,7 +93,7 @@ def test_nothing_is_expected_of_a_changed_recipe_or_of_data_that_nobody_measured
         {"recipe": "mini", "dataset_sha256": "f3", "changed": {"epochs": 1.0}, "mean": 0.9},
         {"recipe": "mini", "dataset_sha256": "f3", "changed": {"precision": "float32"}, "mean": 0.55},
         {"recipe": "94", "dataset_sha256": "f3", "changed": {}, "mean": 0.97},
-        {"recipe": "mini", "dataset_sha256": "another builtin set", "changed": {}, "mean": 0.2},
+        {"recipe": "mini", "dataset_sha256": "another synthetic dataset", "changed": {}, "mean": 0.2},
     ]
     measured.write_text("".join(json.dumps(line) + "\n" for line in lines))
 

@@ -92,5 +92,6 @@ def test_given_statistics_and_symmetry_count() -> None:
 )
 def test_arrays_that_no_network_takes_are_refused(changes: dict[str, Any], message: str) -> None:
     names = ("train_images", "train_labels", "test_images", "test_labels")
+    fields: dict[str, Any] = dict(zip(names, arrays(), strict=True))
     with pytest.raises(airjax.DataError, match=message):
-        airjax.Dataset("mine", **(dict(zip(names, arrays(), strict=True)) | changes))
+        airjax.Dataset("mine", **(fields | changes))

@@ -26,7 +26,7 @@ def stripes(label: int, size: int, seed: int) -> np.ndarray:
 
 def write_npz(file: Path) -> Path:
     labels = np.arange(420) % 3
-    images = np.stack([stripes(label, 28, seed) for seed, label in enumerate(labels)])
+    images = np.stack([stripes(label, 28, seed) for seed, label in enumerate(labels.tolist())])
     np.savez(file, x_train=images[:300], y_train=labels[:300], x_test=images[300:], y_test=labels[300:])
     return file
 
