@@ -211,7 +211,7 @@ def make_parser(task: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--steps", type=int, metavar="N", help="of each phase in a block of `step`")
     if task == "run":
-        parser.add_argument("--data", choices=("auto", "cifar10", "builtin"), default="auto")
+        parser.add_argument("--data", choices=("auto", "cifar10", "synthetic", "builtin"), default="auto")
         parser.add_argument("--data-dir", type=Path, help="where CIFAR-10 lies; the default is AIRJAX_DATA")
     add_comparison_options(parser)
     return parser

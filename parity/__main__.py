@@ -199,7 +199,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     ladder.add_argument("--recipe", action="append", metavar="NAME", help="only this recipe; may be repeated")
     ladder.add_argument("--against", choices=("reference", "upstream"), default="reference")
-    ladder.add_argument("--data", choices=("auto", "cifar10", "builtin"), default="auto")
+    ladder.add_argument("--data", choices=("auto", "cifar10", "synthetic", "builtin"), default="auto")
     ladder.add_argument("--data-dir", help="where CIFAR-10 lies; the default is AIRJAX_DATA")
     ladder.add_argument("--seed", type=int, default=0, metavar="N", help="of all weights and random choices (0)")
     ladder.add_argument(
@@ -221,7 +221,7 @@ def _parser() -> argparse.ArgumentParser:
     study.add_argument(
         "--precision", choices=("float32", "float64", "float16"), help="of both; each has its own default"
     )
-    study.add_argument("--data", choices=("auto", "cifar10", "builtin"), default="auto")
+    study.add_argument("--data", choices=("auto", "cifar10", "synthetic", "builtin"), default="auto")
     study.add_argument("--data-dir", type=Path, help="where CIFAR-10 lies; the default is AIRJAX_DATA")
     study.add_argument("--out", type=Path, metavar="FILE", help="the record, JSON lines; an unfinished one is finished")
     study.add_argument("--json", action="store_true", help="end with one line of JSON: verdict, and all statistics")

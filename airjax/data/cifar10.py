@@ -100,10 +100,19 @@ def _first_missing(members: Collection[PurePath]) -> str:
     return next(name for name in layout.files if name not in most)
 
 
+def has_cifar10(folder: Path) -> bool:
+    """Whether a folder has any of the files that `load_cifar10` reads."""
+    files = (inner / name for inner in _folders(folder) for layout in LAYOUTS for name in layout.files)
+    return any(file.is_file() for file in (*files, *(folder / name for name in ARCHIVES)))
+
+
+def _folders(place: Path) -> list[Path]:
+    return [place, *(place / name for name, *_ in LAYOUTS), *(place / name / name for name, *_ in LAYOUTS)]
+
+
 def _load_named(place: Path) -> Dataset:
-    folders = [place, *(place / name for name, *_ in LAYOUTS), *(place / name / name for name, *_ in LAYOUTS)]
     partly: list[Path] = []
-    for folder in folders:
+    for folder in _folders(place):
         for layout in LAYOUTS:
             missing = [folder / name for name in layout.files if not (folder / name).is_file()]
             if not missing:

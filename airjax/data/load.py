@@ -5,7 +5,7 @@ import warnings
 from pathlib import Path
 
 from airjax.data.arrays import load_npz
-from airjax.data.cifar10 import load_cifar10
+from airjax.data.cifar10 import has_cifar10, load_cifar10
 from airjax.data.dataset import CUSTOM, SYNTHETIC, DataError, Dataset
 from airjax.data.folder import IMAGE_SIZE, is_class_folders, load_folder
 from airjax.data.place import expand_readable, named_in_errors, shortened
@@ -73,11 +73,13 @@ def _load_own(name: str | Path, image_size: int | None) -> Dataset:
             return _renamed(load_folder(place, image_size or IMAGE_SIZE), place)
         if place.is_file() and place.suffix.lower() == ".npz":
             return _renamed(load_npz(place, image_size), place)
+        if place.is_dir() and not has_cifar10(place):
+            raise DataError(
+                f"{place} has no folders train and test, in which each class has a folder of images, nor CIFAR-10's "
+                "files (docs/data.md)"
+            )
     if image_size is not None:
-        raise DataError(
-            f"image-size is {image_size}, but {place} has neither train/ and test/ nor is it an .npz; images of "
-            "CIFAR-10 keep their size"
-        )
+        raise DataError(f"image-size is {image_size}, but the images of CIFAR-10, in {place}, keep theirs")
     return load_cifar10(place)
 
 

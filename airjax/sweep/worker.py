@@ -171,7 +171,8 @@ def _load(name: str, source: Source, data_dir: Path | None, here: str) -> Datase
     except DataError as error:
         raise WorkerError(f"{here}: {error}") from error
     if dataset.fingerprint != source.fingerprint:
-        raise WorkerError(f"{name} on {here} is not what it is where the sweep was started; check --data-dir")
+        remedy = "check --data-dir" if entry else "put the same files there"
+        raise WorkerError(f"{name} on {here} is not what it is where the sweep was started; {remedy}")
     return dataset
 
 

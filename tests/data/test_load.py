@@ -35,8 +35,20 @@ def test_image_size_and_data_dir_where_they_mean_nothing(tmp_path: Path) -> None
             load_data(tmp_path, image_size=size)
     with pytest.raises(airjax.DataError, match="names a place already; leave --data-dir out"):
         load_data(tmp_path, tmp_path)
-    with pytest.raises(airjax.DataError, match=r"has neither train/ and test/ nor is it an \.npz"):
+    (tmp_path / "cifar-10-binary.tar").touch()
+    with pytest.raises(airjax.DataError, match=r"image-size is 64, but the images of CIFAR-10, in .*, keep theirs"):
         load_data(tmp_path, image_size=64)
+
+
+def test_a_folder_of_nothing_known_is_told_what_it_needs(tmp_path: Path) -> None:
+    (tmp_path / "cat").mkdir()
+    with pytest.raises(airjax.DataError, match="has no folders train and test, in which each class has a folder"):
+        load_data(tmp_path)
+
+
+def test_cifar10_is_read_where_its_place_is_the_name(cifar10: airjax.Dataset, cifar10_folder: Path) -> None:
+    data = load_data(cifar10_folder)
+    assert (data.name, data.fingerprint) == ("cifar10", cifar10.fingerprint)
 
 
 def test_a_place_that_cannot_be_a_path_is_refused_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -109,7 +109,7 @@ def test_a_training_stands_for_its_model(tiny: Recipe, toy: airjax.Dataset) -> N
         TypeError, match=r"model is 'model.safetensors' \(str\), but it must be a Model, as load\(file\)"
     ):
         airjax.infer("model.safetensors", toy.test_images)  # pyright: ignore[reportArgumentType]
-    with pytest.raises(ValueError, match="builtin has no test images to evaluate on"):
+    with pytest.raises(ValueError, match="synthetic has no test images to evaluate on"):
         airjax.evaluate(trained, toy.head(10, 0))
 
 
