@@ -19,7 +19,7 @@ FEW_STEPS = 8  # over which the losses at the beginning and end of a run are ave
 TEST_IMAGES = 10_000  # of CIFAR-10: a target is an accuracy on all of them
 
 # Of a checkout; an installed package has none.
-MEASURED = Path(__file__).parent.parent / "benchmarks" / "results" / "accuracy.jsonl"
+MEASURED = Path(__file__).parents[2] / "benchmarks" / "results" / "accuracy.jsonl"
 
 
 def record_run(trained: TrainedRun) -> dict[str, Any]:

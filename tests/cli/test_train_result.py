@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from airjax.cli.train_result import describe_result, expected_accuracy, summarize_runs
+from airjax.cli.train_result import MEASURED, describe_result, expected_accuracy, summarize_runs
 from airjax.data.info import CIFAR10, DatasetInfo
 from airjax.recipes.published import CLAIMS, RECIPES
 from airjax.recipes.recipe import Recipe
@@ -75,6 +75,10 @@ def test_the_sentence_gives_the_expected_accuracy_and_the_content_beside_the_rea
     )
     pooled = summary(OFFICIAL, 0.9416) | {"mixed": {"versions.jax": ["0.10.0", "0.10.1"]}}
     assert "networks of different environments (versions.jax: 0.10.0, 0.10.1)" in describe_result(pooled)
+
+
+def test_what_was_measured_before_is_found_in_a_checkout() -> None:
+    assert MEASURED.exists()
 
 
 def test_validation_images_are_said_to_be_that_and_meet_no_target() -> None:
