@@ -9,12 +9,12 @@ from typing import Any
 import airjax.utils.logs  # noqa: F401 it comes before jax
 from airjax.augment.draws import Draws, sample_draws
 from airjax.augment.transforms import alternating_flip
-from airjax.data import DataError, Dataset, load_builtin, load_cifar10, load_data
+from airjax.data import DataError, Dataset, DatasetInfo, load_builtin, load_cifar10, load_data
 from airjax.nn.whitening import whitening_filters
 from airjax.recipes.published import RECIPES, get_recipe
 from airjax.recipes.recipe import Recipe
 from airjax.training.api import Trained, evaluate, infer, train94, train95, train96, train_network
-from airjax.training.arrays import to_device
+from airjax.training.arrays import fit_recipe, to_device
 from airjax.training.checkpoint import Model, ModelError, load, save_model
 from airjax.training.evaluate import tta_logits
 from airjax.training.events import EpochReport
@@ -31,6 +31,7 @@ __all__ = [
     "Arrays",
     "DataError",
     "Dataset",
+    "DatasetInfo",
     "DeviceError",
     "DivergedError",
     "Draws",
@@ -46,6 +47,7 @@ __all__ = [
     "Trained",
     "alternating_flip",
     "evaluate",
+    "fit_recipe",
     "get_recipe",
     "infer",
     "load",

@@ -506,17 +506,16 @@ def test_a_killed_download_goes_on_where_it_stopped(server: Server, tmp_path: Pa
 
 
 def test_without_a_network_auto_falls_back_loudly_and_cifar10_fails_clearly(
-    monkeypatch: pytest.MonkeyPatch, toy: airjax.Dataset
+    monkeypatch: pytest.MonkeyPatch, small_builtin: airjax.Dataset
 ) -> None:
     monkeypatch.setattr("airjax.data.download.SOURCES", ("http://127.0.0.1:1/none.tar.gz",))
-    monkeypatch.setattr("airjax.data.load_builtin", lambda: toy)
     reason = (
         r"CIFAR-10 is not here, and cannot be downloaded \(127.0.0.1:1: no connection\); name its folder or archive"
     )
     with pytest.warns(
-        UserWarning, match=f"^{reason} with --data-dir or AIRJAX_DATA. Using the builtin procedural images"
+        UserWarning, match=f"^{reason} with --data-dir or AIRJAX_DATA. Using the synthetic dataset instead"
     ):
-        assert load_data("auto").name == "builtin"
+        assert load_data("auto") is small_builtin
     with pytest.raises(airjax.DataError, match=f"^{reason} with --data-dir or AIRJAX_DATA$"):
         load_data("cifar10")
 
@@ -535,14 +534,14 @@ def test_arrays_that_do_not_fit_are_refused(toy: airjax.Dataset) -> None:
 
 
 def test_a_data_set_is_shown_in_one_line(toy: airjax.Dataset) -> None:
-    line = f"Dataset(builtin: 300 training and 100 test images, 10 classes, unknown content, {toy.fingerprint[:12]})"
+    line = f"Dataset(synthetic: 300 training and 100 test images, 10 classes, unknown content, {toy.fingerprint[:12]})"
     assert repr(toy) == line
 
 
 def test_a_data_set_with_other_classes_is_refused_before_training(toy: airjax.Dataset) -> None:
     twelve = replace(toy, classes=tuple("abcdefghijkl"))
     for train in (airjax.train_network, lambda recipe, data: airjax.run_many(recipe, airjax.seed_keys([0]), data)):
-        with pytest.raises(ValueError, match="builtin has 12 classes, but the network has 10 outputs"):
+        with pytest.raises(ValueError, match="synthetic has 12 classes, but the network has 10 outputs"):
             train(airjax.RECIPES["tiny"], twelve)
 
 
