@@ -22,6 +22,7 @@ from airjax.training.loop import DivergedError
 from airjax.training.many import ManyRuns, run_many, seed_keys
 from airjax.training.members import Members, make_members
 from airjax.training.run import Arrays, RunResult, make_run
+from airjax.training.snapshots import Keeping, StoppedError
 from airjax.training.step import StepMetrics, TrainState, train_step
 from airjax.utils.platform import DeviceError
 from airjax.utils.seeds import make_key
@@ -36,6 +37,7 @@ __all__ = [
     "DivergedError",
     "Draws",
     "EpochReport",
+    "Keeping",
     "ManyRuns",
     "Members",
     "Model",
@@ -43,6 +45,7 @@ __all__ = [
     "Recipe",
     "RunResult",
     "StepMetrics",
+    "StoppedError",
     "TrainState",
     "Trained",
     "alternating_flip",

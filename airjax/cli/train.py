@@ -10,6 +10,7 @@ from rich.console import Console
 
 from airjax.cli.console import EXIT_CLOSED, keep_running
 from airjax.cli.display import Display
+from airjax.cli.stopping import watch_signals
 from airjax.cli.train_folder import FolderError, hold, keep_run, open_folder, setting_of
 from airjax.cli.train_options import Options, UsageError, parse
 from airjax.cli.train_result import describe_result, record_run, summarize_runs
@@ -24,22 +25,25 @@ from airjax.training.environment import describe
 from airjax.training.loop import DivergedError, TrainedRun, train
 from airjax.training.many import run_many, seed_keys
 from airjax.training.members import Strategy
+from airjax.training.snapshots import NOTHING_KEPT, Keeping, StoppedError
 from airjax.training.strategy import choose_strategy
 from airjax.utils.platform import DeviceError
 from airjax.utils.records import dump_json
 
 EXIT_OK, EXIT_FAILURE, EXIT_USAGE, EXIT_BELOW_TARGET, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
+NEVER = 1_000_000  # epochs: more than any recipe has
 
 
 class Job(NamedTuple):
     """What one command trains, checked."""
 
-    options: Options
+    options: Options[Recipe]
     name: str  # of the recipe
     recipe: Recipe  # with the options' changes, and its precision resolved
     dataset: Dataset
     environment: dict[str, Any]
     notes: list[str]  # warnings about the data
+    keeping: Keeping = NOTHING_KEPT  # snapshots of what is in training
 
     @property
     def seeds(self) -> range:
@@ -63,7 +67,7 @@ def main(arguments: list[str] | None = None) -> int:
         raise
 
 
-def run(options: Options, name: str) -> int:
+def run(options: Options[Recipe], name: str) -> int:
     """Train as the options say; print and save the results."""
     keep_compiled()
     job = _prepare(options, name)
@@ -74,10 +78,13 @@ def run(options: Options, name: str) -> int:
         found = open_folder(options.out, name, job.recipe, job.dataset, job.environment, job.seeds, mixed=options.mixed)
         for note in found.lost:
             print(f"warning: {note}", file=sys.stderr)
-        return _report(job, *_train(job, found.runs), mixed=found.mixed)
+        with watch_signals() as request:
+            keeping = Keeping(options.out / "snapshots", options.checkpoint_every or NEVER, request)
+            done, code = _train(job._replace(keeping=keeping), found.runs)
+        return _report(job, done, request.exit_code if request() and code else code, mixed=found.mixed)
 
 
-def _prepare(options: Options, name: str) -> Job:
+def _prepare(options: Options[Recipe], name: str) -> Job:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         dataset = load_data(options.data, options.data_dir, image_size=options.image_size)
@@ -115,6 +122,8 @@ def _train(job: Job, kept: dict[int, dict[str, Any]]) -> tuple[list[dict[str, An
                 display.run(trained)
         except KeyboardInterrupt:
             code, reason = EXIT_INTERRUPTED, "interrupted"
+        except StoppedError as error:
+            code, reason = EXIT_INTERRUPTED, f"{error}, which is kept"
         except ArithmeticError as error:
             code, reason = EXIT_FAILURE, f"error: {error}"
         except OSError as error:
@@ -166,6 +175,7 @@ def _trainings(job: Job, seeds: Sequence[int], display: Any) -> Iterator[Trained
             on_phase=display.phase,
             on_step=display.step,
             on_epoch=display.epoch,
+            keeping=job.keeping,
         )
         _require_finite(trained)
         yield trained
@@ -189,6 +199,7 @@ def _trainings_in_groups(
             on_phase=display.phase,
             on_step=display.step,
             on_epoch=None if job.options.quiet else display.epoch,
+            keeping=job.keeping,
         )
         runs = done.runs(part)
         yield from (run for run, diverged in zip(runs, done.diverged, strict=True) if not diverged)

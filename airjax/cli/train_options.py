@@ -6,12 +6,13 @@ import dataclasses
 import io
 import itertools
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Generic, Literal, TypeVar, get_args
 
 import tyro
 
 from airjax.recipes.published import get_recipe
-from airjax.recipes.recipe import Recipe
+from airjax.recipes.recipe import FIELDS, Recipe
+from airjax.recipes.texts import describe_fields
 from airjax.training.members import Strategy
 from airjax.utils.seeds import check_seed
 
@@ -24,11 +25,15 @@ class UsageError(Exception):
     """A wrong argument or input; the message names it and the remedy."""
 
 
+Method = TypeVar("Method")
+
+
 @dataclasses.dataclass(frozen=True)
-class Options:
+class Options(Generic[Method]):
     """Train networks on CIFAR-10 to a target accuracy, or on images of your own."""
 
-    method: Recipe
+    method: Method
+    """The recipe's own fields."""
     target: Target | None = None
     """Test accuracy to reach, in percent; also chooses the recipe unless --recipe does."""
     recipe: str | None = None
@@ -42,8 +47,7 @@ class Options:
     group: int | None = None
     """Networks in memory at once, for strategies other than sequential. Default: what was measured, or all of them."""
     data: Annotated[str, tyro.conf.arg(metavar="NAME|PATH")] = "auto"
-    """cifar10; synthetic, which is made on the spot; auto: cifar10 where it is available; or the path of your own: a
-    folder with train/ and test/, or an .npz (docs/data.md)."""
+    """cifar10, synthetic (made on the spot), auto (cifar10 if it is available), or your own: a path (docs/data.md)."""
     validation: int | None = None
     """Test on so many of the training examples, drawn once from every class, instead of the test split: to tune."""
     image_size: int | None = None
@@ -52,6 +56,8 @@ class Options:
     """Where CIFAR-10 is: its binary or python folder, either archive, or a folder with one of these."""
     out: Path | None = None
     """Folder for the networks and their records; rerunning the same command resumes (docs/seeds.md)."""
+    checkpoint_every: int | None = None
+    """Epochs between two snapshots of what is in training, in --out. SIGTERM and Ctrl-C write one, too."""
     mixed: bool = False
     """Resume a folder whose networks were trained in another environment: other versions, device or settings."""
     json: bool = False
@@ -64,7 +70,7 @@ class Options:
     """Exit with code 3 if the mean accuracy is below the target, or the target does not apply."""
 
 
-def parse(arguments: list[str]) -> tuple[Options, str]:
+def parse(arguments: list[str]) -> tuple[Options[Recipe], str]:
     """Options and the recipe's name. The recipe is looked up first, so that --help shows its numbers as defaults.
 
     Raises UsageError, and SystemExit after --help.
@@ -87,14 +93,35 @@ def parse(arguments: list[str]) -> tuple[Options, str]:
         raise UsageError(error) from error
     if options.validation is not None and options.validation < 1:
         raise UsageError(f"validation is {options.validation}, but it must be a number of training examples from 1")
+    if options.checkpoint_every is not None and options.checkpoint_every < 1:
+        raise UsageError(f"checkpoint-every is {options.checkpoint_every}, but it must be a number of epochs from 1")
+    if options.checkpoint_every is not None and options.out is None:
+        raise UsageError("checkpoint-every needs --out DIR, where snapshots are kept")
     if options.group is not None and options.group < 1:
         raise UsageError(f"group is {options.group}, but at least 1 network must be trained at once")
     return options, name
 
 
-def _parse_flags(arguments: list[str], method: Recipe) -> Options:
-    # Raises UsageError with tyro's message in one line.
-    parser = tyro.conf.OmitArgPrefixes[Annotated[Options, tyro.conf.arg(name="")]]
+def _parse_flags(arguments: list[str], recipe: Recipe) -> Options[Recipe]:
+    # Raises UsageError with tyro's message in one line, and ValueError for values that a recipe cannot have.
+    given = _parse_with_tyro(arguments, recipe)
+    before = recipe.flat()
+    changes = {name: value for name, value in vars(given.method).items() if value != before[name]}
+    return dataclasses.replace(given, method=recipe.override(**changes))
+
+
+def _recipe_flags(recipe: Recipe) -> Any:
+    # A dataclass with a field for every field of the recipe's parts, and the recipe's values as defaults.
+    values, texts = recipe.flat(), describe_fields()
+    flags = [
+        (name, Annotated[place.type, tyro.conf.arg(help=texts[name])], values[name]) for name, place in FIELDS.items()
+    ]
+    return dataclasses.make_dataclass("method", flags, frozen=True)()
+
+
+def _parse_with_tyro(arguments: list[str], recipe: Recipe) -> Options[Any]:
+    method = _recipe_flags(recipe)
+    parser = tyro.conf.OmitArgPrefixes[Annotated[Options[type(method)], tyro.conf.arg(name="")]]
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):

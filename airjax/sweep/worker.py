@@ -3,6 +3,8 @@
 import functools
 import math
 import os
+import signal
+import threading
 import time
 import warnings
 from collections.abc import Iterator
@@ -28,6 +30,7 @@ from airjax.training.many import ManyRuns, run_many, seed_keys
 from airjax.training.members import Strategy, make_members
 from airjax.training.memory import is_out_of_memory
 from airjax.training.self_check import fingerprint, run_checks
+from airjax.training.snapshots import NOTHING_KEPT, Keeping, StoppedError
 from airjax.training.strategy import choose_strategy
 
 PHASES: dict[Stage, str] = {
@@ -65,6 +68,7 @@ class Job:
     strategy: Strategy | None  # None: the one that was measured to be the fastest
     platform: str  # that the plan's precision was resolved for
     data: dict[str, Source]
+    checkpoint_every: int | None = None  # epochs between two snapshots of what is in training; None: none are taken
 
 
 class Chunk(NamedTuple):
@@ -109,6 +113,7 @@ class _Worker(NamedTuple):
 
 _job: Job | None = None
 _worker: _Worker | None = None
+_asked_to_stop = threading.Event()
 
 
 def start_worker(job: Job) -> None:
@@ -116,6 +121,9 @@ def start_worker(job: Job) -> None:
     global _job  # noqa: PLW0603 the pools call functions, and a process keeps its data and its file between them
     keep_compiled()
     _job = job
+    if job.checkpoint_every is not None:
+        # A machine that is taken away says so some seconds before: enough for a snapshot.
+        signal.signal(signal.SIGTERM, lambda *_: _asked_to_stop.set())
 
 
 def worker_name() -> str:
@@ -184,6 +192,8 @@ def _results(worker: _Worker, runs: tuple[Run, ...], strategy: Strategy | None) 
     for part in together:
         try:
             done = _train(worker, part, strategy)
+        except StoppedError:
+            raise  # nobody's fault: another worker goes on from the snapshot
         except Exception as error:
             if strategy != "sequential":
                 # One of them may be at fault: each on its own, so that it takes no other with it.
@@ -225,6 +235,7 @@ def _train(worker: _Worker, runs: tuple[Run, ...], strategy: Strategy) -> ManyRu
         keep_variables=plan.keep.networks,
         progress=False,
         on_phase=lambda phase: _say(worker.job, PHASES[phase]),
+        keeping=_keeping(worker.job),
     )
     try:
         return train()
@@ -232,6 +243,12 @@ def _train(worker: _Worker, runs: tuple[Run, ...], strategy: Strategy) -> ManyRu
         if not is_out_of_memory(error):
             raise
         return train(eval_size=max(1, eval_batch(recipe, backend_of(recipe)) // 8))
+
+
+def _keeping(job: Job) -> Keeping:
+    if job.checkpoint_every is None:
+        return NOTHING_KEPT
+    return Keeping(job.out / "snapshots", job.checkpoint_every, _asked_to_stop.is_set)
 
 
 def _say(job: Job, phase: str | None) -> None:

@@ -13,6 +13,7 @@ from airjax.training.checkpoint import Model
 from airjax.training.evaluate import batched_logits, level_of
 from airjax.training.events import Callbacks, EpochReport, Stage
 from airjax.training.loop import train
+from airjax.training.snapshots import NOTHING_KEPT, Keeping
 from airjax.training.step import StepMetrics
 from airjax.utils.reprs import one_line
 from airjax.utils.seeds import check_seed
@@ -41,6 +42,7 @@ def train_network(
     on_phase: Callable[[Stage], None] | None = None,
     on_step: Callable[[int, StepMetrics], None] | None = None,
     on_epoch: Callable[[EpochReport], None] | None = None,
+    keeping: Keeping = NOTHING_KEPT,
 ) -> Trained:
     """Train one network.
 
@@ -53,6 +55,8 @@ def train_network(
         on_phase: called with what begins, before it does: "compile", "whiten", "train" or "evaluate".
         on_step: called after every few steps with the number of steps done and their metrics.
         on_epoch: called after every epoch with its `airjax.EpochReport`.
+        keeping: where and how often snapshots are taken: `airjax.Keeping(folder, every=2)`. The same call goes on from
+            the last one, to the same bits.
 
     Raises:
         airjax.DivergedError: the loss is not finite.
@@ -66,7 +70,15 @@ def train_network(
     if epochs is not None:
         recipe = recipe.override(epochs=epochs)
     with progress_line(recipe, 1, progress, Callbacks(on_phase, on_step, on_epoch)) as called:
-        done = train(recipe, data, seed, on_phase=called.on_phase, on_step=called.on_step, on_epoch=called.on_epoch)
+        done = train(
+            recipe,
+            data,
+            seed,
+            on_phase=called.on_phase,
+            on_step=called.on_step,
+            on_epoch=called.on_epoch,
+            keeping=keeping,
+        )
     model = Model(done.recipe, done.variables, data.classes)
     return Trained(model, done.accuracy, done.logits, np.asarray(done.metrics.loss), done.seconds)
 
