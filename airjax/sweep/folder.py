@@ -14,10 +14,9 @@ from airjax.data import Dataset, load_data
 from airjax.data.dataset import describe_resized
 from airjax.data.registry import find_entry
 from airjax.recipes.recipe import Recipe
-from airjax.sweep.plan import Plan, Setting
+from airjax.sweep.plan import SAME_NUMBERS_SINCE, Plan, Setting
 from airjax.sweep.store import read_plan
 from airjax.sweep.worker import Source
-from airjax.training.environment import versions
 from airjax.utils.records import lock_folder as lock_one_folder
 from airjax.utils.records import write_json
 from airjax.utils.units import format_bytes
@@ -73,7 +72,7 @@ def prepare_folder(plan: Plan, out: Path, data: dict[str, Source]) -> list[str]:
 
     Raises SweepError where it holds another sweep, one whose networks are not all in the plan.
     """
-    version = versions()["airjax"] or "not installed"
+    version = SAME_NUMBERS_SINCE
     file = out / "plan.json"
     old = read_plan(out) if file.exists() else None
     recorded = dict(zip(old["settings"], old.get("recipes", []), strict=False)) if old else {}

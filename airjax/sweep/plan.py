@@ -47,6 +47,7 @@ from airjax.utils.fields import Range, allows_none, check_fields
 from airjax.utils.seeds import LARGEST_SEED, check_seed
 
 TABLES = {"recipe", "data", "validation", "image_size", "seeds", "set", "grid", "cases", "subsets", "keep"}
+SAME_NUMBERS_SINCE = "0.1.0"  # the first version whose seeds lead to the networks of this one; ids depend on it
 RECORD_BYTES = 400  # a line of runs.jsonl; more with more fields in the plan
 MOST_SEEDS = LARGEST_SEED + 1
 # Notepad and PowerShell begin files with one of these.
