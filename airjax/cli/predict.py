@@ -76,7 +76,7 @@ def classify(model: Model, files: Sequence[Path], *, fit: bool) -> Iterator[dict
         batch = files[start : start + BATCH]
         for place, file in enumerate(batch):
             try:
-                images.append(_read(file, inputs_of(model), fit=fit))
+                images.append(_read(file, model.recipe.inputs, fit=fit))
             except ImageError as error:
                 faults[place] = str(error)
         answers = iter(infer(model, np.stack(images)) if images else ())
@@ -89,12 +89,6 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     """Probabilities [...,K] of logits [...,K]."""
     exponentials = np.exp(logits - logits.max(-1, keepdims=True))
     return exponentials / exponentials.sum(-1, keepdims=True)
-
-
-def inputs_of(model: Model) -> Inputs:
-    """The size and channels of the images that a network takes."""
-    del model  # every network so far takes CIFAR-10's
-    return Inputs()
 
 
 def _read(file: Path, inputs: Inputs, *, fit: bool) -> np.ndarray:
