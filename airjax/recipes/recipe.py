@@ -213,6 +213,11 @@ def _fields_of(kind: type[Any], path: tuple[str, ...] = ()) -> Iterator[tuple[st
             yield one.name, FieldOf(path, one.type, default)
 
 
+def has_part(recipe: Recipe, name: str) -> bool:
+    """Whether the part of a field is there; that of a switch always is."""
+    return _part_of(recipe, FIELDS[name].path) is not None
+
+
 def part_classes() -> list[type[Any]]:
     """List the classes of the parts that set fields, those in other parts included."""
     paths = dict.fromkeys(place.path for place in FIELDS.values() if place.path)

@@ -356,7 +356,9 @@ def test_a_real_interrupt_of_a_real_process_keeps_finished_runs(tmp_path: Path) 
         finally:
             training.kill()
     assert training.returncode == 130
-    finished = int(re.search(r"interrupted; (\d+) of 1000 networks are finished", error)[1])
+    finished = int(
+        re.search(r"stopped after step \d+ of \d+, which is kept; (\d+) of 1000 networks are finished", error)[1]
+    )
     assert finished == len(log.read_text().splitlines()) >= 2
     assert f"mean of {finished}" in output
 
@@ -451,3 +453,37 @@ def test_a_jax_that_cannot_compute_is_one_line_and_exits_with_2(environment: dic
     assert code == 2
     assert errors.startswith("error: JAX")
     assert errors.count("\n") == 1
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_writes_a_snapshot_and_the_same_command_goes_on_to_the_same_bits(
+    tmp_path: Path, number: int, code: int
+) -> None:
+    # Steps that a slow machine cannot do all before the signal, and that are done soon.
+    long = [*TINY, "--epochs", "400", "--train-examples", "64", "--widths", "4", "4", "4", "--checkpoint-every", "50"]
+    command = [sys.executable, "-m", "airjax.train", *long, "--quiet", "--json", "--out"]
+    whole = subprocess.run([*command, str(tmp_path / "whole")], capture_output=True, text=True, check=True)
+    cut = [*command, str(tmp_path / "cut")]
+    with subprocess.Popen(cut, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as training:
+        deadline = time.monotonic() + 120
+        while not list(tmp_path.glob("cut/snapshots/*/[0-9]*")) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        training.send_signal(number)
+        _, error = training.communicate(timeout=60)
+    if training.returncode != 0:  # else it was done before the signal
+        assert training.returncode == code, error
+        assert re.search(r"stopped after step \d+ of 800, which is kept; 0 of 1 networks are finished", error)
+        assert "rerunning the same command resumes in" in error
+    resumed = subprocess.run(cut, capture_output=True, text=True, check=True)
+    both = [json.loads(done.stdout.splitlines()[-1]) for done in (whole, resumed)]
+    assert both[0]["loss_of_last_steps"] == both[1]["loss_of_last_steps"]
+    models = [airjax.load(tmp_path / name / "model-0.safetensors") for name in ("whole", "cut")]
+    jax.tree.map(np.testing.assert_array_equal, models[0].variables, models[1].variables)
+    assert list((tmp_path / "cut" / "snapshots").iterdir()) == []
+
+
+def test_checkpoints_need_a_folder_and_whole_epochs(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main([*TINY, "--checkpoint-every", "1"]) == 2
+    assert "checkpoint-every needs --out DIR, where snapshots are kept" in capsys.readouterr().err
+    assert main([*TINY, "--checkpoint-every", "0", "--out", str(tmp_path)]) == 2
+    assert "checkpoint-every is 0, but it must be a number of epochs from 1" in capsys.readouterr().err
