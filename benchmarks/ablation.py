@@ -22,6 +22,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from airjax.augment.transforms import mirror_where, reflect_pad
+from airjax.cli.console import run_main
 from airjax.kernels import layers, onednn
 from airjax.kernels.ffi import Buffer
 from airjax.kernels.layers import Convolution, batch_moments
@@ -324,4 +325,4 @@ def patched(variant: Variant) -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run_main(lambda: main(sys.argv[1:]), keep_running=True)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import airjax
+import airjax.data
 from airjax.data.builtin import load_builtin
 from airjax.recipes.published import RECIPES
 from airjax.recipes.recipe import Recipe
@@ -53,8 +54,18 @@ def tiny() -> Recipe:
 @pytest.fixture
 def small_builtin(toy: airjax.Dataset, monkeypatch: pytest.MonkeyPatch) -> airjax.Dataset:
     """Makes `--data builtin` the toy data set."""
-    monkeypatch.setattr("airjax.data.load_builtin", lambda: toy)
+    monkeypatch.setattr(airjax.data, "load_builtin", lambda: toy)
     return toy
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sends every request, also those of child processes, to a proxy that does not exist."""
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+        monkeypatch.setenv(name.upper(), "http://127.0.0.1:1")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 import argparse
 import importlib
 from collections.abc import Sequence
+from importlib.metadata import version
 from typing import NamedTuple
 
 from airjax.cli.console import keep_running
@@ -56,18 +57,6 @@ def make_parser(prog: str) -> argparse.ArgumentParser:
         epilog="commands:\n" + "\n".join(f"  {name:{width}}{command.summary}" for name, command in COMMANDS.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action=_Version, help="print the version and exit")
+    parser.add_argument("--version", action="version", version=f"airjax {version('airjax')}", help="print the version")
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="one of the commands below")
     return parser
-
-
-class _Version(argparse.Action):
-    # Looks the version up when it is asked for.
-    def __init__(self, option_strings: list[str], dest: str, help: str) -> None:
-        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, help=help)
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        import airjax
-
-        print(f"airjax {airjax.__version__}")
-        parser.exit()

@@ -9,7 +9,6 @@ from typing import get_args
 import shtab
 
 from airjax.cli.commands import COMMANDS
-from airjax.cli.commands import make_parser as make_first_parser
 from airjax.cli.train_options import Target
 from airjax.recipes.published import RECIPES
 
@@ -58,7 +57,7 @@ def make_script(shell: str) -> str:
 def make_full_parser() -> argparse.ArgumentParser:
     """The parsers of all commands as one, with what completes the value of each argument."""
     whole = argparse.ArgumentParser("airjax")
-    whole.add_argument("--version", action="version", help=_option_help("--version"))
+    whole.add_argument("--version", action="version", help="print the version")
     commands = whole.add_subparsers(dest="command")
     for name, command in COMMANDS.items():
         with warnings.catch_warnings():
@@ -72,10 +71,6 @@ def make_full_parser() -> argparse.ArgumentParser:
             plan = next(action for action in parser._actions if action.dest == "plan")
             plan.complete = STATUS  # pyright: ignore[reportAttributeAccessIssue]
     return whole
-
-
-def _option_help(option: str) -> str | None:
-    return next(action.help for action in make_first_parser("airjax")._actions if option in action.option_strings)
 
 
 def _complete(action: argparse.Action) -> None:

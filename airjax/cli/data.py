@@ -7,7 +7,7 @@ import warnings
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
-from airjax.data import DataError, DataName, Dataset, load_builtin, load_cifar10
+from airjax.data import DataError, DataName, Dataset, load_cifar10, load_data
 from airjax.data.cache import cache_folder
 from airjax.data.download import SOURCES
 from airjax.utils.records import dump_json
@@ -78,7 +78,7 @@ def find(name: DataName, data_dir: Path | None = None) -> Found:
     """The data set of that name without using the network. Raises DataError for a named place that holds none."""
     named = data_dir or os.environ.get("AIRJAX_DATA")
     if name == "builtin":
-        return Found(load_builtin(), "made on the spot", [])
+        return Found(load_data(name), "made on the spot", [])
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:

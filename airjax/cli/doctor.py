@@ -25,6 +25,8 @@ def main(arguments: list[str] | None = None, prog: str = "python -m airjax.docto
 
 def make_parser(prog: str) -> argparse.ArgumentParser:
     """The parser of the command's arguments."""
-    parser = argparse.ArgumentParser(prog, description="Compare compiled pieces with numpy; exits with 1 if one is wrong.")
+    parser = argparse.ArgumentParser(
+        prog, description="Compare compiled pieces with numpy. Exits with 1 if one is wrong."
+    )
     parser.add_argument("--json", action="store_true", help="one line of JSON")
     return parser

@@ -15,8 +15,8 @@ def silence_cache_warnings() -> None:
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
 
-# While a package is imported for one of its modules that is run, "-m" is the name of the program, and for the installed
-# command it is that command's path. As a library airjax hides nothing, and keeps nothing on disk that XLA would complain
-# about.
+# While a package is imported for one of its modules that is run, "-m" is the name of the program; for the installed
+# command it is that command's path. As a library airjax hides nothing, and keeps nothing on disk that XLA would
+# complain about.
 if sys.argv and (sys.argv[0] == "-m" or Path(sys.argv[0]).stem == "airjax"):
     silence_cache_warnings()

@@ -25,7 +25,7 @@ import numpy as np
 import pytest
 
 import airjax
-from airjax.data import load_data
+from airjax.data import download, load_data
 from airjax.data.cache import cache_folder
 from airjax.data.cifar10 import BATCH, RECORD
 from airjax.data.download import CHUNK, download_archive
@@ -447,8 +447,8 @@ def md5(content: bytes) -> str:
 
 
 def test_a_download_is_checked_cached_and_not_repeated(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airjax.data.download.MD5", md5(server.content))
-    monkeypatch.setattr("airjax.data.download.SOURCES", (server.url,))
+    monkeypatch.setattr(download, "MD5", md5(server.content))
+    monkeypatch.setenv("AIRJAX_MIRROR", server.url)
     assert airjax.load_cifar10().train_images.shape == (50_000, 32, 32, 3)
     assert server.ranges == [0]
     airjax.load_cifar10()
@@ -505,13 +505,11 @@ def test_a_killed_download_goes_on_where_it_stopped(server: Server, tmp_path: Pa
     assert server.ranges == [0, done]
 
 
-def test_without_a_network_auto_falls_back_loudly_and_cifar10_fails_clearly(
-    monkeypatch: pytest.MonkeyPatch, toy: airjax.Dataset
-) -> None:
-    monkeypatch.setattr("airjax.data.download.SOURCES", ("http://127.0.0.1:1/none.tar.gz",))
-    monkeypatch.setattr("airjax.data.load_builtin", lambda: toy)
+@pytest.mark.usefixtures("no_network", "small_builtin")
+def test_without_a_network_auto_falls_back_loudly_and_cifar10_fails_clearly() -> None:
     reason = (
-        r"CIFAR-10 is not here, and cannot be downloaded \(127.0.0.1:1: no connection\); name its folder or archive"
+        r"CIFAR-10 is not here, and cannot be downloaded \(www\.cs\.toronto\.edu: no connection; "
+        r"mindspore-[a-z0-9.-]+: no connection\); name its folder or archive"
     )
     with pytest.warns(
         UserWarning, match=f"^{reason} with --data-dir or AIRJAX_DATA. Using the builtin procedural images"

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from airjax.stats import equivalence
 from airjax.stats.equivalence import (
     bootstrap_interval,
     compare_distributions,
@@ -207,7 +208,7 @@ def test_holm_is_the_step_down_by_hand() -> None:
 def test_a_bootstrap_in_parts_is_that_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     values = accuracies(np.random.default_rng(13), 94, 50)
     whole = bootstrap_interval(values, "std")
-    monkeypatch.setattr("airjax.stats.equivalence.LARGEST_DRAW", 7 * 50)
+    monkeypatch.setattr(equivalence, "LARGEST_DRAW", 7 * 50)
     assert bootstrap_interval(values, "std") == whole
 
 
