@@ -35,7 +35,8 @@ def test_only_draws_and_initialisation_use_random_numbers() -> None:
     assembling = {"training/run.py", "training/loop.py", "training/members.py"}  # they split keys, or say their shapes
     allowed = {"augment/draws.py", "nn/airbench.py", "utils/seeds.py"} | assembling
     files = (file for file in (ROOT / "airjax").rglob("*.py") if "jax.random." in file.read_text())
-    assert {file.relative_to(ROOT / "airjax").as_posix() for file in files} == allowed
+    found = {file.relative_to(ROOT / "airjax").as_posix() for file in files}
+    assert {"augment/draws.py", "nn/airbench.py"} <= found <= allowed
 
 
 def test_importing_airjax_needs_little_prints_nothing_and_leaves_the_environment_alone() -> None:

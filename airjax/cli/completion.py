@@ -51,7 +51,7 @@ def make_parser(prog: str) -> argparse.ArgumentParser:
 
 def make_script(shell: str) -> str:
     """The script for one of PLACES."""
-    return shtab.complete(make_full_parser(), shell, preamble=FUNCTIONS)
+    return shtab.complete(make_full_parser(), shell, preamble=FUNCTIONS.get(shell, ""))
 
 
 def make_full_parser() -> argparse.ArgumentParser:

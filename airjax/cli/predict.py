@@ -69,8 +69,8 @@ def main(arguments: list[str] | None = None, prog: str = "python -m airjax.predi
 
 
 def make_parser(prog: str) -> argparse.ArgumentParser:
-    """The flags as argparse has them, which completion scripts are made from."""
-    return tyro.extras.get_parser(Options, prog=prog)
+    """The flags as argparse has them, or rather tyro's copy of it: what completion scripts are made from."""
+    return tyro.extras.get_parser(Options, prog=prog)  # pyright: ignore[reportReturnType]
 
 
 def classify(model: Model, files: Sequence[Path], *, fit: bool) -> Iterator[dict[str, Any]]:

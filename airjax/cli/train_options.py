@@ -94,10 +94,11 @@ def parse(arguments: list[str], prog: str = "python -m airjax.train") -> tuple[O
 
 
 def make_parser(prog: str) -> argparse.ArgumentParser:
-    """The flags as argparse has them, which completion scripts are made from."""
+    """The flags as argparse has them, or rather tyro's copy of it: what completion scripts are made from."""
     import tyro
 
-    return tyro.extras.get_parser(_flags(), default=Options(get_recipe("94")), prog=prog)
+    options = Options(get_recipe("94"))
+    return tyro.extras.get_parser(_flags(), default=options, prog=prog)  # pyright: ignore[reportReturnType]
 
 
 def _flags() -> Any:

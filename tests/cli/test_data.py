@@ -63,10 +63,11 @@ def test_the_places_are_those_that_are_set(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_the_real_cifar10_is_official(
-    cifar10_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    cifar10_folder: Path, cifar10: airjax.Dataset, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIRJAX_DATA", str(cifar10_folder))
     assert main(["--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert (result["chosen"]["name"], result["chosen"]["content"]) == ("cifar10", "official")
+    assert result["chosen"]["fingerprint"] == cifar10.fingerprint
     assert result["source"] == f"from {cifar10_folder}"
