@@ -75,8 +75,9 @@ def test_fish_completes_commands_flags_and_values(
     tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     script = written("fish", tmp_path / "airjax.fish", capsys)
-    loop = f"source {shlex.quote(str(script))}; while read line; complete -C $line | cut -f1 | string trim -r -c / "
-    found = ask(["fish", "--no-config", "-c", f"{loop} | string join ' '; or echo; end"], cwd=folder)
+    answer = "echo (complete -C $line | cut -f1 | string trim --right --chars /)"
+    program = f"source {shlex.quote(str(script))}; while read line; {answer}; end"
+    found = ask(["fish", "--no-config", "-c", program], cwd=folder)
     asked = {line: words for line, words in ASKED.items() if line[-1] != " "}  # `read` drops a space at the end
     assert {line: words for line, words in zip(ASKED, found, strict=True) if line in asked} == asked
 
