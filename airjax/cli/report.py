@@ -26,7 +26,7 @@ from airjax.utils.extras import MissingExtraError, import_extra
 from airjax.utils.records import write_atomically
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
-PAGE = Path(__file__).with_name("report.html")
+PAGE = STYLE_SHEET.with_name("report.html")
 SIGNIFICANCE = 0.05
 NEEDED = ("matplotlib", "jinja2")
 
