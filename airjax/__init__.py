@@ -14,9 +14,11 @@ from airjax.nn.whitening import whitening_filters
 from airjax.recipes.published import RECIPES, get_recipe
 from airjax.recipes.recipe import Recipe
 from airjax.training.api import Trained, evaluate, infer, train94, train95, train96, train_network
+from airjax.training.arrays import to_device
 from airjax.training.checkpoint import Model, ModelError, load, save_model
 from airjax.training.evaluate import tta_logits
-from airjax.training.loop import DivergedError, EpochReport, to_device
+from airjax.training.events import EpochReport
+from airjax.training.loop import DivergedError
 from airjax.training.many import ManyRuns, run_many, seed_keys
 from airjax.training.members import Members, make_members
 from airjax.training.run import Arrays, RunResult, make_run

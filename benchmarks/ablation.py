@@ -11,9 +11,7 @@ import functools
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NamedTuple
 from unittest import mock
 
@@ -21,19 +19,24 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from airjax.augment.batch import Batch, batch_at
 from airjax.augment.transforms import mirror_where, reflect_pad
 from airjax.cli.console import run_main
-from airjax.kernels import layers, onednn
+from airjax.kernels import onednn, reductions
+from airjax.kernels.backend import PRECISIONS, Backend, Driver, Ops, make_backend, make_ops
+from airjax.kernels.convolution import Convolution, default_convolution
 from airjax.kernels.ffi import Buffer
-from airjax.kernels.layers import Convolution, batch_moments
+from airjax.kernels.normalization import Moments, batch_moments, normalize_channels
+from airjax.kernels.reductions import Reductions, at_least_float32
 from airjax.optim.nesterov import hyperparameters
-from airjax.recipes.precision import resolve_precision
 from airjax.recipes.published import get_recipe
-from airjax.recipes.recipe import IMAGE_SIZE, PrecisionName, Recipe
+from airjax.recipes.recipe import PrecisionName, Recipe
+from airjax.training.arrays import to_device
+from airjax.training.backend import backend_of, resolve_precision
 from airjax.training.compile import compile_function, compile_lowered
 from airjax.training.environment import describe
-from airjax.training.loop import Driver, convolution_for, default_driver, make_steps, to_device
-from airjax.training.run import Arrays, start_run
+from airjax.training.programs import Kind, make_steps
+from airjax.training.run import Arrays, Task, start_run
 from airjax.utils.seeds import make_key
 from benchmarks.record import add_output_options, save, save_block
 from benchmarks.speed import make_noise, warn_of_load
@@ -45,14 +48,17 @@ FILE = "ablation.jsonl"
 class Variant(NamedTuple):
     """A step with something undone."""
 
-    patches: Mapping[str, Callable[..., Any]] = MappingProxyType({})  # names of functions, and what stands in for them
+    ops: Callable[[str, Convolution], Ops] = make_ops  # (platform, convolution) -> what networks are made of
     platforms: tuple[str, ...] = ("cpu", "gpu")  # where there is anything to undo
-    convolution: Convolution | None = None  # None: the backend's choice
-    train_whiten_bias: bool = False
+    convolution: Convolution | None = None  # None: the fastest here
+    frozen: tuple[str, ...] = ("whiten_bias",)
+    batch_at: Callable[..., Batch] = batch_at
     compiler: Mapping[str, str | bool] | None = None  # options; None: those of airjax.training.compile
-    driver: Driver | None = None  # None: the backend's choice
+    driver: Driver | None = None  # None: the fastest here
+    unroll: int = 1
     donate: bool = True
-    precision: PrecisionName | None = None  # None: the backend's choice
+    precision: PrecisionName | None = None  # None: the platform's
+    threads: bool = False  # let all threads rearrange oneDNN's kernels
 
 
 def gelu_by_erfc(x: Array) -> Array:
@@ -81,21 +87,16 @@ def autodiff_gelu(x: Array) -> Array:
 
 
 def sliced_and_selected(
-    recipe: Recipe, images: Array, examples: Array, flips: Array, mirrors: Array, shifts: Array | None
+    images: Array, translate: int, examples: Array, flips: Array, mirrors: Array, shifts: Array | None
 ) -> Array:
     """Flip, pad, crop by two passes of slices and selects, and mirror, one after the other and in float32."""
-    moved = reflect_pad(mirror_where(images[examples].astype(jnp.float32), flips), recipe.translate)
+    moved = reflect_pad(mirror_where(images[examples].astype(jnp.float32), flips), translate)
     assert shifts is not None
     for axis in (1, 2):
-        slices = [lax.slice_in_dim(moved, s, s + IMAGE_SIZE, axis=axis) for s in range(2 * recipe.translate + 1)]
+        slices = [lax.slice_in_dim(moved, s, s + images.shape[1], axis=axis) for s in range(2 * translate + 1)]
         chosen = shifts[:, axis - 1].astype(jnp.int32)
         moved = lax.select_n(jnp.broadcast_to(chosen[:, None, None, None], slices[0].shape), *slices)
     return mirror_where(moved, mirrors)
-
-
-def plain_sums(x: Array) -> Array:
-    """XLA's own sums."""
-    return x.sum((0, 1, 2))
 
 
 def product_sums(x: Array) -> Array:
@@ -104,34 +105,59 @@ def product_sums(x: Array) -> Array:
     return jnp.dot(jnp.ones(rows.shape[0], x.dtype), rows, precision="highest")
 
 
-def two_pass_moments(x: Array) -> tuple[Array, Array]:
-    """The variance from distances to the mean, of halves, too."""
-    return batch_moments(layers.at_least_float32(x))  # airjax's own, whatever stands in for it
+def two_pass_moments(x: Array, reduced_by: Reductions) -> tuple[Array, Array]:
+    """The variance from distances to the mean, of half precision, too."""
+    return batch_moments(at_least_float32(x), reduced_by)
 
 
-def one_by_one(x: Array, y: Array) -> tuple[Array, Array]:
-    """A reduction for each of two sums."""
-    return layers.channel_sums(x), layers.channel_sums(y)
-
-
-def left_alone(arrays: Any) -> Any:
-    """The compiler decides what is written to memory, and in which precision."""
-    return arrays
-
-
-def autodiff_batch_norm(x: Array, bias: Array, epsilon: float) -> tuple[Array, Array, Array]:
-    """The gradient that JAX derives."""
-    mean, variance = layers.batch_moments(x)
-    return layers.normalize_channels(x, mean, variance, bias, epsilon), mean, variance
-
-
-def one_pass_moments(x: Array) -> tuple[Array, Array]:
+def one_pass_moments(x: Array, reduced_by: Reductions) -> tuple[Array, Array]:
     """Sums of distances from each channel's first value, and of their squares, side by side."""
-    count, x = x.size // x.shape[-1], layers.at_least_float32(x)
+    count, x = x.size // x.shape[-1], at_least_float32(x)
     shift = lax.stop_gradient(x[0, 0, 0])
     distances = x - shift.reshape(1, 1, 1, -1)
-    mean = layers.channel_sums(distances) / count
-    return mean + shift, layers.channel_sums(jnp.square(distances)) / count - jnp.square(mean)
+    mean = reduced_by.sums(distances) / count
+    return mean + shift, reduced_by.sums(jnp.square(distances)) / count - jnp.square(mean)
+
+
+def with_ops(**changes: Callable[..., Any]) -> Callable[[str, Convolution], Ops]:
+    """Some functions replaced; each is called as ours is."""
+    return lambda platform, convolution: make_ops(platform, convolution)._replace(**changes)
+
+
+def with_reductions(**changes: Any) -> Callable[[str, Convolution], Ops]:
+    """Some sums replaced. Without two_sums there is a reduction for each of two."""
+
+    def ops(platform: str, convolution: Convolution) -> Ops:
+        ours = reductions.CPU if platform == "cpu" else reductions.ACCELERATOR
+        changed = ours._replace(**changes)
+        if "sums" in changes or changes.get("two_sums", ours) is None:
+            changed = changed._replace(two_sums=lambda x, y: (changed.sums(x), changed.sums(y)))
+        return make_ops(platform, convolution, changed)
+
+    return ops
+
+
+def with_moments(moments: Moments) -> Callable[[str, Convolution], Ops]:
+    """Other moments for BatchNorm."""
+    return lambda platform, convolution: make_ops(platform, convolution, moments=moments)
+
+
+def with_whole_convolutions(platform: str, convolution: Convolution) -> Ops:
+    """Also the row and the column that a pool drops are computed."""
+    ours = make_ops(platform, convolution)
+    return ours._replace(conv_to_pool=ours.conv_same)
+
+
+def with_autodiff_batch_norm(platform: str, convolution: Convolution) -> Ops:
+    """The gradient that JAX derives."""
+    ours = reductions.CPU if platform == "cpu" else reductions.ACCELERATOR
+
+    def batch_norm(x: Array, bias: Array, epsilon: float) -> tuple[Array, Array, Array]:
+        # One reduction for two sums has no derivative of its own.
+        mean, variance = batch_moments(x, ours._replace(two_sums=lambda x, y: (ours.sums(x), ours.sums(y))))
+        return normalize_channels(x, mean, variance, bias, epsilon), mean, variance
+
+    return make_ops(platform, convolution)._replace(batch_norm=batch_norm)
 
 
 class AllThreads(onednn.Library):
@@ -165,25 +191,21 @@ VARIANTS = {
     # Inside a step.
     "XLA's convolutions": Variant(convolution="native", platforms=("cpu",)),
     "convolutions by matrix products": Variant(convolution="matmul"),
-    "the first layer's gradient": Variant(train_whiten_bias=True),
-    "GELU from erfc": Variant({"airjax.nn.airbench.gelu": gelu_by_erfc}),
-    "whole convolutions before a pool": Variant({"airjax.nn.airbench.conv_to_pool": layers.conv_same}),
-    "XLA's pool": Variant(
-        {"airjax.kernels.layers.max_pool": window_max_pool, "airjax.nn.airbench.max_pool": window_max_pool}
-    ),
-    "pools' gradient by autodiff": Variant({"airjax.nn.airbench.max_pool": autodiff_max_pool}),
-    "GELU's gradient by autodiff": Variant({"airjax.nn.airbench.gelu": autodiff_gelu}),
-    "crops by slices and selects": Variant({"airjax.augment.batch.take_moved": sliced_and_selected}),
-    "XLA's sums over pixels": Variant({"airjax.kernels.layers.channel_sums": plain_sums}, ("cpu",)),
-    "sums over pixels in one product": Variant({"airjax.kernels.layers.channel_sums": product_sums}),
-    "moments in one pass": Variant({"airjax.kernels.layers.batch_moments": one_pass_moments}, ("cpu",)),
-    "moments in two passes": Variant({"airjax.kernels.layers.batch_moments": two_pass_moments}, ("gpu",)),
-    "a reduction for each sum": Variant({"airjax.kernels.layers.two_channel_sums": one_by_one}, ("gpu",)),
-    "what is in memory left to the compiler": Variant({"airjax.kernels.layers.materialize": left_alone}, ("gpu",)),
-    "BatchNorm's gradient by autodiff": Variant(
-        {"airjax.nn.airbench.batch_norm": autodiff_batch_norm, "airjax.kernels.layers.two_channel_sums": one_by_one}
-    ),
-    "kernels rearranged by all threads": Variant({"airjax.kernels.onednn.Library.run": run_by_all_threads}, ("cpu",)),
+    "the first layer's gradient": Variant(frozen=()),
+    "GELU from erfc": Variant(with_ops(gelu=gelu_by_erfc)),
+    "whole convolutions before a pool": Variant(with_whole_convolutions),
+    "XLA's pool": Variant(with_ops(max_pool=window_max_pool)),
+    "pools' gradient by autodiff": Variant(with_ops(max_pool=autodiff_max_pool)),
+    "GELU's gradient by autodiff": Variant(with_ops(gelu=autodiff_gelu)),
+    "crops by slices and selects": Variant(batch_at=functools.partial(batch_at, take=sliced_and_selected)),
+    "XLA's sums over pixels": Variant(with_reductions(sums=reductions.sums_by_reduce), ("cpu",)),
+    "sums over pixels in one product": Variant(with_reductions(sums=product_sums)),
+    "moments in one pass": Variant(with_moments(one_pass_moments), ("cpu",)),
+    "moments in two passes": Variant(with_moments(two_pass_moments), ("gpu",)),
+    "a reduction for each sum": Variant(with_reductions(two_sums=None), ("gpu",)),
+    "what is in memory left to the compiler": Variant(with_reductions(materialize=reductions.leave_alone), ("gpu",)),
+    "BatchNorm's gradient by autodiff": Variant(with_autodiff_batch_norm),
+    "kernels rearranged by all threads": Variant(threads=True, platforms=("cpu",)),
     # How steps are compiled and driven.
     "the compiler's default options": Variant(compiler={}, platforms=("cpu",)),
     "the same, with XLA's convolutions": Variant(convolution="native", compiler={}, platforms=("cpu",)),
@@ -191,7 +213,7 @@ VARIANTS = {
     "a call for every step": Variant(driver="loop"),
     "a scan over the steps": Variant(driver="scan", platforms=("cpu",)),
     "a scan, with XLA's convolutions": Variant(driver="scan", convolution="native", platforms=("cpu",)),
-    "a scan, unrolled by 4": Variant({"airjax.training.run.lax.scan": functools.partial(lax.scan, unroll=4)}, ("gpu",)),
+    "a scan, unrolled by 4": Variant(unroll=4, platforms=("gpu",)),
     "no command buffers": Variant(compiler={"xla_gpu_enable_command_buffer": ""}, platforms=("gpu",)),
     "loops in command buffers": Variant(
         compiler={"xla_gpu_enable_command_buffer": f"{COMMANDS},WHILE"}, platforms=("gpu",)
@@ -284,16 +306,13 @@ def measure(name: str, names: list[str], turns: int, steps: int, results: Path, 
 
 def prepare(variant: Variant, recipe: Recipe, data: Arrays, steps: int) -> Callable[[], None]:
     """A function that takes the first steps of a training once more, compiled as the variant says."""
-    recipe = resolve_precision(replace(recipe, precision=variant.precision or recipe.precision))
+    recipe = resolve_precision(recipe.override(precision=variant.precision or recipe.precision))
     hyper, key = hyperparameters(recipe), make_key(0)
-    state, draws = compile_function(functools.partial(start_run, recipe), key, data.train_images, hyper)(
-        key, data.train_images, hyper
-    )
-    convolution = variant.convolution or convolution_for(recipe)
-    driver = variant.driver or default_driver(convolution)
-    take = make_steps(recipe, driver, (variant.train_whiten_bias, steps), convolution)
-    arguments = (data.train_images, data.train_labels, draws, hyper, None, jnp.asarray(steps, jnp.int32))
-    with patched(variant):
+    take, backend = make_variant(variant, recipe, jax.default_backend(), steps)
+    start = functools.partial(start_run, recipe, backend_of(recipe))
+    state, draws = compile_function(start, key, data.train_images, hyper)(key, data.train_images, hyper)
+    arguments = Task(data.train_images, data.train_labels, draws, hyper), jnp.asarray(steps, jnp.int32)
+    with threads_of(variant):
         lowered = jax.jit(take, donate_argnums=0 if variant.donate else ()).lower(state, *arguments)
     if variant.compiler is None:
         program = compile_lowered(lowered)
@@ -303,25 +322,30 @@ def prepare(variant: Variant, recipe: Recipe, data: Arrays, steps: int) -> Calla
     def run() -> None:
         nonlocal state
         state = state._replace(step=jnp.zeros((), jnp.int32))
-        with patched(variant):  # for what is called while the program runs
-            for _ in range(steps if driver == "loop" else 1):
+        with threads_of(variant):
+            for _ in range(steps if backend.driver == "loop" else 1):
                 state, _ = program(state, *arguments)
             jax.block_until_ready(state)
 
     return run
 
 
+def make_variant(variant: Variant, recipe: Recipe, platform: str, steps: int) -> tuple[Callable[..., Any], Backend]:
+    """The function of a call of so many steps, and what it computes with on a platform."""
+    convolution = variant.convolution or default_convolution(PRECISIONS[recipe.precision].compute, platform)
+    ours = make_backend(recipe.precision, platform, convolution, variant.driver)
+    backend = ours._replace(ops=variant.ops(platform, convolution), unroll=variant.unroll)
+    return make_steps(recipe, backend, Kind(variant.frozen, steps), variant.batch_at), backend
+
+
 @contextmanager
-def patched(variant: Variant) -> Iterator[None]:
-    """While it lasts, the variant's functions stand in for ours."""
-    patches = [mock.patch(target, function) for target, function in variant.patches.items()]
-    for patch in patches:
-        patch.start()
-    try:
+def threads_of(variant: Variant) -> Iterator[None]:
+    """While it lasts, oneDNN's kernels are rearranged as the variant says."""
+    if not variant.threads:
         yield
-    finally:
-        for patch in patches:
-            patch.stop()
+        return
+    with mock.patch.object(onednn.Library, "run", run_by_all_threads):
+        yield
 
 
 if __name__ == "__main__":

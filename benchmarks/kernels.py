@@ -6,27 +6,29 @@ writes. Where a kernel finds in the cache what the one before it wrote, less goe
 """
 
 import argparse
+import functools
 import math
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
-from unittest import mock
 
 import jax
+import jax.numpy as jnp
 from jax.experimental import topologies
 from jax.sharding import SingleDeviceSharding
 
-from airjax.recipes.precision import resolve_precision
+from airjax.optim.nesterov import hyperparameters
 from airjax.recipes.published import get_recipe
 from airjax.recipes.recipe import Recipe
+from airjax.training.backend import resolve_precision
 from airjax.training.environment import describe
-from airjax.training.loop import Program, make_steps
 from airjax.training.memory import predicted_bytes
+from airjax.training.run import Task, start_run
 from airjax.utils.records import dump_json
-from benchmarks.ablation import AS_IT_IS, VARIANTS, Variant, patched
+from airjax.utils.seeds import make_key
+from benchmarks.ablation import AS_IT_IS, VARIANTS, Variant, make_variant
 from benchmarks.profile import names_of_operations, part_of
 from benchmarks.record import add_output_options, save
 from benchmarks.speed import command_line
@@ -38,7 +40,7 @@ CHOICES = tuple(
     name
     for name, variant in VARIANTS.items()
     if "gpu" in variant.platforms and variant.driver is None and variant.donate and not variant.compiler
-    if "airjax.training.run.lax.scan" not in variant.patches
+    if variant.unroll == 1
 )
 STEPS = 2  # of the scan whose body is looked at
 
@@ -126,15 +128,20 @@ def compile_step(recipe: Recipe, variant: Variant, device: Any) -> tuple[str, in
     def placed(tree: Any) -> Any:
         return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree)
 
-    with mock.patch.object(jax, "default_backend", return_value="gpu"), patched(variant):
-        recipe = resolve_precision(replace(recipe, precision=variant.precision or recipe.precision))
-        convolution = variant.convolution or "native"
-        shapes = Program(recipe, "scan", convolution).step_shapes
-        steps = make_steps(recipe, "scan", (variant.train_whiten_bias, STEPS), convolution)
-        traced = jax.jit(steps, donate_argnums=0).trace(*placed(shapes))
-        # Without a GPU there is nothing to tune on.
-        options: dict[str, str | bool] = {"xla_gpu_autotune_level": "0"}
-        program = traced.lower(lowering_platforms=("cuda",)).compile(compiler_options=options)
+    precision = variant.precision or recipe.precision
+    recipe = resolve_precision(recipe.override(precision=precision), "gpu")
+    steps, backend = make_variant(variant, recipe, "gpu", STEPS)
+    key, hyper = jax.eval_shape(lambda: make_key(0)), jax.eval_shape(lambda: hyperparameters(recipe))
+    size = recipe.inputs.image_size
+    images = jax.ShapeDtypeStruct((recipe.train_examples, size, size, recipe.inputs.channels), jnp.uint8)
+    labels = jax.ShapeDtypeStruct((recipe.train_examples,), jnp.int32)
+    state, draws = jax.eval_shape(functools.partial(start_run, recipe, backend), key, images, hyper)
+    task: Any = Task(images, labels, draws, hyper)  # pyright: ignore[reportArgumentType]
+    shapes = state, task, jax.ShapeDtypeStruct((), jnp.int32)
+    traced = jax.jit(steps, donate_argnums=0).trace(*placed(shapes))
+    # Without a GPU there is nothing to tune on.
+    options: dict[str, str | bool] = {"xla_gpu_autotune_level": "0"}
+    program = traced.lower(lowering_platforms=("cuda",)).compile(compiler_options=options)
     return program.as_text() or "", predicted_bytes([program])
 
 

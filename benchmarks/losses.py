@@ -5,7 +5,6 @@ convolutions (TF32), in the recipe's own precision to that of halves.
 """
 
 import argparse
-import dataclasses
 import json
 import os
 import subprocess
@@ -55,8 +54,8 @@ def cut(recipe: Recipe, steps: int) -> Recipe:
     """The recipe on so few images and epochs that it takes `steps` steps; its batches stay as large."""
     examples = min(recipe.train_examples, 10 * recipe.batch_size)
     test = min(recipe.test_examples, 100)
-    return dataclasses.replace(
-        recipe, train_examples=examples, test_examples=test, epochs=steps / (examples // recipe.batch_size), tta_level=0
+    return recipe.override(
+        train_examples=examples, test_examples=test, epochs=steps / (examples // recipe.batch_size), tta_level=0
     )
 
 
@@ -66,7 +65,7 @@ def first_losses(recipe: Recipe, precision: Any) -> list[float]:
     from airjax.training.loop import train
 
     data = load_builtin(recipe.train_examples, recipe.test_examples)
-    return train(dataclasses.replace(recipe, precision=precision), data, SEED).metrics.loss.tolist()
+    return train(recipe.override(precision=precision), data, SEED).metrics.loss.tolist()
 
 
 def in_process(command: list[str], precision: str, environment: dict[str, str]) -> list[float]:

@@ -13,20 +13,19 @@ import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import jax
 
 from airjax.optim.nesterov import hyperparameters
-from airjax.recipes.precision import resolve_precision
 from airjax.recipes.published import get_recipe
 from airjax.recipes.recipe import Recipe
+from airjax.training.arrays import to_device
+from airjax.training.backend import backend_of, resolve_precision
 from airjax.training.compile import COMPILER_OPTIONS
 from airjax.training.environment import describe
-from airjax.training.loop import convolution_for, to_device
-from airjax.training.run import advance, start_run
+from airjax.training.run import Task, advance, start_run
 from airjax.utils.records import dump_json
 from airjax.utils.seeds import make_key
 from benchmarks.gpu import gpu_name
@@ -62,7 +61,7 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     if options.steps < 1:
         raise ValueError(f"steps is {options.steps}, but it must be at least 1")
-    load, recipe = warn_of_load(), replace(get_recipe(options.recipe), precision=options.precision)
+    load, recipe = warn_of_load(), get_recipe(options.recipe).override(precision=options.precision)
     with Worker("profile", make_answer, recipe) as process:
         seconds, wall, told = process.ask(options.steps, "steps")
     total = sum(seconds.values())
@@ -99,21 +98,21 @@ def make_answer(recipe: Recipe) -> Callable[[int], Any]:
 
 def measure(recipe: Recipe, steps: int) -> tuple[dict[tuple[str, str], float], float]:
     """Seconds per step of each (part, direction), the longest first, and of a whole step by the clock."""
-    arrays, hyper = to_device(make_noise(recipe), recipe), hyperparameters(recipe)
-    state, draws = jax.jit(functools.partial(start_run, recipe))(make_key(0), arrays.train_images, hyper)
-    arguments = (arrays.train_images, arrays.train_labels, draws, hyper)
-    step = functools.partial(advance, recipe, train_whiten_bias=False, convolution=convolution_for(recipe))
+    arrays, hyper, backend = to_device(make_noise(recipe), recipe), hyperparameters(recipe), backend_of(recipe)
+    state, draws = jax.jit(functools.partial(start_run, recipe, backend))(make_key(0), arrays.train_images, hyper)
+    task = Task(arrays.train_images, arrays.train_labels, draws, hyper)
+    step = functools.partial(advance, recipe, backend, frozen=("whiten_bias",))
     options = COMPILER_OPTIONS.get(jax.default_backend(), {})
     if jax.default_backend() == "gpu":
         options = options | {"xla_gpu_enable_command_buffer": ""}  # inside one, operations have no names
-    program = jax.jit(step, donate_argnums=0).lower(state, *arguments).compile(compiler_options=options)
+    program = jax.jit(step, donate_argnums=0).lower(state, task).compile(compiler_options=options)
     for _ in range(2):
-        state, _ = jax.block_until_ready(program(state, *arguments))
+        state, _ = jax.block_until_ready(program(state, task))
     with tempfile.TemporaryDirectory() as folder:
         with jax.profiler.trace(folder):
             began = time.perf_counter()
             for _ in range(steps):
-                state, _ = program(state, *arguments)
+                state, _ = program(state, task)
             jax.block_until_ready(state)
             wall = (time.perf_counter() - began) / steps
         [file] = Path(folder).rglob("*.xplane.pb")

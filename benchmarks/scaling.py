@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> int:
         raise ValueError(f"repeats is {options.repeats}, but it must be at least 1")
     whole, load = get_recipe(options.recipe), warn_of_load()
     if options.epochs is not None:
-        whole = dataclasses.replace(whole, epochs=options.epochs)
+        whole = whole.override(epochs=options.epochs)
     data = load_data(options.data, options.data_dir)
     whole = whole.fit_to(len(data.train_images), len(data.test_images))
 

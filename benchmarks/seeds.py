@@ -86,13 +86,12 @@ def main(arguments: list[str]) -> int:
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Train a group that compiles, and then as many as make --networks: medians of those."""
-    from dataclasses import replace
 
     from airjax.data import load_data
     from airjax.recipes.published import get_recipe
 
     whole = get_recipe(options.recipe)
-    recipe = whole if options.epochs is None else replace(whole, epochs=options.epochs)
+    recipe = whole if options.epochs is None else whole.override(epochs=options.epochs)
     data = load_data(options.data, Path(options.data_dir) if options.data_dir else None)
     strategy, count = options.strategy[-1], options.members[-1]
     repeats = max(1, options.networks // count)

@@ -1,7 +1,6 @@
 """airjax against PyTorch: one line in speed.jsonl for each comparison."""
 
 import argparse
-import dataclasses
 import os
 import shlex
 import sys
@@ -157,7 +156,7 @@ def changed_recipe(options: argparse.Namespace) -> Recipe:
     """The recipe with the fields that the options name. Raises ValueError for values that it refuses."""
     recipe = get_recipe(options.recipe)
     changes = {name: getattr(options, name) for name in CHANGES if getattr(options, name, None) is not None}
-    return dataclasses.replace(recipe, **changes)
+    return recipe.override(**changes)
 
 
 def make_noise(recipe: Recipe) -> Dataset:

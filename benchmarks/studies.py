@@ -74,7 +74,7 @@ def main(arguments: list[str]) -> int:
 
 
 def study_variance(results: Results, plan: dict[str, Any], data: Dataset) -> tuple[dict[str, Any], dict[str, Any]]:
-    """After Jordan 2023 (arXiv 2304.01910): what runs differ in, on this test set and on one without end."""
+    """After Jordan 2023 (arXiv 2304.01910): what runs differ in, on this test set and on the test distribution."""
     predictions = results.array("predictions")
     labels = data.test_labels[: predictions.shape[1]]
     correct = predictions == labels
@@ -82,7 +82,7 @@ def study_variance(results: Results, plan: dict[str, Any], data: Dataset) -> tup
     found = run_variance(correct)
     halves = np.random.default_rng(0).permutation(count)
     first, second = (100 * correct[:, half].mean(1) for half in np.array_split(halves, 2))
-    shares = correct.mean(0)
+    fractions = correct.mean(0)
     votes = count_votes(predictions)
     record = {
         "diverged": sum(row["diverged"] for row in results.rows),
@@ -91,7 +91,7 @@ def study_variance(results: Results, plan: dict[str, Any], data: Dataset) -> tup
         "sd_interval": run_interval(lambda values: float(values.std(ddof=1)), accuracy),
         "range": [float(accuracy.min()), float(accuracy.max())],
         # What the spread would be if a run erred on one image independently of the others.
-        "independent_sd": 100 * float(np.sqrt((shares * (1 - shares)).sum())) / count,
+        "independent_sd": 100 * float(np.sqrt((fractions * (1 - fractions)).sum())) / count,
         "distribution_sd": 100 * found.distribution_sd,
         "distribution_variance": found.distribution,
         "distribution_variance_interval": run_interval(lambda values: run_variance(values).distribution, correct),
@@ -101,13 +101,13 @@ def study_variance(results: Results, plan: dict[str, Any], data: Dataset) -> tup
         "disagreement": disagreement(predictions),
         "calibration_error_10_bins": calibration_error(predictions, labels, 10),
         "vote_accuracy": 100 * float((votes.argmax(1) == labels).mean()),
-        "always_right": float((shares == 1).mean()),
-        "always_wrong": float((shares == 0).mean()),
+        "always_right": float((fractions == 1).mean()),
+        "always_wrong": float((fractions == 0).mean()),
     }
     figures = {
         "accuracies": study_figures.draw_accuracies(accuracy, record["independent_sd"]),
         "halves": study_figures.draw_halves(first, second),
-        "examples": study_figures.draw_shares(shares),
+        "examples": study_figures.draw_fractions(fractions),
         "calibration": study_figures.draw_calibration(reliability(votes, labels, 10)),
     }
     return record, figures
@@ -137,7 +137,7 @@ def study_attribution(results: Results, plan: dict[str, Any], data: Dataset) -> 
     predicted = predict_outputs(beyond, seen[held_out])
     beyond_correlations = column_correlations(predicted, unexplained)
     generator = np.random.default_rng(0)
-    # What models of the same kind reach by chance: predictions held against other networks' outputs.
+    # What models of the same kind reach by chance: predictions compared with other networks' outputs.
     chance = [
         column_correlations(predicted, unexplained[generator.permutation(HELD_OUT)]).mean() for _ in range(SHUFFLES)
     ]
@@ -164,7 +164,7 @@ def study_attribution(results: Results, plan: dict[str, Any], data: Dataset) -> 
         "beyond_classes_chance_sd": float(np.std(chance)),
         "weight_same_class": float(weights[same_class].mean()),
         "weight_other_class": float(weights[~same_class].mean()),
-        "helpers_of_the_same_class": _share_of_class(weights, same_class),
+        "helpers_of_the_same_class": _fraction_of_class(weights, same_class),
     }
     best = np.argsort(-correlations)
     _, first_of_class = np.unique(labels[best], return_index=True)
@@ -180,7 +180,7 @@ def _correlation(pairs: np.ndarray) -> float:
     return float(np.corrcoef(pairs.T)[0, 1])
 
 
-def _share_of_class(weights: np.ndarray, same_class: np.ndarray, count: int = 10) -> float:
+def _fraction_of_class(weights: np.ndarray, same_class: np.ndarray, count: int = 10) -> float:
     # Of the training images that help each test image most, how many are of its class.
     order = np.argsort(-weights, axis=0)[:count]
     return float(np.take_along_axis(same_class, order, axis=0).mean())

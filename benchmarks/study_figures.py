@@ -19,7 +19,7 @@ def draw_accuracies(accuracy: np.ndarray, independent_sd: float) -> Figure:
     grid = np.linspace(accuracy.min(), accuracy.max(), 300)
     area = len(accuracy) * (edges[1] - edges[0])
     for sd, color, label in (
-        (accuracy.std(ddof=1), BLUE, "normal, the same deviation"),
+        (accuracy.std(ddof=1), BLUE, "normal, the same standard deviation"),
         (independent_sd, ORANGE, "if images were independent"),
     ):
         density = np.exp(-(((grid - accuracy.mean()) / sd) ** 2) / 2) / (sd * np.sqrt(2 * np.pi))
@@ -39,10 +39,10 @@ def draw_halves(first: np.ndarray, second: np.ndarray) -> Figure:
     return figure
 
 
-def draw_shares(shares: np.ndarray) -> Figure:
-    """How many test images are right in which share of the runs."""
+def draw_fractions(fractions: np.ndarray) -> Figure:
+    """How many test images are right in which fraction of the runs."""
     figure, axes = make_axes(6.4, 2.6)
-    axes.hist(100 * shares, bins=50, range=(0, 100), color=BLUE, alpha=0.6)
+    axes.hist(100 * fractions, bins=50, range=(0, 100), color=BLUE, alpha=0.6)
     axes.set_xlabel("networks that classify a test image right, %")
     axes.set_ylabel("test images")
     return figure

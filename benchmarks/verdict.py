@@ -5,19 +5,19 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-Verdict = Literal["faster", "slower", "open"]
+SpeedVerdict = Literal["faster", "slower", "open"]
 
 SIGNIFICANCE = 0.05
 RESAMPLES = 9_999
 
 
-class Comparison(NamedTuple):
+class TimeComparison(NamedTuple):
     """The time of a in terms of that of b."""
 
     ratio: float  # median of a over median of b
     interval95: tuple[float, float]  # of the ratio, by resampling the rounds
     p: float  # Wilcoxon's signed-rank test of the rounds' ratios, two-sided
-    verdict: Verdict  # of a
+    verdict: SpeedVerdict  # of a
 
 
 def spread(seconds: Sequence[float]) -> dict[str, Any]:
@@ -31,20 +31,26 @@ def spread(seconds: Sequence[float]) -> dict[str, Any]:
     }
 
 
-def compare(a: Sequence[float], b: Sequence[float]) -> Comparison:
+def compare(a: Sequence[float], b: Sequence[float]) -> TimeComparison:
     """Compare times that are paired by their round.
 
     At least six rounds are needed for a verdict other than "open". Raises ValueError for times that do not pair.
     """
-    from scipy.stats import wilcoxon
+    from scipy.stats import bootstrap, wilcoxon
 
     if len(a) != len(b) or not len(a):
         raise ValueError(f"{len(a)} and {len(b)} times are no pairs; every round needs one of each arm")
     ratios = np.log(np.asarray(a) / np.asarray(b))
     p = float(np.asarray(wilcoxon(ratios))[1]) if ratios.any() else 1.0
-    drawn = np.random.default_rng(0).integers(0, len(a), (RESAMPLES, len(a)))
-    medians = np.median(np.asarray(a)[drawn], axis=1) / np.median(np.asarray(b)[drawn], axis=1)
-    low, high = np.percentile(medians, (2.5, 97.5))
     ratio = float(np.median(a) / np.median(b))
-    verdict: Verdict = "open" if p >= SIGNIFICANCE else "faster" if np.median(ratios) < 0 else "slower"
-    return Comparison(ratio, (float(low), float(high)), p, verdict)
+    low = high = ratio
+    if len(a) > 1:
+        generator = np.random.default_rng(0)
+        found = bootstrap((a, b), _median_ratio, n_resamples=RESAMPLES, paired=True, method="percentile", rng=generator)
+        low, high = found.confidence_interval
+    verdict: SpeedVerdict = "open" if p >= SIGNIFICANCE else "faster" if np.median(ratios) < 0 else "slower"
+    return TimeComparison(ratio, (float(low), float(high)), p, verdict)
+
+
+def _median_ratio(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:
+    return np.median(a, axis=axis) / np.median(b, axis=axis)

@@ -14,27 +14,17 @@ import numpy as np
 from airjax.augment.batch import batch_at
 from airjax.augment.draws import Draws
 from airjax.optim.nesterov import hyperparameters
-from airjax.recipes.precision import resolve_precision
 from airjax.recipes.recipe import Recipe
+from airjax.training.arrays import to_device
+from airjax.training.backend import backend_of, resolve_precision
 from airjax.training.compile import compile_function
-from airjax.training.evaluate import eval_plan
-from airjax.training.loop import (
-    batched_logits,
-    calls,
-    compile_logits,
-    convolution_for,
-    default_driver,
-    kinds_of,
-    program_kind,
-    program_of,
-    settle,
-    steps_per_call,
-    to_device,
-    train,
-)
-from airjax.training.run import Segment, start_run
+from airjax.training.evaluate import batched_logits, compile_logits, eval_plan
+from airjax.training.loop import train, wait
+from airjax.training.members import make_members, strategy_backend
+from airjax.training.programs import Kind, kinds_of, plan_calls, programs_of, steps_per_call
+from airjax.training.run import Task, start_run
 from airjax.training.step import TrainState, variables_of
-from airjax.utils.seeds import make_key
+from airjax.utils.seeds import make_key, make_keys
 from parity.environment import start_jax
 from parity.timing import COPY_BYTES, MATMUL_SIZE, RATE_REPEATS, Facts, Phase, Prepared, Work, host_peak_bytes, phases
 
@@ -104,27 +94,26 @@ def peak_bytes() -> int:
 
 
 def _prepare_step(work: Work) -> Prepared:
-    recipe, convolution, arrays = work.recipe, convolution_for(work.recipe), to_device(work.data, work.recipe)
-    driver = default_driver(convolution)
-    limit = steps_per_call(recipe, driver)
+    recipe, arrays = work.recipe, to_device(work.data, work.recipe)
+    backend, members = strategy_backend(recipe, "sequential"), make_members(recipe, make_keys([0]))
+    limit = steps_per_call(recipe, backend)
     parts = phases(recipe, work.steps)
-    kinds = {part.name: program_kind(Segment(0, part.name == "bias trains", part.steps), limit) for part in parts}
+    frozen = {"bias trains": (), "bias frozen": ("whiten_bias",)}
+    kinds = {part.name: Kind(frozen[part.name], limit or part.steps) for part in parts}
     start = time.perf_counter()
-    program = program_of(recipe.without_hyperparameters(), driver, convolution)
-    program.compile(dict.fromkeys(kinds.values()))
+    programs = programs_of(recipe, backend, "sequential", (members, arrays.train_images, arrays.train_labels))
+    programs.compile(dict.fromkeys(kinds.values()))
     compile_seconds = time.perf_counter() - start
-    hyper = hyperparameters(recipe)
-    state, draws = program.start(make_key(0), arrays.train_images, hyper)
+    state, draws = programs.start(members, arrays.train_images)
+    task = Task(arrays.train_images, arrays.train_labels, draws, members.hyper)
 
     def steps(part: Phase) -> None:
         nonlocal state
         recent: list[Any] = []
         for first in range(0, part.steps, limit or part.steps):
             count = min(limit or part.steps, part.steps - first)
-            state, metrics = program.advance(kinds[part.name])(
-                state, arrays.train_images, arrays.train_labels, draws, hyper, None, np.int32(count)
-            )
-            recent.append(settle(metrics, count, driver, recent))
+            state, metrics = programs.advance(kinds[part.name])(state, task, np.int32(count))
+            recent.append(wait(metrics, count, backend.driver, recent))
         jax.block_until_ready(state)
 
     def block(_: int) -> dict[str, float]:
@@ -132,24 +121,24 @@ def _prepare_step(work: Work) -> Prepared:
         seconds = {}
         for part in parts:
             # Every block takes the same steps of the schedule.
-            state = jax.block_until_ready(state._replace(step=jnp.asarray(part.first, jnp.int32)))
+            state = jax.block_until_ready(state._replace(step=jnp.asarray([part.first], jnp.int32)))
             seconds[part.name] = _seconds(lambda part=part: steps(part)) / part.steps
         return seconds
 
     # The compiler counts a loop's body once.
-    counted = [_traffic(program.advance(kinds[part.name])) for part in parts]
+    counted = [_traffic(programs.advance(kinds[part.name])) for part in parts]
     known = [count for count in counted if count is not None]
     traffic = sum(part.share * count for part, count in zip(parts, known, strict=True)) if known == counted else None
     return Prepared(compile_seconds, block, traffic)
 
 
 def _prepare_run(work: Work) -> Prepared:
-    recipe, convolution = work.recipe, convolution_for(work.recipe)
-    driver = default_driver(convolution)
-    kinds = kinds_of(calls(recipe, driver))
+    recipe, backend = work.recipe, strategy_backend(work.recipe, "sequential")
+    arrays, members = to_device(work.data, recipe), make_members(recipe, make_keys([0]))
     start = time.perf_counter()
-    program_of(recipe.without_hyperparameters(), driver, convolution).compile(kinds)
-    compile_logits(recipe, recipe.tta_level, convolution)
+    programs = programs_of(recipe, backend, "sequential", (members, arrays.train_images, arrays.train_labels))
+    programs.compile(kinds_of(plan_calls(recipe, backend)))
+    compile_logits(recipe, recipe.evaluation.tta_level, backend)
     compile_seconds = time.perf_counter() - start
 
     def block(number: int) -> dict[str, float]:
@@ -160,15 +149,16 @@ def _prepare_run(work: Work) -> Prepared:
 
 
 def _prepare_evaluate(work: Work) -> Prepared:
-    recipe, convolution, arrays = work.recipe, convolution_for(work.recipe), to_device(work.data, work.recipe)
+    recipe, backend, arrays = work.recipe, backend_of(work.recipe), to_device(work.data, work.recipe)
     variables = variables_of(_started(recipe, arrays.train_images)[0])
     start = time.perf_counter()
-    compiled = compile_logits(recipe, recipe.tta_level, convolution)
+    compiled = compile_logits(recipe, recipe.evaluation.tta_level, backend)
     compile_seconds = time.perf_counter() - start
-    passes = -(-recipe.test_examples // eval_plan(recipe, convolution).batch)
+    passes = -(-recipe.test_examples // eval_plan(recipe, backend).batch)
 
     def block(_: int) -> dict[str, float]:
-        return {"evaluate": _seconds(lambda: batched_logits(recipe, variables, arrays.test_images, recipe.tta_level))}
+        level = recipe.evaluation.tta_level
+        return {"evaluate": _seconds(lambda: batched_logits(recipe, variables, arrays.test_images, level))}
 
     # The compiler counts a loop's body once.
     counted = _traffic(compiled)
@@ -179,10 +169,10 @@ def _prepare_augment(work: Work) -> Prepared:
     recipe, arrays = work.recipe, to_device(work.data, work.recipe)
     _, draws = _started(recipe, arrays.train_images)
     numbers = jnp.arange(recipe.steps_per_epoch, dtype=jnp.int32)
-    rest = (arrays.train_images, arrays.train_labels, draws)
+    rest, dtype = (arrays.train_images, arrays.train_labels, draws), backend_of(recipe).precision.compute
 
     def batch(step: jax.Array, images: Any, labels: Any, draws: Any) -> jax.Array:
-        return batch_at(recipe, images, labels, draws, step).images
+        return batch_at(recipe, images, labels, draws, step, dtype=dtype).images
 
     def epoch(steps: jax.Array, *rest: Any) -> jax.Array:
         return jax.lax.map(lambda step: batch(step, *rest), steps)
@@ -202,7 +192,7 @@ def _prepare_augment(work: Work) -> Prepared:
 
 def _started(recipe: Recipe, images: jax.Array) -> tuple[TrainState, Draws]:
     arguments = (make_key(0), images, hyperparameters(recipe))
-    return compile_function(functools.partial(start_run, recipe), *arguments)(*arguments)
+    return compile_function(functools.partial(start_run, recipe, backend_of(recipe)), *arguments)(*arguments)
 
 
 def _traffic(compiled: Any) -> float | None:

@@ -1,14 +1,13 @@
 """The command line: python -m parity numerical | statistical | report | export | import."""
 
 import argparse
-import dataclasses
 import sys
 from pathlib import Path
 from typing import Any
 
 from airjax.cli.console import keep_running, run_main
 from airjax.data.dataset import DataError
-from airjax.kernels.layers import default_convolution
+from airjax.kernels.convolution import default_convolution
 from airjax.recipes.published import get_recipe
 from airjax.recipes.recipe import Recipe
 from airjax.training.checkpoint import ModelError
@@ -21,8 +20,8 @@ EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_OPEN, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
 # What a command needs beyond airjax itself, and the extra that installs it; --help needs none.
 NEEDED = {
     "numerical": [("torch", "parity")],
-    "statistical": [("torch", "parity"), ("scipy", "report")],
-    "report": [("scipy", "report"), ("matplotlib", "report")],
+    "statistical": [("torch", "parity"), ("statsmodels", "report")],
+    "report": [("statsmodels", "report"), ("matplotlib", "report"), ("jinja2", "report")],
     "export": [("torch", "parity")],
     "import": [("torch", "parity")],
 }
@@ -90,7 +89,7 @@ def _numerical(options: argparse.Namespace) -> int:
     print(f"failed: {', '.join(failed)}" if failed else f"all {len(result.rows)} checks hold, {count} arrays compared")
     if options.json:
         threads = {"torch": torch.get_num_threads(), "jax": cores()}
-        how = {"convolution": default_convolution("float32"), "threads": threads, "environment": describe("cpu")}
+        how = {"convolution": default_convolution("float32", "cpu"), "threads": threads, "environment": describe("cpu")}
         # The procedural images have no other order.
         content = {} if data.name == "builtin" else {"content": data.content}
         print(dump_json(numerical.to_json(result) | content | how))
@@ -106,7 +105,7 @@ def _statistical(options: argparse.Namespace) -> int:
 
     recipe = get_recipe(options.recipe)
     if options.precision:
-        recipe = dataclasses.replace(recipe, precision=options.precision)
+        recipe = recipe.override(precision=options.precision)
     data = load_data(options.data, options.data_dir)
     keep_running()
     file = options.out or Path(f"parity-{options.recipe}-{options.reference}.jsonl")
@@ -152,15 +151,15 @@ def _print_tables(result: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from parity.tables import ARM_HEADS, TEST_HEADS, arm_rows, power_sentence, test_rows
+    from parity.tables import arm_table, power_sentence, test_table
 
     console = Console()
-    tables = [(ARM_HEADS, arm_rows(result))]
+    tables = [arm_table(result)]
     if "means" in result:
-        tables.append((TEST_HEADS, test_rows(result)))
-    for heads, rows in tables:
-        table = Table(*heads, box=None, pad_edge=False)
-        for row in rows:
+        tables.append(test_table(result))
+    for found in tables:
+        table = Table(*found.heads, box=None, pad_edge=False)
+        for row in found.rows:
             table.add_row(*row)
         console.print(table, "", highlight=False, markup=False)
     if "means" in result:
@@ -186,7 +185,7 @@ def _peer(name: str):
 
 
 def _import_recipe(options: argparse.Namespace) -> Recipe:
-    return dataclasses.replace(get_recipe(options.recipe), precision="float32")
+    return get_recipe(options.recipe).override(precision="float32")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from airjax.nn.airbench import Variables
-from airjax.recipes.precision import precision_of
-from airjax.recipes.recipe import CLASSES, WHITEN_KERNEL, WHITEN_WIDTH, Recipe, conv_shapes
+from airjax.nn.build import Variables
+from airjax.recipes.network import PATCH
+from airjax.recipes.recipe import Recipe
+from airjax.training.backend import backend_of
 from airjax.training.checkpoint import Model, load, save_model, value_fault
 from airjax.utils.records import write_atomically
 from parity.state_file import ConvertError, dense, read_state, unwrap
@@ -37,12 +38,14 @@ class Entry(NamedTuple):
 
 def entries(recipe: Recipe) -> list[Entry]:
     """Every tensor that both frameworks have, in torch's order."""
-    kernel = ("frozen" if recipe.whiten else "params", "whiten", "kernel")
-    table = [Entry("0.weight", kernel, "OIHW", (WHITEN_WIDTH, 3, WHITEN_KERNEL, WHITEN_KERNEL))]
-    if recipe.whiten_bias:
-        table.append(Entry("0.bias", ("params", "whiten", "bias"), "O", (WHITEN_WIDTH,)))
-    for index, shape in enumerate(conv_shapes(recipe)):
-        block, number = index // recipe.convs_per_block + 1, index % recipe.convs_per_block + 1
+    kernel = ("frozen" if recipe.network.whitening is not None else "params", "whiten", "kernel")
+    network, inputs = recipe.network, recipe.inputs
+    width = network.first_width(inputs)
+    table = [Entry("0.weight", kernel, "OIHW", (width, inputs.channels, PATCH, PATCH))]
+    if network.whiten_bias:
+        table.append(Entry("0.bias", ("params", "whiten", "bias"), "O", (width,)))
+    for index, shape in enumerate(network.conv_shapes(inputs)):
+        block, number = index // network.convs_per_block + 1, index % network.convs_per_block + 1
         theirs, ours, features = f"{block + 1}.", f"block{block}", (shape.outputs,)
         kernel_shape = (shape.outputs, shape.inputs, 3, 3)
         table += [
@@ -51,7 +54,7 @@ def entries(recipe: Recipe) -> list[Entry]:
             Entry(f"{theirs}norm{number}.running_mean", ("batch_stats", ours, f"norm{number}", "mean"), "O", features),
             Entry(f"{theirs}norm{number}.running_var", ("batch_stats", ours, f"norm{number}", "var"), "O", features),
         ]
-    return [*table, Entry("7.weight", ("params", "head"), "OI", (CLASSES, recipe.widths[-1]))]
+    return [*table, Entry("7.weight", ("params", "head"), "OI", (inputs.num_classes, network.widths[-1]))]
 
 
 def constants(recipe: Recipe) -> dict[str, tuple[int, ...]]:
@@ -100,7 +103,7 @@ def to_variables(recipe: Recipe, state: dict[str, Tensor]) -> Variables:
     trained = [k for k, value in scales.items() if k.endswith(".weight") and not (dense(k, value) == 1).all()]
     if trained:
         raise ConvertError(f"airjax has no BatchNorm scale, but {', '.join(trained)} is not 1 everywhere")
-    precision = precision_of(recipe)
+    precision = backend_of(recipe).precision
     variables: Variables = {"params": {}, "frozen": {}, "batch_stats": {}}
     for entry in entries(recipe):
         *folders, last = entry.path

@@ -1,6 +1,5 @@
 """What the ladder asks of a PyTorch implementation, and our reference in that form."""
 
-import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -66,7 +65,9 @@ def _augment(recipe: Recipe, images: np.ndarray, draws: Draws, epoch: int) -> np
 
 
 def _filters(recipe: Recipe, images: np.ndarray) -> np.ndarray:
-    return whitening_filters(normalize(torch.as_tensor(images), dtype_of(recipe)), recipe.whiten_epsilon).numpy()
+    return whitening_filters(
+        normalize(torch.as_tensor(images), dtype_of(recipe)), recipe.value_of("whiten_epsilon")
+    ).numpy()
 
 
 def _factors(recipe: Recipe) -> np.ndarray:
@@ -83,13 +84,13 @@ def _train(
     network = load_network(OWN, recipe, state)
     prepare(network)
     states = [copy_state(network)]
-    plain = dataclasses.replace(recipe, tta_level=0)
+    plain = recipe.override(tta_level=0)
     reference.train(plain, data, network=network, draws=draws, on_step=lambda _, n: states.append(copy_state(n)))
     return [*states[:-1], copy_state(network)]
 
 
 def _logits(recipe: Recipe, state: State, images: np.ndarray) -> np.ndarray:
-    return reference.evaluate(load_network(OWN, recipe, state), images, recipe.tta_level, dtype_of(recipe))
+    return reference.evaluate(load_network(OWN, recipe, state), images, recipe.evaluation.tta_level, dtype_of(recipe))
 
 
 OWN = Peer(

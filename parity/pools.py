@@ -18,8 +18,8 @@ import torch
 from jax import Array
 from torch import Tensor, nn
 
+from airjax.kernels import backend
 from airjax.kernels.ffi import Buffer, register
-from airjax.nn import airbench as model
 
 SIZES = (2, 2, 2, 3)  # of the network's pools, in their order
 NUMPY_TYPES = {"f32": np.float32, "f64": np.float64}
@@ -43,7 +43,13 @@ def watch_pools() -> Iterator[list[np.ndarray]]:
     inputs: list[np.ndarray] = []
     name = f"parity_pool_{next(_numbers)}"  # a name is registered once for the whole process
     register(name, functools.partial(_report, inputs))
-    with mock.patch.object(model, "max_pool", _watched(model.max_pool, name)):
+    right = backend.make_ops
+
+    def watched(*arguments: Any) -> backend.Ops:
+        ops = right(*arguments)
+        return ops._replace(max_pool=_watched(ops.max_pool, name))
+
+    with mock.patch.object(backend, "make_ops", watched):
         yield inputs
 
 
@@ -96,7 +102,7 @@ def _watched(pool: Callable[[Array, int], Array], name: str) -> Callable[[Array,
     def reported(x: Array) -> Any:
         return jax.ffi.ffi_call(name, jax.ShapeDtypeStruct(x.shape, x.dtype))(x)
 
-    reported.defvjp(lambda x: (reported(x), None), lambda _, outer: (outer,))
+    reported.defvjp(lambda x: (reported(x), None), lambda _, cotangent: (cotangent,))
     return lambda x, size: pool(reported(x), size)
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from airjax.augment.draws import Draws
 from airjax.data.dataset import Dataset
-from airjax.recipes.recipe import IMAGE_SIZE, Recipe
+from airjax.recipes.recipe import Recipe
 from parity.torch_draws import place_draws, sample_draws
 from parity.torch_images import augment_epoch, normalize, prepare_images, tta_views
 from parity.torch_network import dtype_of, init_network, whitening_filters
@@ -47,16 +47,18 @@ class Training(NamedTuple):
 
 def start_training(recipe: Recipe, network: nn.Module, forward: Callable[[Tensor], Tensor]) -> Training:
     """The training of a network before its first step."""
-    slow = Lookahead(network) if recipe.lookahead else None
+    slow = Lookahead(network) if recipe.averaging is not None else None
     return Training(network, forward, make_optimizer(recipe, network), slow)
 
 
 def start_network(recipe: Recipe, images: Tensor, generator: torch.Generator) -> nn.Sequential:
     """A network initialised from generator and whitened on images [N,32,32,3] uint8, on the generator's device. (§2)"""
     network = init_network(recipe, generator, generator.device)
-    if recipe.whiten:
+    if recipe.network.whitening is not None:
         dtype = dtype_of(recipe, generator.device)
-        filters = whitening_filters(normalize(images[: recipe.whiten_examples], dtype), recipe.whiten_epsilon)
+        filters = whitening_filters(
+            normalize(images[: recipe.value_of("whiten_examples")], dtype), recipe.value_of("whiten_epsilon")
+        )
         network.get_parameter("0.weight").data.copy_(filters)
     return network
 
@@ -117,7 +119,7 @@ def train(
     clock.stop("train")
 
     clock.start()
-    logits = evaluate(forward, test_images, recipe.tta_level, dtype, device)
+    logits = evaluate(forward, test_images, recipe.evaluation.tta_level, dtype, device)
     clock.stop("evaluate")
     accuracy = float((logits.argmax(1) == data.test_labels).mean())
     mean_losses = torch.stack(losses).double().cpu().numpy() / recipe.batch_size
@@ -128,8 +130,8 @@ def advance(recipe: Recipe, training: Training, step: int, images: Tensor, label
     """The 0-based step on images [B,3,32,32] and labels [B], lookahead included; returns `train_step`'s loss."""
     train_bias(recipe, training.network, step)
     schedule_step(recipe, training.optimizer, step)
-    loss = train_step(training.forward, training.optimizer, images, labels, label_smoothing=recipe.label_smoothing)
-    if training.slow is not None and (step + 1) % recipe.lookahead_every == 0:
+    loss = train_step(training.forward, training.optimizer, images, labels, label_smoothing=recipe.loss.label_smoothing)
+    if training.slow is not None and (step + 1) % recipe.value_of("lookahead_every") == 0:
         training.slow.sync(lookahead_decay(recipe, step + 1))
     return loss
 
@@ -170,7 +172,8 @@ def compile_network(recipe: Recipe, network: nn.Module, device: str, mode: Compi
     """The network through torch.compile, warmed up for both phases of the bias and for evaluation, and restored."""
     compiled, dtype = torch.compile(network, mode=mode), dtype_of(recipe, device)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    images = torch.zeros(recipe.batch_size, 3, IMAGE_SIZE, IMAGE_SIZE, dtype=dtype, device=device)
+    size = recipe.inputs.image_size
+    images = torch.zeros(recipe.batch_size, recipe.inputs.channels, size, size, dtype=dtype, device=device)
     images = images.to(memory_format=torch.channels_last)
     # The phases guard on requires_grad.
     for step in (0, recipe.total_steps):
@@ -180,7 +183,7 @@ def compile_network(recipe: Recipe, network: nn.Module, device: str, mode: Compi
     count = min(EVAL_BATCH[torch.device(device).type], recipe.test_examples)
     # By way of the views, whose strides differ.
     views = images[:1].expand(count, -1, -1, -1).contiguous(memory_format=torch.channels_last)
-    tta_logits(compiled, views, recipe.tta_level)
+    tta_logits(compiled, views, recipe.evaluation.tta_level)
     network.train()
     train_bias(recipe, network, 0)
     network.load_state_dict(before)

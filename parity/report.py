@@ -1,18 +1,16 @@
 """A distribution study, and the ladder where it is given, as one HTML page that needs nothing else."""
 
-import html
 import json
 from pathlib import Path
-from string import Template
 from typing import Any
 
-from airjax.report.page import STYLE_SHEET, format_table
+from airjax.report.page import Table, fill_template
 from airjax.utils.records import read_lines, write_atomically
 from parity.study import ARMS, Study, StudyError, load_study
-from parity.tables import ARM_HEADS, TEST_HEADS, arm_rows, power_sentence, test_rows
+from parity.tables import arm_table, power_sentence, test_table
 from parity.verdict import analyse
 
-PAGE = Path(__file__).with_name("report.html")
+TEMPLATE = Path(__file__).with_name("report.html")
 TITLES = {
     "equivalent": "Equivalent",
     "different": "Different",
@@ -43,72 +41,65 @@ def render_report(study: Study, ladders: list[dict[str, Any]]) -> str:
     """The page as text."""
     result = analyse(study)
     name = result["framework"]["torch"]
+    tested = "means" in result
     values = {
-        "style": STYLE_SHEET.read_text(),
-        "title": html.escape(f"airjax against {name}: {result['recipe']}"),
+        "title": f"airjax against {name}: {result['recipe']}",
         "verdict": result["verdict"],
-        "verdict_title": TITLES[result["verdict"]],
-        "sentence": html.escape(result["sentence"]),
-        "arms": format_table(ARM_HEADS, arm_rows(result)),
-        "distributions": _distributions(study, result, name) if "means" in result else "",
-        "drift": _drift(ladders),
-        "ladder": _ladder(ladders),
+        "headline": TITLES[result["verdict"]],
+        "sentence": result["sentence"],
+        "arms": arm_table(result),
+        "figures": _draw_distributions(study, result, name) if tested else {},
+        "tests": test_table(result) if tested else None,
+        "power": power_sentence(result) if tested else "",
+        "other": name,
+        "drift": _draw_drift(ladders),
+        "ladders": [_tabulate_ladder(ladder) for ladder in ladders],
         "environment": _environment(study.plan),
     }
-    return Template(PAGE.read_text()).substitute(values)
+    return fill_template(TEMPLATE, values)
 
 
-def _distributions(study: Study, result: dict[str, Any], name: str) -> str:
+def _draw_distributions(study: Study, result: dict[str, Any], name: str) -> dict[str, str]:
     from parity import figures
 
     torch, airjax = study.accuracies("torch"), study.accuracies("airjax")
-    shares = [study.correct(arm).mean(0) for arm in ARMS]
-    return Template((PAGE.with_name("report_distributions.html")).read_text()).substitute(
-        histograms=figures.draw_histograms(torch, airjax, name),
-        quantiles=figures.draw_quantiles(torch, airjax, name),
-        difference=figures.draw_difference(result["means"]),
-        examples=figures.draw_examples(shares[0], shares[1], name),
-        tests=f"{format_table(TEST_HEADS, test_rows(result))}<p>{power_sentence(result)}</p>",
-        other=html.escape(name),
-    )
+    fractions = [study.correct(arm).mean(0) for arm in ARMS]
+    return {
+        "histograms": figures.draw_histograms(torch, airjax, name),
+        "quantiles": figures.draw_quantiles(torch, airjax, name),
+        "difference": figures.draw_difference(result["means"]),
+        "examples": figures.draw_examples(fractions[0], fractions[1], name),
+    }
 
 
-def _drift(ladders: list[dict[str, Any]]) -> str:
+def _draw_drift(ladders: list[dict[str, Any]]) -> str | None:
     from parity import figures
 
     drifting = [ladder for ladder in ladders if ladder["drift"]]
-    if not drifting:
-        return "<p>No ladder with drift curves was given.</p>"
-    return f'<img class="wide" alt="Drift of float32 training" src="{figures.draw_drift(drifting)}">'
+    return figures.draw_drift(drifting) if drifting else None
 
 
-def _ladder(ladders: list[dict[str, Any]]) -> str:
-    if not ladders:
-        return "<p>No ladder was given: <code>--ladder FILE</code>, what <code>numerical --json</code> printed.</p>"
-    parts = []
-    for ladder in ladders:
-        rows = [
-            [
-                row["rung"],
-                row["recipe"],
-                row["precision"],
-                row["arrays"],
-                _number(row["absolute"]),
-                _number(row["relative"]),
-                _number(row["allowed"]),
-                "pass" if row["passed"] else "FAIL",
-            ]
-            for row in ladder["rungs"]
+def _tabulate_ladder(ladder: dict[str, Any]) -> dict[str, Any]:
+    heads = ["rung", "recipe", "precision", "arrays", "absolute", "relative", "allowed", ""]
+    rows = [
+        [
+            row["rung"],
+            row["recipe"],
+            row["precision"],
+            row["arrays"],
+            _number(row["absolute"]),
+            _number(row["relative"]),
+            _number(row["allowed"]),
+            "pass" if row["passed"] else "FAIL",
         ]
-        failed = sum(not row["passed"] for row in ladder["rungs"])
-        state = f"{failed} of {len(rows)} rungs fail" if failed else f"all {len(rows)} rungs hold"
-        heads = ["rung", "recipe", "precision", "arrays", "absolute", "relative", "allowed", ""]
-        against, data = html.escape(ladder["against"]), html.escape(ladder["data"])
-        parts.append(f"<h3>against {against}, on {data}: {state}</h3>{format_table(heads, rows)}")
-    return "".join(parts)
+        for row in ladder["rungs"]
+    ]
+    failed = sum(not row["passed"] for row in ladder["rungs"])
+    state = f"{failed} of {len(rows)} rungs fail" if failed else f"all {len(rows)} rungs hold"
+    return {"title": f"against {ladder['against']}, on {ladder['data']}: {state}", "table": Table(heads, rows)}
 
 
-def _environment(plan: dict[str, Any]) -> str:
+def _environment(plan: dict[str, Any]) -> Table:
     environment = plan["environment"]
     rows = [
         ["device", environment["device"]],
@@ -117,7 +108,7 @@ def _environment(plan: dict[str, Any]) -> str:
         *([name, version or "not installed"] for name, version in environment["versions"].items()),
         ["recipe", json.dumps(plan["method"])],
     ]
-    return format_table(["", ""], rows)
+    return Table(["", ""], rows)
 
 
 def _number(value: float | None) -> str:

@@ -1,6 +1,5 @@
 """Rungs of the ladder without a network: normalisation, augmentation, schedule, whitening, initialisation."""
 
-import dataclasses
 from collections.abc import Iterator
 
 import jax
@@ -10,12 +9,14 @@ import numpy as np
 from airjax.augment import draws as airjax_draws
 from airjax.augment import transforms
 from airjax.augment.draws import Draws
-from airjax.nn import airbench as model
+from airjax.nn import build
 from airjax.nn import whitening as whiten
 from airjax.optim import nesterov as optimizer
 from airjax.optim.schedule import lookahead_decay
+from airjax.recipes.inputs import Inputs
 from airjax.recipes.published import RECIPES
-from airjax.recipes.recipe import Recipe, conv_shapes
+from airjax.recipes.recipe import Recipe
+from airjax.training.backend import backend_of
 from airjax.utils.seeds import make_key
 from parity import torch_optimizer
 from parity.compare import Comparison, Place, compare, measured
@@ -32,7 +33,7 @@ def rung_normalize(setting: Setting) -> Iterator[Comparison]:
     theirs = {p: setting.peer.augment(plain_draws_recipe(setting.recipe, p, 1), pixels, _no_draws(1), 0) for p in BOTH}
     for precision in setting.precisions:
         with jax_precision(precision):
-            ours = jax.jit(lambda x, p=precision: transforms.normalize(x, p))(pixels)
+            ours = jax.jit(lambda x, p=precision: transforms.normalize(x, Inputs(), p))(pixels)
         place = Place("normalize", setting.name, precision)
         yield compare(place, "pixels", ours, theirs["float64"], theirs["float32"] if precision == "float32" else None)
 
@@ -42,24 +43,30 @@ def rung_augmentation(setting: Setting) -> Iterator[Comparison]:
     count = 96  # more images than there are shifts, so that every shift occurs
     place = Place("augmentation", setting.name, "float32")
     base = plain_draws_recipe(setting.recipe, "float32", count)
-    full = dataclasses.replace(base, translate=setting.recipe.translate, cutout=setting.recipe.cutout)
-    square = dataclasses.replace(full, cutout=setting.recipe.cutout or 12)
+    full = base.override(translate=setting.recipe.augmentation.translate, cutout=setting.recipe.augmentation.cutout)
+    square = full.override(cutout=setting.recipe.augmentation.cutout or 12)
     drawn = jax.device_get(airjax_draws.sample_draws(square, make_key(setting.seed)))
-    shifts = np.stack([np.arange(count) % (2 * full.translate + 1), np.arange(count) // (2 * full.translate + 1)], 1)
-    shifts = np.minimum(shifts, 2 * full.translate).astype(np.int8)
+    shifts = np.stack(
+        [
+            np.arange(count) % (2 * full.augmentation.translate + 1),
+            np.arange(count) // (2 * full.augmentation.translate + 1),
+        ],
+        1,
+    )
+    shifts = np.minimum(shifts, 2 * full.augmentation.translate).astype(np.int8)
     nothing = _no_draws(count)
     odd = nothing.mirrors.at[1].set(True)
     cases: dict[str, tuple[Recipe, Draws, int]] = {
         "flip": (base, nothing._replace(flips=drawn.flips), 0),
         "crop": (
-            dataclasses.replace(base, translate=full.translate),
+            base.override(translate=full.augmentation.translate),
             nothing._replace(shifts=jnp.asarray(np.stack([shifts] * 2))),
             0,
         ),
         "mirror": (base, nothing._replace(mirrors=odd), 1),
-        "cutout": (dataclasses.replace(base, cutout=square.cutout), nothing._replace(corners=drawn.corners), 0),
+        "cutout": (base.override(cutout=square.augmentation.cutout), nothing._replace(corners=drawn.corners), 0),
     }
-    whole = drawn._replace(corners=drawn.corners if full.cutout else None)
+    whole = drawn._replace(corners=drawn.corners if full.augmentation.cutout else None)
     cases |= {"even epoch": (full, whole, 0), "odd epoch": (full, whole, 1)}
     pixels = setting.images[:count]
     # Normalised by PyTorch for both, so that only what moves pixels is compared, to the bit.
@@ -93,8 +100,8 @@ def rung_whitening(setting: Setting) -> Iterator[Comparison]:
         place, recipe = Place("whitening", setting.name, precision), at_precision(setting.recipe, precision)
         theirs = setting.peer.filters(recipe, pixels).astype(np.float64).reshape(24, -1)
         with jax_precision(precision):
-            normalized = transforms.normalize(jnp.asarray(pixels), precision)
-            filters = np.asarray(whiten.whitening_filters(normalized, recipe.whiten_epsilon), np.float64)
+            normalized = transforms.normalize(jnp.asarray(pixels), recipe.inputs, precision)
+            filters = np.asarray(whiten.whitening_filters(normalized, recipe.value_of("whiten_epsilon")), np.float64)
             moment = np.asarray(whiten.second_moment(normalized), np.float64)
         ours = filters.transpose(3, 2, 0, 1).reshape(24, -1)
         order = np.arange(12).reshape(2, 2, 3).transpose(2, 0, 1).reshape(-1)  # (row, col, channel) -> torch's
@@ -106,11 +113,11 @@ def rung_whitening(setting: Setting) -> Iterator[Comparison]:
         rounded = None if precision == "float64" else theirs
         yield compare(place, "inverse Gram matrix", _inverse_gram(ours), _inverse_gram(exact), _inverse_gram(rounded))
         values = np.linalg.eigvalsh(exact_moment)[::-1]
-        resolved = _resolution(values, recipe.whiten_epsilon)
+        resolved = _resolution(values, recipe.value_of("whiten_epsilon"))
         aligned = None if rounded is None else resolved * _with_signs_of(rounded, exact)
         yield compare(place, "filters up to sign", resolved * _with_signs_of(ours, exact), resolved * exact, aligned)
         # Whitened patches have the second moment value / (value + epsilon), uncorrelated.
-        sizes = np.sqrt(values + recipe.whiten_epsilon)[:, None]
+        sizes = np.sqrt(values + recipe.value_of("whiten_epsilon"))[:, None]
         yardstick = None if rounded is None else _whitened(sizes, rounded, exact_moment)
         yield compare(place, "whitened moment", _whitened(sizes, ours, exact_moment), np.diag(values), yardstick)
 
@@ -120,9 +127,11 @@ def rung_initialisation(setting: Setting) -> Iterator[Comparison]:
     from scipy import stats
 
     recipe = at_precision(setting.recipe, "float32")
-    ours = to_state_dict(recipe, jax.jit(lambda key: model.init_variables(recipe, key))(make_key(setting.seed)))
+    ours = to_state_dict(
+        recipe, jax.jit(lambda key: build.init_variables(recipe, backend_of(recipe), key))(make_key(setting.seed))
+    )
     theirs = setting.peer.init(recipe, setting.seed)
-    shapes = conv_shapes(recipe)
+    shapes = recipe.network.conv_shapes(recipe.inputs)
     keys = [key for key in ours if "conv" in key]
     pooled: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
     law = stats.uniform(-1, 2).cdf
@@ -147,8 +156,8 @@ def rung_initialisation(setting: Setting) -> Iterator[Comparison]:
 
 def plain_draws_recipe(recipe: Recipe, precision: str, count: int) -> Recipe:
     """The recipe on count examples without translation or cutout, for two epochs."""
-    changes = dataclasses.replace(RECIPES["tiny"], train_examples=max(count, 2), batch_size=2, translate=0)
-    return at_precision(dataclasses.replace(changes, epochs=2.0, flip=recipe.flip), precision)
+    changes = RECIPES["tiny"].override(train_examples=max(count, 2), batch_size=2, translate=0)
+    return at_precision(changes.override(epochs=2.0, flip=recipe.augmentation.flip), precision)
 
 
 def _no_draws(count: int) -> Draws:
@@ -161,10 +170,10 @@ def _augment_with(recipe: Recipe, draws: Draws, epoch: int):
         shifts = None if draws.shifts is None else jnp.asarray(draws.shifts)[epoch]
         flips, mirrors = jnp.asarray(draws.flips), jnp.asarray(draws.mirrors)[epoch]
         examples = jnp.arange(len(images), dtype=jnp.int32)
-        moved = transforms.take_moved(recipe, images, examples, flips, mirrors, shifts)
+        moved = transforms.take_moved(images, recipe.augmentation.translate, examples, flips, mirrors, shifts)
         if draws.corners is None:
             return moved
-        return transforms.cutout(moved, jnp.asarray(draws.corners)[epoch], recipe.cutout)
+        return transforms.cutout(moved, jnp.asarray(draws.corners)[epoch], recipe.augmentation.cutout)
 
     return augmented
 

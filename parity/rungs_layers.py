@@ -10,9 +10,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from airjax.kernels import layers
+from airjax.kernels import backend
 from airjax.nn import airbench as model
 from airjax.training import step
+from airjax.utils.platform import default_platform
 from parity.compare import Comparison, Place, compare
 from parity.convert import TO_JAX
 from parity.pools import smallest_lead
@@ -43,18 +44,19 @@ def rung_layers(setting: Setting) -> Iterator[Comparison]:
     image, odd = untied(8), untied(9)
     logits, labels = 3 * random(6, 10), np.arange(6)
 
+    ops = _ops()
     cases: dict[str, tuple[Callable[..., Any], Callable[..., Any], list[np.ndarray]]] = {
         "first convolution": (
-            lambda x, k: layers.conv(x, k, ((0, 0), (0, 0))),
+            lambda x, k: ops.conv(x, k, ((0, 0), (0, 0))),
             F.conv2d,
             [image, random(7, 5, 2, 2)],
         ),
-        "convolution": (layers.conv_same, lambda x, k: F.conv2d(x, k, padding="same"), [image, kernel]),
+        "convolution": (ops.conv_same, lambda x, k: F.conv2d(x, k, padding="same"), [image, kernel]),
         "convolution and pool": (_airjax_conv_pool, _torch_conv_pool, [image, kernel]),
         "convolution and pool, odd size": (_airjax_conv_pool, _torch_conv_pool, [odd, kernel]),
-        "last pool": (lambda x: layers.max_pool(x, 3), lambda x: F.max_pool2d(x, 3), [square]),
-        "pool of ties": (lambda x: layers.max_pool(x, 2), lambda x: F.max_pool2d(x, 2), [np.round(square)]),
-        "GELU": (model.gelu, F.gelu, [2 * image]),
+        "last pool": (lambda x: ops.max_pool(x, 3), lambda x: F.max_pool2d(x, 3), [square]),
+        "pool of ties": (lambda x: ops.max_pool(x, 2), lambda x: F.max_pool2d(x, 2), [np.round(square)]),
+        "GELU": (ops.gelu, F.gelu, [2 * image]),
         "BatchNorm": (_airjax_batch_norm, _torch_batch_norm, [image, random(5)]),
         "smoothed cross entropy": (
             lambda x: step.smoothed_loss(x, jnp.asarray(labels, jnp.int32), jnp.asarray(0.2, x.dtype)),
@@ -80,6 +82,11 @@ def rung_cancellation(setting: Setting) -> Iterator[Comparison]:
     theirs = _torch_batch_norm(torch.as_tensor(x.transpose(0, 3, 1, 2)).double(), torch.zeros(5, dtype=torch.float64))
     place = Place("cancellation", setting.name, "float32")
     yield compare(place, "BatchNorm far from zero", ours, theirs.numpy().transpose(0, 2, 3, 1))
+
+
+def _ops() -> backend.Ops:
+    # The form of convolution that every platform and precision has.
+    return backend.make_ops(default_platform(), "native")
 
 
 def _vjp(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -111,7 +118,7 @@ def _to_jax(array: np.ndarray) -> np.ndarray:
 
 
 def _airjax_batch_norm(x: Any, bias: Any) -> Any:
-    norm = model.BatchNorm(MOMENTUM, EPSILON, x.dtype)
+    norm = model.BatchNorm(MOMENTUM, EPSILON, x.dtype, _ops())
     stats = {"mean": jnp.zeros_like(bias), "var": jnp.ones_like(bias)}
     return norm.apply({"params": {"bias": bias}, "batch_stats": stats}, x, True, mutable=["batch_stats"])[0]
 
@@ -122,7 +129,8 @@ def _torch_batch_norm(x: Tensor, bias: Tensor) -> Tensor:
 
 
 def _airjax_conv_pool(x: Any, kernel: Any) -> Any:
-    return layers.max_pool(layers.conv_to_pool(x, kernel), 2)
+    ops = _ops()
+    return ops.max_pool(ops.conv_to_pool(x, kernel), 2)
 
 
 def _torch_conv_pool(x: Tensor, kernel: Tensor) -> Tensor:

@@ -1,6 +1,5 @@
 """Rungs of one forward and backward pass: every intermediate, loss, gradient, running statistic; and evaluation."""
 
-import dataclasses
 import functools
 from collections.abc import Iterator
 from typing import Any
@@ -13,12 +12,12 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from airjax.augment import transforms
-from airjax.nn import airbench as model
+from airjax.nn.build import make_module
 from airjax.optim.nesterov import hyperparameters
 from airjax.recipes.recipe import Recipe
 from airjax.training import evaluate as tta
 from airjax.training import step
-from airjax.training.loop import convolution_for
+from airjax.training.backend import backend_of
 from parity.compare import Comparison, Place, compare
 from parity.convert import entries, to_state_dict, to_variables
 from parity.peer import State, load_network
@@ -65,7 +64,7 @@ def rung_tta(setting: Setting) -> Iterator[Comparison]:
     for precision in setting.precisions:
         # The views do not depend on the network: one recipe is enough for them, and the others show evaluation mode.
         for level in (0, 1, 2) if setting.name == "94" else (0,):
-            recipe = at_precision(dataclasses.replace(narrow(setting.recipe), tta_level=level), precision)
+            recipe = at_precision(narrow(setting.recipe).override(tta_level=level), precision)
             state = arbitrary_state(recipe, seed=(setting.seed, 1))
             with jax_precision(precision):
                 function = functools.partial(tta.tta_logits, recipe)
@@ -81,8 +80,8 @@ def _airjax_pass(recipe: Recipe, state: State, setting: Setting) -> tuple[dict[s
         frozen = {key: value for key, value in variables.items() if key != "params"}
 
         def loss(params: Any) -> Any:
-            normalized = transforms.normalize(images, recipe.precision)
-            logits, updated = model.Network(recipe, convolution_for(recipe)).apply(
+            normalized = transforms.normalize(images, recipe.inputs, recipe.precision)
+            logits, updated = make_module(recipe, backend_of(recipe)).apply(
                 {**frozen, "params": params},
                 normalized,
                 train=True,
@@ -105,7 +104,7 @@ def _airjax_pass(recipe: Recipe, state: State, setting: Setting) -> tuple[dict[s
         for number in (1, 2, 3):
             block = sown[f"block{number}"]
             arrays[f"intermediate {number + 1}"] = _nchw(block["output"][0])
-            for norm in range(1, recipe.convs_per_block + 1):
+            for norm in range(1, recipe.network.convs_per_block + 1):
                 arrays[f"intermediate {number + 1}.norm{norm}"] = _nchw(block[f"norm{norm}"]["__call__"][0])
         arrays |= {"loss of each example": losses, "loss sum": total}
         params = {**variables, "params": gradients, "batch_stats": updated["batch_stats"]}
@@ -130,7 +129,7 @@ def _torch_pass(
     direct_pools(network, [taken], pools)
     pixels, labels = torch.as_tensor(setting.images[:BATCH]), torch.as_tensor(setting.labels[:BATCH]).long()
     logits = network(normalize(pixels, dtype_of(recipe)))
-    losses = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing, reduction="none")
+    losses = F.cross_entropy(logits, labels, label_smoothing=recipe.loss.label_smoothing, reduction="none")
     losses.sum().backward()
     arrays |= {"loss of each example": losses, "loss sum": losses.sum()}
     arrays |= {f"gradient {name}": p.grad for name, p in network.named_parameters() if p.grad is not None}

@@ -1,6 +1,5 @@
 """Rungs of training as a whole: from the same weights, on the same draws, step by step and to the end."""
 
-import dataclasses
 import functools
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -18,8 +17,8 @@ from airjax.recipes.recipe import Recipe
 from airjax.training import evaluate as tta
 from airjax.training import run as airjax_run
 from airjax.training import step as airjax_step
+from airjax.training.backend import backend_of
 from airjax.training.compile import compile_function
-from airjax.training.loop import convolution_for
 from airjax.utils.seeds import make_key
 from parity.compare import (
     DRIFT_FACTOR,
@@ -62,8 +61,7 @@ def rung_trajectory(setting: Setting) -> Iterator[Comparison]:
 
     The epoch changes, images are mirrored, lookahead syncs and, for 94, the bias freezes on the way.
     """
-    recipe = dataclasses.replace(
-        setting.recipe,
+    recipe = setting.recipe.override(
         epochs=1.9,
         batch_size=8,
         train_examples=56,
@@ -85,7 +83,7 @@ def rung_trajectory(setting: Setting) -> Iterator[Comparison]:
         yield from pixels_taken(place, exact.pools)
     if "float32" in setting.precisions:
         # With the bias trained to the end: the freeze is another program to compile, and rounds no differently.
-        case = case._replace(recipe=dataclasses.replace(case.recipe, whiten_bias_epochs=None))
+        case = case._replace(recipe=case.recipe.override(whiten_bias_epochs=None))
         single = case._replace(recipe=at_precision(case.recipe, "float32"), state=cast(case.state, "float32"))
         ours, taken = airjax_training(single)
         exact, rounded = (peer_training(setting.peer, part, taken) for part in (case, single))
@@ -94,8 +92,7 @@ def rung_trajectory(setting: Setting) -> Iterator[Comparison]:
 
 def rung_training(setting: Setting) -> Iterator[Comparison]:
     """A whole short training in float64, from a fresh network: the same class for the same test image. (§5)"""
-    recipe = dataclasses.replace(
-        RECIPES["mini"],
+    recipe = RECIPES["mini"].override(
         batch_size=32,
         train_examples=256,
         test_examples=1000,
@@ -123,7 +120,7 @@ def start(setting: Setting, recipe: Recipe) -> Case:
     recipe = at_precision(recipe, "float64")
     data = fraction(recipe, setting.images, setting.labels)
     state = setting.peer.init(recipe, setting.seed)
-    pixels = data.train_images[: recipe.whiten_examples]
+    pixels = data.train_images[: recipe.value_of("whiten_examples")]
     state["0.weight"] = torch.as_tensor(setting.peer.filters(recipe, pixels)).to(state["0.weight"])
     draws = jax.device_get(sample_draws(recipe, make_key(setting.seed)))
     return Case(recipe, cast(state, "float64"), data, draws)
@@ -191,23 +188,18 @@ def _distance(state: State, exact: State) -> float:
 def _steps(case: Case) -> Iterator[Any]:
     # The states before every step, and one whose network is the final one.
     recipe = case.recipe
-    hyper = hyperparameters(recipe)
-    state = airjax_step.init_state(recipe, to_variables(recipe, case.state), hyper)
+    hyper, backend = hyperparameters(recipe), backend_of(recipe)
+    state = airjax_step.init_state(recipe, backend, to_variables(recipe, case.state), hyper)
     images, labels = jnp.asarray(case.data.train_images), jnp.asarray(case.data.train_labels)
     draws = jax.tree.map(jnp.asarray, case.draws)
-    arguments = (state, images, labels, draws, hyper)
-    shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), arguments)
+    task = airjax_run.Task(images, labels, draws, hyper)
+    shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), (state, task))
     for segment in airjax_run.segments(recipe, by_epoch=False):
-        advance = functools.partial(
-            airjax_run.advance,
-            recipe,
-            train_whiten_bias=segment.train_whiten_bias,
-            convolution=convolution_for(recipe),
-        )
+        advance = functools.partial(airjax_run.advance, recipe, backend, frozen=segment.frozen)
         compiled = compile_function(advance, *shapes)
         for _ in range(segment.num_steps):
             yield state
             # The steps after the last sync change nothing that is compared, but their pools report, too.
-            state, _ = jax.block_until_ready(compiled(state, images, labels, draws, hyper))
-    variables = airjax_step.finish(state)
+            state, _ = jax.block_until_ready(compiled(state, task))
+    variables = airjax_step.averaged_variables(state)
     yield state._replace(params=variables["params"], batch_stats=variables["batch_stats"])

@@ -1,6 +1,5 @@
 """Rungs of what happens to the weights once there are gradients: optimizer, bias freeze, lookahead. (§4)"""
 
-import dataclasses
 import functools
 from collections.abc import Iterator
 from typing import Any
@@ -12,6 +11,7 @@ import optax
 import torch
 from jax import lax
 
+from airjax.kernels.backend import PRECISIONS
 from airjax.optim import nesterov as optimizer
 from airjax.optim.schedule import lookahead_decay
 from airjax.recipes.recipe import Recipe
@@ -31,7 +31,7 @@ FEW = (3, 4, 4)  # channels: the rule is the same for every number of a tensor
 
 def rung_optimizer(setting: Setting) -> Iterator[Comparison]:
     """Parameters at every step and momentum at the end, under the same given gradients; the bias freezes on the way."""
-    recipe = at_precision(dataclasses.replace(setting.recipe, widths=FEW), "float64")
+    recipe = at_precision(setting.recipe.override(widths=FEW), "float64")
     state = arbitrary_state(recipe, seed=(setting.seed, 2))
     network = build_network(recipe)
     network.load_state_dict(state)
@@ -53,8 +53,9 @@ def rung_optimizer(setting: Setting) -> Iterator[Comparison]:
 
 def rung_lookahead(setting: Setting) -> Iterator[Comparison]:
     """The network after every sync of a run in which everything changes at random, running statistics too. (§4.7)"""
-    recipe = at_precision(dataclasses.replace(setting.recipe, widths=FEW, epochs=1.0), "float64")
-    syncs = [recipe.lookahead_every * number for number in range(1, recipe.total_steps // recipe.lookahead_every + 1)]
+    recipe = at_precision(setting.recipe.override(widths=FEW, epochs=1.0), "float64")
+    every = recipe.value_of("lookahead_every")
+    syncs = list(range(every, recipe.total_steps + 1, every))
     states = [arbitrary_state(recipe, seed=(setting.seed, 4, number)) for number in range(len(syncs) + 1)]
     network = load_network(setting.peer, recipe, states[0])
     sync_network = setting.peer.lookahead(network)
@@ -103,8 +104,8 @@ def _airjax_updates(recipe: Recipe, state: State, gradients: dict[str, np.ndarra
         given = _to_params(recipe, gradients)
         opt_state = run(functools.partial(_start, recipe), params)
         freeze, parts = min(recipe.freeze_step, STEPS), []
-        for train_bias, part in ((True, slice(None, freeze)), (False, slice(freeze, None))):
-            scanned = functools.partial(_scan, recipe, train_bias)
+        for frozen, part in (((), slice(None, freeze)), (("whiten_bias",), slice(freeze, None))):
+            scanned = functools.partial(_scan, recipe, frozen)
             (params, opt_state), history = run(scanned, params, opt_state, jax.tree.map(lambda g, p=part: g[p], given))
             parts.append(history)
         history = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
@@ -117,14 +118,17 @@ def _airjax_updates(recipe: Recipe, state: State, gradients: dict[str, np.ndarra
 
 
 def _start(recipe: Recipe, params: Any) -> Any:
-    return optimizer.make_optimizer(recipe, optimizer.hyperparameters(recipe), True).init(params)
+    hyper = optimizer.hyperparameters(recipe)
+    return optimizer.make_optimizer(recipe, PRECISIONS["float64"], hyper).init(params)
 
 
-def _scan(recipe: Recipe, train_bias: bool, params: Any, opt_state: Any, gradients: Any) -> Any:
+def _scan(recipe: Recipe, frozen: tuple[str, ...], params: Any, opt_state: Any, gradients: Any) -> Any:
     def body(carried: Any, given: Any) -> Any:
         params, opt_state = carried
         hyper = optimizer.hyperparameters(recipe)
-        updates, opt_state = optimizer.make_optimizer(recipe, hyper, train_bias).update(given, opt_state, params)
+        updates, opt_state = optimizer.make_optimizer(recipe, PRECISIONS["float64"], hyper, frozen).update(
+            given, opt_state, params
+        )
         params = optax.apply_updates(params, updates)
         return (params, opt_state), params
 

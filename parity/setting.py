@@ -1,6 +1,5 @@
 """What a rung is run on: a recipe, images, a PyTorch implementation, and the precisions asked for."""
 
-import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -28,7 +27,7 @@ class Setting(NamedTuple):
 
 def at_precision(recipe: Recipe, precision: str) -> Recipe:
     """The recipe in another arithmetic. Raises ValueError for an unknown one."""
-    return dataclasses.replace(recipe, precision=precision)  # pyright: ignore[reportArgumentType]
+    return recipe.override(precision=precision)  # pyright: ignore[reportArgumentType]
 
 
 @contextmanager
@@ -40,5 +39,5 @@ def jax_precision(precision: str) -> Iterator[None]:
 
 def narrow(recipe: Recipe) -> Recipe:
     """The same structure with about an eighth of the channels: XLA's float64 convolutions on a CPU are slow."""
-    first, second, third = recipe.widths
-    return dataclasses.replace(recipe, widths=(24 + first // 16, second // 8, third // 8))
+    first, second, third = recipe.network.widths
+    return recipe.override(widths=(24 + first // 16, second // 8, third // 8))

@@ -1,8 +1,8 @@
-"""What a study found, as rows of text: for the page and for a terminal."""
+"""What a study found, as tables of text: for the page and for a terminal."""
 
 from typing import Any
 
-from airjax.report.page import format_p
+from airjax.report.page import Table, format_p
 from parity.study import ARMS
 from parity.verdict import SECONDARY, SIGNIFICANCE
 
@@ -10,8 +10,8 @@ ARM_HEADS = ["", "networks", "mean accuracy, % (95%)", "standard deviation (95%)
 TEST_HEADS = ["hypothesis", "measured", "p", "verdict at 5%"]
 
 
-def arm_rows(result: dict[str, Any]) -> list[list[str]]:
-    """A row for each framework that has networks, under ARM_HEADS."""
+def arm_table(result: dict[str, Any]) -> Table:
+    """Tabulate the accuracies and times of each framework that has networks."""
     rows = []
     for arm in ARMS:
         values = result["arms"][arm]
@@ -30,11 +30,11 @@ def arm_rows(result: dict[str, Any]) -> list[list[str]]:
                 seconds,
             ]
         )
-    return rows
+    return Table(ARM_HEADS, rows)
 
 
-def test_rows(result: dict[str, Any]) -> list[list[str]]:
-    """A row for each test of a finished study, under TEST_HEADS."""
+def test_table(result: dict[str, Any]) -> Table:
+    """Tabulate the tests of a finished study."""
     means, shapes, examples = result["means"], result["distributions"], result["examples"]
     (low, high), (low_sd, high_sd) = means["interval90"], shapes["sd_ratio_interval"]
     rows = [
@@ -54,7 +54,7 @@ def test_rows(result: dict[str, Any]) -> list[list[str]]:
     found = {
         "kolmogorov-smirnov": f"largest distance {shapes['kolmogorov_smirnov']:.3f}",
         "mann-whitney": f"an airjax network is the better one with probability {shapes['mann_whitney']:.3f}",
-        "brown-forsythe": f"ratio of deviations {shapes['sd_ratio']:.2f} (95% {low_sd:.2f} to {high_sd:.2f})",
+        "brown-forsythe": f"ratio of standard deviations {shapes['sd_ratio']:.2f} (95% {low_sd:.2f} to {high_sd:.2f})",
         "examples": (
             f"distance of halves: {100 * examples['across']:.2f} points across, {100 * examples['within']:.2f} within "
             f"a framework; correlation {examples['across_correlation']:.3f} and {examples['within_correlation']:.3f}"
@@ -63,11 +63,11 @@ def test_rows(result: dict[str, Any]) -> list[list[str]]:
     for test, text in SECONDARY.items():
         p = result["p_adjusted"][test]
         rows.append([f"different: {text}", found[test], format_p(p), "different" if p < SIGNIFICANCE else "not shown"])
-    return rows
+    return Table(TEST_HEADS, rows)
 
 
 def power_sentence(result: dict[str, Any]) -> str:
-    """What so many networks could show, and how p-values were adjusted."""
+    """Say what so many networks could show, and how p-values were adjusted."""
     means = result["means"]
     return (
         f"With equal means and these spreads, {result['arms']['airjax']['n']} networks of each are shown equivalent "

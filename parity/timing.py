@@ -63,7 +63,7 @@ def phases(recipe: Recipe, steps: int) -> list[Phase]:
     """The phases of a training, before and after the first convolution's bias freezes; at most steps of each."""
     found, first = [], 0
     for segment in segments(recipe, by_epoch=False):
-        name = "bias trains" if segment.train_whiten_bias else "bias frozen"
+        name = "bias frozen" if segment.frozen else "bias trains"
         found.append(Phase(name, first, min(steps, segment.num_steps), segment.num_steps / recipe.total_steps))
         first += segment.num_steps
     return found

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from airjax.augment.draws import Draws, hash_parity
-from airjax.recipes.recipe import IMAGE_SIZE, Recipe
+from airjax.recipes.recipe import Recipe
 
 
 class TensorDraws(NamedTuple):
@@ -41,20 +41,28 @@ def sample_draws(recipe: Recipe, generator: torch.Generator) -> TensorDraws:
 
     flips = torch.zeros(count, dtype=torch.bool, device=device)
     mirrors = torch.zeros(epochs, count, dtype=torch.bool, device=device)
-    if recipe.flip == "alternating":
+    if recipe.augmentation.flip == "alternating":
         flips = integers(count, stop=2).bool()
-    elif recipe.flip == "alternating-hash":
+    elif recipe.augmentation.flip == "alternating-hash":
         flips = torch.as_tensor(hash_parity(count) == 0, device=device)
-    elif recipe.flip == "random":
+    elif recipe.augmentation.flip == "random":
         mirrors = integers(epochs, count, stop=2).bool()
-    if recipe.flip.startswith("alternating"):
+    if recipe.augmentation.flip.startswith("alternating"):
         mirrors[1::2] = True
-    if recipe.order == "reshuffle":
+    if recipe.augmentation.order == "reshuffle":
         order = torch.stack([torch.randperm(count, generator=generator, device=device) for _ in range(epochs)])
-    elif recipe.order == "replacement":
+    elif recipe.augmentation.order == "replacement":
         order = integers(epochs, count, stop=count)
     else:
         order = torch.arange(count, device=device).expand(epochs, count)
-    shifts = integers(epochs, count, 2, stop=2 * recipe.translate + 1) if recipe.translate else None
-    corners = integers(epochs, count, 2, stop=IMAGE_SIZE - recipe.cutout + 1) if recipe.cutout else None
+    shifts = (
+        integers(epochs, count, 2, stop=2 * recipe.augmentation.translate + 1)
+        if recipe.augmentation.translate
+        else None
+    )
+    corners = (
+        integers(epochs, count, 2, stop=recipe.inputs.image_size - recipe.augmentation.cutout + 1)
+        if recipe.augmentation.cutout
+        else None
+    )
     return TensorDraws(flips, mirrors, shifts, corners, order)

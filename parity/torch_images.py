@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from airjax.recipes.recipe import IMAGE_SIZE, Recipe
+from airjax.recipes.recipe import Recipe
 from parity.torch_draws import TensorDraws
 
 CIFAR_MEAN = (0.4914, 0.4822, 0.4465)  # per channel, of pixels in [0, 1]
@@ -49,17 +49,17 @@ def cutout(images: Tensor, corners: Tensor, size: int) -> Tensor:
 def prepare_images(recipe: Recipe, images: Tensor, flips: Tensor, dtype: torch.dtype) -> Tensor:
     """What is done once per run: images [N,32,32,3] uint8 -> normalised, flipped, padded [N,3,H,W]. (§3)"""
     flipped = mirror_where(normalize(images, dtype), flips)
-    return reflect_pad(flipped, recipe.translate) if recipe.translate else flipped
+    return reflect_pad(flipped, recipe.augmentation.translate) if recipe.augmentation.translate else flipped
 
 
 def augment_epoch(recipe: Recipe, prepared: Tensor, draws: TensorDraws, epoch: int) -> Tensor:
     """What is done every epoch: crop, mirror, cutout. the result is [N,3,32,32]. (§3)"""
     images = prepared
     if draws.shifts is not None:
-        images = crop(images, draws.shifts[epoch], IMAGE_SIZE)
+        images = crop(images, draws.shifts[epoch], recipe.inputs.image_size)
     images = mirror_where(images, draws.mirrors[epoch])
     if draws.corners is not None:
-        images = cutout(images, draws.corners[epoch], recipe.cutout)
+        images = cutout(images, draws.corners[epoch], recipe.augmentation.cutout)
     return images
 
 

@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from airjax.recipes.recipe import CLASSES, WHITEN_KERNEL, WHITEN_WIDTH, Recipe
+from airjax.recipes.network import PATCH
+from airjax.recipes.recipe import Recipe
 
 DTYPES = {"float16": torch.float16, "float32": torch.float32, "float64": torch.float64}
 
@@ -45,12 +46,15 @@ class Block(nn.Module):
 
     def __init__(self, recipe: Recipe, inputs: int, width: int) -> None:
         super().__init__()
-        self.residual, self.last = recipe.residual, recipe.convs_per_block
+        network = recipe.network
+        self.residual, self.last = network.residual, network.convs_per_block
         self.pool = nn.MaxPool2d(2)
         for number in range(1, self.last + 1):
             conv = nn.Conv2d(inputs if number == 1 else width, width, 3, padding="same", bias=False)
             self.add_module(f"conv{number}", conv)
-            self.add_module(f"norm{number}", BatchNorm(width, recipe.batchnorm_momentum, recipe.batchnorm_epsilon))
+            self.add_module(
+                f"norm{number}", BatchNorm(width, recipe.network.batchnorm_momentum, recipe.network.batchnorm_epsilon)
+            )
         self.activation = nn.GELU()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -78,21 +82,22 @@ class Scale(nn.Module):
 
 
 def build_network(recipe: Recipe, device: str | torch.device = "cpu") -> nn.Sequential:
-    """The network without its initialisation: images [N,3,32,32] -> logits [N,10]. (§1)"""
-    first = nn.Conv2d(3, WHITEN_WIDTH, WHITEN_KERNEL, bias=recipe.whiten_bias)
-    first.weight.requires_grad_(not recipe.whiten)
-    blocks, inputs = [], WHITEN_WIDTH
-    for width in recipe.widths:
+    """The network without its initialisation: images [N,C,H,W] -> logits [N,L]. (§1)"""
+    network, inputs = recipe.network, recipe.network.first_width(recipe.inputs)
+    first = nn.Conv2d(recipe.inputs.channels, inputs, PATCH, bias=network.whiten_bias)
+    first.weight.requires_grad_(network.whitening is None)
+    blocks = []
+    for width in recipe.network.widths:
         blocks.append(Block(recipe, inputs, width))
         inputs = width
     network = nn.Sequential(
         first,
         nn.GELU(),
         *blocks,
-        nn.MaxPool2d(3),
+        nn.MaxPool2d(recipe.network.final_size(recipe.inputs)),
         nn.Flatten(),
-        nn.Linear(inputs, CLASSES, bias=False),
-        Scale(recipe.logit_scale),
+        nn.Linear(inputs, recipe.inputs.num_classes, bias=False),
+        Scale(recipe.network.logit_scale),
     )
     dtype = dtype_of(recipe, device)
     network = network.to(device, dtype)
@@ -114,11 +119,11 @@ def init_network(recipe: Recipe, generator: torch.Generator, device: str | torch
             # Drawn in single precision on the generator's device, whatever the network has.
             weight = torch.empty(module.weight.shape, device=generator.device)
             nn.init.kaiming_uniform_(weight, a=math.sqrt(5), generator=generator)
-            if recipe.dirac and isinstance(module, nn.Conv2d) and name != "0":
+            if recipe.network.dirac and isinstance(module, nn.Conv2d) and name != "0":
                 nn.init.dirac_(weight[: weight.shape[1]])
             module.weight.copy_(weight)
             if module.bias is not None:
-                bound = 0.0 if recipe.whiten else weight[0].numel() ** -0.5
+                bound = 0.0 if recipe.network.whitening is not None else weight[0].numel() ** -0.5
                 bias = torch.empty(module.bias.shape, device=generator.device)
                 module.bias.copy_(bias.uniform_(-bound, bound, generator=generator))
     return network
@@ -126,21 +131,22 @@ def init_network(recipe: Recipe, generator: torch.Generator, device: str | torch
 
 @torch.no_grad()
 def whitening_filters(images: Tensor, epsilon: float) -> Tensor:
-    """Filters [24,3,2,2] that whiten the patches of normalised images [N,3,H,W]. (§2)
+    """Filters [8C,C,2,2] that whiten the patches of normalised images [N,C,H,W]. (§2)
 
     Eigenvectors of the uncentred second moment over sqrt(value + epsilon), by descending value, then their negatives.
     Each has the sign that makes its sum with weights 1, 1.7, 1.7^2, ... positive, counted by row, column, channel.
     """
     values, vectors = torch.linalg.eigh(second_moment(images))
-    weights = (1.7 ** torch.arange(12).to(vectors)).view(WHITEN_KERNEL, WHITEN_KERNEL, 3).permute(2, 0, 1)
+    channels = images.shape[1]
+    weights = (1.7 ** torch.arange(len(values)).to(vectors)).view(PATCH, PATCH, channels).permute(2, 0, 1)
     vectors = torch.where(weights.flatten() @ vectors < 0, -vectors, vectors)
     filters = (vectors / torch.sqrt(values + epsilon)).flip(1).T
-    return torch.cat([filters, -filters]).view(WHITEN_WIDTH, 3, WHITEN_KERNEL, WHITEN_KERNEL)
+    return torch.cat([filters, -filters]).view(-1, channels, PATCH, PATCH)
 
 
 @torch.no_grad()
 def second_moment(images: Tensor) -> Tensor:
     """Uncentred second moment [12,12] of all overlapping 2x2 patches, ordered (channel, row, col). (§2)"""
     wide = images if images.dtype == torch.float64 else images.float()
-    patches = F.unfold(wide, WHITEN_KERNEL)  # [N,12,P]
+    patches = F.unfold(wide, PATCH)  # [N,12,P]
     return torch.bmm(patches, patches.mT).mean(0) / patches.shape[2]

@@ -8,15 +8,15 @@ from airjax.recipes.recipe import Recipe
 
 def triangle(recipe: Recipe, step: int) -> float:
     """Learning-rate factor of the step with 0-based number step. (§4.5)"""
-    total, peak = recipe.total_steps, int(recipe.total_steps * recipe.schedule_peak)
+    total, peak = recipe.total_steps, int(recipe.total_steps * recipe.schedule.schedule_peak)
     if step < peak:
-        return recipe.schedule_start + (1 - recipe.schedule_start) * step / peak
-    return 1 + (recipe.schedule_end - 1) * (step - peak) / (total - peak)
+        return recipe.schedule.schedule_start + (1 - recipe.schedule.schedule_start) * step / peak
+    return 1 + (recipe.schedule.schedule_end - 1) * (step - peak) / (total - peak)
 
 
 def lookahead_decay(recipe: Recipe, steps_done: int) -> float:
     """Share of the slow weights kept when steps_done steps are complete. (§4.7)"""
-    return recipe.lookahead_decay * (steps_done / recipe.total_steps) ** 3
+    return recipe.value_of("lookahead_decay") * (steps_done / recipe.total_steps) ** 3
 
 
 def make_optimizer(recipe: Recipe, network: nn.Module) -> torch.optim.SGD:
@@ -28,10 +28,12 @@ def make_optimizer(recipe: Recipe, network: nn.Module) -> torch.optim.SGD:
     rate, decay = recipe.sgd_learning_rate, recipe.sgd_weight_decay
     groups = [
         {"params": [p for name, p in trained if ("norm" in name) == is_norm], "lr": lr, "weight_decay": decay / lr}
-        for is_norm, lr in ((True, rate * recipe.bias_scale), (False, rate))
+        for is_norm, lr in ((True, rate * recipe.optimizer.bias_scale), (False, rate))
     ]
     on_cuda = all(p.is_cuda for _, p in trained)
-    optimizer = torch.optim.SGD(groups, momentum=recipe.momentum, nesterov=recipe.momentum > 0, fused=on_cuda or None)
+    optimizer = torch.optim.SGD(
+        groups, momentum=recipe.optimizer.momentum, nesterov=recipe.optimizer.momentum > 0, fused=on_cuda or None
+    )
     for group in optimizer.param_groups:
         group["peak_lr"] = group["lr"]
     return optimizer

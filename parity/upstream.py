@@ -53,7 +53,7 @@ def build(recipe: Recipe) -> nn.Module:
     """The package's network in the recipe's precision. Raises ValueError for a structure that it does not have."""
     make_net, _ = _functions(recipe)
     with on_cpu(dtype_of(recipe)):
-        return make_net(widths=_widths(recipe), batchnorm_momentum=recipe.batchnorm_momentum)
+        return make_net(widths=_widths(recipe), batchnorm_momentum=recipe.network.batchnorm_momentum)
 
 
 def init(recipe: Recipe, seed: int) -> State:
@@ -66,7 +66,7 @@ def init(recipe: Recipe, seed: int) -> State:
 def augment(recipe: Recipe, images: np.ndarray, draws: Draws, epoch: int) -> np.ndarray:
     """Images of an epoch by the package's loader, which is handed the draws instead of random numbers."""
     placed, dtype = place_draws(draws), dtype_of(recipe)
-    moves = {"translate": recipe.translate, "cutout": recipe.cutout}
+    moves = {"translate": recipe.augmentation.translate, "cutout": recipe.augmentation.cutout}
     moves["flip"] = int(bool(placed.flips.any() or placed.mirrors[epoch].any()))
     with tempfile.TemporaryDirectory() as folder, on_cpu(dtype) as utils:
         _save(Path(folder) / "train.pt", images, np.zeros(len(images), np.int64))
@@ -74,7 +74,7 @@ def augment(recipe: Recipe, images: np.ndarray, draws: Draws, epoch: int) -> np.
         integers = []
         for number in range(epoch + 1):
             if placed.shifts is not None:
-                integers.append(placed.shifts[number].long() - recipe.translate)
+                integers.append(placed.shifts[number].long() - recipe.augmentation.translate)
             if placed.corners is not None:
                 integers += placed.corners[number].long().unbind(1)
         # Below one half means mirrored; the integers come in the order in which the loader asks for them.
@@ -92,7 +92,7 @@ def filters(recipe: Recipe, images: np.ndarray) -> np.ndarray:
     with on_cpu(dtype_of(recipe)) as utils:
         layer = nn.Conv2d(3, 24, 2)
         pixels = _pixels(images, dtype_of(recipe))
-        utils.init_whitening_conv(layer, _normalizer(utils)(pixels), recipe.whiten_epsilon)
+        utils.init_whitening_conv(layer, _normalizer(utils)(pixels), recipe.value_of("whiten_epsilon"))
         return layer.weight.detach().numpy()
 
 
@@ -159,7 +159,7 @@ def logits(recipe: Recipe, state: State, images: np.ndarray) -> np.ndarray:
     network.load_state_dict(state, strict=True)
     with on_cpu(dtype_of(recipe)) as utils:
         loader = types.SimpleNamespace(images=_pixels(images, dtype_of(recipe)), normalize=_normalizer(utils))
-        return utils.infer(network, loader, recipe.tta_level).numpy()
+        return utils.infer(network, loader, recipe.evaluation.tta_level).numpy()
 
 
 def require_recipe(recipe: Recipe) -> None:
@@ -181,7 +181,7 @@ def open_package(recipe: Recipe, device: str) -> contextlib.AbstractContextManag
 def make_network(recipe: Recipe) -> nn.Module:
     """A fresh network of the package, on its device while the package is open."""
     make_net, _ = _functions(recipe)
-    return make_net(widths=_widths(recipe), batchnorm_momentum=recipe.batchnorm_momentum)
+    return make_net(widths=_widths(recipe), batchnorm_momentum=recipe.network.batchnorm_momentum)
 
 
 def save_data(data: Dataset, folder: Path) -> None:
@@ -192,7 +192,7 @@ def save_data(data: Dataset, folder: Path) -> None:
 
 def make_loader(utils: Any, recipe: Recipe, folder: Path) -> Any:
     """The package's loader of training batches, from the files in a folder."""
-    moves = {"flip": True, "translate": recipe.translate, "cutout": recipe.cutout}
+    moves = {"flip": True, "translate": recipe.augmentation.translate, "cutout": recipe.augmentation.cutout}
     return utils.CifarLoader(str(folder), batch_size=recipe.batch_size, aug=moves, altflip=True)
 
 
@@ -206,8 +206,10 @@ class Trainer:
 
     def __init__(self, recipe: Recipe, data: Dataset, device: str = "cpu") -> None:
         require_recipe(recipe)
-        if min(recipe.whiten_examples, recipe.train_examples) != min(WHITEN_EXAMPLES, recipe.train_examples):
-            raise ValueError(f"airbench whitens on {WHITEN_EXAMPLES} images, not {recipe.whiten_examples}")
+        if min(recipe.value_of("whiten_examples"), recipe.train_examples) != min(
+            WHITEN_EXAMPLES, recipe.train_examples
+        ):
+            raise ValueError(f"airbench whitens on {WHITEN_EXAMPLES} images, not {recipe.value_of('whiten_examples')}")
         self.recipe, self.data, self.device = recipe, data.head(recipe.train_examples, recipe.test_examples), device
 
     def train(self, seed: int) -> tuple[np.ndarray, dict[str, float]]:
@@ -227,7 +229,7 @@ class Trainer:
             )
             trained = time.perf_counter()
             test = utils.CifarLoader(str(folder), train=False, batch_size=2000)
-            logits = utils.infer(network, test, recipe.tta_level).float().cpu().numpy()
+            logits = utils.infer(network, test, recipe.evaluation.tta_level).float().cpu().numpy()
             return logits, {"train": trained - start, "evaluate": time.perf_counter() - trained}
 
 
@@ -239,7 +241,7 @@ def _run(
     with _folder() as folder, on_cpu(dtype) as utils:
         _save(folder / "test.pt", data.test_images[:1], data.test_labels[:1])
         # The package whitens on the first 5,000 images, always; here those are the recipe's.
-        pixels = _pixels(data.train_images[: recipe.whiten_examples], dtype)
+        pixels = _pixels(data.train_images[: recipe.value_of("whiten_examples")], dtype)
         loader = _Batches(recipe, pixels, _normalizer(utils), batches)
         train_net(**_arguments(recipe), train_loader=loader, make_net=lambda: network)
 
@@ -257,18 +259,20 @@ def _arguments(recipe: Recipe) -> dict[str, Any]:
     # What the package's training takes from a recipe.
     return {
         "epochs": recipe.epochs,
-        "label_smoothing": recipe.label_smoothing,
-        "learning_rate": recipe.learning_rate,
-        "bias_scaler": recipe.bias_scale,
-        "momentum": recipe.momentum,
-        "weight_decay": recipe.weight_decay,
-        "whiten_bias_epochs": math.inf if recipe.whiten_bias_epochs is None else recipe.whiten_bias_epochs,
+        "label_smoothing": recipe.loss.label_smoothing,
+        "learning_rate": recipe.optimizer.learning_rate,
+        "bias_scaler": recipe.optimizer.bias_scale,
+        "momentum": recipe.optimizer.momentum,
+        "weight_decay": recipe.optimizer.weight_decay,
+        "whiten_bias_epochs": math.inf
+        if recipe.network.whiten_bias_epochs is None
+        else recipe.network.whiten_bias_epochs,
         "verbose": False,
     }
 
 
 def _widths(recipe: Recipe) -> dict[str, int]:
-    return dict(zip(("block1", "block2", "block3"), recipe.widths, strict=True))
+    return dict(zip(("block1", "block2", "block3"), recipe.network.widths, strict=True))
 
 
 class _Batches:
@@ -287,12 +291,12 @@ class _Batches:
 
 def _functions(recipe: Recipe) -> tuple[Callable[..., nn.Module], Callable[..., nn.Module]]:
     package = load_package()
-    match recipe.convs_per_block, recipe.residual:
+    match recipe.network.convs_per_block, recipe.network.residual:
         case 2, "none":
             return package.make_net94, package.train94
         case 3, "after-activation":
             return package.make_net96, package.train96
-    structure = f"{recipe.convs_per_block} convolutions per block and residual {recipe.residual}"
+    structure = f"{recipe.network.convs_per_block} convolutions per block and residual {recipe.network.residual}"
     raise ValueError(f"airbench has no network with {structure}")
 
 

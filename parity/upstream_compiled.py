@@ -56,12 +56,12 @@ class CompiledTrainer:
             reinitialise(self.training.network)
             slow = utils.LookaheadState(self.training.forward)  # as in the script, before the filters are whitened
             whiten = clock.time("whiten")
-            images = loader.normalize(loader.images[: recipe.whiten_examples])
-            utils.init_whitening_conv(self.training.network[0], images, recipe.whiten_epsilon)  # pyright: ignore[reportIndexIssue]
+            images = loader.normalize(loader.images[: recipe.value_of("whiten_examples")])
+            utils.init_whitening_conv(self.training.network[0], images, recipe.value_of("whiten_epsilon"))  # pyright: ignore[reportIndexIssue]
             whiten()
             network = self._train_steps(slow, loader, clock)
             evaluate = clock.time("evaluate")
-            logits = utils.infer(network.forward, test, recipe.tta_level).float()
+            logits = utils.infer(network.forward, test, recipe.evaluation.tta_level).float()
             evaluate()
             return logits.cpu().numpy(), clock.seconds
 
@@ -74,7 +74,7 @@ class CompiledTrainer:
         # Returns the network that the training ends on.
         recipe, current = self.recipe, self.training
         optimizer, scheduler = make_optimizer(recipe, current.network)
-        step, freezes = 0, recipe.whiten_bias_epochs or math.inf
+        step, freezes = 0, recipe.network.whiten_bias_epochs or math.inf
         for epoch in range(math.ceil(recipe.epochs)):
             stop = clock.time("train")
             if current is self.training and epoch >= freezes:
@@ -89,7 +89,7 @@ class CompiledTrainer:
                 train_step(recipe, current.forward, optimizer, images, labels)
                 scheduler.step()
                 step += 1
-                if step % recipe.lookahead_every == 0:
+                if step % recipe.value_of("lookahead_every") == 0:
                     slow.update(current.forward, decay=lookahead_decay(recipe, step))
                 if step == recipe.total_steps:
                     slow.update(current.forward, decay=1.0)
@@ -111,16 +111,16 @@ def make_optimizer(recipe: Recipe, network: nn.Module) -> tuple[torch.optim.SGD,
     named = list(network.named_parameters())
     groups = [
         {"params": [p for name, p in named if ("norm" in name) == of_norm], "lr": lr, "weight_decay": decay / lr}
-        for of_norm, lr in ((True, rate * recipe.bias_scale), (False, rate))
+        for of_norm, lr in ((True, rate * recipe.optimizer.bias_scale), (False, rate))
     ]
-    optimizer = torch.optim.SGD(groups, momentum=recipe.momentum, nesterov=True)
+    optimizer = torch.optim.SGD(groups, momentum=recipe.optimizer.momentum, nesterov=True)
     return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: triangle(recipe, step))
 
 
 def train_step(recipe: Recipe, forward: Any, optimizer: torch.optim.SGD, images: Tensor, labels: Tensor) -> None:
     """One step on images [B,3,32,32] and labels [B]."""
     losses = nn.functional.cross_entropy(
-        forward(images), labels, label_smoothing=recipe.label_smoothing, reduction="none"
+        forward(images), labels, label_smoothing=recipe.loss.label_smoothing, reduction="none"
     )
     optimizer.zero_grad(set_to_none=True)
     losses.sum().backward()

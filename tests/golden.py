@@ -9,7 +9,6 @@ its steps and the logits of its test images. tests/test_golden.py computes the s
 
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,7 +58,7 @@ def golden_recipe(name: str, precision: str) -> Recipe:
     if name in LARGE:
         examples = STEPS * RECIPES[name].batch_size
         changes |= {"epochs": 1.0, "train_examples": examples, "test_examples": 200, "whiten_bias_epochs": 0.5}
-    return replace(RECIPES[name], **changes)
+    return RECIPES[name].override(**changes)
 
 
 def golden_images(num_train: int, num_test: int) -> Dataset:

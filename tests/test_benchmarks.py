@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -21,9 +21,26 @@ from airjax.recipes.published import RECIPES
 from airjax.recipes.recipe import Recipe
 from airjax.sweep.plan import make_plan
 from airjax.sweep.worker import Job, run_record
-from airjax.training.run import advance, start_run
+from airjax.training.backend import backend_of, resolve_precision
+from airjax.training.run import Task, advance, start_run
 from airjax.utils.records import append_line, read_lines
-from benchmarks import ablation, kernels, profile, record, report, rounds, scaling, scan, speed, startup, turns, work
+from benchmarks import (
+    ablation,
+    kernels,
+    parity_tables,
+    profile,
+    record,
+    report,
+    rounds,
+    scaling,
+    scan,
+    speed,
+    speed_tables,
+    startup,
+    step_tables,
+    turns,
+    work,
+)
 from benchmarks.__main__ import COMMANDS, main
 from benchmarks.rounds import Measured, flops, measure, summarise, total
 from benchmarks.verdict import compare, spread
@@ -90,10 +107,10 @@ def test_arms_take_turns_and_warm_ups_do_not_count(tiny: Recipe, fake: type[Fake
 
 def test_a_step_is_the_mean_of_its_phases_by_their_share_of_the_steps(tiny: Recipe) -> None:
     # 94 trains the bias for 3 of 9.9 epochs: 144 of 476 steps.
-    work = work_of(replace(RECIPES["94"], train_examples=50_000), data=None)
+    work = work_of(RECIPES["94"].override(train_examples=50_000), data=None)
     seconds = total(work, {"bias trains": 3.0, "bias frozen": 2.0})
     assert seconds == pytest.approx((144 * 3 + 332 * 2) / 476)
-    whole = work_of(replace(tiny, whiten_bias_epochs=None))
+    whole = work_of(tiny.override(whiten_bias_epochs=None))
     assert [phase.share for phase in phases(whole.recipe, 5)] == [1.0]
     # A block never takes steps of the next phase.
     assert [phase.steps for phase in phases(tiny, 100)] == [8, 8]
@@ -187,7 +204,7 @@ def test_an_arm_that_fails_leaves_the_others(
     kept = read_lines(tmp_path / "speed.jsonl")[-1]
     assert set(kept["arms"]) == {"eager", "compiled"}
     assert "ratio" not in kept
-    assert "Not measured yet" in report.speed_table([kept])
+    assert "Not measured yet" in speed_tables.speed_table([kept])
 
 
 def test_rounds_end_before_the_time_is_up(
@@ -370,7 +387,7 @@ def row(**changes: Any) -> dict[str, Any]:
 
 def test_the_table_has_the_last_line_of_each_kind() -> None:
     run = row(benchmark="run", command="python -m benchmarks run")
-    text = report.speed_table([row(ratio=0.7), row(), run, row(allocator="keep", ratio=0.9)])
+    text = speed_tables.speed_table([row(ratio=0.7), row(), run, row(allocator="keep", ratio=0.9)])
     assert "0.70" not in text
     assert text.index("`python -m benchmarks step`") < text.index("`python -m benchmarks run`")
     assert "| 1 s | 2 s, PyTorch | 0.50 (0.40 to 0.60), faster | 25% | 1.0 GiB, 2.0 GiB |" in text
@@ -417,7 +434,7 @@ def test_the_table_of_many_networks_has_every_size_and_what_auto_takes() -> None
         line("vmap", 1, 30),
         line("eager", 1, 99),
     ]
-    lines = report.seeds_table(rows).splitlines()
+    lines = speed_tables.seeds_table(rows).splitlines()
     assert lines[0] == "| mini, a processor | 1 | 4 |"
     assert "| `sequential` | 40 (2.0 GiB) |  |" in lines
     assert "| `vmap` | 30 (2.0 GiB) | 50 (2.0 GiB) |" in lines
@@ -430,14 +447,14 @@ def test_forecasts_follow_from_the_best_rate_of_airjax() -> None:
         {"device": "a processor", "recipe": "mini", "strategy": strategy, "networks_per_hour": rate}
         for strategy, rate in (("map", 100), ("sequential", 500), ("vmap", 200), ("eager", 900))
     ]
-    assert report.forecast_table(rows).splitlines()[-1] == (
+    assert speed_tables.forecast_table(rows).splitlines()[-1] == (
         "| mini, a processor | 500 | 20.0 hours | 6,000 | 6.0 hours |"
     )
 
 
 def test_starts_and_curves_and_profiles_are_tables() -> None:
     arm = {"median": 3.0, "parts": {"import": 1.0, "prepare": 2.0}, "peak_bytes": 2**30}
-    starts = report.starts_table(
+    starts = speed_tables.starts_table(
         [row(), row(benchmark="compile", repeats=3, arms={"airjax": arm, "eager, cached": arm})]
     )
     assert starts.splitlines()[2:] == [
@@ -446,13 +463,13 @@ def test_starts_and_curves_and_profiles_are_tables() -> None:
     ]
     where = {"device": "a processor", "recipe": "94", "precision": "float32"}
     curve = scaling.fit_line([1, 2, 3], [2.0, 4.0, 6.0])
-    text = report.scaling_table([where | {"repeats": 3, "curves": {"train_examples": curve}}])
+    text = speed_tables.scaling_table([where | {"repeats": 3, "curves": {"train_examples": curve}}])
     assert "| train examples, 94, a processor | 1: 2.00 s, 2: 4.00 s, 3: 6.00 s (n=3) | 2 s each, " in text
     parts = [
         {"part": "pools", "direction": "forward", "seconds": 3.0},
         {"part": "BatchNorm", "direction": "", "seconds": 1.0},
     ]
-    lines = report.profile_table([where | {"parts": parts}, where | {"precision": "bfloat16", "parts": parts[:1]}])
+    lines = step_tables.profile_table([where | {"parts": parts}, where | {"precision": "bfloat16", "parts": parts[:1]}])
     assert lines.splitlines()[2:] == [
         "| pools, forward | 75.0% | 100.0% |",
         "| BatchNorm | 25.0% | 0.0% |",
@@ -493,7 +510,7 @@ def test_a_piece_of_work_that_fails_leaves_the_others() -> None:
 
 def test_what_the_shuffled_copy_gave_is_listed_and_gives_way_to_the_official_order() -> None:
     old, new = row(benchmark="run", content="shuffled"), row(benchmark="run", content="official", ratio=0.4)
-    lines = report.speed_table([new, old]).splitlines()
+    lines = speed_tables.speed_table([new, old]).splitlines()
     assert [line.split(" | ")[0] for line in lines[2:4]] == [
         "| a whole training, 94",
         "| a whole training, 94, shuffled order",
@@ -506,7 +523,7 @@ def test_what_the_shuffled_copy_gave_is_listed_and_gives_way_to_the_official_ord
         for content in ("official", "shuffled")
         for against in ("reference", "airbench 0.1")
     ]
-    text = report.ladder_table(records)
+    text = parity_tables.ladder_table(records)
     assert "Against reference: all 1 rows hold, 2 arrays; a processor, jax 1, torch 2, images of cifar10." in text
     assert (
         "Against reference: 1 of 1 rows FAIL, 2 arrays; a processor, jax 1, torch 2, images of cifar10, shuffled"
@@ -528,7 +545,7 @@ def test_a_later_ablation_of_one_choice_leaves_the_others() -> None:
         return {"recipe": "94", "device": "a processor", "n": n, "steps": steps}
 
     first = record(4, {"as it is": 1, "XLA's pool": 1.5, "GELU from erfc": 1.2, "no longer a choice": 3})
-    text = report.ablation_table([first, record(8, {"as it is": 1, "GELU from erfc": 1.25})])
+    text = step_tables.ablation_table([first, record(8, {"as it is": 1, "GELU from erfc": 1.25})])
     assert text.splitlines()[2:] == [
         "| as it is | 0.5 s (n=8) |",
         "| GELU from erfc | 1.25 (n=8) |",
@@ -543,8 +560,10 @@ def test_the_ladder_is_the_worst_of_its_recipes() -> None:
         where = {"device": "a processor", "versions": {"jax": "1", "torch": "2"}}
         return {"against": against, "data": "cifar10", "rungs": rungs, "environment": where}
 
-    assert "Not measured yet" in report.ladder_table([record("reference")])
-    lines = report.ladder_table([{"runs": 3}, record("reference", passed=False), record("airbench 0.1")]).splitlines()
+    assert "Not measured yet" in parity_tables.ladder_table([record("reference")])
+    lines = parity_tables.ladder_table(
+        [{"runs": 3}, record("reference", passed=False), record("airbench 0.1")]
+    ).splitlines()
     assert lines[0].startswith("Against reference: 1 of 2 rows FAIL, 4 arrays; a processor, jax 1, torch 2")
     assert lines[1].startswith("Against airbench 0.1: all 2 rows hold")
     assert lines[-1] == "| loss | float32 | 4 | 3e-07 | 50% | 3e-07 | 50% |"
@@ -557,8 +576,8 @@ def test_runs_of_the_parity_suite_are_listed_by_what_they_ran_on() -> None:
     drawn = {key: value for key, value in run.items() if key != "content"} | {"data": "builtin", "date": "2026-01-03"}
     records = [{"runs": 3}, run | {"rungs": [row | {"passed": False}]}, run | {"rungs": [row]}]
     records.append(drawn | {"rungs": [row, row | {"passed": False}]})
-    assert report.parity_runs_table([{"runs": 3}]).startswith("Not measured yet")
-    assert report.parity_runs_table(records).splitlines()[2:] == [
+    assert parity_tables.parity_runs_table([{"runs": 3}]).startswith("Not measured yet")
+    assert parity_tables.parity_runs_table(records).splitlines()[2:] == [
         "| reference | cifar10, official order | 0, 1 | onednn | 1 and 2 | a processor | 1,200 | all 1 rows hold "
         "| 2026-01-02 |",
         "| reference | builtin | 0, 1 | onednn | 1 and 2 | a processor | 2,400 | FAIL: loss (94, float32) "
@@ -588,7 +607,7 @@ ENTRY %main.3 (state: (f32[8], u8[300,32,32,3])) -> f32[8] {
   %copy.9 = f32[8]{0} fusion(%p.9), kind=kLoop
 }
 """  # noqa: E501
-    recipe = replace(tiny, train_examples=300, batch_size=50)
+    recipe = tiny.override(train_examples=300, batch_size=50)
     batch, out = 50 * 32 * 32 * 3, 50 * 31 * 31 * 24 * 2
     found = list(kernels.kernels_of(text, recipe))
     assert [tuple(kernel) for kernel in found] == [
@@ -607,7 +626,7 @@ def test_kernels_are_a_table_with_a_row_for_every_choice() -> None:
     row = {"kernels": 7, "convolution_bytes": 2**21, "other_bytes": 2**22, "memory_bytes": 2**30}
     first = {"recipe": "94", "device": "compiled for a GPU", "variants": {"as it is": row, "float32": row}}
     later = first | {"variants": {"as it is": row | {"kernels": 6}}}
-    lines = report.kernels_table([first, later]).splitlines()
+    lines = step_tables.kernels_table([first, later]).splitlines()
     assert lines[2:] == [
         "| 94, compiled for a GPU | 6 | 2 MiB | 4 MiB | 1024 MiB |",
         "| float32 | 7 | 2 MiB | 4 MiB | 1024 MiB |",
@@ -734,12 +753,15 @@ def test_an_undone_choice_computes_the_same(tiny: Recipe) -> None:
     images = np.random.default_rng(0).integers(0, 256, (tiny.train_examples, 32, 32, 3), np.uint8)
     labels = np.zeros(tiny.train_examples, np.int32)
     hyper = hyperparameters(tiny)
-    state, draws = start_run(tiny, jax.random.key(0), images, hyper)
+    recipe = resolve_precision(tiny)
+    state, draws = start_run(recipe, backend_of(recipe), jax.random.key(0), images, hyper)
+    task = Task(jnp.asarray(images), jnp.asarray(labels), draws, hyper)
 
     def loss(variant: ablation.Variant) -> float:
-        with ablation.patched(variant):
-            step = partial(advance, tiny, train_whiten_bias=False)
-            _, metrics = jax.jit(step)(state, images, labels, draws, hyper)
+        _, backend = ablation.make_variant(variant, recipe, jax.default_backend(), 1)
+        step = partial(advance, recipe, backend, frozen=("whiten_bias",), batch_at=variant.batch_at)
+        with ablation.threads_of(variant):
+            _, metrics = jax.jit(step)(state, task)
         return float(metrics.loss)
 
     as_it_is = loss(ablation.Variant())

@@ -5,7 +5,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, fields, replace
+from dataclasses import fields
 from pathlib import Path
 
 import jax
@@ -28,7 +28,7 @@ def _defaults_of_jax() -> Iterator[None]:
 
 
 def test_the_settings_are_those_of_the_recipe() -> None:
-    recipe = asdict(airjax.get_recipe("94"))
+    recipe = airjax.get_recipe("94").flat()
     assert {field.name: field.default for field in fields(single.Config) if field.name != "compute"} == {
         field.name: recipe[field.name] for field in fields(single.Config) if field.name != "compute"
     }
@@ -40,10 +40,10 @@ def test_a_seed_trains_the_network_that_the_library_trains(
 ) -> None:
     monkeypatch.setenv("AIRJAX_CONVOLUTION", "native")
     # 21 steps: the bias freezes after 8, the last epoch is incomplete, and the last step comes after the last average.
-    recipe = replace(tiny, epochs=2.6, precision="float32")
+    recipe = tiny.override(epochs=2.6, precision="float32")
     library = airjax.train_network(recipe, toy, seed=5, progress=False)
     names = [field.name for field in fields(single.Config) if field.name != "compute"]
-    config = single.Config(**{name: asdict(recipe)[name] for name in names})
+    config = single.Config(**{name: recipe.value_of(name) for name in names})
     data = single.Data(toy.train_images, toy.train_labels, toy.test_images, toy.test_labels)
     network, losses, logits = single.train(config, data, seed=5)
     assert len(losses) == len(library.losses) == 21

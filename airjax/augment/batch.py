@@ -1,12 +1,14 @@
 """The batch of a step: gathered by its draws, augmented and normalised. (§3)"""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
+import jax.numpy as jnp
 from jax import Array, lax
+from jax.typing import DTypeLike
 
 from airjax.augment.draws import Draws
 from airjax.augment.transforms import cutout, normalize, take_moved
-from airjax.recipes.precision import precision_of
 from airjax.recipes.recipe import Recipe
 from airjax.utils.reprs import one_line
 
@@ -33,12 +35,22 @@ class Selection(NamedTuple):
 
 
 def batch_at(
-    recipe: Recipe, images: Array, labels: Array, draws: Draws, step: Array, selection: Selection | None = None
+    recipe: Recipe,
+    images: Array,
+    labels: Array,
+    draws: Draws,
+    step: Array,
+    selection: Selection | None = None,
+    *,
+    dtype: DTypeLike = jnp.float32,
+    take: Callable[..., Array] = take_moved,
 ) -> Batch:
-    """The batch of a 0-based step [] int, gathered from images [N,H,W,3] uint8 and labels [N], and augmented.
+    """Gather the batch of a 0-based step [] int from images [N,H,W,C] uint8 and labels [N], and augment it in dtype.
 
-    With a selection, the draws are about its examples, and images and labels are those that it selects from.
+    With a selection, the draws are about its examples, and images and labels are those that it selects from. take moves
+    images, as `take_moved` does.
     """
+    augmentation = recipe.augmentation
     epoch, position = step // recipe.steps_per_epoch, step % recipe.steps_per_epoch
     chosen = lax.dynamic_slice(draws.order, (epoch, position * recipe.batch_size), (1, recipe.batch_size))[0]
     examples, weights = chosen, None
@@ -46,8 +58,8 @@ def batch_at(
         examples = selection.indices[chosen]
         weights = None if selection.weights is None else selection.weights[chosen]
     shifts = None if draws.shifts is None else draws.shifts[epoch, chosen]
-    moved = take_moved(recipe, images, examples, draws.flips[chosen], draws.mirrors[epoch, chosen], shifts)
-    augmented = normalize(moved, precision_of(recipe).compute)
+    moved = take(images, augmentation.translate, examples, draws.flips[chosen], draws.mirrors[epoch, chosen], shifts)
+    augmented = normalize(moved, recipe.inputs, dtype)
     if draws.corners is not None:
-        augmented = cutout(augmented, draws.corners[epoch, chosen], recipe.cutout)
+        augmented = cutout(augmented, draws.corners[epoch, chosen], augmentation.cutout)
     return Batch(augmented, labels[examples], weights)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from airjax.recipes.recipe import IMAGE_SIZE, Recipe
+from airjax.recipes.recipe import Recipe
 from airjax.utils.reprs import one_line
 from airjax.utils.seeds import fixed_algorithm
 
@@ -23,8 +23,8 @@ class Draws(NamedTuple):
 
     flips: Array  # [N] bool: mirrored once, before cropping
     mirrors: Array  # [E,N] bool: mirrored in that epoch, after cropping
-    shifts: Array | None  # [E,N,2] int8: top and left of the crop in [0, 2 translate]; None without translation
-    corners: Array | None  # [E,N,2] int8: top and left of the cutout; None without cutout
+    shifts: Array | None  # [E,N,2] int: top and left of the crop in [0, 2 translate]; None without translation
+    corners: Array | None  # [E,N,2] int: top and left of the cutout; None without cutout
     order: Array  # [E,N] int32: position in the epoch -> training example
 
     def __repr__(self) -> str:
@@ -32,23 +32,26 @@ class Draws(NamedTuple):
 
 
 def sample_draws(recipe: Recipe, key: Array) -> Draws:
-    """All draws of a run, from one key. (§3)"""
-    epochs, examples = math.ceil(recipe.epochs), recipe.train_examples
-    largest_shift, largest_corner = 2 * recipe.translate, IMAGE_SIZE - recipe.cutout
+    """Sample all draws of a run, from one key. (§3)"""
+    epochs, examples, augmentation = math.ceil(recipe.epochs), recipe.train_examples, recipe.augmentation
+    largest_shift = 2 * augmentation.translate
+    largest_corner = recipe.inputs.image_size - augmentation.cutout
     with fixed_algorithm():
         flip_key, mirror_key, shift_key, corner_key, order_key = jax.random.split(key, 5)
+        shifts = _sample_positions(shift_key, epochs, examples, largest_shift) if augmentation.translate else None
+        corners = _sample_positions(corner_key, epochs, examples, largest_corner) if augmentation.cutout else None
         return Draws(
             flips=sample_flips(recipe, flip_key),
             mirrors=sample_mirrors(recipe, mirror_key, epochs),
-            shifts=_sample_positions(shift_key, epochs, examples, largest_shift) if recipe.translate else None,
-            corners=_sample_positions(corner_key, epochs, examples, largest_corner) if recipe.cutout else None,
+            shifts=shifts,
+            corners=corners,
             order=sample_order(recipe, order_key, epochs),
         )
 
 
 def sample_flips(recipe: Recipe, key: Array) -> Array:
     """[N] bool: which examples are mirrored before anything else, and so start an alternation mirrored. (§3)"""
-    match recipe.flip:
+    match recipe.augmentation.flip:
         case "alternating":
             return _sample_coins(key, (recipe.train_examples,))
         case "alternating-hash":
@@ -60,7 +63,7 @@ def sample_flips(recipe: Recipe, key: Array) -> Array:
 def sample_mirrors(recipe: Recipe, key: Array, epochs: int) -> Array:
     """[E,N] bool: which examples are mirrored in which epoch, on top of `flips`. (§3)"""
     shape = (epochs, recipe.train_examples)
-    match recipe.flip:
+    match recipe.augmentation.flip:
         case "random":
             return _sample_coins(key, shape)
         case "none":
@@ -73,7 +76,7 @@ def sample_mirrors(recipe: Recipe, key: Array, epochs: int) -> Array:
 def sample_order(recipe: Recipe, key: Array, epochs: int) -> Array:
     """[E,N] int32: the training example at each position of each epoch. (§3)"""
     examples = recipe.train_examples
-    match recipe.order:
+    match recipe.augmentation.order:
         case "reshuffle":
             keys = jax.random.split(key, epochs)
             return jax.vmap(lambda k: jax.random.permutation(k, jnp.arange(examples, dtype=jnp.int32)))(keys)
@@ -95,4 +98,5 @@ def _sample_coins(key: Array, shape: tuple[int, ...]) -> Array:
 
 
 def _sample_positions(key: Array, epochs: int, examples: int, largest: int) -> Array:
-    return jax.random.randint(key, (epochs, examples, 2), 0, largest + 1, jnp.int8)
+    dtype = jnp.int8 if largest <= 127 else jnp.int16
+    return jax.random.randint(key, (epochs, examples, 2), 0, largest + 1, dtype)

@@ -5,7 +5,7 @@ import numpy as np
 from jax import Array
 from jax.typing import DTypeLike
 
-from airjax.recipes.recipe import IMAGE_SIZE, Recipe
+from airjax.recipes.inputs import Inputs
 
 CIFAR_MEAN = (0.4914, 0.4822, 0.4465)  # per channel, of pixels in [0, 1]
 
@@ -13,10 +13,10 @@ CIFAR_MEAN = (0.4914, 0.4822, 0.4465)  # per channel, of pixels in [0, 1]
 CIFAR_STD = (0.2470, 0.2435, 0.2616)
 
 
-def normalize(images: Array, dtype: DTypeLike) -> Array:
-    """images [N,H,W,3] uint8 -> zero mean and unit variance per channel, computed in dtype. (§3)"""
-    mean, std = (np.array(constant, dtype) for constant in (CIFAR_MEAN, CIFAR_STD))
-    shape = (1, 1, 1, 3)
+def normalize(images: Array, inputs: Inputs, dtype: DTypeLike) -> Array:
+    """images [N,H,W,C] uint8 -> zero mean and unit variance per channel, computed in dtype. (§3)"""
+    mean, std = (np.array(constant, dtype) for constant in (inputs.mean, inputs.std))
+    shape = (1, 1, 1, inputs.channels)
     return (images.astype(dtype) / np.array(255, dtype) - mean.reshape(shape)) / std.reshape(shape)
 
 
@@ -35,10 +35,10 @@ def reflect_pad(images: Array, pixels: int) -> Array:
     return jnp.pad(images, ((0, 0), (pixels, pixels), (pixels, pixels), (0, 0)), mode="reflect")
 
 
-def reflect(places: Array, size: int) -> Array:
-    """The place in 0 to size-1 that each of places shows in an image padded by reflection, the edge not repeated."""
-    places = jnp.abs(places)
-    return jnp.minimum(places, 2 * (size - 1) - places)
+def reflect(indices: Array, size: int) -> Array:
+    """The index in 0 to size-1 that each of indices shows in an image padded by reflection, the edge not repeated."""
+    indices = jnp.abs(indices)
+    return jnp.minimum(indices, 2 * (size - 1) - indices)
 
 
 def cutout(images: Array, corners: Array, size: int) -> Array:
@@ -58,27 +58,27 @@ def alternating_flip(images: Array, flips: Array, epoch: int | Array) -> Array:
     return mirror_where(images, flips ^ (jnp.asarray(epoch) % 2 == 1))
 
 
-def pixel_origins(recipe: Recipe, flips: Array, mirrors: Array, shifts: Array | None) -> tuple[Array, Array]:
+def pixel_origins(size: int, translate: int, flips: Array, mirrors: Array, shifts: Array | None) -> tuple[Array, Array]:
     """Where each pixel of N augmented images comes from: its row [N,H] and its column [N,W] in the original. (§3)
 
     Flip, pad, crop and mirror, in that order. flips and mirrors [N] bool; shifts [N,2]: top and left of the crop in the
-    padded image; None without translation.
+    image padded by translate pixels; None without translation.
     """
-    places = jnp.arange(IMAGE_SIZE, dtype=jnp.int32)[None]
+    indices = jnp.arange(size, dtype=jnp.int32)[None]
     # From the result back to the original: the last to be done is the first to be undone.
-    rows, cols = places, jnp.where(mirrors[:, None], places[:, ::-1], places)
+    rows, cols = indices, jnp.where(mirrors[:, None], indices[:, ::-1], indices)
     if shifts is not None:
-        top, left = jnp.split(shifts.astype(jnp.int32) - recipe.translate, 2, axis=1)
-        rows, cols = reflect(rows + top, IMAGE_SIZE), reflect(cols + left, IMAGE_SIZE)
-    return jnp.broadcast_to(rows, cols.shape), jnp.where(flips[:, None], IMAGE_SIZE - 1 - cols, cols)
+        top, left = jnp.split(shifts.astype(jnp.int32) - translate, 2, axis=1)
+        rows, cols = reflect(rows + top, size), reflect(cols + left, size)
+    return jnp.broadcast_to(rows, cols.shape), jnp.where(flips[:, None], size - 1 - cols, cols)
 
 
 def take_moved(
-    recipe: Recipe, images: Array, examples: Array, flips: Array, mirrors: Array, shifts: Array | None
+    images: Array, translate: int, examples: Array, flips: Array, mirrors: Array, shifts: Array | None
 ) -> Array:
     """The examples [B] of images [N,H,W,C], flipped, cropped and mirrored by their draws [B]: [B,H,W,C]. (§3)
 
     One gather, which XLA fuses with what is done to the pixels: nothing is padded, and nothing moved twice.
     """
-    rows, cols = pixel_origins(recipe, flips, mirrors, shifts)
+    rows, cols = pixel_origins(images.shape[1], translate, flips, mirrors, shifts)
     return images[examples[:, None, None], rows[:, :, None], cols[:, None, :]]

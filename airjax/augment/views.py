@@ -5,20 +5,18 @@ from jax import Array
 from airjax.augment.transforms import mirror, reflect_pad
 
 
-def tta_views(images: Array, level: int) -> list[tuple[float, Array]]:
-    """The weighted views of test-time augmentation: level 0, 1 or 2. The weights add up to 1. (§5)
+def tta_views(images: Array, level: int, *, mirrored: bool = True) -> list[tuple[float, Array]]:
+    """Return the weighted views of test-time augmentation, of level 0, 1 or 2. The weights add up to 1. (§5)
 
-    Raises ValueError for another level.
+    Without mirrored views each image stands for both. Raises ValueError for another level.
     """
-    if level == 0:
-        return [(1.0, images)]
-    if level == 1:
-        return [(0.5, images), (0.5, mirror(images))]
-    if level != 2:
+    if level not in (0, 1, 2):
         raise ValueError(f"the level of test-time augmentation is {level!r}, but it must be 0, 1 or 2")
-    size = images.shape[1]
-    padded = reflect_pad(images, 1)
-    shifted = [padded[:, s : s + size, s : s + size] for s in (0, 2)]
-    return [(0.25, images), (0.25, mirror(images))] + [
-        (0.125, view) for window in shifted for view in (window, mirror(window))
-    ]
+    views = [(1.0, images)]
+    if level == 2:
+        size = images.shape[1]
+        padded = reflect_pad(images, 1)
+        views = [(0.5, images)] + [(0.25, padded[:, s : s + size, s : s + size]) for s in (0, 2)]
+    if level == 0 or not mirrored:
+        return views
+    return [(weight / 2, each) for weight, view in views for each in (view, mirror(view))]

@@ -18,7 +18,8 @@ from rich.table import Table
 from rich.text import Text
 
 from airjax.recipes.recipe import Recipe
-from airjax.training.loop import EpochReport, Phase, TrainedRun
+from airjax.training.events import EpochReport, Stage
+from airjax.training.loop import TrainedRun
 from airjax.training.step import StepMetrics
 from airjax.utils.units import format_seconds
 
@@ -28,7 +29,7 @@ REFRESH = 0.2  # seconds between two readings of the loss from the device
 WORTH_A_LINE = 1.0  # seconds: shorter compilations after the first are not reported
 SHORTEST_BAR = 10  # columns
 
-PHASES: dict[Phase, str] = {
+PHASES: dict[Stage, str] = {
     "compile": "compiling",
     "whiten": "whitening",
     "train": "training",
@@ -47,7 +48,7 @@ class Status:
     seeds: Sequence[int] = ()  # its networks
     steps: int = 0  # that the group has done
     loss: float = math.nan  # mean over the latest steps at hand
-    phase: Phase = "compile"
+    phase: Stage = "compile"
     since: float = 0.0  # when the phase began
     training: float = 0.0  # seconds that the group has trained in earlier phases
     working: float = 0.0  # seconds of all earlier phases but compilation, of all groups
@@ -93,7 +94,7 @@ class Display:
         status.recipe, status.seeds = recipe, seeds
         status.steps, status.loss, status.training = 0, math.nan, 0.0
 
-    def phase(self, phase: Phase) -> None:
+    def phase(self, phase: Stage) -> None:
         """A phase begins, and the one before ends."""
         name, compiled = name_seeds(self._status.seeds), self._status.phase == "compile"
         lasted = self._end_phase(phase)
@@ -137,7 +138,7 @@ class Display:
                 text += f", about {format_seconds(seconds_left(status, time.perf_counter(), group_done=True))} left"
         self.line(text)
 
-    def _end_phase(self, following: Phase) -> float:
+    def _end_phase(self, following: Stage) -> float:
         # Returns the seconds that the phase before lasted.
         status, now = self._status, time.perf_counter()
         lasted = now - status.since

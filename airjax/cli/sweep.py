@@ -107,7 +107,7 @@ def make_chunks(plan: Plan, names: Sequence[str], finished: Collection[str], siz
     """
     programs: dict[tuple[Any, ...], list[int]] = {}
     for index, setting in enumerate(plan.settings):
-        program = setting.recipe.without_hyperparameters(), setting.pool, setting.data
+        program = setting.recipe.split()[0], setting.pool, setting.data
         programs.setdefault(program, []).append(index)
     for settings in programs.values():
         runs = (run for index in settings for run in plan.runs_of(index, names[index]) if run.id not in finished)

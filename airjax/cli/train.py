@@ -14,8 +14,8 @@ from airjax.cli.train_folder import FolderError, hold, keep_run, open_folder, se
 from airjax.cli.train_options import Options, UsageError, make_parser, parse
 from airjax.cli.train_result import describe_result, record_run, summarize_runs
 from airjax.data import DataError, Dataset, load_data
-from airjax.recipes.precision import resolve_precision
 from airjax.recipes.recipe import Recipe
+from airjax.training.backend import resolve_precision
 from airjax.training.checkpoint import Model
 from airjax.training.compile import keep_compiled
 from airjax.training.environment import describe
@@ -203,7 +203,7 @@ def _require_finite(run: TrainedRun) -> None:
     if not np.isfinite(run.logits).all():
         raise ArithmeticError(
             f"seed {run.seed}: the outputs on the test images are not finite; lower learning-rate "
-            f"(now {run.recipe.learning_rate:g}) or momentum"
+            f"(now {run.recipe.optimizer.learning_rate:g}) or momentum"
         )
 
 

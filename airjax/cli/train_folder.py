@@ -123,7 +123,8 @@ def _require_same_recipe(out: Path, recipe: Recipe, dataset: Dataset) -> None:
     except OSError as error:
         raise FolderError(f"cannot read {file}: {error.strerror}; {remedy}") from error
     if there and there != recipe:
-        pairs = ((f.name, getattr(there, f.name), getattr(recipe, f.name)) for f in dataclasses.fields(Recipe))
+        before, now = there.flat(), recipe.flat()
+        pairs = ((field, before[field], now[field]) for field in before)
         changed = "; ".join(f"{name.replace('_', '-')} {old}, now {new}" for name, old, new in pairs if old != new)
         raise FolderError(f"{out} holds networks of another recipe ({changed}); {remedy}")
     if data and data != dataset.fingerprint:

@@ -10,7 +10,7 @@ from airjax.cli.train_folder import describe_differences
 from airjax.data import Dataset
 from airjax.recipes.published import CLAIMS, RECIPES
 from airjax.recipes.recipe import Recipe
-from airjax.stats.intervals import Verdict, mean_interval, target_verdict
+from airjax.stats.intervals import TargetVerdict, mean_interval, target_verdict
 from airjax.training.loop import TrainedRun
 from airjax.utils.records import read_lines
 
@@ -58,7 +58,7 @@ def summarize_runs(
     accuracies = [run["accuracy"] for run in runs]
     target = CLAIMS[name].target if target is None else target
     changed = changed_fields(name, recipe)
-    verdict: Verdict = "not evaluated"
+    verdict: TargetVerdict = "not evaluated"
     if target is not None and is_whole_test_set(recipe, dataset):
         verdict = target_verdict(accuracies, target, CLAIMS[name].expected_sd)
     return {
@@ -85,8 +85,8 @@ def summarize_runs(
 
 def changed_fields(name: str, recipe: Recipe) -> dict[str, Any]:
     """The fields in which a recipe differs from the one of that name, with their values."""
-    named = RECIPES[name].to_dict()
-    return {field: value for field, value in recipe.to_dict().items() if value != named[field]}
+    named = RECIPES[name].flat()
+    return {field: value for field, value in recipe.flat().items() if value != named[field]}
 
 
 def is_whole_test_set(recipe: Recipe, dataset: Dataset) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from airjax.recipes.recipe import IMAGE_SIZE
+from airjax.recipes.inputs import Inputs
 
 GROUND = (255, 255, 255)  # what transparent pixels are shown on: white, as in most viewers
 
@@ -57,7 +57,7 @@ def read_image(file: Path, *, fit: bool) -> np.ndarray:
         raise ImageError(f"{file} cannot be read as an image: its format is unknown") from error
     except Exception as error:  # Pillow's decoders raise whatever a damaged file leads them to
         raise ImageError(f"{file} cannot be read as an image: {error or type(error).__name__}") from error
-    return np.asarray(rgb.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BOX))
+    return np.asarray(rgb.resize((Inputs().image_size, Inputs().image_size), Image.Resampling.BOX))
 
 
 def _check_kind(file: Path, image: Any) -> None:
@@ -65,7 +65,7 @@ def _check_kind(file: Path, image: Any) -> None:
         raise ImageError(f"{file} has colour mode {image.mode}, not RGB; pass --fit to convert it")
     if image.has_transparency_data:
         raise ImageError(f"{file} has transparent pixels; pass --fit to show them on white")
-    if image.size != (IMAGE_SIZE, IMAGE_SIZE):
+    if image.size != (Inputs().image_size, Inputs().image_size):
         width, height = image.size
         raise ImageError(f"{file} is {width}x{height} pixels, not 32x32; pass --fit to scale it")
 

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jax import Array, lax
 
-from airjax.recipes.recipe import WHITEN_KERNEL
+from airjax.recipes.network import PATCH
 
 IMAGES_AT_ONCE = 250  # whose patches are in memory; all of them are four times the data
 SIGN_RATIO = 1.7  # of the weights that decide about signs
@@ -15,10 +15,10 @@ def second_moment(images: Array) -> Array:
     K = 2 * 2 * C, ordered (row, col, channel). Summed per image and then over images, in full precision: the smallest
     eigenvalues compete with a small epsilon.
     """
-    size = images.shape[1] - WHITEN_KERNEL + 1
+    size = images.shape[1] - PATCH + 1
 
     def moment(image: Array) -> Array:
-        corners = [(row, col) for row in range(WHITEN_KERNEL) for col in range(WHITEN_KERNEL)]
+        corners = [(row, col) for row in range(PATCH) for col in range(PATCH)]
         patches = jnp.concatenate([image[r : r + size, c : c + size] for r, c in corners], axis=-1)
         patches = patches.reshape(size * size, -1)
         return jnp.matmul(patches.T, patches, precision=lax.Precision.HIGHEST)
@@ -37,7 +37,7 @@ def fix_signs(vectors: Array) -> Array:
 
 
 def whitening_filters(images: Array, epsilon: float) -> Array:
-    """Filters [2,2,C,24] (HWIO) that whiten the patches of images [N,H,W,C]: eigenvectors over sqrt(value + epsilon).
+    """Filters [2,2,C,8C] (HWIO) that whiten the patches of images [N,H,W,C]: eigenvectors over sqrt(value + epsilon).
 
     Descending eigenvalues, then the negatives. The signs matter where the first block has fewer channels than there are
     filters: its identity filters then pass only the first of them. (§2)
@@ -45,4 +45,4 @@ def whitening_filters(images: Array, epsilon: float) -> Array:
     values, vectors = jnp.linalg.eigh(second_moment(images), symmetrize_input=False)
     filters = (fix_signs(vectors) / jnp.sqrt(values + epsilon)[None, :])[:, ::-1]
     both = jnp.concatenate([filters, -filters], axis=1)
-    return both.reshape(WHITEN_KERNEL, WHITEN_KERNEL, images.shape[-1], both.shape[1])
+    return both.reshape(PATCH, PATCH, images.shape[-1], both.shape[1])

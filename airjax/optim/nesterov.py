@@ -1,16 +1,17 @@
 """The optax chain: decay before momentum, Nesterov, the scheduled rate last, per parameter group. (§4.2-4.5)"""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import Array
 from jax.typing import DTypeLike
 
+from airjax.kernels.backend import Precision, statistics_dtype
 from airjax.optim.schedule import triangle
-from airjax.recipes.precision import precision_of
 from airjax.recipes.recipe import Recipe
 from airjax.utils.reprs import one_line
 
@@ -28,9 +29,20 @@ class Hyperparameters(NamedTuple):
 
 
 def hyperparameters(recipe: Recipe) -> Hyperparameters:
-    """The recipe's numbers, converted from their decoupled form. (§4.2)"""
-    values = (recipe.sgd_learning_rate, recipe.sgd_weight_decay, recipe.momentum, recipe.label_smoothing)
-    return Hyperparameters(*(jnp.asarray(value, precision_of(recipe).statistics) for value in values))
+    """Convert the recipe's numbers from their decoupled form. (§4.2)"""
+    return Hyperparameters(*(jnp.asarray(value, statistics_dtype(recipe.precision)) for value in _sgd_values(recipe)))
+
+
+def stack_hyperparameters(recipes: Sequence[Recipe]) -> Hyperparameters:
+    """Return `hyperparameters` of each of K recipes, every one [K]."""
+    dtype = statistics_dtype(recipes[0].precision)
+    columns = zip(*(_sgd_values(recipe) for recipe in recipes), strict=True)
+    return Hyperparameters(*(jnp.asarray(np.array(column, dtype)) for column in columns))
+
+
+def _sgd_values(recipe: Recipe) -> tuple[float, float, float, float]:
+    rate, decay = recipe.sgd_learning_rate, recipe.sgd_weight_decay
+    return rate, decay, recipe.optimizer.momentum, recipe.loss.label_smoothing
 
 
 def label_params(params: Any) -> Any:
@@ -46,30 +58,31 @@ def label_params(params: Any) -> Any:
 
 
 def make_optimizer(
-    recipe: Recipe, hyper: Hyperparameters, train_whiten_bias: bool
+    recipe: Recipe, precision: Precision, hyper: Hyperparameters, frozen: tuple[str, ...] = ()
 ) -> optax.GradientTransformationExtraArgs:
-    """Gradients of the summed loss -> updates. The state has the same tree whether or not the whitening bias trains."""
+    """Return the transformation of gradients of the summed loss into updates.
 
-    def group(learning_rate: Array, dtype: DTypeLike) -> optax.GradientTransformation:
-        return optax.chain(
+    frozen names groups of parameters (`label_params`) that get no update; the state has the same tree either way.
+    """
+
+    def group(name: str, learning_rate: Array, dtype: DTypeLike) -> optax.GradientTransformation:
+        chain = optax.chain(
             optax.add_decayed_weights((hyper.weight_decay / learning_rate).astype(dtype)),
             optax.trace(hyper.momentum.astype(dtype), nesterov=True),
             optax.scale_by_learning_rate(lambda count: learning_rate * triangle(recipe, jnp.asarray(count))),
         )
+        return freeze(chain) if name in frozen else chain
 
-    precision = precision_of(recipe)
-    other = group(hyper.learning_rate, precision.params)
-    norm_bias = group(hyper.learning_rate * recipe.bias_scale, precision.statistics)
     groups: dict[Hashable, optax.GradientTransformation] = {
-        "other": other,
-        "norm_bias": norm_bias,
-        "whiten_bias": other if train_whiten_bias else held(other),
+        "other": group("other", hyper.learning_rate, precision.params),
+        "norm_bias": group("norm_bias", hyper.learning_rate * recipe.optimizer.bias_scale, precision.statistics),
+        "whiten_bias": group("whiten_bias", hyper.learning_rate, precision.params),
     }
     return optax.partition(groups, label_params)
 
 
-def held(inner: optax.GradientTransformation) -> optax.GradientTransformation:
-    """No update at all, with inner's state passed through.
+def freeze(inner: optax.GradientTransformation) -> optax.GradientTransformation:
+    """Return a transformation that gives no update at all, with inner's state passed through.
 
     A zero gradient would not do: momentum and weight decay would still move the parameter.
     """

@@ -4,21 +4,23 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from airjax.recipes.precision import precision_of
+from airjax.kernels.backend import statistics_dtype
 from airjax.recipes.recipe import Recipe
 
 
 def triangle(recipe: Recipe, step: Array) -> Array:
     """Learning-rate factor of the step with 0-based number step [] int: up to 1 at the peak, then down. (§4.5)"""
     # Cast first: an integer array over a Python number is float32 even where float64 is asked for.
-    step = jnp.asarray(step, precision_of(recipe).statistics)
-    warmup = int(recipe.total_steps * recipe.schedule_peak)
-    rise = recipe.schedule_start + (1 - recipe.schedule_start) * step / max(warmup, 1)
-    fall = 1 - (1 - recipe.schedule_end) * (step - warmup) / (recipe.total_steps - warmup)
+    step = jnp.asarray(step, statistics_dtype(recipe.precision))
+    schedule = recipe.schedule
+    warmup = int(recipe.total_steps * schedule.schedule_peak)
+    rise = schedule.schedule_start + (1 - schedule.schedule_start) * step / max(warmup, 1)
+    fall = 1 - (1 - schedule.schedule_end) * (step - warmup) / (recipe.total_steps - warmup)
     return jnp.where(step < warmup, rise, fall)
 
 
 def lookahead_decay(recipe: Recipe, steps_done: Array) -> Array:
-    """Share of the slow weights kept when steps_done [] int steps are complete: a cubic ramp. (§4.7)"""
-    progress = jnp.asarray(steps_done, precision_of(recipe).statistics) / recipe.total_steps
-    return recipe.lookahead_decay * jax.lax.integer_pow(progress, 3)
+    """Fraction of the slow weights kept when steps_done [] int steps are complete: a cubic ramp. (§4.7)"""
+    progress = jnp.asarray(steps_done, statistics_dtype(recipe.precision)) / recipe.total_steps
+    assert recipe.averaging is not None
+    return recipe.averaging.lookahead_decay * jax.lax.integer_pow(progress, 3)

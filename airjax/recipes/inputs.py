@@ -7,6 +7,15 @@ from airjax.utils.fields import Range, check_fields
 LARGEST_IMAGE = 512  # pixels
 
 
+_RANGES: dict[str, Range] = {
+    "image_size": (lambda size: 1 <= size <= LARGEST_IMAGE, f"from 1 to {LARGEST_IMAGE} pixels"),
+    "channels": (lambda channels: 1 <= channels <= 4, "from 1 to 4"),
+    "num_classes": (lambda count: 2 <= count <= 100_000, "from 2 to 100000"),
+    "mean": (lambda mean: all(-10 <= value <= 10 for value in mean), "of numbers from -10 to 10"),
+    "std": (lambda std: all(0 < value <= 10 for value in std), "of numbers above 0 and at most 10"),
+}
+
+
 @dataclass(frozen=True)
 class Inputs:
     """The images and classes of a data set, so far as a network and its training depend on them. Defaults: CIFAR-10's.
@@ -32,12 +41,3 @@ class Inputs:
                 raise ValueError(
                     f"inputs.{name} has {len(getattr(self, name))} numbers, but images have {self.channels} channels"
                 )
-
-
-_RANGES: dict[str, Range] = {
-    "image_size": (lambda size: 1 <= size <= LARGEST_IMAGE, f"from 1 to {LARGEST_IMAGE} pixels"),
-    "channels": (lambda channels: 1 <= channels <= 4, "from 1 to 4"),
-    "num_classes": (lambda count: 2 <= count <= 100_000, "from 2 to 100000"),
-    "mean": (lambda mean: all(-10 <= value <= 10 for value in mean), "of numbers from -10 to 10"),
-    "std": (lambda std: all(0 < value <= 10 for value in std), "of numbers above 0 and at most 10"),
-}

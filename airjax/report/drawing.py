@@ -1,4 +1,4 @@
-"""How every figure looks, and how it becomes a file or a part of a page."""
+"""Define how every figure looks, and turn it into a file or a part of a page."""
 
 import base64
 import io
@@ -29,20 +29,20 @@ PNG_DPI = 160
 
 
 def make_axes(width: float, height: float) -> tuple[Figure, Axes]:
-    """A figure of that size in inches, with one pair of axes."""
+    """Make a figure of a size in inches, with one pair of axes."""
     figure, axes = make_grid(width, height, 1, 1)
     return figure, axes[0, 0]
 
 
 def make_grid(width: float, height: float, rows: int, columns: int, sharex: bool = False) -> tuple[Figure, np.ndarray]:
-    """A figure of that size in inches, with axes [rows,columns], on one horizontal scale where it is shared."""
+    """Make a figure of a size in inches, with axes [rows,columns], on one horizontal scale where it is shared."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
         return figure, figure.subplots(rows, columns, squeeze=False, sharex=sharex)
 
 
 def render_figure(figure: Figure, kind: Literal["svg", "png"]) -> bytes:
-    """A figure as the content of a file; the same figure gives the same bytes."""
+    """Render a figure as the content of a file; the same figure gives the same bytes."""
     stream = io.BytesIO()
     dated = {"svg": {"Date": None}, "png": {"Software": None}}
     with mpl.rc_context(STYLE):
@@ -51,6 +51,6 @@ def render_figure(figure: Figure, kind: Literal["svg", "png"]) -> bytes:
 
 
 def embed_figure(figure: Figure) -> str:
-    """A figure as the address of an image that needs nothing else."""
+    """Render a figure as the address of an image that needs nothing else."""
     # As an image of its own, so that the names inside one figure do not meet those of another.
     return f"data:image/svg+xml;base64,{base64.b64encode(render_figure(figure, 'svg')).decode()}"

@@ -1,4 +1,4 @@
-"""The figures of a sweep's report: each shows some settings, in the same colours."""
+"""Draw the figures of a sweep's report: each shows some settings, in the same colours."""
 
 import textwrap
 
@@ -16,7 +16,7 @@ LETTER, LEGEND_ROW = 0.07, 0.19  # inches: a letter's width, a row's height
 
 
 def draw_figures(survey: Survey) -> dict[str, Figure]:
-    """All figures of a survey, by name. A test set's carry its name."""
+    """Draw all figures of a survey, by name; those of a test set carry its name."""
     details = {setting.title: setting.details for setting in survey.settings if setting.details is not None}
     drawn = {"accuracy": draw_accuracies(list(details), [one.accuracies for one in details.values()])}
     curves = {title: one.curves for title, one in details.items() if one.curves is not None}
@@ -41,7 +41,7 @@ def draw_figures(survey: Survey) -> dict[str, Figure]:
 
 
 def draw_accuracies(titles: list[str], accuracies: list[np.ndarray]) -> Figure:
-    """A histogram of the accuracies [R] of each setting, in percent, on one scale, with its mean."""
+    """Draw a histogram of the accuracies [R] of each setting, in percent, on one scale, with its mean."""
     figure, grid = make_grid(WIDTH, 0.7 + 1.05 * len(titles), len(titles), 1, sharex=True)
     pooled = np.concatenate(accuracies)
     counts = [len(values) for values in accuracies]
@@ -57,7 +57,7 @@ def draw_accuracies(titles: list[str], accuracies: list[np.ndarray]) -> Figure:
 
 
 def draw_curves(titles: list[str], curves: list[np.ndarray]) -> Figure:
-    """Mean training loss and training accuracy [R,E,2] after each epoch, with a band that holds 90% of the networks."""
+    """Draw the mean training loss and training accuracy [R,E,2] after each epoch, and a band of 90% of the networks."""
     figure, grid = make_grid(WIDTH, 2.9, 1, 2)
     for column, name in enumerate(("training loss", "training accuracy, %")):
         axes = grid[0, column]
@@ -75,7 +75,7 @@ def draw_curves(titles: list[str], curves: list[np.ndarray]) -> Figure:
 
 
 def draw_classes(titles: list[str], class_accuracies: list[np.ndarray], classes: tuple[str, ...]) -> Figure:
-    """Mean accuracy of each class over the networks [R,K], in percent, with the range that holds 90% of them."""
+    """Draw the mean accuracy of each class over the networks [R,K], in percent, and the range of 90% of them."""
     figure, axes = make_axes(WIDTH, 3.1)
     places = np.arange(len(classes))
     width = 0.7 / len(titles)
@@ -92,13 +92,13 @@ def draw_classes(titles: list[str], class_accuracies: list[np.ndarray], classes:
 
 
 def draw_confusion(votes: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]) -> Figure:
-    """Of the votes [M,K] on the images of a true class, the percentage that each class gets."""
+    """Draw the percentage that each class gets of the votes [M,K] on the images of a true class."""
     by_class = np.stack([votes[labels == k].sum(0) for k in range(len(classes))]).astype(float)
-    shares = 100 * by_class / np.maximum(1, by_class.sum(1, keepdims=True))
+    fractions = 100 * by_class / np.maximum(1, by_class.sum(1, keepdims=True))
     figure, axes = make_axes(5.6, 4.8)
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
-    for row, column in np.ndindex(shares.shape):
-        value = shares[row, column]
+    axes.imshow(fractions, cmap="Blues", vmin=0, vmax=100)
+    for row, column in np.ndindex(fractions.shape):
+        value = fractions[row, column]
         color = "white" if value > 55 else "#1b1f24" if value >= 0.05 else GREY
         text = f"{value:.0f}" if value >= 9.95 or value < 0.05 else f"{value:.1f}"
         axes.text(column, row, text, ha="center", va="center", fontsize=8, color=color)
@@ -110,13 +110,13 @@ def draw_confusion(votes: np.ndarray, labels: np.ndarray, classes: tuple[str, ..
 
 
 def draw_difficulty(titles: list[str], votes: list[np.ndarray], labels: np.ndarray) -> Figure:
-    """How many test images are classified wrong by what percentage of each setting's networks; votes [M,K]."""
+    """Draw how many test images are classified wrong by what percentage of each setting's networks; votes [M,K]."""
     figure, axes = make_axes(WIDTH, 2.8)
     fewest = min(int(one[0].sum()) for one in votes)
-    # Shares of few networks are few: each in the middle of a bin of its own.
+    # Fractions of few networks are few: each in the middle of a bin of its own.
     edges = (np.arange(fewest + 2) - 0.5) / fewest if fewest < 20 else np.linspace(0, 1, 21)
     for one, color in zip(votes, COLORS, strict=False):
-        axes.stairs(np.histogram(wrong_shares(one, labels), edges)[0], 100 * edges, color=color, linewidth=1.4)
+        axes.stairs(np.histogram(wrong_fractions(one, labels), edges)[0], 100 * edges, color=color, linewidth=1.4)
     axes.set_xlabel("networks that classify the image wrong, %")
     axes.set_ylabel("test images")
     _legend(figure, titles)
@@ -126,10 +126,10 @@ def draw_difficulty(titles: list[str], votes: list[np.ndarray], labels: np.ndarr
 def draw_hardest(
     votes: np.ndarray, images: np.ndarray, labels: np.ndarray, classes: tuple[str, ...], count: int = 10
 ) -> Figure:
-    """The test images [M,32,32,3] that most networks classify wrong, by the votes [M,K] of all."""
-    shares, runs = wrong_shares(votes, labels), votes[0].sum()
+    """Draw the test images [M,32,32,3] that most networks classify wrong, by the votes [M,K] of all."""
+    fractions, runs = wrong_fractions(votes, labels), votes[0].sum()
     # Of equally hard images, first the one whose wrong class has most votes.
-    hardest = np.lexsort((-votes.max(1), -shares))[:count]
+    hardest = np.lexsort((-votes.max(1), -fractions))[:count]
     columns = 5
     figure, grid = make_grid(WIDTH, 2.05 * -(-len(hardest) // columns), -(-len(hardest) // columns), columns)
     for axes in grid.ravel():
@@ -138,7 +138,7 @@ def draw_hardest(
         voted = int(votes[index].argmax())
         axes.imshow(images[index], interpolation="nearest")
         axes.set_title(
-            f"{classes[labels[index]]}: {100 * (1 - shares[index]):.0f}%\n"
+            f"{classes[labels[index]]}: {100 * (1 - fractions[index]):.0f}%\n"
             f"{classes[voted]}: {100 * votes[index, voted] / runs:.0f}%\nimage {index}",
             fontsize=8,
         )
@@ -146,7 +146,7 @@ def draw_hardest(
 
 
 def draw_reliability(titles: list[str], votes: list[np.ndarray], labels: np.ndarray) -> Figure:
-    """How often a class is right, against the share of the networks that vote for it; votes [M,K]."""
+    """Draw how often a class is right, against the fraction of the networks that vote for it; votes [M,K]."""
     figure, axes = make_axes(4.6, 4.1)
     axes.plot([0, 100], [0, 100], color=GREY, linewidth=1)
     for one, color in zip(votes, COLORS, strict=False):
@@ -161,8 +161,8 @@ def draw_reliability(titles: list[str], votes: list[np.ndarray], labels: np.ndar
     return figure
 
 
-def wrong_shares(votes: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Share of the networks that classify each image wrong: votes [M,K], labels [M] -> [M]."""
+def wrong_fractions(votes: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Compute the fraction of the networks that classify each image wrong: votes [M,K], labels [M] -> [M]."""
     return 1 - votes[np.arange(len(labels)), labels] / votes[0].sum()
 
 

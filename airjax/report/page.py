@@ -1,23 +1,41 @@
-"""The pieces of HTML that reports are made of."""
+"""How every report becomes text: tables as values, for HTML by one macro and for Markdown by one function."""
 
-import html
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-STYLE_SHEET = Path(__file__).with_name("page.css")  # what every report looks like
+HERE = Path(__file__).parent
+STYLE_SHEET = HERE / "page.css"  # what every report looks like
 
 
-def format_table(heads: list[str], rows: list[list[Any]]) -> str:
-    """A table of any values as HTML, escaped; without a head where all heads are empty."""
+class Table(NamedTuple):
+    """A table of any values; without a head where all heads are empty."""
 
-    def cells(tag: str, values: list[Any]) -> str:
-        return "".join(f"<{tag}>{html.escape(str(value))}</{tag}>" for value in values)
+    heads: list[str]
+    rows: list[list[Any]]
 
-    head = f"<thead><tr>{cells('th', heads)}</tr></thead>" if any(heads) else ""
-    body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
-    return f'<div class="scroll"><table>{head}<tbody>{body}</tbody></table></div>'
+
+def fill_template(template: Path, values: dict[str, Any]) -> str:
+    """Fill a Jinja template that extends layout.html; values are escaped, and a name that lacks a value is an error."""
+    import jinja2
+
+    loader = jinja2.FileSystemLoader([template.parent, HERE])
+    environment = jinja2.Environment(
+        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.get_template(template.name).render(values, style=STYLE_SHEET.read_text())
+
+
+def format_markdown(table: Table) -> str:
+    """Write a table in Markdown.
+
+    By hand: pandas.DataFrame.to_markdown needs tabulate, and pads each cell to the longest of its column, so that one
+    new figure changes every line of a page.
+    """
+    head = "|" + "".join(f" {head} |" if head else " |" for head in table.heads)
+    rows = (f"| {' | '.join(map(str, row))} |" for row in table.rows)
+    return "\n".join([head, "|" + "-|" * len(table.heads), *rows])
 
 
 def format_p(value: float) -> str:
-    """A p-value to four decimals."""
+    """Round a p-value to four decimals."""
     return f"{value:.4f}" if value >= 0.0001 else "< 0.0001"

@@ -1,4 +1,4 @@
-"""The networks of one setting in numbers, and what figures show of them. All shares are in percent."""
+"""Sum up the networks of one setting in numbers, and what figures show of them. All fractions are in percent."""
 
 import math
 from collections.abc import Callable
@@ -35,7 +35,7 @@ class Estimate(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """One setting. None stands for what needs more networks, or labels that are not at hand."""
+    """One setting. None stands for what needs more networks, or labels that are unavailable."""
 
     networks: int  # finished, those that diverged among them
     diverged: int
@@ -44,7 +44,7 @@ class Summary(NamedTuple):
     lowest: float
     highest: float
     seconds: float | None  # median of the networks
-    distribution_sd: Estimate | None  # on a test set without end: the root of an estimate that may be negative, signed
+    distribution_sd: Estimate | None  # on the test distribution: root of an estimate that may be negative, signed
     calibration: Estimate | None  # class-aggregated error of the votes; no percentage
     disagreement: Estimate | None  # test images on which two networks see different classes
     ensemble: float | None  # accuracy of all networks together
@@ -61,7 +61,7 @@ class Details(NamedTuple):
 
 
 def summarize(results: Results, labels: np.ndarray | None) -> tuple[Summary, Details]:
-    """One setting's finished networks, and the labels [M] of its test images where they are at hand.
+    """Sum up one setting's finished networks, with the labels [M] of its test images where they are available.
 
     Holds the predictions [R,M] of the setting at once, of the logits only those of a few networks. Raises ResultsError.
     """
@@ -104,7 +104,7 @@ def summarize(results: Results, labels: np.ndarray | None) -> tuple[Summary, Det
 
 
 def sum_logits(results: Results) -> np.ndarray | None:
-    """Sum of the networks' logits [M,K], a few networks at a time; None where they were not kept.
+    """Sum the networks' logits [M,K], a few networks at a time; None where they were not kept.
 
     A network whose logits of an image are not all finite adds nothing to them.
     """
@@ -121,7 +121,7 @@ def sum_logits(results: Results) -> np.ndarray | None:
 
 
 def load_curves(results: Results) -> np.ndarray | None:
-    """Loss and accuracy in percent on the training examples, epoch by epoch [R,E,2]; None in sweeps of before."""
+    """Load loss and accuracy in percent on the training examples [R,E,2]; None for sweeps of versions without them."""
     try:
         curves = results.array("curves").astype(np.float64)
     except ResultsError:
@@ -143,7 +143,7 @@ def _distribution_sd(variance: Variance) -> Estimate:
 
 
 def _signed_root(variance: float) -> float:
-    # Of a variance of shares, in percentage points.
+    # Of a variance of fractions, in percentage points.
     return 100 * math.copysign(math.sqrt(abs(variance)), variance)
 
 

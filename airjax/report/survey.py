@@ -1,4 +1,4 @@
-"""A sweep's folder, read and summed up: its settings, their test sets, what failed."""
+"""Read a sweep's folder and sum it up: its settings, their test sets, what failed."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,13 +19,13 @@ class SurveyError(ValueError):
     """A sweep that there is nothing to say about, or that cannot be read as it is; the message names the remedy."""
 
 
-class HeldOut(NamedTuple):
-    """The test images of some settings, as far as they are at hand."""
+class SurveyedTestSet(NamedTuple):
+    """The test images that some settings share, if they are available."""
 
     data: str
-    examples: int  # the first so many
+    examples: int  # how many, from the first on
     dataset: Dataset | None  # its test split is those
-    missing: str  # why it is not at hand
+    missing: str  # why it is unavailable
 
     @property
     def name(self) -> str:
@@ -33,12 +33,12 @@ class HeldOut(NamedTuple):
         return f"{self.data}-{self.examples}"
 
 
-class Setting(NamedTuple):
+class SurveyedSetting(NamedTuple):
     """One setting that has finished networks."""
 
     title: str  # what sets it apart from the others, in a few words
     test: int  # index into the survey's tests
-    recipe: dict[str, Any] | None  # all fields; None where the plan does not say
+    recipe: dict[str, Any] | None  # all fields, of its parts, too; None where the plan does not say
     accuracies: np.ndarray  # [R], in percent
     summary: Summary
     details: Details | None  # of those that figures show
@@ -47,28 +47,28 @@ class Setting(NamedTuple):
 class Survey(NamedTuple):
     """Everything that a report says."""
 
-    plan: dict[str, Any]
-    settings: list[Setting]
+    plan_json: dict[str, Any]  # content of the sweep's plan.json
+    settings: list[SurveyedSetting]
     unfinished: list[str]  # titles of the settings without a finished network
-    tests: list[HeldOut]
+    tests: list[SurveyedTestSet]
     failed: list[dict[str, Any]]  # records
     conflicts: list[str]  # networks that were trained twice, with different results
     environments: list[dict[str, Any]]
 
     @property
     def done(self) -> int:
-        """Finished networks, the diverged ones among them."""
+        """Count the finished networks, the diverged ones among them."""
         return sum(setting.summary.networks for setting in self.settings)
 
     @property
     def diverged(self) -> int:
-        """Networks that finished with a loss that is not finite."""
+        """Count the networks that finished with a loss that is not finite."""
         return sum(setting.summary.diverged for setting in self.settings)
 
     @property
     def state(self) -> str:
-        """How far the sweep has got."""
-        planned = self.plan["num_runs"]
+        """Say how far the sweep has got."""
+        planned = self.plan_json["num_runs"]
         return f"{self.done:,} of {planned:,} networks, {len(self.failed):,} failed, {self.diverged:,} diverged"
 
 
@@ -95,9 +95,9 @@ def read_survey(folder: Path, data_dir: Path | None = None, *, mixed: bool = Fal
         )
     described = plan["settings"] | {row["setting"]: row["changes"] | {"data": row["data"]} for row in finished.rows}
     titles = dict(zip(described, short_titles(list(described.values())), strict=True))
-    recipes = recipes_by_setting(folder)
+    recipes = {name: flatten_fields(recipe) for name, recipe in recipes_by_setting(folder).items()}
     by_setting = {name: finished.only(setting=name) for name in described}
-    tests: dict[tuple[str, int], HeldOut] = {}
+    tests: dict[tuple[str, int], SurveyedTestSet] = {}
     settings = []
     for name, mine in by_setting.items():
         if not mine.rows:
@@ -108,8 +108,10 @@ def read_survey(folder: Path, data_dir: Path | None = None, *, mixed: bool = Fal
         dataset = tests[key].dataset
         summary, details = summarize(mine, None if dataset is None else dataset.test_labels)
         shown = details if len(settings) < SHOWN else None
-        place = list(tests).index(key)
-        settings.append(Setting(titles[name], place, recipes.get(name), details.accuracies, summary, shown))
+        test_index = list(tests).index(key)
+        settings.append(
+            SurveyedSetting(titles[name], test_index, recipes.get(name), details.accuracies, summary, shown)
+        )
     return Survey(
         plan,
         settings,
@@ -121,8 +123,23 @@ def read_survey(folder: Path, data_dir: Path | None = None, *, mixed: bool = Fal
     )
 
 
+def flatten_fields(recipe: dict[str, Any]) -> dict[str, Any]:
+    """Put the fields of a recipe's parts beside its own; the name of a part stands for its kind.
+
+    Recipes of version 0.1 have no parts, and stay as they are.
+    """
+    flat: dict[str, Any] = {}
+    for name, value in recipe.items():
+        if isinstance(value, dict):
+            flat[name] = value.get("kind")
+            flat |= flatten_fields({inner: part for inner, part in value.items() if inner != "kind"})
+        else:
+            flat[name] = value
+    return flat
+
+
 def short_titles(described: list[dict[str, Any]]) -> list[str]:
-    """Each setting in a few words: only what is not the same in all of them."""
+    """Name each setting by what is not the same in all of them."""
     names = list(dict.fromkeys(name for one in described for name in one))
     # As text, since a field that a setting leaves alone is no value.
     differing = [name for name in names if len({str(one.get(name, "")) for one in described}) > 1]
@@ -131,21 +148,23 @@ def short_titles(described: list[dict[str, Any]]) -> list[str]:
 
 def _load_test(
     name: Any, examples: int, results: Results, source: dict[str, Any] | None, data_dir: Path | None
-) -> HeldOut:
+) -> SurveyedTestSet:
     try:
         dataset = find_data(name, source, data_dir).head(0, examples)
     except DataError as error:
         if data_dir is not None and name == "cifar10":
             raise
-        return HeldOut(name, examples, None, str(error))
+        return SurveyedTestSet(name, examples, None, str(error))
     # Labels of other images would make numbers that look like any others.
     sound = results.only(diverged=False)
     first = sound._replace(rows=sound.rows[:1])
     for row, predicted in zip(first.rows, first.array("predictions"), strict=True):
         labels = dataset.test_labels
         if len(labels) != examples or abs(np.mean(predicted == labels) - row["accuracy"]) > 0.5 / examples:
-            return HeldOut(name, examples, None, f"{name} as it is here is not what the networks were tested on")
-    return HeldOut(name, examples, dataset, "")
+            return SurveyedTestSet(
+                name, examples, None, f"{name} as it is here is not what the networks were tested on"
+            )
+    return SurveyedTestSet(name, examples, dataset, "")
 
 
 def _environment(folder: Path, name: str) -> dict[str, Any]:

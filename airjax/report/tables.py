@@ -1,13 +1,13 @@
-"""The tables of a sweep's report, as HTML."""
+"""The tables of a sweep's report."""
 
 import json
 import math
 from collections.abc import Sequence
 from typing import Any
 
-from airjax.report.page import format_p, format_table
+from airjax.report.page import Table, format_p
 from airjax.report.summary import Estimate
-from airjax.report.survey import Setting, Survey
+from airjax.report.survey import Survey, SurveyedSetting
 from airjax.stats.contrasts import Contrast, find_speedups
 
 LISTED = 20  # failed networks
@@ -15,9 +15,9 @@ COUNTABLE = 1_000_000  # runs; of more than that only the fact is said
 FLIPS = {"random", "alternating"}
 
 
-def swept_table(survey: Survey) -> str:
-    """What the sweep was to train, and how far it got."""
-    plan = survey.plan
+def swept_table(survey: Survey) -> Table:
+    """Tabulate what the sweep was to train, and how far it got."""
+    plan = survey.plan_json
     rows = [
         ["recipe", plan["recipe"]],
         ["test images", "; ".join(f"{test.data}, {test.examples:,}" for test in survey.tests)],
@@ -31,21 +31,21 @@ def swept_table(survey: Survey) -> str:
         rows.append(["without a finished network", "; ".join(survey.unfinished)])
     if survey.conflicts:
         rows.append(["trained twice, with different results", ", ".join(survey.conflicts)])
-    return format_table(["", ""], rows)
+    return Table(["", ""], rows)
 
 
-def failure_table(survey: Survey) -> str:
-    """The networks that failed, none where all went well."""
+def failure_table(survey: Survey) -> Table | None:
+    """Tabulate the networks that failed; None where none did."""
     if not survey.failed:
-        return ""
+        return None
     rows = [[record["id"], record["error"]] for record in survey.failed[:LISTED]]
     if len(survey.failed) > LISTED:
         rows.append([f"and {len(survey.failed) - LISTED:,} more", ""])
-    return format_table(["network", "error"], rows)
+    return Table(["network", "error"], rows)
 
 
-def accuracy_table(settings: Sequence[Setting]) -> str:
-    """Mean, spread and cost of each setting."""
+def accuracy_table(settings: Sequence[SurveyedSetting]) -> Table:
+    """Tabulate the mean, spread and cost of each setting."""
     heads = ["setting", "n", "diverged", "mean, % (95%)", "standard deviation (95%)", "range, %", "seconds"]
     rows = []
     for setting in settings:
@@ -53,11 +53,11 @@ def accuracy_table(settings: Sequence[Setting]) -> str:
         spread = f"{s.lowest:.2f} to {s.highest:.2f}"
         seconds = "" if s.seconds is None else f"{s.seconds:.1f}"
         rows.append([setting.title, s.networks, s.diverged, _number(s.mean, 2), _number(s.sd, 3), spread, seconds])
-    return format_table(heads, rows)
+    return Table(heads, rows)
 
 
-def together_table(settings: Sequence[Setting]) -> str:
-    """What only many networks of a setting show."""
+def together_table(settings: Sequence[SurveyedSetting]) -> Table:
+    """Tabulate what only many networks of a setting show."""
     heads = [
         "setting",
         "sd on this test set (95%)",
@@ -80,11 +80,11 @@ def together_table(settings: Sequence[Setting]) -> str:
                 ensemble,
             ]
         )
-    return format_table(heads, rows)
+    return Table(heads, rows)
 
 
-def contrast_table(contrasts: Sequence[Contrast], settings: Sequence[Setting]) -> str:
-    """The settings against each other."""
+def contrast_table(contrasts: Sequence[Contrast], settings: Sequence[SurveyedSetting]) -> Table:
+    """Tabulate the settings against each other."""
     rows = []
     for contrast in contrasts:
         low, high = contrast.welch.interval95
@@ -97,18 +97,18 @@ def contrast_table(contrasts: Sequence[Contrast], settings: Sequence[Setting]) -
                 _runs(contrast),
             ]
         )
-    return format_table(["", "difference, points (95%)", "p", "p, adjusted", "networks of each to resolve it"], rows)
+    return Table(["", "difference, points (95%)", "p", "p, adjusted", "networks of each to resolve it"], rows)
 
 
-def speedup_tables(settings: Sequence[Setting]) -> str:
-    """Alternating against random flip, for every ladder of epochs; none where there is no such ladder."""
+def speedup_tables(settings: Sequence[SurveyedSetting]) -> list[Table]:
+    """Tabulate alternating against random flip, for settings that differ in epochs and flip alone."""
     known = [
         (setting.recipe | {"test": setting.test}, 100 - setting.summary.mean.value)
         for setting in settings
         if setting.recipe is not None and setting.recipe["flip"] in FLIPS
     ]
     tables = []
-    for ladder in find_speedups([recipe for recipe, _ in known], [error for _, error in known]):
+    for group in find_speedups([recipe for recipe, _ in known], [error for _, error in known]):
         rows = [
             [
                 f"{step.epochs:g}",
@@ -116,20 +116,20 @@ def speedup_tables(settings: Sequence[Setting]) -> str:
                 f"{step.alternating_error:.3f}",
                 f"{100 * step.speedup:+.1f}%" if math.isfinite(step.speedup) else "random flip never gets there",
             ]
-            for step in ladder
+            for step in group
         ]
         heads = ["epochs", "error with random flip, %", "with alternating flip, %", "effective speedup"]
-        tables.append(format_table(heads, rows))
-    return "".join(tables)
+        tables.append(Table(heads, rows))
+    return tables
 
 
-def environment_tables(environments: Sequence[dict[str, Any]]) -> list[str]:
-    """Where the networks were trained: one table for each environment."""
+def environment_tables(environments: Sequence[dict[str, Any]]) -> list[Table]:
+    """Tabulate where the networks were trained: one table for each environment."""
     return [
-        format_table(
+        Table(
             ["", ""],
             [
-                ["known answers", one["environment"]],
+                ["self-check", one["environment"]],
                 ["device", one["device"]],
                 ["commit", one["commit"] or "not from a checkout"],
                 *([name, version or "not installed"] for name, version in one["versions"].items()),
@@ -139,16 +139,18 @@ def environment_tables(environments: Sequence[dict[str, Any]]) -> list[str]:
     ]
 
 
-def common_fields(settings: Sequence[Setting]) -> str:
-    """The fields of the recipe that all settings have in common, as JSON; empty where the plan does not say."""
+def common_fields(settings: Sequence[SurveyedSetting]) -> str:
+    """Write the fields of the recipe that all settings share as JSON; empty where the plan does not say."""
     recipes = [setting.recipe for setting in settings if setting.recipe is not None]
     if not recipes:
         return ""
-    return json.dumps({name: value for name, value in recipes[0].items() if all(one[name] == value for one in recipes)})
+    first, *others = recipes
+    shared = {name: value for name, value in first.items() if all(one.get(name, ...) == value for one in others)}
+    return json.dumps(shared)
 
 
-def pair_title(contrast: Contrast, settings: Sequence[Setting]) -> str:
-    """What is compared with what."""
+def pair_title(contrast: Contrast, settings: Sequence[SurveyedSetting]) -> str:
+    """Say which setting is compared with which."""
     return f"{settings[contrast.second].title} minus {settings[contrast.first].title}"
 
 

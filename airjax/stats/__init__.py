@@ -1,1 +1,1 @@
-"""Statistics of many networks, in numpy and scipy."""
+"""Statistics of many networks, by scipy and statsmodels where they have them."""

@@ -1,18 +1,21 @@
-"""Two settings compared example by example: are the same test examples hard for both?"""
+"""Compare two settings example by example: are the same test examples hard for both?
+
+By hand: libraries compare samples of numbers, not how often each of many test examples is classified correctly.
+"""
 
 from typing import NamedTuple
 
 import numpy as np
 
-from airjax.stats.equivalence import RESAMPLES, permutation_p, permutations
+from airjax.stats.distributions import RESAMPLES, permutation_p
 
-SPLITS = 200  # random halvings that the yardstick is averaged over
+SPLITS = 200  # random halvings over which the distances are averaged
 
 
 class Agreement(NamedTuple):
-    """How far the shares of runs that get each example right are apart, against what chance alone gives.
+    """How far apart two settings are in how often they get each example right, against what chance alone gives.
 
-    A share of n runs is noisy, so the yardstick is the same distance between two halves of one setting's runs.
+    A fraction of n runs is noisy, so the yardstick is the same distance between two halves of one setting's runs.
     """
 
     examples: int
@@ -26,7 +29,7 @@ class Agreement(NamedTuple):
 def compare_examples(
     correct_a: np.ndarray, correct_b: np.ndarray, seed: int = 0, resamples: int = RESAMPLES, splits: int = SPLITS
 ) -> Agreement:
-    """Agreement of correctness [runs,N] bool over the same N examples. Raises ValueError for fewer than 4 runs."""
+    """Compare correctness [runs,N] bool over the same N examples. Raises ValueError for fewer than 4 runs of either."""
     if min(len(correct_a), len(correct_b)) < 4 or correct_a.shape[1:] != correct_b.shape[1:]:
         raise ValueError(f"need 4 runs of each over the same examples, not {correct_a.shape} and {correct_b.shape}")
     a, b = correct_a.astype(np.float32), correct_b.astype(np.float32)
@@ -42,17 +45,18 @@ def compare_examples(
         distances.append([np.sqrt(np.mean((x - y) ** 2)) for x, y in pairs])
         correlations.append([_correlation(x, y) for x, y in pairs])
     distance, correlation = np.mean(distances, 0), np.mean(correlations, 0)
-    pooled = np.concatenate([a, b])
-    weights = permutations(len(a), len(b), seed, resamples)
-    squares = np.concatenate([np.mean((part @ pooled) ** 2, 1) for part in np.array_split(weights, 20)])
     return Agreement(
         correct_a.shape[1],
         float(distance[:2].mean()),
         float(distance[2:].mean()),
         float(correlation[:2].mean()),
         float(correlation[2:].mean()),
-        permutation_p(squares),
+        permutation_p(np.concatenate([a, b]), len(a), _mean_square, seed, resamples),
     )
+
+
+def _mean_square(differences: np.ndarray) -> np.ndarray:
+    return np.mean(differences**2, axis=-1)
 
 
 def _correlation(x: np.ndarray, y: np.ndarray) -> float:

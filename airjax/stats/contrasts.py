@@ -1,4 +1,4 @@
-"""The settings of a sweep against each other: differences of their means, and epochs that one saves."""
+"""Compare the settings of a sweep: differences of their mean accuracies, and the epochs that one saves."""
 
 import itertools
 import json
@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from airjax.stats.equivalence import Difference, holm, mean_difference, runs_to_resolve
+from airjax.stats.equivalence import MeanDifference, holm, mean_difference
+from airjax.stats.intervals import sample_sd
+from airjax.stats.power import runs_to_resolve
 from airjax.stats.speedup import effective_speedup, fit_errors
 
 ALL_PAIRS = 4  # settings up to which every one is compared with every other
@@ -15,11 +17,11 @@ NO_DIFFERENCE = 1e-9  # percentage points: what rounding makes of equal means
 
 
 class Contrast(NamedTuple):
-    """Two settings, by their places: the second minus the first."""
+    """Two settings, by their indices: the second minus the first."""
 
     first: int
     second: int
-    welch: Difference  # in percentage points
+    welch: MeanDifference  # in percentage points
     p: float  # Welch's, adjusted for being one of many (Holm)
     runs_needed: int | None  # of each, to find a true difference of that size with 90%; None where there is none
     runs_missing: int | None  # of each
@@ -35,7 +37,7 @@ class Speedup(NamedTuple):
 
 
 def compare_settings(accuracies: Sequence[np.ndarray], tests: Sequence[Hashable]) -> list[Contrast]:
-    """Welch's tests between the settings that share a test set: all pairs of a few, else each with the first.
+    """Compare settings that share a test set by Welch's tests: all pairs of up to four, else each with the first.
 
     Args:
         accuracies: for each setting [R], in percent. A setting with fewer than two networks is compared with none.
@@ -43,10 +45,10 @@ def compare_settings(accuracies: Sequence[np.ndarray], tests: Sequence[Hashable]
     """
     found = []
     for test in dict.fromkeys(tests):
-        places = [i for i, values in enumerate(accuracies) if tests[i] == test and len(values) > 1]
-        pairs = list(itertools.combinations(places, 2))
-        if len(places) > ALL_PAIRS:
-            pairs = [pair for pair in pairs if pair[0] == places[0]]
+        indices = [i for i, values in enumerate(accuracies) if tests[i] == test and len(values) > 1]
+        pairs = list(itertools.combinations(indices, 2))
+        if len(indices) > ALL_PAIRS:
+            pairs = [pair for pair in pairs if pair[0] == indices[0]]
         found += [(i, j, mean_difference(accuracies[i], accuracies[j], whole=100.0)) for i, j in pairs]
     adjusted = holm({f"{i} {j}": welch.p for i, j, welch in found})
     return [
@@ -56,22 +58,22 @@ def compare_settings(accuracies: Sequence[np.ndarray], tests: Sequence[Hashable]
 
 
 def find_speedups(recipes: Sequence[dict[str, Any]], errors: Sequence[float]) -> list[list[Speedup]]:
-    """Effective speedup of alternating over random flip, for every ladder of epochs in which all else is the same.
+    """Find the effective speedup of alternating over random flip, for settings that differ in epochs and flip alone.
 
     Args:
         recipes: for each setting the fields of its recipe, and whatever else tells settings apart.
         errors: for each setting its mean test error, %.
 
-    A ladder on which no error curve can be fitted is left out.
+    Returns a list for each group of such settings; a group to which no error curve can be fitted is left out.
     """
-    ladders: dict[str, dict[str, dict[float, float]]] = {}
+    groups: dict[str, dict[str, dict[float, float]]] = {}
     for recipe, error in zip(recipes, errors, strict=True):
         rest = {name: value for name, value in recipe.items() if name not in {"epochs", "flip"}}
-        ladder = ladders.setdefault(json.dumps(rest, sort_keys=True), {})
-        ladder.setdefault(recipe["flip"], {})[recipe["epochs"]] = error
+        group = groups.setdefault(json.dumps(rest, sort_keys=True), {})
+        group.setdefault(recipe["flip"], {})[recipe["epochs"]] = error
     found = []
-    for ladder in ladders.values():
-        random, alternating = ladder.get("random", {}), ladder.get("alternating", {})
+    for group in groups.values():
+        random, alternating = group.get("random", {}), group.get("alternating", {})
         shared = sorted(set(random) & set(alternating))
         try:
             curve = fit_errors(np.array(list(random)), np.array(list(random.values())))
@@ -85,5 +87,5 @@ def find_speedups(recipes: Sequence[dict[str, Any]], errors: Sequence[float]) ->
 def _runs(a: np.ndarray, b: np.ndarray, difference: float) -> tuple[int | None, int | None]:
     if abs(difference) < NO_DIFFERENCE:
         return None, None
-    needed = runs_to_resolve(difference, float(np.std(a, ddof=1)), float(np.std(b, ddof=1)))
+    needed = runs_to_resolve(difference, sample_sd(a), sample_sd(b))
     return needed, max(0, needed - min(len(a), len(b)))

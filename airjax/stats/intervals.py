@@ -1,4 +1,7 @@
-"""Statistics over runs."""
+"""Intervals of mean accuracies, and whether a target is met.
+
+By scipy.special, not scipy.stats, which takes a training's command line over a second longer to import.
+"""
 
 import math
 from collections.abc import Sequence
@@ -6,15 +9,15 @@ from typing import Literal
 
 import numpy as np
 
-Verdict = Literal["confirmed", "mean", "within noise", "no", "not evaluated"]
+TargetVerdict = Literal["confirmed", "mean", "within noise", "no", "not evaluated"]
 
 
 def mean_interval(
     values: Sequence[float] | np.ndarray, *, whole: float, level: float = 0.95
 ) -> tuple[float, float] | None:
-    """Student's two-sided confidence interval of the mean of shares of a whole: 1.0, or 100.0 for percentages.
+    """Compute Student's two-sided confidence interval of a mean of fractions (whole=1.0) or percentages (100.0).
 
-    It ends where shares end, at 0 and the whole. None for fewer than two values.
+    It ends at 0 and at the whole. None for fewer than two values.
     """
     if len(values) < 2:
         return None
@@ -24,18 +27,23 @@ def mean_interval(
 
 
 def clip_interval(interval: tuple[float, float], smallest: float, largest: float) -> tuple[float, float]:
-    """The part of an interval in which a value can be: without the rest it covers the truth as often."""
+    """Cut an interval to where its value can be; it covers the truth as often without the rest."""
     low, high = (min(max(end, smallest), largest) for end in interval)
     return low, high
 
 
 def standard_error(values: Sequence[float] | np.ndarray) -> float:
-    """Standard error of the mean of at least two values."""
-    return float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    """Compute the standard error of the mean of at least two values."""
+    return sample_sd(values) / math.sqrt(len(values))
 
 
-def target_verdict(accuracies: Sequence[float], target: float, known_sd: float | None = None) -> Verdict:
-    """Whether a mean accuracy, in [0, 1], reaches the target.
+def sample_sd(values: Sequence[float] | np.ndarray) -> float:
+    """Compute the standard deviation of two or more values, ddof 1: exactly 0 for equal ones, whose mean is rounded."""
+    return float(np.std(values, ddof=1)) if np.ptp(values) > 0 else 0.0
+
+
+def target_verdict(accuracies: Sequence[float], target: float, known_sd: float | None = None) -> TargetVerdict:
+    """Judge whether a mean accuracy, in [0, 1], reaches the target.
 
     "confirmed": the one-sided lower 95% bound of the mean is at or above it. "mean": only the mean is. "within noise":
     the mean is below, but by less than chance explains (one-sided 5%). "no": it is below by more. One run has no spread

@@ -1,4 +1,4 @@
-"""How many epochs a better method saves: Jordan 2024, section 5.2."""
+"""Compute how many epochs a better method saves: Jordan 2024, section 5.2."""
 
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ class ErrorCurve(NamedTuple):
 
 
 def fit_errors(epochs: np.ndarray, errors: np.ndarray) -> ErrorCurve:
-    """Least-squares fit of at least four errors, in any unit. Raises ValueError where they do not fall with epochs."""
+    """Fit at least four errors, in any unit, by least squares. Raises ValueError where they do not fall with epochs."""
     from scipy.optimize import curve_fit
 
     epochs, errors = np.asarray(epochs, np.float64), np.asarray(errors, np.float64)
@@ -33,7 +33,7 @@ def fit_errors(epochs: np.ndarray, errors: np.ndarray) -> ErrorCurve:
 
 
 def effective_speedup(curve: ErrorCurve, epochs: float, error: float) -> float:
-    """How much longer the curve's method would train for an error that another reaches in so many epochs.
+    """Compute how much longer the curve's method would train for an error that another method reaches after `epochs`.
 
     0.27 is 27% longer; infinite where no training of the curve's method gets there.
     """

@@ -1,4 +1,6 @@
-"""How much of the spread between runs is chance of the test set, and how well many runs together are calibrated.
+"""Separate the spread between runs into chance of the test set and the rest, and measure how well runs are calibrated.
+
+By hand: no library has the distribution-wise variance, or the calibration error of votes pooled over classes.
 
 Jordan, "On the variance of neural network training with respect to test sets and distributions" (arXiv 2304.01910);
 Jiang et al., "Assessing generalization via disagreement" (arXiv 2106.13799).
@@ -10,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from airjax.stats.distributions import percentile_interval
 from airjax.stats.intervals import clip_interval
 
 RESAMPLES = 1_000  # of the runs, for intervals
@@ -18,10 +21,10 @@ COLUMNS = 500  # examples whose votes are counted at a time
 
 
 class Variance(NamedTuple):
-    """Variances of the accuracy between runs, in squared shares."""
+    """Variances of the accuracy between runs, of fractions, so in squares of them."""
 
     test_set: float  # on this test set
-    distribution: float  # on a test set without end: an unbiased estimate, which may be negative
+    distribution: float  # on the test distribution: an unbiased estimate, which may be negative
     standard_error: float  # of either, approximately
 
     @property
@@ -31,7 +34,7 @@ class Variance(NamedTuple):
 
 
 def run_variance(correct: np.ndarray) -> Variance:
-    """Variance between runs from correctness [R,N] bool.
+    """Estimate the variance between runs from correctness [R,N] bool.
 
     If the runs erred independently from example to example, the variance of their mean would be the sum of the
     variances of the examples over N squared; what exceeds it is what a run has for all examples.
@@ -40,22 +43,22 @@ def run_variance(correct: np.ndarray) -> Variance:
     """
     runs, examples = _require(correct)
     of_means = float(correct.mean(1).var(ddof=1))
-    shares = correct.mean(0)
-    of_examples = float((shares * (1 - shares)).sum()) * runs / (runs - 1)
+    fractions = correct.mean(0)
+    of_examples = float((fractions * (1 - fractions)).sum()) * runs / (runs - 1)
     distribution = examples / (examples - 1) * (of_means - of_examples / examples**2)
     return Variance(of_means, distribution, of_means * math.sqrt(2 / (runs - 1)))
 
 
 def count_votes(predictions: np.ndarray, classes: int = 10) -> np.ndarray:
-    """How many runs vote for each class of each example: predictions [R,N] int -> [N,K] int32."""
+    """Count the runs that vote for each class of each example: predictions [R,N] int -> [N,K] int32."""
     return np.stack([(predictions == k).sum(0, dtype=np.int32) for k in range(classes)], axis=1)
 
 
 class Reliability(NamedTuple):
-    """Pairs of an example and a class, in bins by the share of runs that vote for the class on the example."""
+    """Pairs of an example and a class, in bins by the fraction of runs that vote for the class on the example."""
 
     pairs: np.ndarray  # [bins] how many there are
-    votes: np.ndarray  # [bins] sum of their shares
+    votes: np.ndarray  # [bins] sum of their fractions
     right: np.ndarray  # [bins] how many of them are an example and its own class
 
     @property
@@ -66,7 +69,7 @@ class Reliability(NamedTuple):
 
 
 def reliability(votes: np.ndarray, labels: np.ndarray, num_bins: int | None = None) -> Reliability:
-    """The runs' votes [N,K] int against labels [N] int.
+    """Bin the runs' votes [N,K] int, and count which are right: labels [N] int.
 
     Args:
         num_bins: of equal width; None are bins of equal count, half a percent of the pairs each, and one of the pairs
@@ -76,7 +79,7 @@ def reliability(votes: np.ndarray, labels: np.ndarray, num_bins: int | None = No
     right = (labels[:, None] == np.arange(votes.shape[1])).ravel()
     possible = np.arange(runs + 1)
     if num_bins is None:
-        # Shares of R runs tie: equal shares are never in two bins.
+        # Fractions of R runs tie: equal fractions are never in two bins.
         edges = np.unique(np.quantile(counts, np.arange(0, 1.0001, 0.005)))
         bin_of = np.where(possible == 0, 0, 1 + np.searchsorted(edges, possible, side="right"))
     else:
@@ -92,9 +95,9 @@ def reliability(votes: np.ndarray, labels: np.ndarray, num_bins: int | None = No
 def calibration_error(
     predictions: np.ndarray, labels: np.ndarray, num_bins: int | None = None, classes: int = 10
 ) -> float:
-    """Class-aggregated calibration error of runs' votes: predictions [R,N] int, labels [N] int.
+    """Compute the class-aggregated calibration error (CACE) of runs' votes: predictions [R,N] int, labels [N] int.
 
-    All pairs of an example and a class are put into bins by the share of runs that vote for the class on the example.
+    All pairs of an example and a class are binned by the fraction of runs that vote for the class on the example.
     The error is the sum over the bins of |pairs that are right - votes|, over N. Few runs make it larger: compare at
     equal R. The bins are those of `reliability`.
     """
@@ -103,18 +106,18 @@ def calibration_error(
 
 
 def ensemble_accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Share of the examples that the mean of the logits [R,N,K] classifies right."""
+    """Compute the fraction of examples that the mean of the logits [R,N,K] classifies correctly."""
     return float((logits.mean(0).argmax(1) == labels).mean())
 
 
 def disagreement(predictions: np.ndarray) -> float:
-    """Share of the examples on which two different runs of predictions [R,N] see different classes, on average."""
+    """Compute the fraction of examples on which two runs of predictions [R,N] differ, averaged over pairs of runs."""
     _require(predictions)
     return vote_disagreement(count_votes(predictions, int(predictions.max()) + 1))
 
 
 def vote_disagreement(votes: np.ndarray) -> float:
-    """The same from the runs' votes [N,K] int."""
+    """Compute the disagreement from the runs' votes [N,K] int."""
     runs = int(votes[0].sum())
     same = (votes.astype(np.float64) ** 2).sum(1)
     # Of R^2 ordered pairs, R are a run and itself.
@@ -122,25 +125,30 @@ def vote_disagreement(votes: np.ndarray) -> float:
 
 
 def run_interval(statistic: Callable[[np.ndarray], float], values: np.ndarray, seed: int = 0) -> tuple[float, float]:
-    """95% interval of a statistic of runs [R,...], by resampling the runs.
+    """Compute the 95% interval of a statistic of runs [R,...], by resampling at least two runs.
 
     A run that is drawn twice agrees with itself: for statistics about pairs of runs the interval is a little too low.
     """
-    generator = np.random.default_rng(seed)
-    drawn = [statistic(values[generator.integers(0, len(values), len(values))]) for _ in range(RESAMPLES)]
-    low, high = np.percentile(drawn, (2.5, 97.5))
-    return float(low), float(high)
+    from scipy.stats import bootstrap
+
+    def of_runs(runs: np.ndarray) -> float:
+        return statistic(values[runs])
+
+    runs, generator = np.arange(len(values)), np.random.default_rng(seed)
+    found = bootstrap((runs,), of_runs, vectorized=False, n_resamples=RESAMPLES, method="percentile", rng=generator)
+    return percentile_interval(found.bootstrap_distribution)
 
 
 def vote_interval(
     statistic: Callable[[np.ndarray], float], votes: np.ndarray, halves: np.ndarray, largest: float
 ) -> tuple[float, float]:
-    """95% interval of a statistic of the runs' votes [N,K], from the votes of random halves of them [H,N,K].
+    """Compute the 95% interval of a statistic of the runs' votes [N,K], from the votes of random halves [H,N,K].
 
     It ends at 0 and at the largest value that the statistic can have.
 
     A half without replacement differs from the whole as much as the whole from another draw of as many runs, and has
     no run twice (Shao and Wu, "A general theory for jackknife variance estimation", 1989). It needs halves of two runs.
+    By hand, because scipy resamples with replacement only.
     """
     from scipy.special import stdtrit
 
@@ -152,12 +160,12 @@ def vote_interval(
 
 
 def half_votes(predictions: np.ndarray, classes: int = 10, seed: int = 0, *, columns: int = COLUMNS) -> np.ndarray:
-    """Votes of random halves of the runs: predictions [R,N] -> [HALVES,N,K] int32, of so many examples at a time."""
+    """Count the votes of random halves of the runs: predictions [R,N] -> [HALVES,N,K] int32."""
     runs, examples = _require(predictions)
     order = np.random.default_rng(seed).permuted(np.tile(np.arange(runs), (HALVES, 1)), axis=1)
     chosen = (order < runs // 2).astype(np.float32)
     votes = np.empty((HALVES, examples, classes), np.int32)
-    # A product of matrices for each class, of some of the examples: what one run votes is wide.
+    # A product of matrices for each class and some of the examples, because an array of all votes would be large.
     for start in range(0, examples, columns):
         part = predictions[:, start : start + columns]
         for k in range(classes):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from airjax.data import DataName, Dataset, load_data
+from airjax.recipes.recipe import Recipe
 from airjax.sweep.plan import Plan, Setting
 from airjax.sweep.store import read_plan
 from airjax.sweep.worker import Source
@@ -123,8 +124,9 @@ def _name_setting(
     # 2.0 epochs: those that a folder has recorded stay.
     fingerprint, recipe = data[setting.data].fingerprint, setting.recipe.to_dict()
     for name, written in recorded.items():
-        same = written | {"widths": tuple(written["widths"])} == recipe
-        if same and name == plan.setting_id(setting, fingerprint, version, written):
+        if Recipe.from_dict(written) == setting.recipe and name == plan.setting_id(
+            setting, fingerprint, version, written
+        ):
             return name, written
     return plan.setting_id(setting, fingerprint, version), recipe
 

@@ -36,9 +36,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from airjax.data import DataName
-from airjax.recipes.precision import resolve_precision
 from airjax.recipes.published import get_recipe
-from airjax.recipes.recipe import Recipe
+from airjax.recipes.recipe import FIELDS, Recipe
+from airjax.training.backend import resolve_precision
 from airjax.utils.fields import Range, allows_none, check_fields
 from airjax.utils.seeds import LARGEST_SEED, check_seed
 
@@ -272,15 +272,16 @@ def _changes(content: dict[str, Any]) -> list[dict[str, Any]]:
 def _setting(
     base: str, changes: dict[str, Any], subsets: Subsets | None, data: DataName, platform: str | None
 ) -> Setting:
-    kinds = {field.name: field.type for field in dataclasses.fields(Recipe)}
-    unknown = sorted(set(changes) - set(kinds))
+    unknown = sorted(set(changes) - set(FIELDS))
     if unknown:
-        raise PlanError(f"unknown recipe field {', '.join(unknown)}; the fields are {', '.join(sorted(kinds))}")
+        raise PlanError(f"unknown recipe field {', '.join(unknown)}; the fields are {', '.join(sorted(FIELDS))}")
     # TOML has no None.
-    values = {name: None if value == "none" and allows_none(kinds[name]) else value for name, value in changes.items()}
+    values = {
+        name: None if value == "none" and allows_none(FIELDS[name].type) else value for name, value in changes.items()
+    }
     try:
-        recipe = dataclasses.replace(get_recipe(base), **values)
-        changes = {name: getattr(recipe, name) for name in changes}
+        recipe = get_recipe(base).override(**values)
+        changes = {name: recipe.value_of(name) for name in changes}
         recipe = resolve_precision(recipe, platform)
         pool = recipe.train_examples
         if subsets is not None:

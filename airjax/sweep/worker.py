@@ -17,18 +17,19 @@ from airjax.data import DataError, DataName, Dataset, load_data
 from airjax.sweep.plan import Plan, Run
 from airjax.sweep.status import write_phase
 from airjax.sweep.store import Writer
+from airjax.training.backend import backend_of
 from airjax.training.checkpoint import Model, save_model
 from airjax.training.compile import keep_compiled
 from airjax.training.environment import describe
 from airjax.training.evaluate import eval_batch
-from airjax.training.loop import Phase
+from airjax.training.events import Stage
 from airjax.training.many import ManyRuns, run_many, seed_keys
 from airjax.training.members import Strategy, make_members
 from airjax.training.memory import is_out_of_memory
 from airjax.training.self_check import fingerprint, run_checks
 from airjax.training.strategy import choose_strategy
 
-PHASES: dict[Phase, str] = {
+PHASES: dict[Stage, str] = {
     "compile": "compiling",
     "whiten": "initialising",
     "train": "training",
@@ -195,10 +196,10 @@ def _train(worker: _Worker, runs: tuple[Run, ...], strategy: Strategy) -> ManyRu
     members = make_members(
         recipe,
         seed_keys([run.seed for run in runs]),
-        learning_rate=[setting.recipe.learning_rate for setting in settings],
-        weight_decay=[setting.recipe.weight_decay for setting in settings],
-        momentum=[setting.recipe.momentum for setting in settings],
-        label_smoothing=[setting.recipe.label_smoothing for setting in settings],
+        learning_rate=[setting.recipe.optimizer.learning_rate for setting in settings],
+        weight_decay=[setting.recipe.optimizer.weight_decay for setting in settings],
+        momentum=[setting.recipe.optimizer.momentum for setting in settings],
+        label_smoothing=[setting.recipe.loss.label_smoothing for setting in settings],
         subsets=subsets,
     )
     data = worker.datasets[settings[0].data]
@@ -219,7 +220,7 @@ def _train(worker: _Worker, runs: tuple[Run, ...], strategy: Strategy) -> ManyRu
     except jax.errors.JaxRuntimeError as error:
         if not is_out_of_memory(error):
             raise
-        return train(eval_size=max(1, eval_batch(recipe) // 8))
+        return train(eval_size=max(1, eval_batch(recipe, backend_of(recipe)) // 8))
 
 
 def _say(job: Job, phase: str | None) -> None:

@@ -11,8 +11,9 @@ from airjax.recipes.published import get_recipe
 from airjax.recipes.recipe import Recipe
 from airjax.training.arguments import check_data, check_images, shown
 from airjax.training.checkpoint import Model
-from airjax.training.evaluate import level_of
-from airjax.training.loop import Callbacks, EpochReport, Phase, batched_logits, train
+from airjax.training.evaluate import batched_logits, level_of
+from airjax.training.events import Callbacks, EpochReport, Stage
+from airjax.training.loop import train
 from airjax.training.step import StepMetrics
 from airjax.utils.reprs import one_line
 from airjax.utils.seeds import check_seed
@@ -38,7 +39,7 @@ def train_network(
     seed: int = 0,
     epochs: float | None = None,
     progress: bool | None = None,
-    on_phase: Callable[[Phase], None] | None = None,
+    on_phase: Callable[[Stage], None] | None = None,
     on_step: Callable[[int, StepMetrics], None] | None = None,
     on_epoch: Callable[[EpochReport], None] | None = None,
 ) -> Trained:
@@ -52,7 +53,7 @@ def train_network(
         progress: show a line with what is being done; None does so on a terminal and in notebooks.
         on_phase: called with what begins, before it does: "compile", "whiten", "train" or "evaluate".
         on_step: called after every few steps with the number of steps done and their metrics.
-        on_epoch: called after every epoch with its `airjax.training.loop.EpochReport`.
+        on_epoch: called after every epoch with its `airjax.EpochReport`.
 
     Raises:
         airjax.DivergedError: the loss is not finite.

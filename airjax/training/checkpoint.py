@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from airjax.data.dataset import CIFAR10_CLASSES
-from airjax.nn.airbench import Variables, init_variables
-from airjax.recipes.precision import resolve_precision
-from airjax.recipes.recipe import CLASSES, Recipe
+from airjax.nn.build import Variables, init_variables
+from airjax.recipes.recipe import Recipe
+from airjax.training.backend import backend_of, resolve_precision
 from airjax.utils.platform import default_platform
 from airjax.utils.records import write_atomically
 from airjax.utils.reprs import one_line
@@ -48,8 +48,8 @@ def needed_tensors(recipe: Recipe) -> dict[str, jax.ShapeDtypeStruct]:
 
     Raises ValueError where the recipe's precision is unavailable in this process.
     """
-    recipe = resolve_precision(recipe)
-    return named_tensors(jax.eval_shape(lambda: init_variables(recipe, make_key(0))))
+    recipe, backend = resolve_precision(recipe), backend_of(recipe)
+    return named_tensors(jax.eval_shape(lambda: init_variables(recipe, backend, make_key(0))))
 
 
 def named_tensors(variables: Variables) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def save_model(file: str | os.PathLike[str], model: Model) -> None:
         raise TypeError(f"save_model(file, model) takes an airjax.Model second, not a {type(model).__name__}{hint}")
     tensors = {name: np.asarray(leaf) for name, leaf in named_tensors(jax.device_get(model.variables)).items()}
     _check_tensors(model.recipe, {name: (value.shape, value.dtype.name) for name, value in tensors.items()}, "network")
-    classes = _checked_classes(model.classes, "network")
+    classes = _checked_classes(model.classes, model.recipe, "network")
     metadata = {"format": FORMAT, "recipe": model.recipe.to_dict(), "classes": classes}
     content = save(dict(sorted(tensors.items())), {"airjax": json.dumps(metadata, sort_keys=True)})
     write_atomically(Path(file), content)
@@ -138,15 +138,16 @@ def _read_metadata(file: str | os.PathLike[str], metadata: dict[str, str]) -> tu
             described = {"format": metadata.get("format")}
         if described["format"] not in (FORMAT, FIRST_FORMAT):
             raise ModelError(f"{file} is not an airjax model: its format is {described['format']!r}, not {FORMAT!r}")
-        return Recipe.from_dict(described["recipe"]), _checked_classes(described["classes"], file)
+        recipe = Recipe.from_dict(described["recipe"])
+        return recipe, _checked_classes(described["classes"], recipe, file)
     except (KeyError, ValueError, TypeError) as error:
         raise ModelError(f"{file} has no readable recipe: {error}") from error
 
 
-def _checked_classes(classes: Any, source: object) -> tuple[str, ...]:
+def _checked_classes(classes: Any, recipe: Recipe, source: object) -> tuple[str, ...]:
     named = isinstance(classes, list | tuple) and all(isinstance(name, str) for name in classes)
-    if not named or len(classes) != CLASSES:
-        raise ModelError(f"{source}: classes is {classes!r}, but it must be {CLASSES} names")
+    if not named or len(classes) != recipe.inputs.num_classes:
+        raise ModelError(f"{source}: classes is {classes!r}, but it must be {recipe.inputs.num_classes} names")
     return tuple(classes)
 
 

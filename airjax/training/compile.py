@@ -30,24 +30,26 @@ def keep_compiled() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
-def compile_lowered(lowered: jax.stages.Lowered, *, once: bool = False) -> jax.stages.Compiled:
-    """Compile a lowered function with this backend's options; once: for a function that runs once."""
-    backend = default_platform()
-    options = COMPILER_OPTIONS.get(backend, {}) | (ONCE_OPTIONS.get(backend, {}) if once else {})
+def compile_lowered(
+    lowered: jax.stages.Lowered, platform: str | None = None, *, once: bool = False
+) -> jax.stages.Compiled:
+    """Compile a lowered function with a platform's options, this process's if None; once: for what runs once."""
+    platform = platform or default_platform()
+    options = COMPILER_OPTIONS.get(platform, {}) | (ONCE_OPTIONS.get(platform, {}) if once else {})
     compiled = lowered.compile(compiler_options=options)
     release_freed()
     return compiled
 
 
 def compile_function(function: Callable[..., Any], *shapes: Any) -> jax.stages.Compiled:
-    """Compile a pure function for arguments of these shapes, with this backend's options."""
+    """Compile a pure function for arguments of these shapes, with this platform's options."""
     return compile_lowered(jax.jit(function).lower(*shapes))
 
 
-def compilations_at_once() -> int | None:
+def compilations_at_once(platform: str) -> int | None:
     """How many programs may compile side by side; None: as many as there are.
 
     Only one where the compiler chooses kernels by their time: each would measure while another one's kernels run, and
     the second program finds the choices of the first.
     """
-    return None if default_platform() == "cpu" else 1
+    return None if platform == "cpu" else 1

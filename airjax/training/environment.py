@@ -44,15 +44,15 @@ def describe() -> dict[str, Any]:
     import jax
     import jax.numpy as jnp
 
-    from airjax.kernels.layers import default_convolution
+    from airjax.kernels.convolution import default_convolution
 
-    default_platform()
+    convolution = default_convolution(jnp.float32, default_platform())
     device = jax.devices()[0]
     return {
         "device": cpu_name() if device.platform == "cpu" else device.device_kind,
         "platform": device.platform,
         "num_devices": jax.device_count(),
-        "convolution": default_convolution(jnp.float32),
+        "convolution": convolution,
         "settings": settings(),
         "versions": versions(),
         "commit": commit(),

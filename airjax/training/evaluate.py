@@ -1,23 +1,29 @@
-"""Logits with test-time augmentation. (§5)"""
+"""Evaluates networks: logits with test-time augmentation, in passes whose images a platform's caches hold. (§5)"""
 
+import functools
 import math
-from dataclasses import replace
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 
 from airjax.augment.transforms import normalize
 from airjax.augment.views import tta_views
-from airjax.kernels.layers import Convolution
-from airjax.nn.airbench import Variables, apply_eval
-from airjax.recipes.precision import precision_of
-from airjax.recipes.recipe import CLASSES, Recipe
-from airjax.utils.platform import default_platform
+from airjax.kernels.backend import Backend
+from airjax.nn.build import Variables, apply_eval, init_variables
+from airjax.recipes.recipe import Recipe
+from airjax.training.backend import backend_of
+from airjax.training.compile import compile_function
+from airjax.training.members import Strategy, over_members
+from airjax.utils.seeds import make_key
 
 EVAL_BATCH = {"cpu": 200, "other": 2000}  # images per forward pass: on a CPU, what its caches hold
 
-# With oneDNN's convolutions, which can be looped over inside of a program: a call costs the pages of all its memory.
+# With oneDNN's convolutions, which can be looped over inside of a program: every call page-faults the whole temporary
+# buffer.
 EVAL_PASSES = 20
 
 
@@ -27,16 +33,21 @@ class EvalPlan(NamedTuple):
     batch: int  # images of a forward pass
     passes: int  # forward passes of a call
 
+    @property
+    def images(self) -> int:
+        """Images of a call."""
+        return self.batch * self.passes
 
-def eval_batch(recipe: Recipe) -> int:
-    """Images per forward pass of an evaluation on this backend."""
-    return min(EVAL_BATCH.get(default_platform(), EVAL_BATCH["other"]), recipe.test_examples)
+
+def eval_batch(recipe: Recipe, backend: Backend) -> int:
+    """Images per forward pass of an evaluation."""
+    return min(EVAL_BATCH.get(backend.platform, EVAL_BATCH["other"]), recipe.test_examples)
 
 
-def eval_plan(recipe: Recipe, convolution: Convolution) -> EvalPlan:
+def eval_plan(recipe: Recipe, backend: Backend) -> EvalPlan:
     """The fastest way through the recipe's test images, with hardly an image too many in the last call."""
-    batch = eval_batch(recipe)
-    if convolution != "onednn":
+    batch = eval_batch(recipe, backend)
+    if backend.convolution != "onednn":
         return EvalPlan(batch, 1)
     passes = math.ceil(recipe.test_examples / batch)
     calls = math.ceil(passes / EVAL_PASSES)
@@ -46,7 +57,8 @@ def eval_plan(recipe: Recipe, convolution: Convolution) -> EvalPlan:
 
 def level_of(recipe: Recipe, level: int | None) -> int:
     """The level of test-time augmentation; None is the recipe's. Raises ValueError unless it is 0, 1 or 2."""
-    return recipe.tta_level if level is None else replace(recipe, tta_level=level).tta_level
+    level = recipe.evaluation.tta_level if level is None else level
+    return recipe.override(tta_level=level).evaluation.tta_level
 
 
 def tta_logits(
@@ -54,37 +66,130 @@ def tta_logits(
     variables: Variables,
     images: Array,
     level: int | None = None,
-    convolution: Convolution = "native",
+    *,
+    backend: Backend | None = None,
 ) -> Array:
-    """Weighted mean of the logits [N,10] over the views of images [N,H,W,3] uint8. level defaults to the recipe's.
+    """Weighted mean of the logits [N,L] over the views of images [N,H,W,C] uint8. level defaults to the recipe's.
 
-    Raises ValueError for a level other than 0, 1 or 2.
+    A backend of None is this process's. Raises ValueError for a level other than 0, 1 or 2.
     """
-    normalized = normalize(images, precision_of(recipe).compute)
-    views = tta_views(normalized, level_of(recipe, level))
-    logits = jnp.zeros((images.shape[0], CLASSES), precision_of(recipe).statistics)
-    for weight, view in views:
-        logits = logits + weight * apply_eval(recipe, variables, view, convolution)
+    backend = backend or backend_of(recipe)
+    precision = backend.precision
+    normalized = normalize(images, recipe.inputs, precision.compute)
+    logits = jnp.zeros((images.shape[0], recipe.inputs.num_classes), precision.statistics)
+    for weight, view in tta_views(normalized, level_of(recipe, level), mirrored=recipe.evaluation.tta_mirror):
+        logits = logits + weight * apply_eval(recipe, backend, variables, view)
     return logits
 
 
 def tta_logits_in_passes(
     recipe: Recipe,
+    backend: Backend,
     variables: Variables,
     images: Array,
     count: Array | int,
     plan: EvalPlan,
     level: int | None = None,
-    convolution: Convolution = "native",
 ) -> Array:
-    """`tta_logits` [N,10] of images [N,H,W,3] uint8, N = passes * batch, by count passes; the rest are zero."""
+    """`tta_logits` [N,L] of images [N,H,W,C] uint8, N = passes * batch, by count passes; the rest are zero."""
     if plan.passes == 1:
-        return tta_logits(recipe, variables, images, level, convolution)
+        return tta_logits(recipe, variables, images, level, backend=backend)
 
     def body(done: Array, logits: Array) -> Array:
         part = lax.dynamic_slice_in_dim(images, done * plan.batch, plan.batch)
-        new = tta_logits(recipe, variables, part, level, convolution)
+        new = tta_logits(recipe, variables, part, level, backend=backend)
         return lax.dynamic_update_slice_in_dim(logits, new, done * plan.batch, axis=0)
 
-    logits = jnp.zeros((images.shape[0], CLASSES), precision_of(recipe).statistics)
+    logits = jnp.zeros((images.shape[0], recipe.inputs.num_classes), backend.precision.statistics)
     return lax.fori_loop(0, count, body, logits)
+
+
+def compile_logits(recipe: Recipe, level: int, backend: Backend) -> Any:
+    """Compile (variables, images [B,H,W,C] uint8, passes) -> logits [B,L], with B the images of `eval_plan`.
+
+    Recipes that differ in what no evaluation depends on share a program.
+    """
+    plan = eval_plan(recipe, backend)
+    return _compile_logits(_evaluated(recipe), level, backend, plan)
+
+
+def batched_logits(recipe: Recipe, variables: Variables, images: Any, level: int) -> np.ndarray:
+    """Logits [N,L] of images [N,H,W,C] uint8, in calls of one size; the last is padded. recipe is resolved."""
+    backend = backend_of(recipe)
+    if not len(images):
+        return np.zeros((0, recipe.inputs.num_classes), np.float32)
+    compiled, plan, parts = compile_logits(recipe, level, backend), eval_plan(recipe, backend), []
+    for part, count in parts_of(images, plan.images):
+        passes = np.int32(-(-count // plan.batch))
+        parts.append(np.asarray(compiled(variables, part, passes))[:count])
+    return np.concatenate(parts)
+
+
+def group_logits(
+    recipe: Recipe, backend: Backend, strategy: Strategy, variables: Variables, images: Array, plan: EvalPlan
+) -> np.ndarray:
+    """Logits [K,N,L] of K networks on images [N,H,W,C] uint8 on the device; the variables have an axis [K]."""
+    compiled = compile_group_logits(recipe, backend, strategy, len(jax.tree.leaves(variables)[0]), plan)
+    parts = [np.asarray(compiled(variables, part)) for part, _ in parts_of(images, plan.images)]
+    return np.concatenate(parts, axis=1)[:, : len(images)]
+
+
+def compile_group_logits(
+    recipe: Recipe, backend: Backend, strategy: Strategy, num_networks: int, plan: EvalPlan
+) -> Any:
+    """Compile (variables of K networks, images [B,H,W,C] uint8) -> logits [K,B,L], with B the images of the plan."""
+    return _compile_group_logits(_evaluated(recipe), backend, strategy, num_networks, plan)
+
+
+def parts_of(images: Any, size: int) -> Iterator[tuple[Array, int]]:
+    """Images [N,...] in parts [size,...] on the device, the last filled up with zeros, and how many each holds."""
+    for start in range(0, len(images), size):
+        count = min(size, len(images) - start)
+        if isinstance(images, Array):
+            yield compile_part(images.shape, images.dtype, size)(images, np.int32(start)), count
+        else:
+            part = np.zeros((size, *images.shape[1:]), images.dtype)
+            part[:count] = images[start : start + count]
+            yield jnp.asarray(part), count
+
+
+@functools.lru_cache(maxsize=64)
+def compile_part(shape: tuple[int, ...], dtype: Any, size: int) -> Any:
+    """Compile (images of this shape, start []) -> size of them from start on, with zeros past the last.
+
+    One program for every start: cut eagerly, each part of a test set would be compiled on the clock.
+    """
+
+    def part(images: Array, start: Array) -> Array:
+        return jnp.take(images, start + jnp.arange(size, dtype=jnp.int32), axis=0, mode="fill", fill_value=0)
+
+    return compile_function(part, jax.ShapeDtypeStruct(shape, dtype), jax.ShapeDtypeStruct((), jnp.int32))
+
+
+@functools.lru_cache(maxsize=64, typed=True)  # True is 1 to a cache, but no level of test-time augmentation
+def _compile_logits(recipe: Recipe, level: int, backend: Backend, plan: EvalPlan) -> Any:
+    variables = jax.eval_shape(lambda: init_variables(recipe, backend, make_key(0)))
+    size = recipe.inputs.image_size
+    images = jax.ShapeDtypeStruct((plan.images, size, size, recipe.inputs.channels), jnp.uint8)
+    function = functools.partial(tta_logits_in_passes, recipe, backend, plan=plan, level=level)
+    return compile_function(function, {"frozen": {}} | variables, images, jax.ShapeDtypeStruct((), jnp.int32))
+
+
+@functools.lru_cache(maxsize=64)
+def _compile_group_logits(
+    recipe: Recipe, backend: Backend, strategy: Strategy, num_networks: int, plan: EvalPlan
+) -> Any:
+    def logits(variables: Variables, images: Array) -> Array:
+        return tta_logits_in_passes(recipe, backend, variables, images, plan.passes, plan)
+
+    one = {"frozen": {}} | jax.eval_shape(lambda: init_variables(recipe, backend, make_key(0)))
+    variables = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((num_networks, *leaf.shape), leaf.dtype), one)
+    size = recipe.inputs.image_size
+    images = jax.ShapeDtypeStruct((plan.images, size, size, recipe.inputs.channels), jnp.uint8)
+    return compile_function(over_members(strategy, logits, (True, False)), variables, images)
+
+
+def _evaluated(recipe: Recipe) -> Recipe:
+    # The recipe with everything that an evaluation does not depend on as it is by default.
+    default = Recipe(network=recipe.network, evaluation=recipe.evaluation, inputs=recipe.inputs)
+    return default.override(precision=recipe.precision)

@@ -1,69 +1,44 @@
-"""Trains one network from the host: compiles a run's pieces ahead of time, drives them, watches the clock and the loss.
+"""The one training loop: calls the programs of a group of networks, watches the clock and the loss.
 
 One train step, three drivers: a scan over an epoch's steps on accelerators; on a CPU chunks of a few steps where oneDNN
-convolves, and a loop over single steps where XLA does, because a CPU runs XLA's convolutions inside of anything that
-loops many times slower (docs/performance.md, "What was tried").
+convolves, and a loop over single steps where XLA does (docs/performance.md, "What was tried"). One network is a group
+of one.
 """
 
-import functools
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Literal, NamedTuple, get_args
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, get_args
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import Array
 
-from airjax.augment.batch import Selection
-from airjax.augment.draws import Draws
 from airjax.data.dataset import Dataset
-from airjax.kernels.layers import Convolution, default_convolution
-from airjax.nn.airbench import Variables, init_variables
-from airjax.optim.nesterov import Hyperparameters, hyperparameters
-from airjax.recipes.precision import precision_of, resolve_precision
+from airjax.kernels.backend import Backend, Driver
+from airjax.nn.build import Variables
 from airjax.recipes.published import get_recipe
-from airjax.recipes.recipe import CLASSES, IMAGE_SIZE, Recipe
+from airjax.recipes.recipe import Recipe
 from airjax.training.arguments import check_choice, check_data
-from airjax.training.compile import compilations_at_once, compile_function, compile_lowered
-from airjax.training.evaluate import eval_plan, tta_logits_in_passes
-from airjax.training.run import Arrays, Segment, advance, advance_many, advance_up_to, segments, start_run
-from airjax.training.step import StepMetrics, TrainState, finish, variables_of
-from airjax.utils.platform import default_platform
+from airjax.training.arrays import to_device
+from airjax.training.backend import resolve_precision
+from airjax.training.evaluate import (
+    EvalPlan,
+    batched_logits,
+    compile_group_logits,
+    compile_logits,
+    compile_part,
+    eval_plan,
+    group_logits,
+)
+from airjax.training.events import Callbacks, Clock, EpochReport, Stage
+from airjax.training.members import Members, Strategy, make_members, strategy_backend
+from airjax.training.programs import Call, Kind, Programs, kinds_of, plan_calls, programs_of
+from airjax.training.run import Arrays, Task
+from airjax.training.snapshots import NOTHING_KEPT, Keeping, Snapshot, Snapshots, StoppedError, open_snapshots
+from airjax.training.step import StepMetrics, TrainState
 from airjax.utils.reprs import one_line
-from airjax.utils.seeds import check_seed, make_key
-
-Driver = Literal["loop", "chunks", "scan"]
-
-
-# What a training is doing; "validate" is the evaluation between epochs, which no clock counts.
-Phase = Literal["compile", "whiten", "train", "validate", "evaluate"]
-
-
-# One training program of a run: whether the whitening bias trains, and how many steps a call takes at most.
-Kind = tuple[bool, int]
-
-
-# A chunk's size: a call costs a CPU some milliseconds and the pages of all its memory; a longer one shows progress less
-# often.
-CHUNK_FLOPS = 3e12
-
-
-CHUNK_STEPS = 32
-
-
-class EpochReport(NamedTuple):
-    """One row of the table of a run."""
-
-    epoch: int  # from 0
-    train_loss: float  # mean over the epoch's examples
-    train_accuracy: float  # the same, as they were trained on
-    validation_accuracy: float | None  # without test-time augmentation; None unless asked for
-    tta_accuracy: float | None  # with it; None before the last epoch
-    seconds: float  # of training so far, validation not counted
+from airjax.utils.seeds import check_seed, make_keys
 
 
 class TrainedRun(NamedTuple):
@@ -73,21 +48,12 @@ class TrainedRun(NamedTuple):
     seed: int
     variables: Variables
     metrics: StepMetrics  # numpy arrays [T]: one entry per step
-    logits: np.ndarray  # [M,10] of the test images, with test-time augmentation
-    accuracy: float  # share of the test images classified right
+    logits: np.ndarray  # [M,L] of the test images, with test-time augmentation
+    accuracy: float  # fraction of the test images classified right
     seconds: dict[str, float]  # compile, whiten, train, evaluate
 
     def __repr__(self) -> str:
         return one_line(self)
-
-
-class Callbacks(NamedTuple):
-    """What a training calls while it runs; None is not called."""
-
-    on_phase: Callable[[Phase], None] | None = None
-    on_step: Callable[[int, StepMetrics], None] | None = None
-    on_epoch: Callable[[EpochReport], None] | None = None
-    on_group: Callable[[int], None] | None = None
 
 
 class DivergedError(ArithmeticError):
@@ -98,183 +64,32 @@ class DivergedError(ArithmeticError):
         super().__init__(
             f"seed {seed}: the loss is not finite at step {step + 1} of {recipe.total_steps} (epoch "
             f"{step // recipe.steps_per_epoch + 1} of {math.ceil(recipe.epochs)}); lower learning-rate "
-            f"(now {recipe.learning_rate:g}) or momentum"
+            f"(now {recipe.optimizer.learning_rate:g}) or momentum"
         )
 
 
-def default_driver(convolution: Convolution) -> Driver:
-    """Chunks or a loop on a CPU, by what convolves; a scan elsewhere."""
-    if default_platform() != "cpu":
-        return "scan"
-    return "chunks" if convolution == "onednn" else "loop"
+class Work(NamedTuple):
+    """What all groups of one training have in common."""
+
+    recipe: Recipe  # with its precision resolved
+    backend: Backend
+    strategy: Strategy
+    calls: list[Call]
+    arrays: Arrays
+    evaluation: EvalPlan
+    called: Callbacks
+    validate: bool = False  # evaluate after every epoch, too; of a single network
+    check: Callable[[StepMetrics, int], None] | None = None  # an epoch's metrics [K,S], and steps done: may raise
+    keeping: Keeping = NOTHING_KEPT
+    snapshots: Snapshots | None = None  # of this group; None: none are taken
 
 
-def steps_per_call(recipe: Recipe, driver: Driver) -> int | None:
-    """Steps that a call takes at most; None: as many as a program can."""
-    if driver == "chunks":
-        flops = 6.0 * recipe.forward_macs * recipe.batch_size
-        return max(1, min(CHUNK_STEPS, int(CHUNK_FLOPS / flops)))
-    return 1 if driver == "loop" else None
+class Finished(NamedTuple):
+    """A group that is trained and evaluated."""
 
-
-def calls(recipe: Recipe, driver: Driver, *, by_epoch: bool = False) -> list[tuple[Segment, Kind]]:
-    """The run as a driver calls it: the steps of every call, and the program that takes them."""
-    limit = steps_per_call(recipe, driver)
-    return [(segment, program_kind(segment, limit)) for segment in segments(recipe, by_epoch=by_epoch, at_most=limit)]
-
-
-def program_kind(segment: Segment, limit: int | None) -> Kind:
-    """Which program takes a segment of at most limit steps."""
-    return segment.train_whiten_bias, limit or segment.num_steps
-
-
-def kinds_of(calls: Sequence[tuple[Segment, Kind]]) -> tuple[Kind, ...]:
-    """The programs that calls need, each once, in the order of their first call."""
-    return tuple(dict.fromkeys(kind for _, kind in calls))
-
-
-def convolution_for(recipe: Recipe) -> Convolution:
-    """The form of convolution in which one network of a recipe, with its precision resolved, trains here."""
-    return default_convolution(precision_of(recipe).compute)
-
-
-class Program:
-    """The training programs of a recipe, which has no hyperparameters of its own. Each is compiled once.
-
-    Seeds, data and hyperparameters are arguments of the programs, so nothing is compiled again for them; `step_shapes`
-    are the arguments' shapes.
-    """
-
-    def __init__(self, recipe: Recipe, driver: Driver, convolution: Convolution) -> None:
-        self._make_steps = functools.partial(make_steps, recipe, driver, convolution=convolution)
-        self._start = functools.partial(start_run, recipe)
-        key = jax.eval_shape(lambda: make_key(0))
-        hyper = jax.eval_shape(lambda: hyperparameters(recipe))
-        images = jax.ShapeDtypeStruct((recipe.train_examples, IMAGE_SIZE, IMAGE_SIZE, 3), jnp.uint8)
-        labels = jax.ShapeDtypeStruct((recipe.train_examples,), jnp.int32)
-        self._start_shapes = key, images, hyper
-        state, draws = jax.eval_shape(self._start, *self._start_shapes)
-        self.step_shapes = state, images, labels, draws, hyper, None, jax.ShapeDtypeStruct((), jnp.int32)
-        self._compiled: dict[Kind | None, Any] = {}  # None: the start
-
-    def lacks(self, kinds: Iterable[Kind]) -> list[Kind | None]:
-        """Which of the start (None) and these kinds of training programs are not compiled yet."""
-        return [kind for kind in (None, *kinds) if kind not in self._compiled]
-
-    def compile(self, kinds: Iterable[Kind]) -> None:
-        """Compile the start and these kinds of training programs, so far as they are not."""
-        wanted = self.lacks(kinds)
-        if not wanted:  # as before nearly every call of a program
-            return
-        # The compiler works outside Python's lock, so programs compile while the next one is traced.
-        with ThreadPoolExecutor(compilations_at_once()) as pool:
-            compiling = {kind: pool.submit(compile_lowered, self._lower(kind), once=kind is None) for kind in wanted}
-        self._compiled |= {kind: future.result() for kind, future in compiling.items()}
-
-    @property
-    def start(self) -> Any:
-        """(key, train_images, hyper) -> (state, draws)."""
-        self.compile(())
-        return self._compiled[None]
-
-    def advance(self, kind: Kind) -> Any:
-        """(state, images, labels, draws, hyper, None, count) -> (state, metrics): count steps; see `make_steps`."""
-        self.compile((kind,))
-        return self._compiled[kind]
-
-    def _lower(self, kind: Kind | None) -> jax.stages.Lowered:
-        if kind is None:
-            return jax.jit(self._start).lower(*self._start_shapes)
-        return jax.jit(self._make_steps(kind), donate_argnums=0).lower(*self.step_shapes)
-
-
-@functools.lru_cache(maxsize=16)
-def program_of(recipe: Recipe, driver: Driver, convolution: Convolution) -> Program:
-    """The one program of a recipe, which has no hyperparameters of its own. Nothing is compiled yet."""
-    return Program(recipe, driver, convolution)
-
-
-def make_steps(
-    recipe: Recipe, driver: Driver, kind: Kind, convolution: Convolution
-) -> Callable[..., tuple[TrainState, StepMetrics]]:
-    """What one call of a driver does: (state, images, labels, draws, hyper, selection, count) -> (state, metrics).
-
-    Only chunks look at count, the steps to take; the others' programs take as many as their kind says.
-    """
-    train_whiten_bias, num_steps = kind
-
-    def steps(
-        state: TrainState,
-        images: Array,
-        labels: Array,
-        draws: Draws,
-        hyper: Hyperparameters,
-        selection: Selection | None,
-        count: Array,
-    ) -> tuple[TrainState, StepMetrics]:
-        take = functools.partial(
-            advance,
-            recipe,
-            images=images,
-            labels=labels,
-            draws=draws,
-            hyper=hyper,
-            selection=selection,
-            train_whiten_bias=train_whiten_bias,
-            convolution=convolution,
-        )
-        if driver == "chunks":
-            return advance_up_to(take, state, count, num_steps)
-        return advance_many(take, state, num_steps) if driver == "scan" else take(state)
-
-    return steps
-
-
-@functools.lru_cache(maxsize=64, typed=True)  # True is 1 to a cache, but no level of test-time augmentation
-def compile_logits(recipe: Recipe, level: int, convolution: Convolution) -> Any:
-    """Compile (variables, images [B,32,32,3] uint8, passes) -> logits [B,10], with B of all passes of eval_plan."""
-    plan = eval_plan(recipe, convolution)
-    variables = jax.eval_shape(functools.partial(init_variables, recipe), jax.eval_shape(lambda: make_key(0)))
-    images = jax.ShapeDtypeStruct((plan.passes * plan.batch, IMAGE_SIZE, IMAGE_SIZE, 3), jnp.uint8)
-    function = functools.partial(tta_logits_in_passes, recipe, plan=plan, level=level, convolution=convolution)
-    return compile_function(function, {"frozen": {}} | variables, images, jax.ShapeDtypeStruct((), jnp.int32))
-
-
-def batched_logits(recipe: Recipe, variables: Variables, images: Any, level: int) -> np.ndarray:
-    """Logits [N,10] of images [N,32,32,3] uint8, in calls of one size; the last is padded. recipe is resolved."""
-    convolution = convolution_for(recipe)
-    if not len(images):
-        return np.zeros((0, CLASSES), np.float32)
-    compiled, plan, parts = compile_logits(recipe, level, convolution), eval_plan(recipe, convolution), []
-    for part, count in parts_of(images, plan.passes * plan.batch):
-        passes = np.int32(-(-count // plan.batch))
-        parts.append(np.asarray(compiled(variables, part, passes))[:count])
-    return np.concatenate(parts)
-
-
-def parts_of(images: Any, size: int) -> Iterator[tuple[Array, int]]:
-    """Images [N,...] in parts [size,...] on the device, the last filled up with zeros, and how many each holds."""
-    for start in range(0, len(images), size):
-        count = min(size, len(images) - start)
-        if isinstance(images, Array):
-            yield compile_part(images.shape, images.dtype, size)(images, np.int32(start)), count
-        else:
-            part = np.zeros((size, *images.shape[1:]), images.dtype)
-            part[:count] = images[start : start + count]
-            yield jnp.asarray(part), count
-
-
-@functools.lru_cache(maxsize=64)
-def compile_part(shape: tuple[int, ...], dtype: Any, size: int) -> Any:
-    """Compile (images of this shape, start []) -> size of them from start on, with zeros past the last.
-
-    One program for every start: cut eagerly, each part of a test set would be compiled on the clock.
-    """
-
-    def part(images: Array, start: Array) -> Array:
-        return jnp.take(images, start + jnp.arange(size, dtype=jnp.int32), axis=0, mode="fill", fill_value=0)
-
-    return compile_function(part, jax.ShapeDtypeStruct(shape, dtype), jax.ShapeDtypeStruct((), jnp.int32))
+    metrics: StepMetrics  # numpy arrays [K,T]
+    logits: np.ndarray  # [K,M,L]
+    variables: Variables  # on the device: K networks, with an axis; of "sequential", the one network without it
 
 
 def train(
@@ -286,7 +101,8 @@ def train(
     validate: bool = False,
     on_step: Callable[[int, StepMetrics], None] | None = None,
     on_epoch: Callable[[EpochReport], None] | None = None,
-    on_phase: Callable[[Phase], None] | None = None,
+    on_phase: Callable[[Stage], None] | None = None,
+    keeping: Keeping = NOTHING_KEPT,
 ) -> TrainedRun:
     """Train one network and evaluate it.
 
@@ -294,147 +110,149 @@ def train(
         recipe: the method, or its name. It uses the first `train_examples` and `test_examples` of the data.
         data: the data set.
         seed: the one number that everything random follows from: a whole number from 0 to 2**32 - 1.
-        driver: see `default_driver`.
+        driver: how steps are called; None is the fastest here (`airjax.kernels.backend.default_driver`).
         validate: also evaluate without test-time augmentation after every epoch, outside the clock.
         on_step: called after every call with the number of steps done and the metrics of the latest ones at hand.
         on_epoch: called after every epoch.
         on_phase: called with what begins, before it does. A compilation may be over at once: nothing is compiled twice.
+        keeping: where and how often snapshots are taken, from which the same call goes on to the same bits.
 
     Raises:
+        StoppedError: keeping asked to stop; a snapshot is written.
         DivergedError: the loss is not finite.
         ValueError: another seed, or the data has fewer examples than the recipe uses.
         TypeError: a recipe or data of another type.
     """
-    seed = check_seed(seed)
+    seed, data = check_seed(seed), check_data(data)
     recipe = resolve_precision(get_recipe(recipe))
-    convolution = convolution_for(recipe)
-    driver = driver or default_driver(convolution)
-    check_choice("driver", driver, get_args(Driver))
-    arrays = to_device(data, recipe)
-    clock = Clock(on_phase)
-    # One program per phase. A scan that stops at every epoch needs one more where the last epoch is shorter.
-    plan = calls(recipe, driver, by_epoch=on_epoch is not None or validate)
-    program = program_of(recipe.without_hyperparameters(), driver, convolution)
-    # An accelerator is to stay busy once it starts; on a CPU what later epochs need would keep the first step waiting.
-    first = kinds_of(plan) if driver == "scan" else kinds_of(plan)[:1]
-    _compile(program, first, clock)
-    clock.begin("whiten")
-    hyper = hyperparameters(recipe)
-    state, draws = jax.block_until_ready(program.start(make_key(seed), arrays.train_images, hyper))
-    clock.pause()
+    if driver is not None:
+        check_choice("driver", driver, get_args(Driver))
+    backend, clock = strategy_backend(recipe, "sequential", driver), Clock(on_phase)
 
-    def evaluate(variables: Variables, level: int, phase: Phase) -> tuple[float, np.ndarray]:
-        return _evaluate(recipe, variables, arrays, level, clock, phase)
-
-    history: list[StepMetrics] = []
-    steps_done = 0
-    for epoch, group in itertools.groupby(plan, key=lambda call: call[0].epoch):
-        parts = list(group)
-        _compile(program, kinds_of(parts), clock)
-        clock.begin("train")
-        recent: list[StepMetrics] = []
-        for segment, kind in parts:
-            advance_by, count = program.advance(kind), np.int32(segment.num_steps)
-            state, metrics = advance_by(state, arrays.train_images, arrays.train_labels, draws, hyper, None, count)
-            recent.append(settle(metrics, segment.num_steps, driver, recent))
-            steps_done += segment.num_steps
-            if on_step is not None:
-                on_step(steps_done, recent[-1 if driver == "chunks" else max(0, len(recent) - 2)])
-        jax.block_until_ready(state)
-        clock.pause()
-        latest = _concatenate(recent)
-        finite = np.isfinite(latest.loss)
+    def check(metrics: StepMetrics, steps_done: int) -> None:
+        finite = np.isfinite(metrics.loss[0])
         if not finite.all():
             raise DivergedError(recipe, seed, steps_done - len(finite) + int(np.argmin(finite)))
-        history.append(latest)
-        if on_epoch is not None and steps_done < recipe.total_steps:
-            plain = evaluate(variables_of(state), 0, "validate")[0] if validate else None
-            on_epoch(EpochReport(epoch, *_averages(latest), plain, None, clock.seconds["train"]))
 
-    variables = finish(state)
-    accuracy, logits = evaluate(variables, recipe.tta_level, "evaluate")
-    if on_epoch is not None:
-        plain = evaluate(variables, 0, "validate")[0] if validate else None
-        last_epoch = (recipe.total_steps - 1) // recipe.steps_per_epoch
-        on_epoch(EpochReport(last_epoch, *_averages(history[-1]), plain, accuracy, clock.seconds["train"]))
-    return TrainedRun(recipe, seed, variables, _concatenate(history), logits, accuracy, clock.seconds)
-
-
-def _evaluate(
-    recipe: Recipe, variables: Variables, arrays: Arrays, level: int, clock: "Clock", phase: Phase
-) -> tuple[float, np.ndarray]:
-    # Compiled first, which is none of the evaluation's time.
-    clock.begin("compile")
-    convolution = convolution_for(recipe)
-    compile_logits(recipe, level, convolution)
-    plan = eval_plan(recipe, convolution)
-    compile_part(arrays.test_images.shape, arrays.test_images.dtype, plan.passes * plan.batch)
-    clock.begin(phase)
-    found = accuracy_at(recipe, variables, arrays, level)
-    clock.pause()
-    return found
-
-
-def _compile(program: Program, kinds: tuple[Kind, ...], clock: "Clock") -> None:
-    if program.lacks(kinds):
-        clock.begin("compile")
-        program.compile(kinds)
-        clock.pause()
-
-
-def accuracy_at(recipe: Recipe, variables: Variables, arrays: Arrays, level: int) -> tuple[float, np.ndarray]:
-    """Accuracy on the test images at a level of test-time augmentation, and the logits [M,10]."""
-    logits = batched_logits(recipe, variables, arrays.test_images, level)
-    return float((logits.argmax(1) == np.asarray(arrays.test_labels)).mean()), logits
-
-
-def to_device(data: Dataset, recipe: Recipe | str) -> Arrays:
-    """The examples that the recipe uses, on the device when it returns. Raises ValueError if there are too few."""
-    data, recipe = check_data(data), get_recipe(recipe)
-    if len(data.classes) != CLASSES:
-        raise ValueError(f"{data.name} has {len(data.classes)} classes, but the network has {CLASSES} outputs")
-    for split, images, wanted in (
-        ("train", data.train_images, recipe.train_examples),
-        ("test", data.test_images, recipe.test_examples),
-    ):
-        if len(images) < wanted:
-            raise ValueError(
-                f"the recipe uses {wanted} {split} examples, but {data.name} has {len(images)}; "
-                f"pass --{split}-examples {len(images)}, or use recipe.fit_to(...)"
-            )
-    train, test = recipe.train_examples, recipe.test_examples
-    arrays = Arrays(
-        jnp.asarray(data.train_images[:train]),
-        jnp.asarray(data.train_labels[:train], jnp.int32),
-        jnp.asarray(data.test_images[:test]),
-        jnp.asarray(data.test_labels[:test], jnp.int32),
+    work = Work(
+        recipe,
+        backend,
+        "sequential",
+        plan_calls(recipe, backend, by_epoch=on_epoch is not None or validate or keeping.folder is not None),
+        to_device(data, recipe),
+        eval_plan(recipe, backend),
+        Callbacks(on_phase, None if on_step is None else _of_one(on_step), on_epoch),
+        validate,
+        check,
+        keeping,
     )
-    return jax.block_until_ready(arrays)  # else the transfer ends on the clock of whatever comes first
+    members = make_members(recipe, make_keys([seed]))
+    done = train_group(work, members, data, clock)
+    metrics = StepMetrics(*(column[0] for column in done.metrics))
+    accuracy = float((done.logits[0].argmax(1) == np.asarray(work.arrays.test_labels)).mean())
+    return TrainedRun(recipe, seed, done.variables, metrics, done.logits[0], accuracy, clock.seconds)
 
 
-class Clock:
-    """Adds up the seconds of phases, with a monotonic timer, and tells who asks which phase begins."""
-
-    def __init__(self, on_phase: Callable[[Phase], None] | None = None) -> None:
-        self.seconds = {"compile": 0.0, "whiten": 0.0, "train": 0.0, "evaluate": 0.0}
-        self._on_phase = on_phase
-        self._phase: Phase | None = None
-
-    def begin(self, phase: Phase) -> None:
-        """End the phase before, and begin one."""
-        self.pause()
-        if self._on_phase is not None:
-            self._on_phase(phase)
-        self._phase, self._since = phase, time.perf_counter()
-
-    def pause(self) -> None:
-        """End the phase, if there is one: what comes until the next is not counted."""
-        if self._phase in self.seconds:
-            self.seconds[self._phase] += time.perf_counter() - self._since
-        self._phase = None
+def group_programs(work: Work, members: Members) -> Programs:
+    """Return the programs with which these members train; nothing is compiled yet."""
+    arguments = (members, work.arrays.train_images, work.arrays.train_labels)
+    return programs_of(work.recipe, work.backend, work.strategy, arguments)
 
 
-def settle(metrics: StepMetrics, count: int, driver: Driver, before: Sequence[StepMetrics]) -> StepMetrics:
+def train_group(work: Work, members: Members, data: Dataset, clock: Clock) -> Finished:
+    """Train a group of networks, from its last snapshot if there is one, and evaluate them; no snapshot is left."""
+    snapshots = open_snapshots(work.keeping, work.recipe, work.backend, work.strategy, members, data)
+    work = work._replace(snapshots=snapshots)
+    done = run_group(work, group_programs(work, members), members, clock)
+    if snapshots is not None:
+        snapshots.clear()
+    return done
+
+
+def run_group(work: Work, programs: Programs, members: Members, clock: Clock) -> Finished:
+    """Train a group of networks and evaluate them."""
+    arrays, count = work.arrays, len(members.keys)
+    # An accelerator is to stay busy once it starts; on a CPU what later epochs need would keep the first step waiting.
+    kinds = kinds_of(work.calls)
+    _compile(programs, kinds if work.backend.driver == "scan" else kinds[:1], clock)
+    clock.begin("whiten")
+    state, draws = jax.block_until_ready(programs.start(members, arrays.train_images))
+    clock.pause()
+    task = Task(arrays.train_images, arrays.train_labels, draws, members.hyper, members.selection)
+    state, history, calls_done = _resume(work, state, clock)
+    steps_done = sum(call.segment.num_steps for call in work.calls[:calls_done])
+    last_epoch = work.calls[-1].segment.epoch
+    for epoch, group in itertools.groupby(work.calls[calls_done:], key=lambda call: call.segment.epoch):
+        calls = list(group)
+        _compile(programs, kinds_of(calls), clock)
+        clock.begin("train")
+        recent: list[StepMetrics] = []
+        for segment, kind in calls:
+            state, metrics = programs.advance(kind)(state, task, np.int32(segment.num_steps))
+            recent.append(wait(metrics, segment.num_steps, work.backend.driver, recent))
+            steps_done, calls_done = steps_done + segment.num_steps, calls_done + 1
+            if work.called.on_step is not None:
+                latest = -1 if work.backend.driver == "chunks" else max(0, len(recent) - 2)
+                work.called.on_step(steps_done, recent[latest])
+            if work.keeping.should_stop() and steps_done < work.recipe.total_steps:
+                clock.pause()
+                _save(work, state, [*history, join(recent, count)], calls_done, steps_done, clock)
+                raise StoppedError(steps_done, work.recipe.total_steps, kept=work.snapshots is not None)
+        jax.block_until_ready(state)
+        clock.pause()
+        history.append(join(recent, count))
+        if work.check is not None:
+            work.check(history[-1], steps_done)
+        if epoch < last_epoch:
+            if work.called.on_epoch is not None:
+                plain = _validate(work, programs.variables(state, averaged=False), clock) if work.validate else None
+                work.called.on_epoch(report_epoch(epoch, _of_epoch(work, epoch, history, count), plain, None, clock))
+            if work.snapshots is not None and work.snapshots.due(epoch):
+                _save(work, state, history, calls_done, steps_done, clock)
+    variables = programs.variables(state, averaged=True)
+    del state
+    logits = _evaluate(work, variables, clock)
+    if work.called.on_epoch is not None:
+        plain = _validate(work, variables, clock) if work.validate else None
+        accuracy = float((logits.argmax(2) == np.asarray(arrays.test_labels)).mean())
+        metrics = _of_epoch(work, last_epoch, history, count)
+        work.called.on_epoch(report_epoch(last_epoch, metrics, plain, accuracy, clock))
+    return Finished(join(history, count), logits, variables)
+
+
+def _resume(work: Work, state: TrainState, clock: Clock) -> tuple[TrainState, list[StepMetrics], int]:
+    # The state to begin with, the metrics of the steps before it, and how many calls these were.
+    found = None if work.snapshots is None else work.snapshots.restore(state)
+    if found is None:
+        return state, [], 0
+    for stage, seconds in found.seconds.items():
+        clock.seconds[stage] = clock.seconds.get(stage, 0.0) + seconds
+    return found.state, [found.metrics], found.calls_done
+
+
+def _save(
+    work: Work, state: TrainState, history: list[StepMetrics], calls_done: int, steps_done: int, clock: Clock
+) -> None:
+    if work.snapshots is not None:
+        metrics = join(history, len(history[0].loss))
+        work.snapshots.save(Snapshot(state, metrics, calls_done, dict(clock.seconds)), steps_done)
+
+
+def _of_epoch(work: Work, epoch: int, history: list[StepMetrics], count: int) -> StepMetrics:
+    # The metrics of an epoch's steps, the last ones that were taken.
+    first = epoch * work.recipe.steps_per_epoch
+    return StepMetrics(*(column[:, first:] for column in join(history, count)))
+
+
+def report_epoch(
+    epoch: int, metrics: StepMetrics, plain: float | None, accuracy: float | None, clock: Clock
+) -> EpochReport:
+    """Return the row of an epoch: means over its steps, and over the members of a group."""
+    means = float(metrics.loss.mean()), float(metrics.accuracy.mean())
+    return EpochReport(epoch, *means, plain, accuracy, clock.seconds["train"])
+
+
+def wait(metrics: StepMetrics, count: int, driver: Driver, before: Sequence[StepMetrics]) -> StepMetrics:
     """Wait as a driver does after a call of count steps, and return its metrics [..., count].
 
     A chunk is waited for, so that nobody who interrupts a training has to wait for a second one. Otherwise the call
@@ -451,11 +269,59 @@ def settle(metrics: StepMetrics, count: int, driver: Driver, before: Sequence[St
     return StepMetrics(*(np.asarray(column)[..., :count] for column in metrics))
 
 
-def _concatenate(parts: list[StepMetrics]) -> StepMetrics:
-    # Scalars of single steps and vectors of scans alike become numpy vectors [T].
+def join(parts: Sequence[StepMetrics], count: int) -> StepMetrics:
+    """Join the metrics of calls of K = count networks, each [K] or [K,S], to numpy arrays [K,T]."""
     columns = zip(*parts, strict=True)
-    return StepMetrics(*(np.concatenate([np.atleast_1d(part) for part in column]) for column in columns))
+    return StepMetrics(*(np.concatenate([np.reshape(part, (count, -1)) for part in c], axis=1) for c in columns))
 
 
-def _averages(metrics: StepMetrics) -> tuple[float, float]:
-    return float(metrics.loss.mean()), float(metrics.accuracy.mean())
+def accuracy_at(recipe: Recipe, variables: Variables, arrays: Arrays, level: int) -> tuple[float, np.ndarray]:
+    """Accuracy on the test images at a level of test-time augmentation, and the logits [M,L]."""
+    logits = batched_logits(recipe, variables, arrays.test_images, level)
+    return float((logits.argmax(1) == np.asarray(arrays.test_labels)).mean()), logits
+
+
+def _compile(programs: Programs, kinds: Sequence[Kind], clock: Clock) -> None:
+    if programs.lacks(kinds):
+        clock.begin("compile")
+        programs.compile(kinds)
+        clock.pause()
+
+
+def _evaluate(work: Work, variables: Variables, clock: Clock) -> np.ndarray:
+    # Logits [K,M,L] with the recipe's test-time augmentation.
+    if work.strategy == "sequential":
+        return _logits_of_one(work, variables, work.recipe.evaluation.tta_level, clock, "evaluate")[None]
+    clock.begin("compile")
+    images, plan = work.arrays.test_images, work.evaluation
+    compile_part(images.shape, images.dtype, plan.images)
+    compile_group_logits(work.recipe, work.backend, work.strategy, len(jax.tree.leaves(variables)[0]), plan)
+    clock.begin("evaluate")
+    logits = group_logits(work.recipe, work.backend, work.strategy, variables, images, plan)
+    clock.pause()
+    return logits
+
+
+def _validate(work: Work, variables: Variables, clock: Clock) -> float:
+    logits = _logits_of_one(work, variables, 0, clock, "validate")
+    return float((logits.argmax(1) == np.asarray(work.arrays.test_labels)).mean())
+
+
+def _logits_of_one(work: Work, variables: Variables, level: int, clock: Clock, stage: Stage) -> np.ndarray:
+    # Compiled first, which is none of the evaluation's time.
+    clock.begin("compile")
+    compile_logits(work.recipe, level, work.backend)
+    images = work.arrays.test_images
+    compile_part(images.shape, images.dtype, eval_plan(work.recipe, work.backend).images)
+    clock.begin(stage)
+    logits = batched_logits(work.recipe, variables, images, level)
+    clock.pause()
+    return logits
+
+
+def _of_one(on_step: Callable[[int, StepMetrics], None]) -> Callable[[int, StepMetrics], None]:
+    # The metrics of a group of one without their axis.
+    def called(steps_done: int, metrics: StepMetrics) -> None:
+        on_step(steps_done, StepMetrics(*(np.asarray(column)[0] for column in metrics)))
+
+    return called

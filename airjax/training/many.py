@@ -1,6 +1,5 @@
 """Many networks at once: one interface, several strategies, the same networks whichever is chosen."""
 
-import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Literal, NamedTuple, get_args
@@ -10,39 +9,21 @@ import numpy as np
 from jax import Array
 
 from airjax.data.dataset import Dataset
-from airjax.nn.airbench import Variables
-from airjax.recipes.precision import resolve_precision
+from airjax.kernels.backend import Driver
+from airjax.nn.build import Variables
 from airjax.recipes.published import get_recipe
 from airjax.recipes.recipe import Recipe
 from airjax.training.arguments import check_choice, check_count, check_data
+from airjax.training.arrays import to_device
+from airjax.training.backend import resolve_precision
 from airjax.training.evaluate import EvalPlan, eval_plan
-from airjax.training.loop import (
-    Callbacks,
-    Clock,
-    Driver,
-    EpochReport,
-    Kind,
-    Phase,
-    TrainedRun,
-    calls,
-    compile_part,
-    default_driver,
-    kinds_of,
-    parts_of,
-    settle,
-    to_device,
-)
-from airjax.training.members import (
-    STRATEGIES,
-    Members,
-    Programs,
-    Strategy,
-    compile_members,
-    make_members,
-    strategy_convolution,
-)
+from airjax.training.events import Callbacks, Clock, EpochReport, Stage
+from airjax.training.loop import Finished, TrainedRun, Work, group_programs, train_group
+from airjax.training.members import STRATEGIES, Members, Strategy, make_members, strategy_backend
 from airjax.training.memory import available_bytes, is_out_of_memory, predicted_bytes
-from airjax.training.run import Arrays, Segment
+from airjax.training.programs import kinds_of, plan_calls
+from airjax.training.run import Arrays
+from airjax.training.snapshots import NOTHING_KEPT, Keeping
 from airjax.training.step import StepMetrics
 from airjax.training.strategy import choose_strategy
 from airjax.utils.reprs import one_line
@@ -56,8 +37,8 @@ class ManyRuns(NamedTuple):
     strategy: Strategy
     group: int  # members that were trained at once
     metrics: StepMetrics  # each [K,T]
-    logits: np.ndarray  # [K,M,10] of the test images, with test-time augmentation
-    accuracy: np.ndarray  # [K] share of the test images classified right; a diverged network has one, too
+    logits: np.ndarray  # [K,M,L] of the test images, with test-time augmentation
+    accuracy: np.ndarray  # [K] fraction of the test images classified right; a diverged network has one, too
     diverged: np.ndarray  # [K] bool: a loss or a logit is not finite
     variables: list[Variables]  # K networks; empty unless asked for
     seconds: dict[str, float]  # compile, whiten, train, evaluate: of all members together
@@ -101,10 +82,11 @@ def run_many(
     eval_size: int | None = None,
     keep_variables: bool = False,
     progress: bool | None = None,
-    on_phase: Callable[[Phase], None] | None = None,
+    on_phase: Callable[[Stage], None] | None = None,
     on_step: Callable[[int, StepMetrics], None] | None = None,
     on_epoch: Callable[[EpochReport], None] | None = None,
     on_group: Callable[[int], None] | None = None,
+    keeping: Keeping = NOTHING_KEPT,
 ) -> ManyRuns:
     """Train many networks.
 
@@ -126,6 +108,7 @@ def run_many(
             ones at hand, each [G] or [G,S]. A group that runs out of memory begins again.
         on_epoch: called after every epoch of a group, with the means over its members.
         on_group: called with the number of members finished so far.
+        keeping: where and how often snapshots of each group are taken, from which the same call goes on.
 
     Raises ValueError for members or a group that do not fit, or fewer examples than the recipe uses, and TypeError for
     arguments of another type.
@@ -141,26 +124,27 @@ def run_many(
     if strategy == "auto":
         strategy, measured = choose_strategy(recipe, count)
         group = group or measured
-    convolution = strategy_convolution(recipe, strategy)
-    driver = driver or default_driver(convolution)
-    check_choice("driver", driver, get_args(Driver))
+    if driver is not None:
+        check_choice("driver", driver, get_args(Driver))
+    backend = strategy_backend(recipe, strategy, driver)
     if eval_size is None:
-        evaluation = eval_plan(recipe, convolution)
+        evaluation = eval_plan(recipe, backend)
     else:
         evaluation = EvalPlan(check_count("eval_size", eval_size), passes=1)
     smallest = jax.local_device_count() if strategy == "sharded" else 1
     group = 1 if strategy == "sequential" else _round_up(min(group or count, count), smallest)
-    arrays, plan = _place(recipe, members, data), calls(recipe, driver, by_epoch=on_epoch is not None)
+    by_epoch = on_epoch is not None or keeping.folder is not None
+    arrays, plan = _to_device(recipe, members, data), plan_calls(recipe, backend, by_epoch=by_epoch)
     given = Callbacks(on_phase, on_step, on_epoch, on_group)
     with progress_line(recipe, count, progress, given) as called:
-        work = _Work(recipe, strategy, plan, arrays, driver, evaluation, keep_variables, called)
+        work = Work(recipe, backend, strategy, plan, arrays, evaluation, called, keeping=keeping)
         clock = Clock(called.on_phase)
-        done, group = _run_groups(work, members, group, smallest, clock)
+        done, group = _run_groups(work, members, data, group, smallest, clock, keep_variables=keep_variables)
     metrics = StepMetrics(*(np.concatenate(parts)[:count] for parts in zip(*(p.metrics for p in done), strict=True)))
     logits = np.concatenate([part.logits for part in done])[:count]
     diverged = ~np.asarray(np.isfinite(metrics.loss).all(1) & np.isfinite(logits).all((1, 2)))
     accuracy = (logits.argmax(2) == np.asarray(arrays.test_labels)).mean(1)
-    variables = [network for part in done for network in part.variables][:count]
+    variables = [network for part in done for network in part.networks][:count]
     return ManyRuns(recipe, strategy, group, metrics, logits, accuracy, diverged, variables, clock.seconds)
 
 
@@ -176,24 +160,13 @@ def seed_keys(seeds: Sequence[int] | np.ndarray) -> Array:
     return make_keys([check_seed(seed) for seed in seeds])
 
 
-class _Work(NamedTuple):
-    recipe: Recipe
-    strategy: Strategy
-    plan: list[tuple[Segment, Kind]]
-    arrays: Arrays
-    driver: Driver
-    evaluation: EvalPlan
-    keep_variables: bool
-    called: Callbacks
-
-
-class _Finished(NamedTuple):
+class _Group(NamedTuple):
     metrics: StepMetrics  # each [G,T]
-    logits: np.ndarray  # [G,M,10]
-    variables: list[Variables]  # G networks, or none
+    logits: np.ndarray  # [G,M,L]
+    networks: list[Variables]  # G networks, or none
 
 
-def _place(recipe: Recipe, members: Members, data: Dataset) -> Arrays:
+def _to_device(recipe: Recipe, members: Members, data: Dataset) -> Arrays:
     # Without a selection only the recipe's examples go to the device.
     if members.selection is None:
         return to_device(data, recipe)
@@ -203,21 +176,27 @@ def _place(recipe: Recipe, members: Members, data: Dataset) -> Arrays:
     return to_device(data, replace(recipe, train_examples=len(data.train_images)))
 
 
-def _run_groups(work: _Work, members: Members, group: int, smallest: int, clock: Clock) -> tuple[list[_Finished], int]:
+def _run_groups(
+    work: Work, members: Members, data: Dataset, group: int, smallest: int, clock: Clock, *, keep_variables: bool
+) -> tuple[list[_Group], int]:
     # All members, so many at a time; and how many at a time fitted into memory.
     count, finished = len(members.keys), 0
-    done: list[_Finished] = []
+    done: list[_Group] = []
     while finished < count:
         try:
-            clock.begin("compile")
             part = _take(members, finished, group)
-            programs = _compile(work, part)
-            needed, available = predicted_bytes(programs.all()), available_bytes()
-            clock.pause()
-            if available is not None and needed > available and group > smallest:
-                group = _halve(group, smallest)
-                continue
-            done.append(_run_group(work, programs, part, clock))
+            programs = group_programs(work, part)
+            if work.strategy != "sequential":
+                clock.begin("compile")
+                programs.compile(kinds_of(work.calls))
+                needed, available = predicted_bytes(programs.compiled()), available_bytes()
+                clock.pause()
+                if available is not None and needed > available and group > smallest:
+                    group = _halve(group, smallest)
+                    continue
+            trained = train_group(work, part, data, clock)
+            networks = _networks(work.strategy, trained) if keep_variables else []
+            done.append(_Group(trained.metrics, trained.logits, networks))
         except jax.errors.JaxRuntimeError as error:
             if not is_out_of_memory(error) or group <= smallest:
                 raise
@@ -229,62 +208,11 @@ def _run_groups(work: _Work, members: Members, group: int, smallest: int, clock:
     return done, group
 
 
-def _compile(work: _Work, members: Members) -> Programs:
-    arguments = (members, work.arrays.train_images, work.arrays.train_labels)
-    leaves, tree = jax.tree.flatten(jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), arguments))
-    recipe, kinds = work.recipe.without_hyperparameters(), kinds_of(work.plan)
-    images = work.arrays.test_images
-    compile_part(images.shape, images.dtype, work.evaluation.passes * work.evaluation.batch)
-    return compile_members(recipe, work.strategy, work.driver, kinds, (tuple(leaves), tree), work.evaluation)
-
-
-def _run_group(work: _Work, programs: Programs, members: Members, clock: Clock) -> _Finished:
-    images, labels, count = work.arrays.train_images, work.arrays.train_labels, len(members.keys)
-    clock.begin("whiten")
-    state, draws = jax.block_until_ready(programs.start(members, images))
-    parts: list[StepMetrics] = []
-    steps_done, first, last_epoch = 0, 0, work.plan[-1][0].epoch
-    for epoch, group in itertools.groupby(work.plan, key=lambda call: call[0].epoch):
-        clock.begin("train")
-        first = len(parts)
-        for segment, kind in group:
-            taken = np.int32(segment.num_steps)
-            state, metrics = programs.advance[kind](state, draws, members, images, labels, taken)
-            parts.append(settle(metrics, segment.num_steps, work.driver, parts))
-            steps_done += segment.num_steps
-            if work.called.on_step is not None:
-                work.called.on_step(steps_done, parts[-1 if work.driver == "chunks" else max(0, len(parts) - 2)])
-        if work.called.on_epoch is not None and epoch < last_epoch:
-            recent = _join(parts[first:], count)
-            clock.pause()
-            work.called.on_epoch(_report(epoch, recent, None, clock))
-    variables = jax.block_until_ready(programs.finish(state))
-    clock.begin("evaluate")
-    size = work.evaluation.passes * work.evaluation.batch
-    batches = [np.asarray(programs.logits(variables, part)) for part, _ in parts_of(work.arrays.test_images, size)]
-    clock.pause()
-    logits = np.concatenate(batches, 1)[:, : work.recipe.test_examples]
-    if work.called.on_epoch is not None:
-        accuracy = float((logits.argmax(2) == np.asarray(work.arrays.test_labels)).mean())
-        work.called.on_epoch(_report(last_epoch, _join(parts[first:], count), accuracy, clock))
-    networks = _unstack(jax.device_get(variables)) if work.keep_variables else []
-    return _Finished(_join(parts, count), logits, networks)
-
-
-def _join(parts: list[StepMetrics], count: int) -> StepMetrics:
-    # Metrics of calls, [G] or [G,S] -> [G,T].
-    columns = zip(*parts, strict=True)
-    return StepMetrics(*(np.concatenate([np.reshape(part, (count, -1)) for part in c], axis=1) for c in columns))
-
-
-def _report(epoch: int, metrics: StepMetrics, accuracy: float | None, clock: Clock) -> EpochReport:
-    means = float(metrics.loss.mean()), float(metrics.accuracy.mean())
-    return EpochReport(epoch, *means, None, accuracy, clock.seconds["train"])
-
-
-def _unstack(variables: Variables) -> list[Variables]:
-    count = len(jax.tree.leaves(variables)[0])
-    return [jax.tree.map(lambda array, k=k: array[k], variables) for k in range(count)]
+def _networks(strategy: Strategy, done: Finished) -> list[Variables]:
+    variables = jax.device_get(done.variables)
+    if strategy == "sequential":
+        return [variables]
+    return [jax.tree.map(lambda array, k=k: array[k], variables) for k in range(len(done.logits))]
 
 
 def _take(members: Members, first: int, group: int) -> Members:

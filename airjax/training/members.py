@@ -4,10 +4,7 @@ A member is one network of many. Members may differ in their key, in their hyper
 that they see; all of these are arrays with the members as the leading axis, so nothing is compiled for their values.
 """
 
-import functools
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import Any, Literal, NamedTuple, get_args
 
 import jax
@@ -17,18 +14,12 @@ from jax import Array, lax
 from jax.sharding import Mesh, PartitionSpec
 
 from airjax.augment.batch import Selection
-from airjax.kernels.layers import Convolution
-from airjax.nn.airbench import Variables
-from airjax.optim.nesterov import Hyperparameters, hyperparameters
-from airjax.recipes.precision import precision_of
+from airjax.kernels.backend import Backend, Driver, statistics_dtype
+from airjax.optim.nesterov import Hyperparameters, stack_hyperparameters
 from airjax.recipes.published import get_recipe
 from airjax.recipes.recipe import Recipe
 from airjax.training.arguments import shown
-from airjax.training.compile import compilations_at_once, compile_lowered
-from airjax.training.evaluate import EvalPlan, tta_logits_in_passes
-from airjax.training.loop import Driver, Kind, convolution_for, make_steps
-from airjax.training.run import start_run
-from airjax.training.step import finish
+from airjax.training.backend import backend_of
 from airjax.utils.reprs import one_line
 
 Strategy = Literal["sequential", "map", "vmap", "vmap-matmul", "sharded"]
@@ -46,20 +37,6 @@ class Members(NamedTuple):
 
     def __repr__(self) -> str:
         return one_line(self)
-
-
-class Programs(NamedTuple):
-    """The compiled pieces of a group of members."""
-
-    start: Any  # (members, train_images) -> (state, draws)
-    # (bias trains, steps of a call) -> (state, draws, members, images, labels, steps to take) -> (state, metrics)
-    advance: dict[Kind, Any]
-    finish: Any  # state -> variables
-    logits: Any  # (variables, images [B,32,32,3] uint8) -> logits [G,B,10]
-
-    def all(self) -> list[Any]:
-        """Every program."""
-        return [self.start, *self.advance.values(), self.finish, self.logits]
 
 
 def make_members(
@@ -96,8 +73,9 @@ def make_members(
         "label_smoothing": label_smoothing,
     }
     columns = {name: _column(name, values, count) for name, values in given.items() if values is not None}
-    recipes = [replace(recipe, **{name: values[k] for name, values in columns.items()}) for k in range(count)]
-    hyper = jax.tree.map(lambda *values: jnp.stack(values), *(hyperparameters(changed) for changed in recipes))
+    dtype = statistics_dtype(recipe.precision)
+    recipes = [recipe.override(**{name: values[k] for name, values in columns.items()}) for k in range(count)]
+    hyper = stack_hyperparameters(recipes)
     for name, array in (("subsets", subsets), ("weights", weights)):
         if array is not None and np.shape(array) != (count, recipe.train_examples):
             raise ValueError(
@@ -110,7 +88,6 @@ def make_members(
         subsets = np.tile(np.arange(recipe.train_examples, dtype=np.int32), (count, 1))
     if not np.issubdtype(np.asarray(subsets).dtype, np.integer) or np.min(subsets) < 0:
         raise ValueError("subsets must hold indices of training examples: whole numbers from 0")
-    dtype = precision_of(recipe).statistics
     selection = Selection(jnp.asarray(subsets, jnp.int32), None if weights is None else jnp.asarray(weights, dtype))
     return Members(keys, hyper, selection)
 
@@ -132,90 +109,41 @@ def _column(name: str, values: Any, count: int) -> list[float]:
     return np.broadcast_to(array, count).astype(float).tolist()
 
 
-@functools.lru_cache(maxsize=16)
-def compile_members(
-    recipe: Recipe,
-    strategy: Strategy,
-    driver: Driver,
-    kinds: tuple[Kind, ...],
-    shapes: tuple[Any, Any],
-    evaluation: EvalPlan,
-) -> Programs:
-    """Compile the pieces of a group of members.
-
-    recipe has no hyperparameters of its own, and shapes are the leaves and the structure of the members, the training
-    images and their labels. Every network is evaluated as the evaluation says.
-    """
-    convolution = strategy_convolution(recipe, strategy)
-    leaves, tree = shapes
-    members, images, labels = jax.tree.unflatten(tree, leaves)
-
-    def start(member: Members, train_images: Array) -> Any:
-        return start_run(recipe, member.keys, train_images, member.hyper, member.selection)
-
-    def logits(variables: Variables, test_images: Array) -> Array:
-        passes = evaluation.passes
-        return tta_logits_in_passes(recipe, variables, test_images, passes, evaluation, convolution=convolution)
-
-    def make_member_steps(kind: Kind) -> Callable[..., Any]:
-        take = make_steps(recipe, driver, kind, convolution)
-
-        def steps(state: Any, draws: Any, member: Members, images: Array, labels: Array, count: Array) -> Any:
-            return take(state, images, labels, draws, member.hyper, member.selection, count)
-
-        return steps
-
-    begin = over_members(strategy, start, (True, False))
-    end = over_members(strategy, finish, (True,))
-    state, draws = jax.eval_shape(begin, members, images)
-    variables = jax.eval_shape(end, state)
-    batch = jax.ShapeDtypeStruct((evaluation.passes * evaluation.batch, *images.shape[1:]), jnp.uint8)
-    count = jax.ShapeDtypeStruct((), jnp.int32)
-    with ThreadPoolExecutor(compilations_at_once()) as pool:  # as in airjax.training.loop.Program.compile
-        started = pool.submit(compile_lowered, jax.jit(begin).lower(members, images))
-        advanced = {}
-        for kind in kinds:
-            steps = over_members(strategy, make_member_steps(kind), (True, True, True, False, False, False))
-            lowered = jax.jit(steps, donate_argnums=0).lower(state, draws, members, images, labels, count)
-            advanced[kind] = pool.submit(compile_lowered, lowered)
-        finished = pool.submit(compile_lowered, jax.jit(end).lower(state))
-        evaluate = over_members(strategy, logits, (True, False))
-        evaluated = pool.submit(compile_lowered, jax.jit(evaluate).lower(variables, batch))
-    advance = {kind: future.result() for kind, future in advanced.items()}
-    return Programs(started.result(), advance, finished.result(), evaluated.result())
-
-
-def strategy_convolution(recipe: Recipe, strategy: Strategy) -> Convolution:
-    """The form of convolution in which a strategy trains a recipe, with its precision resolved, here."""
+def strategy_backend(recipe: Recipe, strategy: Strategy, driver: Driver | None = None) -> Backend:
+    """Return what a strategy trains a recipe with here; a driver of None is the fastest there is."""
     if strategy == "vmap-matmul":
-        return "matmul"
-    return convolution_for(recipe) if strategy in ("sequential", "map") else "native"
+        return backend_of(recipe, convolution="matmul", driver=driver)
+    return backend_of(recipe, convolution=None if strategy in ("sequential", "map") else "native", driver=driver)
 
 
-def over_members(strategy: Strategy, function: Callable[..., Any], by_member: tuple[bool, ...]) -> Callable[..., Any]:
-    """A function of one member -> the same function of a group, whose arguments by_member have a leading axis.
+def over_members(strategy: Strategy, function: Callable[..., Any], by_member: tuple[Any, ...]) -> Callable[..., Any]:
+    """Turn a function of one network into the same function of a group.
 
-    For "sequential" that axis has length one.
+    by_member says which arrays of its arguments have a leading axis over the members: for each argument True or False,
+    or a tree of these down to where they differ. For "sequential" that axis has length one.
     """
     if strategy == "sharded":
-        specs = tuple(PartitionSpec(AXIS) if own else PartitionSpec() for own in by_member)
+        specs = jax.tree.map(lambda own: PartitionSpec(AXIS) if own else PartitionSpec(), by_member)
         mesh = Mesh(np.array(jax.local_devices()), (AXIS,))
         inner = over_members("vmap", function, by_member)
         return jax.shard_map(inner, mesh=mesh, in_specs=specs, out_specs=PartitionSpec(AXIS), check_vma=False)
     if strategy.startswith("vmap"):
-        return jax.vmap(function, in_axes=tuple(0 if own else None for own in by_member))
+        return jax.vmap(function, in_axes=jax.tree.map(lambda own: 0 if own else None, by_member))
 
     def one_after_the_other(*arguments: Any) -> Any:
-        own = tuple(argument for argument, mine in zip(arguments, by_member, strict=True) if mine)
+        leaves, tree = jax.tree.flatten(arguments)
+        owned = jax.tree.leaves(jax.tree.broadcast(by_member, arguments))
 
-        def of_one(member: tuple[Any, ...]) -> Any:
+        def of_one(member: list[Array]) -> Any:
             values = iter(member)
-            return function(*(next(values) if mine else a for a, mine in zip(arguments, by_member, strict=True)))
+            return function(
+                *jax.tree.unflatten(tree, [next(values) if own else a for a, own in zip(leaves, owned, strict=True)])
+            )
 
+        own = [leaf for leaf, mine in zip(leaves, owned, strict=True) if mine]
         if strategy == "sequential":
             # Not a loop of length one: a CPU runs convolutions inside any loop slowly.
-            one = of_one(jax.tree.map(lambda array: array[0], own))
-            return jax.tree.map(lambda array: array[None], one)
+            return jax.tree.map(lambda array: array[None], of_one([array[0] for array in own]))
         return lax.map(of_one, own)
 
     return one_after_the_other

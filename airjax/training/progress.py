@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task
 from rich.text import Text
 
 from airjax.recipes.recipe import Recipe
-from airjax.training.loop import Callbacks, Phase
+from airjax.training.events import Callbacks, Stage
 from airjax.training.step import StepMetrics
 from airjax.utils.units import format_seconds
 
@@ -87,7 +87,7 @@ class Line:
         parts = [f"{which}{self._phase}", f"step {self._steps_done} of {self._total_steps}"]
         return ", ".join([*parts, *filter(None, [self._loss]), format_seconds(time.monotonic() - self._began)])
 
-    def phase(self, phase: Phase) -> None:
+    def phase(self, phase: Stage) -> None:
         """Something begins."""
         if phase == "whiten":
             self._steps_done, self._loss = 0, ""

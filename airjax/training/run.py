@@ -9,18 +9,18 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from airjax.augment.batch import Selection, batch_at
+from airjax.augment.batch import Batch, Selection, batch_at
 from airjax.augment.draws import Draws, sample_draws
 from airjax.augment.transforms import normalize
-from airjax.kernels.layers import Convolution
-from airjax.nn.airbench import Variables, init_variables
+from airjax.kernels.backend import Backend
+from airjax.nn.build import Variables, init_variables
 from airjax.nn.whitening import whitening_filters
 from airjax.optim.nesterov import Hyperparameters, hyperparameters
-from airjax.recipes.precision import precision_of, resolve_precision
 from airjax.recipes.published import get_recipe
-from airjax.recipes.recipe import Recipe
+from airjax.recipes.recipe import Phase, Recipe
+from airjax.training.backend import backend_of, resolve_precision
 from airjax.training.evaluate import eval_batch, tta_logits
-from airjax.training.step import StepMetrics, TrainState, accuracy_of, finish, init_state, train_step
+from airjax.training.step import StepMetrics, TrainState, accuracy_of, averaged_variables, init_state, train_step
 from airjax.utils.reprs import one_line
 from airjax.utils.seeds import fixed_algorithm
 
@@ -30,9 +30,9 @@ Step = Callable[[TrainState], tuple[TrainState, StepMetrics]]
 class Arrays(NamedTuple):
     """A data set on the device. At least as many examples as the recipe uses."""
 
-    train_images: Array  # [N,32,32,3] uint8
+    train_images: Array  # [N,H,W,C] uint8
     train_labels: Array  # [N] int32
-    test_images: Array  # [M,32,32,3] uint8
+    test_images: Array  # [M,H,W,C] uint8
     test_labels: Array  # [M] int32
 
     def __repr__(self) -> str:
@@ -44,78 +44,94 @@ class RunResult(NamedTuple):
 
     variables: Variables
     metrics: StepMetrics  # each [T]: one entry per step
-    logits: Array  # [M,10] of the test images, with test-time augmentation
-    accuracy: Array  # [] share of the test images classified right
+    logits: Array  # [M,L] of the test images, with test-time augmentation
+    accuracy: Array  # [] fraction of the test images classified right
+
+    def __repr__(self) -> str:
+        return one_line(self)
+
+
+class Task(NamedTuple):
+    """All arrays that the steps of one network read. A group of networks maps over what differs between them."""
+
+    images: Array  # [N,H,W,C] uint8
+    labels: Array  # [N] int32
+    draws: Draws
+    hyper: Hyperparameters
+    selection: Selection | None = None  # None: the network's examples are the first ones, in the data set's order
 
     def __repr__(self) -> str:
         return one_line(self)
 
 
 class Segment(NamedTuple):
-    """Consecutive steps that one call does."""
+    """Consecutive steps that one call takes."""
 
     epoch: int
-    train_whiten_bias: bool
+    frozen: tuple[str, ...]  # groups of parameters that do not train
     num_steps: int
 
 
 def segments(recipe: Recipe, *, by_epoch: bool, at_most: int | None = None) -> list[Segment]:
-    """The run's steps, cut where the bias freezes, with by_epoch at every epoch's end, and into at_most steps.
+    """Cut the run's steps at the ends of its phases, with by_epoch at every epoch's end, and into at_most steps.
 
     With at_most, the first segment is a single step, so that a training soon shows that it works.
     """
-    cuts = {0, recipe.freeze_step, recipe.total_steps}
+    phases = recipe.phases()
+    cuts = {0, *(phase.stop for phase in phases)}
     if by_epoch:
         cuts |= set(range(0, recipe.total_steps, recipe.steps_per_epoch))
     if at_most is not None:
         cuts |= {1} | {cut for first, end in itertools.pairwise(sorted(cuts)) for cut in range(first, end, at_most)}
     bounds = sorted(cuts)
     return [
-        Segment(start // recipe.steps_per_epoch, start < recipe.freeze_step, stop - start)
+        Segment(start // recipe.steps_per_epoch, _phase_at(phases, start).frozen, stop - start)
         for start, stop in itertools.pairwise(bounds)
     ]
 
 
 def start_run(
-    recipe: Recipe, key: Array, train_images: Array, hyper: Hyperparameters, selection: Selection | None = None
+    recipe: Recipe,
+    backend: Backend,
+    key: Array,
+    train_images: Array,
+    hyper: Hyperparameters,
+    selection: Selection | None = None,
 ) -> tuple[TrainState, Draws]:
-    """Initial state with whitened first convolution, and the draws, from a key and train_images [N,32,32,3] uint8."""
+    """Return the initial state, with a whitened first convolution, and the draws, from a key and images [N,H,W,C]."""
     with fixed_algorithm():
         init_key, draws_key = jax.random.split(key)
-    variables = init_variables(recipe, init_key)
-    if recipe.whiten:
-        precision = precision_of(recipe)
+    variables, whitening = init_variables(recipe, backend, init_key), recipe.network.whitening
+    if whitening is not None:
         if selection is None:
-            images = train_images[: recipe.whiten_examples]
+            images = train_images[: whitening.whiten_examples]
         else:
-            images = train_images[selection.indices[: recipe.whiten_examples]]
-        images = normalize(images, precision.statistics)
-        filters = whitening_filters(images, recipe.whiten_epsilon).astype(precision.params)
+            images = train_images[selection.indices[: whitening.whiten_examples]]
+        images = normalize(images, recipe.inputs, backend.precision.statistics)
+        filters = whitening_filters(images, whitening.whiten_epsilon).astype(backend.precision.params)
         variables = {**variables, "frozen": {"whiten": {"kernel": filters}}}
-    return init_state(recipe, variables, hyper), sample_draws(recipe, draws_key)
+    return init_state(recipe, backend, variables, hyper), sample_draws(recipe, draws_key)
 
 
 def advance(
     recipe: Recipe,
+    backend: Backend,
     state: TrainState,
-    images: Array,
-    labels: Array,
-    draws: Draws,
-    hyper: Hyperparameters,
-    selection: Selection | None = None,
+    task: Task,
     *,
-    train_whiten_bias: bool,
-    convolution: Convolution = "native",
+    frozen: tuple[str, ...] = (),
+    batch_at: Callable[..., Batch] = batch_at,
 ) -> tuple[TrainState, StepMetrics]:
-    """Take the step that the state is at, on its batch of images [N,32,32,3] uint8 and labels [N]."""
+    """Take the step that the state is at, on its batch; recipe, backend, frozen and batch_at are static."""
     with jax.named_scope("batch"):
-        batch = batch_at(recipe, images, labels, draws, state.step, selection)
-    return train_step(recipe, state, batch, hyper, train_whiten_bias=train_whiten_bias, convolution=convolution)
+        dtype = backend.precision.compute
+        batch = batch_at(recipe, task.images, task.labels, task.draws, state.step, task.selection, dtype=dtype)
+    return train_step(recipe, state, batch, task.hyper, frozen=frozen, backend=backend)
 
 
-def advance_many(take: Step, state: TrainState, num_steps: int) -> tuple[TrainState, StepMetrics]:
+def advance_many(take: Step, state: TrainState, num_steps: int, unroll: int = 1) -> tuple[TrainState, StepMetrics]:
     """Take a step num_steps times inside one program; the metrics gain a leading axis [num_steps]."""
-    return lax.scan(lambda carried, _: take(carried), state, length=num_steps)
+    return lax.scan(lambda carried, _: take(carried), state, length=num_steps, unroll=unroll)
 
 
 def advance_up_to(take: Step, state: TrainState, count: Array, at_most: int) -> tuple[TrainState, StepMetrics]:
@@ -131,35 +147,34 @@ def advance_up_to(take: Step, state: TrainState, count: Array, at_most: int) -> 
 
 
 def make_run(recipe: Recipe | str) -> Callable[[Array, Arrays], RunResult]:
-    """The whole training as one pure function run(key, data), to be jitted, vmapped or mapped.
+    """Return the whole training as one pure function run(key, data), to be jitted, vmapped or mapped.
 
     The key is `airjax.make_key(seed)`, the data `airjax.to_device(data, recipe)`. For accelerators: on a CPU its
     convolutions inside a loop are many times slower than outside, so use `airjax.training.loop.train` there.
     """
     recipe = resolve_precision(get_recipe(recipe))
+    return functools.partial(_run, recipe, backend_of(recipe, convolution="native"))
 
-    def run(key: Array, data: Arrays) -> RunResult:
-        hyper = hyperparameters(recipe)
-        state, draws = start_run(recipe, key, data.train_images, hyper)
-        parts = []
-        for segment in segments(recipe, by_epoch=False):
-            take = functools.partial(
-                advance,
-                recipe,
-                images=data.train_images,
-                labels=data.train_labels,
-                draws=draws,
-                hyper=hyper,
-                train_whiten_bias=segment.train_whiten_bias,
-            )
-            state, metrics = advance_many(take, state, segment.num_steps)
-            parts.append(metrics)
-        variables = finish(state)
-        images, labels = data.test_images[: recipe.test_examples], data.test_labels[: recipe.test_examples]
-        logits = lax.map(
-            lambda image: tta_logits(recipe, variables, image[None])[0], images, batch_size=eval_batch(recipe)
-        )
-        metrics = jax.tree.map(lambda *steps: jnp.concatenate(steps), *parts)
-        return RunResult(variables, metrics, logits, accuracy_of(logits, labels, precision_of(recipe).statistics))
 
-    return run
+def _run(recipe: Recipe, backend: Backend, key: Array, data: Arrays) -> RunResult:
+    statistics = backend.precision.statistics
+    hyper = hyperparameters(recipe)
+    state, draws = start_run(recipe, backend, key, data.train_images, hyper)
+    task, parts = Task(data.train_images, data.train_labels, draws, hyper), []
+    for segment in segments(recipe, by_epoch=False):
+        take = functools.partial(advance, recipe, backend, task=task, frozen=segment.frozen)
+        state, metrics = advance_many(take, state, segment.num_steps, backend.unroll)
+        parts.append(metrics)
+    variables = averaged_variables(state)
+    images, labels = data.test_images[: recipe.test_examples], data.test_labels[: recipe.test_examples]
+    logits = lax.map(
+        lambda image: tta_logits(recipe, variables, image[None], backend=backend)[0],
+        images,
+        batch_size=eval_batch(recipe, backend),
+    )
+    metrics = jax.tree.map(lambda *steps: jnp.concatenate(steps), *parts)
+    return RunResult(variables, metrics, logits, accuracy_of(logits, labels, statistics))
+
+
+def _phase_at(phases: tuple[Phase, ...], step: int) -> Phase:
+    return next(phase for phase in phases if phase.start <= step < phase.stop)

@@ -1,11 +1,10 @@
-"""Known answers: does this compiler, on this device, compute what the method needs? python -m airjax.doctor.
+"""Self-check: does this compiler, on this device, compute what the method needs? python -m airjax.doctor.
 
 Each check compares a compiled piece of the method with plain numpy in float64. A compiler that returns wrong numbers is
 rare, and it ruins a sweep in silence, so every sweep begins with these.
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -13,17 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from airjax.augment.transforms import take_moved
-from airjax.kernels.layers import (
-    batch_moments,
-    conv_same,
-    conv_to_pool,
-    default_convolution,
-    max_pool,
-    normalize_channels,
-)
-from airjax.recipes.published import RECIPES
+from airjax.kernels.backend import Ops, make_ops
+from airjax.kernels.convolution import default_convolution
 from airjax.training.compile import compile_function
 from airjax.training.environment import describe, fingerprint_of
+from airjax.utils.platform import default_platform
 
 # Relative to the largest magnitude: sums of some hundred products, whose results are rounded to eight bits in bfloat16.
 ALLOWED = {"float32": 1e-5, "bfloat16": 2**-8}
@@ -42,21 +35,33 @@ class Check(NamedTuple):
         return self.error <= self.allowed
 
 
-def run_checks() -> list[Check]:
-    """All checks, on the default device; a few seconds, most of them compilation."""
+def default_ops(dtype: str) -> Ops:
+    """Return the functions that networks are made of here, in a dtype."""
+    platform = default_platform()
+    return make_ops(platform, default_convolution(dtype, platform))
+
+
+def run_checks(ops_of: Callable[[str], Ops] = default_ops, take: Callable[..., Any] = take_moved) -> list[Check]:
+    """Run all checks, on the default device; a few seconds, most of them compilation.
+
+    What is checked are the functions that ops_of gives for each dtype, and take, which moves images.
+    """
+    ops = ops_of("float32")
     generator = np.random.default_rng(0)
     x = generator.normal(size=(4, 8, 8, 6)).astype(np.float32)
     kernel = generator.normal(size=(3, 3, 6, 5)).astype(np.float32)
-    outer = generator.normal(size=(4, 8, 8, 5)).astype(np.float32)
+    cotangent = generator.normal(size=(4, 8, 8, 5)).astype(np.float32)
     checks = []
     for name, allowed in ALLOWED.items():
         dtype = jnp.dtype(name)
-        checks += _convolution_checks(x.astype(dtype), kernel.astype(dtype), outer.astype(dtype), name, allowed)
+        checks += _convolution_checks(
+            ops_of(name), x.astype(dtype), kernel.astype(dtype), cotangent.astype(dtype), name, allowed
+        )
     ties = np.round(x)  # many pixels of a window are equal
-    gradient = _run(jax.grad(lambda x: (max_pool(x, 2) ** 2).sum()), ties)
+    gradient = _run(jax.grad(lambda x: (ops.max_pool(x, 2) ** 2).sum()), ties)
     checks.append(Check("gradient of a pool with ties", _difference(gradient, _pool_gradient(ties)), 0.0))
     far = x + 100
-    normalized = _run(lambda x: normalize_channels(x, *batch_moments(x), jnp.zeros(6), 1e-12), far)
+    normalized = _run(lambda x: ops.batch_norm(x, jnp.zeros(6), 1e-12)[0], far)
     exact = far.astype(np.float64)
     exact = (exact - exact.mean((0, 1, 2))) / exact.std((0, 1, 2))
     checks.append(Check("BatchNorm far from zero", _difference(normalized, exact), 1e-3))
@@ -64,8 +69,8 @@ def run_checks() -> list[Check]:
     checks.append(Check("sum of four million", _difference(_run(jnp.sum, many), many.sum(dtype=np.float64)), 1e-5))
     pixels, order = generator.integers(0, 256, (4, 32, 32, 3), np.uint8), np.array([2, 0, 3, 1], np.int32)
     flips, mirrors = generator.random((2, 4)) < 0.5
-    shifts, recipe = generator.integers(0, 5, (4, 2)).astype(np.int8), RECIPES["94"]
-    moved = _run(lambda *arrays: take_moved(recipe, *arrays), pixels, order, flips, mirrors, shifts)
+    shifts = generator.integers(0, 5, (4, 2)).astype(np.int8)
+    moved = _run(lambda images, *draws: take(images, 2, *draws), pixels, order, flips, mirrors, shifts)
     checks.append(Check("crops", _difference(moved, _move(pixels[order], flips, mirrors, shifts)), 0.0))
     return checks
 
@@ -81,17 +86,17 @@ def _run(function: Callable[..., Any], *arguments: np.ndarray) -> Any:
 
 
 def _convolution_checks(
-    x: np.ndarray, kernel: np.ndarray, outer: np.ndarray, dtype: str, allowed: float
+    ops: Ops, x: np.ndarray, kernel: np.ndarray, cotangent: np.ndarray, dtype: str, allowed: float
 ) -> list[Check]:
-    same, to_pool = (partial(layer, convolution=default_convolution(dtype)) for layer in (conv_same, conv_to_pool))
     answer, in_dtype = _convolve(x, kernel), "" if dtype == "float32" else f" in {dtype}"
-    checks = [Check(f"convolution{in_dtype}", _difference(_run(same, x, kernel), answer), allowed)]
-    gradients = _run(lambda x, k, g: jax.vjp(same, x, k)[1](g), x, kernel, outer)
-    for name, ours, exact in zip(("input", "kernel"), gradients, _convolution_gradients(x, kernel, outer), strict=True):
-        checks.append(Check(f"convolution's gradient by its {name}{in_dtype}", _difference(ours, exact), allowed))
-    pooled = _run(lambda x, kernel: max_pool(to_pool(x, kernel), 2), x[:, :7, :7], kernel)
-    exact = _pool(_convolve(x[:, :7, :7], kernel))
-    return [*checks, Check(f"convolution and pool{in_dtype}", _difference(pooled, exact), allowed)]
+    checks = [Check(f"convolution{in_dtype}", _difference(_run(ops.conv_same, x, kernel), answer), allowed)]
+    gradients = _run(lambda x, k, g: jax.vjp(ops.conv_same, x, k)[1](g), x, kernel, cotangent)
+    exact = _convolution_gradients(x, kernel, cotangent)
+    for name, ours, right in zip(("input", "kernel"), gradients, exact, strict=True):
+        checks.append(Check(f"convolution's gradient by its {name}{in_dtype}", _difference(ours, right), allowed))
+    pooled = _run(lambda x, kernel: ops.max_pool(ops.conv_to_pool(x, kernel), 2), x[:, :7, :7], kernel)
+    right = _pool(_convolve(x[:, :7, :7], kernel))
+    return [*checks, Check(f"convolution and pool{in_dtype}", _difference(pooled, right), allowed)]
 
 
 def _difference(ours: Any, exact: Any) -> float:
@@ -120,9 +125,9 @@ def _convolve(x: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     return np.einsum("nhwrci,rcio->nhwo", _windows(x), kernel.astype(np.float64))
 
 
-def _convolution_gradients(x: np.ndarray, kernel: np.ndarray, outer: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _convolution_gradients(x: np.ndarray, kernel: np.ndarray, cotangent: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     flipped = kernel[::-1, ::-1].transpose(0, 1, 3, 2)
-    return _convolve(outer, flipped), np.einsum("nhwrci,nhwo->rcio", _windows(x), outer.astype(np.float64))
+    return _convolve(cotangent, flipped), np.einsum("nhwrci,nhwo->rcio", _windows(x), cotangent.astype(np.float64))
 
 
 def _pool(x: np.ndarray) -> np.ndarray:

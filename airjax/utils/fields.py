@@ -3,6 +3,7 @@
 Values that mean the same become equal ones: 2 for a float is 2.0, numpy's numbers are Python's, a list is a tuple.
 """
 
+import contextlib
 import dataclasses
 import math
 import numbers
@@ -42,14 +43,16 @@ def check_value(name: str, value: object, kind: Any, within: Range | None = None
 def describe_type(kind: Any) -> str:
     """An annotation in words: "a whole number", "true or false", "one of none, random"."""
     if _is_union(kind):
-        return "None or " + describe_type(_without_none(kind))
+        return " or ".join(describe_type(choice) for choice in _choices(kind))
+    if dataclasses.is_dataclass(kind):
+        return f"a {kind.__name__}"  # pyright: ignore[reportAttributeAccessIssue]
     if get_origin(kind) is Literal:
         return "one of " + ", ".join(get_args(kind))
     if get_origin(kind) is tuple:
         item, *rest = get_args(kind)
         count = "" if rest == [...] else f" {len(get_args(kind))}"
         return f"a list of{count} numbers, each {describe_type(item)}"
-    return {bool: "true or false", int: "a whole number", float: "a number"}[kind]
+    return {bool: "true or false", int: "a whole number", float: "a number", str: "text", NoneType: "None"}[kind]
 
 
 def allows_none(kind: Any) -> bool:
@@ -60,28 +63,49 @@ def allows_none(kind: Any) -> bool:
 def _convert(value: Any, kind: Any) -> Any:
     # Raises TypeError for a value of another type, OverflowError for a number that no float holds.
     if _is_union(kind):
-        return None if value is None else _convert(value, _without_none(kind))
-    if get_origin(kind) is Literal and isinstance(value, str) and value in get_args(kind):
-        return str(value)
-    if get_origin(kind) is tuple and isinstance(value, list | tuple):
-        inner = get_args(kind)
-        inner = len(value) * inner[:1] if inner[1:] == (...,) else inner
-        if len(value) == len(inner):
-            return tuple(_convert(item, one) for item, one in zip(value, inner, strict=True))
-    truth = isinstance(value, bool | np.bool_)  # Python's is a whole number to isinstance
-    if kind is bool and truth:
-        return bool(value)
-    if kind is int and isinstance(value, numbers.Integral) and not truth:
-        return int(value)
-    if kind is float and isinstance(value, numbers.Real) and not truth and math.isfinite(float(value)):
-        return float(value)
-    raise TypeError(kind)
+        return _convert_to_one_of(value, _choices(kind))
+    if get_origin(kind) is tuple:
+        return _convert_items(value, get_args(kind))
+    if kind is NoneType or dataclasses.is_dataclass(kind):
+        matches = isinstance(value, kind)  # pyright: ignore[reportArgumentType]
+    elif get_origin(kind) is Literal:
+        matches, kind = isinstance(value, str) and value in get_args(kind), str
+    else:
+        matches = _is_scalar(value, kind)
+    if not matches:
+        raise TypeError(kind)
+    return kind(value) if kind in (bool, int, float, str) else value
+
+
+def _is_scalar(value: Any, kind: Any) -> bool:
+    if isinstance(value, bool | np.bool_):  # Python's is a whole number to isinstance
+        return kind is bool
+    if kind is float:
+        return isinstance(value, numbers.Real) and math.isfinite(float(value))
+    return (kind is int and isinstance(value, numbers.Integral)) or (kind is str and isinstance(value, str))
+
+
+def _convert_items(value: Any, kinds: tuple[Any, ...]) -> tuple[Any, ...]:
+    if not isinstance(value, list | tuple):
+        raise TypeError(kinds)
+    if kinds[1:] == (...,):
+        kinds = len(value) * kinds[:1]
+    if len(value) != len(kinds):
+        raise TypeError(kinds)
+    return tuple(_convert(item, kind) for item, kind in zip(value, kinds, strict=True))
 
 
 def _is_union(kind: Any) -> bool:
     return get_origin(kind) is UnionType
 
 
-def _without_none(kind: Any) -> Any:
-    (inner,) = (choice for choice in get_args(kind) if choice is not NoneType)
-    return inner
+def _choices(kind: Any) -> list[Any]:
+    # None first, as messages say it.
+    return sorted(get_args(kind), key=lambda choice: choice is not NoneType)
+
+
+def _convert_to_one_of(value: Any, choices: list[Any]) -> Any:
+    for choice in choices[:-1]:
+        with contextlib.suppress(TypeError):
+            return _convert(value, choice)
+    return _convert(value, choices[-1])

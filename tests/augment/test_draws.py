@@ -1,5 +1,4 @@
 import re
-from dataclasses import replace
 from typing import Any
 
 import jax
@@ -15,7 +14,7 @@ from airjax.utils.seeds import check_seed, make_key, make_keys
 
 @pytest.fixture(scope="module")
 def recipe(tiny: Recipe) -> Recipe:
-    return replace(tiny, epochs=5.0, cutout=12, translate=2, batch_size=16)
+    return tiny.override(epochs=5.0, cutout=12, translate=2, batch_size=16)
 
 
 def test_hash_parity_has_the_papers_bits() -> None:
@@ -40,16 +39,16 @@ def test_reshuffling_shows_every_example_once_an_epoch(recipe: Recipe) -> None:
 
 
 def test_replacement_repeats_examples_and_fixed_order_does_not_move(recipe: Recipe) -> None:
-    order = np.asarray(sample_draws(replace(recipe, order="replacement"), jax.random.key(0)).order)
+    order = np.asarray(sample_draws(recipe.override(order="replacement"), jax.random.key(0)).order)
     distinct = np.mean([len(set(epoch)) / 256 for epoch in order.tolist()])
     assert distinct == pytest.approx(1 - np.exp(-1), abs=0.05)
-    fixed = np.asarray(sample_draws(replace(recipe, order="fixed"), jax.random.key(0)).order)
+    fixed = np.asarray(sample_draws(recipe.override(order="fixed"), jax.random.key(0)).order)
     assert (fixed == np.arange(256)).all()
 
 
 @pytest.mark.parametrize(("field", "positions"), [("shifts", 5), ("corners", 21)])
 def test_positions_are_uniform_with_both_ends(recipe: Recipe, field: str, positions: int) -> None:
-    drawn = np.asarray(getattr(sample_draws(replace(recipe, train_examples=20_000), jax.random.key(0)), field))
+    drawn = np.asarray(getattr(sample_draws(recipe.override(train_examples=20_000), jax.random.key(0)), field))
     counts = np.bincount(drawn.ravel(), minlength=positions)
     assert len(counts) == positions
     assert stats.chisquare(counts).pvalue > 1e-4
@@ -57,7 +56,7 @@ def test_positions_are_uniform_with_both_ends(recipe: Recipe, field: str, positi
 
 
 def test_switched_off_augmentations_draw_nothing(recipe: Recipe) -> None:
-    draws = sample_draws(replace(recipe, translate=0, cutout=0, flip="none"), jax.random.key(0))
+    draws = sample_draws(recipe.override(translate=0, cutout=0, flip="none"), jax.random.key(0))
     assert draws.shifts is None
     assert draws.corners is None
     assert not draws.flips.any()
@@ -65,7 +64,7 @@ def test_switched_off_augmentations_draw_nothing(recipe: Recipe) -> None:
 
 
 def test_random_flip_is_independent_between_epochs(recipe: Recipe) -> None:
-    draws = sample_draws(replace(recipe, flip="random", train_examples=20_000), jax.random.key(0))
+    draws = sample_draws(recipe.override(flip="random", train_examples=20_000), jax.random.key(0))
     mirrors = np.asarray(draws.mirrors)
     assert not draws.flips.any()
     assert mirrors.mean(axis=1) == pytest.approx(np.full(5, 0.5), abs=0.02)
@@ -74,7 +73,7 @@ def test_random_flip_is_independent_between_epochs(recipe: Recipe) -> None:
 
 @pytest.mark.parametrize("flip", ["alternating", "alternating-hash"])
 def test_alternating_flip_covers_all_2n_inputs_in_any_two_consecutive_epochs(recipe: Recipe, flip: str) -> None:
-    draws = sample_draws(replace(recipe, flip=flip), jax.random.key(3))
+    draws = sample_draws(recipe.override(flip=flip), jax.random.key(3))
     # Two-pixel images (i, i + 0.5): an image and its mirror are told apart by their left pixel.
     left = np.arange(256, dtype=np.float32)
     images = np.stack([left, left + 0.5], axis=1).reshape(256, 1, 2, 1)

@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,18 +7,19 @@ from airjax.augment import transforms as im
 from airjax.augment.batch import batch_at
 from airjax.augment.draws import sample_draws
 from airjax.augment.views import tta_views
-from airjax.recipes.precision import resolve_precision
+from airjax.recipes.inputs import Inputs
 from airjax.recipes.recipe import Recipe
+from airjax.training.backend import resolve_precision
 
 
 def test_normalize_is_mean_and_deviation_per_channel(random_images: np.ndarray) -> None:
     expected = (random_images / 255 - np.array([0.4914, 0.4822, 0.4465])) / np.array([0.2470, 0.2435, 0.2616])
-    assert np.allclose(im.normalize(jnp.asarray(random_images), jnp.float32), expected, atol=1e-6)
+    assert np.allclose(im.normalize(jnp.asarray(random_images), Inputs(), jnp.float32), expected, atol=1e-6)
 
 
 def test_half_precision_constants_are_those_of_the_method() -> None:
-    assert np.array(im.CIFAR_MEAN, np.float16) == pytest.approx([0.491455, 0.482178, 0.446533], abs=1e-6)
-    assert np.array(im.CIFAR_STD, np.float16) == pytest.approx([0.246948, 0.243530, 0.261719], abs=1e-6)
+    assert np.array(Inputs().mean, np.float16) == pytest.approx([0.491455, 0.482178, 0.446533], abs=1e-6)
+    assert np.array(Inputs().std, np.float16) == pytest.approx([0.246948, 0.243530, 0.261719], abs=1e-6)
 
 
 def test_reflect_pad_does_not_repeat_the_edge() -> None:
@@ -33,13 +32,13 @@ def test_reflect_pad_does_not_repeat_the_edge() -> None:
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("mirror", [False, True])
 def test_moved_images_are_flipped_padded_cropped_and_mirrored_at_every_shift(
-    pixels: int, flip: bool, mirror: bool, tiny: Recipe, random_images: np.ndarray
+    pixels: int, flip: bool, mirror: bool, random_images: np.ndarray
 ) -> None:
     steps = 2 * pixels + 1
     shifts = np.stack(np.meshgrid(np.arange(steps), np.arange(steps), indexing="ij"), axis=-1).reshape(-1, 2)
     examples = np.resize(np.arange(len(random_images))[::-1], len(shifts)).astype(np.int32)
     alike = (jnp.full(len(shifts), flip), jnp.full(len(shifts), mirror), jnp.asarray(shifts, jnp.int8))
-    moved = im.take_moved(replace(tiny, translate=pixels), jnp.asarray(random_images), jnp.asarray(examples), *alike)
+    moved = im.take_moved(jnp.asarray(random_images), pixels, jnp.asarray(examples), *alike)
     flipped = random_images[examples][:, :, ::-1] if flip else random_images[examples]
     padded = np.pad(flipped, ((0, 0), (pixels, pixels), (pixels, pixels), (0, 0)), mode="reflect")
     cut = np.stack([image[t : t + 32, s : s + 32] for image, (t, s) in zip(padded, shifts, strict=True)])
@@ -47,9 +46,9 @@ def test_moved_images_are_flipped_padded_cropped_and_mirrored_at_every_shift(
     assert moved.dtype == jnp.uint8
 
 
-def test_without_translation_images_are_only_flipped_and_mirrored(tiny: Recipe, random_images: np.ndarray) -> None:
+def test_without_translation_images_are_only_flipped_and_mirrored(random_images: np.ndarray) -> None:
     flips, mirrors = jnp.arange(16) % 2 == 0, jnp.arange(16) % 4 < 2
-    moved = im.take_moved(tiny, jnp.asarray(random_images), jnp.arange(16), flips, mirrors, None)
+    moved = im.take_moved(jnp.asarray(random_images), 2, jnp.arange(16), flips, mirrors, None)
     both = np.asarray(flips ^ mirrors)[:, None, None, None]
     assert np.array_equal(moved, np.where(both, random_images[:, :, ::-1], random_images))
 
@@ -69,10 +68,10 @@ def test_cutout_zeroes_one_square_inside_the_image() -> None:
 
 
 def test_batch_is_flip_pad_crop_mirror_cutout_of_the_epochs_order(tiny: Recipe, random_images: np.ndarray) -> None:
-    recipe = resolve_precision(replace(tiny, cutout=9, batch_size=5, train_examples=16, epochs=4.0))
+    recipe = resolve_precision(tiny.override(cutout=9, batch_size=5, train_examples=16, epochs=4.0))
     draws = jax.tree.map(np.asarray, sample_draws(recipe, jax.random.key(0)))
     labels = np.arange(16, dtype=np.int32) % 10
-    normalized = np.asarray(im.normalize(jnp.asarray(random_images), jnp.float32))
+    normalized = np.asarray(im.normalize(jnp.asarray(random_images), Inputs(), jnp.float32))
     for step in (0, 4, 11):
         epoch, position = divmod(step, 3)
         batch = batch_at(

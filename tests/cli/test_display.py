@@ -8,7 +8,8 @@ from rich.console import Console
 from airjax.cli.display import HEADINGS, Display, Status, clock, draw, fit, seconds_left
 from airjax.recipes.published import RECIPES
 from airjax.recipes.recipe import Recipe
-from airjax.training.loop import EpochReport, TrainedRun
+from airjax.training.events import EpochReport
+from airjax.training.loop import TrainedRun
 from airjax.training.step import StepMetrics
 
 SEEDS = {"one": ([3], 1), "second of many": ([1], 25), "group": ([4, 5, 6, 7], 1000), "large": ([2**32 - 1], 1_000_000)}

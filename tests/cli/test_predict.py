@@ -1,4 +1,3 @@
-import dataclasses
 import json
 import os
 import subprocess
@@ -12,8 +11,9 @@ from PIL import Image
 
 import airjax
 from airjax.cli import predict
-from airjax.nn.airbench import init_variables
+from airjax.nn.build import init_variables
 from airjax.recipes.recipe import Recipe
+from airjax.training.backend import backend_of
 
 CLASSES = ("Flugzeug", "Auto", "Vögel", "猫", "Hirsch", "Hund", "Frosch", "Pferd", "Schiff", "LKW")
 
@@ -21,8 +21,8 @@ CLASSES = ("Flugzeug", "Auto", "Vögel", "猫", "Hirsch", "Hund", "Frosch", "Pfe
 @pytest.fixture(scope="module")
 def model_file(tmp_path_factory: pytest.TempPathFactory, tiny: Recipe) -> Path:
     file = tmp_path_factory.mktemp("model") / "model.safetensors"
-    recipe = dataclasses.replace(tiny, precision="float32")
-    variables = init_variables(recipe, jax.random.key(0))
+    recipe = tiny.override(precision="float32")
+    variables = init_variables(recipe, backend_of(recipe), jax.random.key(0))
     # Zeros would give every class the same probability.
     variables["frozen"] = jax.tree.map(
         lambda zeros: jax.random.normal(jax.random.key(1), zeros.shape), variables["frozen"]

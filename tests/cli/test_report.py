@@ -257,8 +257,8 @@ def test_environments_are_pooled_only_when_asked(
     assert main([str(sweep)]) == 2
     assert "2 environments (e1, e2" in capsys.readouterr().err
     rows = Cells(page_of(sweep, "--mixed")).rows
-    assert ["known answers", "e1"] in rows
-    assert ["known answers", "e2"] in rows
+    assert ["self-check", "e1"] in rows
+    assert ["self-check", "e2"] in rows
 
 
 def test_bad_input_is_named(

@@ -8,10 +8,10 @@ import jax
 import pytest
 
 from airjax.cli.train_folder import Contents, FolderError, hold, keep_run, open_folder, setting_of
-from airjax.nn.airbench import init_variables
-from airjax.recipes.precision import resolve_precision
+from airjax.nn.build import init_variables
 from airjax.recipes.published import RECIPES
 from airjax.recipes.recipe import Recipe
+from airjax.training.backend import backend_of, resolve_precision
 from airjax.training.checkpoint import Model
 from airjax.training.environment import describe, fingerprint_of
 from airjax.utils.records import read_lines
@@ -29,7 +29,7 @@ def recipe() -> Recipe:
 
 @pytest.fixture(scope="session")
 def model(recipe: Recipe) -> Model:
-    return Model(recipe, jax.device_get(jax.jit(lambda: init_variables(recipe, make_key(0)))()))
+    return Model(recipe, jax.device_get(jax.jit(lambda: init_variables(recipe, backend_of(recipe), make_key(0)))()))
 
 
 @pytest.fixture

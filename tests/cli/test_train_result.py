@@ -1,4 +1,3 @@
-import dataclasses
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -44,7 +43,7 @@ def test_only_the_test_images_of_cifar10_meet_a_target(dataset: Any, content: st
 
 
 def test_a_target_takes_the_whole_test_set() -> None:
-    part = dataclasses.replace(RECIPES["94"], test_examples=5000)
+    part = RECIPES["94"].override(test_examples=5000)
     result = summary(OFFICIAL, 0.9416, recipe=part)
     assert result["target_met"] == "not evaluated"
     assert describe_result(result) == (

@@ -11,11 +11,13 @@ import pytest
 from jax import Array
 
 from airjax.augment.batch import Batch
-from airjax.kernels import layers, onednn
-from airjax.kernels.layers import conv, conv_same, conv_to_pool, default_convolution
-from airjax.nn.airbench import init_variables
+from airjax.kernels import convolution as forms
+from airjax.kernels import onednn
+from airjax.kernels.convolution import Convolution, conv, conv_same, conv_to_pool, default_convolution
+from airjax.nn.build import init_variables
 from airjax.optim.nesterov import hyperparameters
 from airjax.recipes.published import get_recipe
+from airjax.training.backend import backend_of
 from airjax.training.step import init_state, train_step
 
 needs_onednn = pytest.mark.skipif(
@@ -24,7 +26,7 @@ needs_onednn = pytest.mark.skipif(
 )
 
 
-def first(x: Array, kernel: Array, convolution: layers.Convolution) -> Array:
+def first(x: Array, kernel: Array, convolution: Convolution) -> Array:
     return conv(x, kernel, ((0, 0), (0, 0)), convolution)
 
 
@@ -45,7 +47,7 @@ def test_convolutions_and_gradients_equal_xla_s(
     x = jax.random.normal(jax.random.key(0), (8, side, side, inputs))
     kernel = jax.random.normal(jax.random.key(1), (size, size, inputs, outputs))
 
-    def both(convolution: layers.Convolution) -> tuple[Array, ...]:
+    def both(convolution: Convolution) -> tuple[Array, ...]:
         def apply(x: Array, kernel: Array) -> tuple[Array, ...]:
             y, pull = jax.vjp(lambda x, kernel: layer(x, kernel, convolution), x, kernel)
             return y, *pull(jnp.sin(jnp.arange(y.size, dtype=y.dtype)).reshape(y.shape))
@@ -64,12 +66,12 @@ def test_bfloat16_is_rounded_once(layer: Callable[..., Array], side: int, inputs
     x = jax.random.normal(jax.random.key(0), (8, side, side, inputs), jnp.bfloat16)
     kernel = jax.random.normal(jax.random.key(1), (size, size, inputs, outputs), jnp.bfloat16)
 
-    def apply(x: Array, kernel: Array, convolution: layers.Convolution) -> tuple[Array, ...]:
+    def apply(x: Array, kernel: Array, convolution: Convolution) -> tuple[Array, ...]:
         # Not through a pool: where two values round to the same, it would choose another one's gradient.
         padding = ((0, 0), (0, 0)) if layer is first else ((1, int(layer is conv_same)),) * 2
         y, pull = jax.vjp(lambda x, kernel: conv(x, kernel, padding, convolution), x, kernel)
-        outer = jnp.sin(jnp.arange(y.size, dtype=jnp.float32)).reshape(y.shape).astype(jnp.bfloat16)
-        return y, *pull(outer.astype(y.dtype))
+        cotangent = jnp.sin(jnp.arange(y.size, dtype=jnp.float32)).reshape(y.shape).astype(jnp.bfloat16)
+        return y, *pull(cotangent.astype(y.dtype))
 
     ours = jax.jit(lambda x, kernel: apply(x, kernel, "onednn"))(x, kernel)
     exact = jax.jit(lambda x, kernel: apply(x, kernel, "native"))(*(a.astype(jnp.float32) for a in (x, kernel)))
@@ -103,13 +105,14 @@ def test_a_call_leaves_openmp_s_threads_alone() -> None:
 def test_a_step_gives_the_same_network() -> None:
     recipe = get_recipe("mini")
     hyper = hyperparameters(recipe)
-    state = init_state(recipe, init_variables(recipe, jax.random.key(0)), hyper)
+    backend = backend_of(recipe)
+    state = init_state(recipe, backend, init_variables(recipe, backend_of(recipe), jax.random.key(0)), hyper)
     images = jax.random.normal(jax.random.key(1), (50, 32, 32, 3))
     batch = Batch(images, jnp.arange(50) % 10, None)
 
-    def step(convolution: layers.Convolution) -> list[Array]:
+    def step(convolution: Convolution) -> list[Array]:
         after, metrics = jax.jit(
-            lambda state: train_step(recipe, state, batch, hyper, train_whiten_bias=True, convolution=convolution)
+            lambda state: train_step(recipe, state, batch, hyper, backend=backend_of(recipe, convolution=convolution))
         )(state)
         return [*jax.tree.leaves((after.params, after.batch_stats)), metrics.loss]
 
@@ -135,14 +138,14 @@ def test_the_library_s_refusal_is_an_error_with_its_name() -> None:
 @needs_onednn
 def test_it_is_the_choice_for_what_it_computes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AIRJAX_CONVOLUTION", raising=False)
-    assert default_convolution(jnp.float32) == "onednn"
-    assert default_convolution(jnp.float64) == default_convolution(jnp.float16) == "native"
+    assert default_convolution(jnp.float32, "cpu") == "onednn"
+    assert default_convolution(jnp.float64, "cpu") == default_convolution(jnp.float16, "cpu") == "native"
     library = onednn._loaded()
     for instructions, expected in ((True, "onednn"), (False, "native")):
         monkeypatch.setattr(library, "multiplies_bfloat16", instructions)
-        assert default_convolution(jnp.bfloat16) == expected
+        assert default_convolution(jnp.bfloat16, "cpu") == expected
     monkeypatch.setenv("AIRJAX_CONVOLUTION", "native")
-    assert default_convolution(jnp.float32) == "native"
+    assert default_convolution(jnp.float32, "cpu") == "native"
 
 
 def test_without_the_library_xla_convolves(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -153,14 +156,14 @@ def test_without_the_library_xla_convolves(monkeypatch: pytest.MonkeyPatch, tmp_
     for path in (None, str(broken)):
         monkeypatch.setattr(onednn, "library_path", lambda path=path: path)
         assert not onednn.onednn_available()
-        assert default_convolution(jnp.float32) == "native"
+        assert default_convolution(jnp.float32, "cpu") == "native"
         with pytest.raises(ValueError, match="oneDNN is not installed"):
             conv_same(jnp.ones((1, 5, 5, 3)), jnp.ones((3, 3, 3, 4)), "onednn")
         onednn._loaded.cache_clear()
-    monkeypatch.setattr(layers, "onednn_available", lambda dtype=None: False)
+    monkeypatch.setattr(forms, "onednn_available", lambda dtype=None: False)
     monkeypatch.setenv("AIRJAX_CONVOLUTION", "onednn")
     with pytest.raises(ValueError, match="pip install"):
-        default_convolution(jnp.float32)
+        default_convolution(jnp.float32, "cpu")
     monkeypatch.setenv("AIRJAX_CONVOLUTION", "fast")
     with pytest.raises(ValueError, match="'fast'"):
-        default_convolution(jnp.float32)
+        default_convolution(jnp.float32, "cpu")

@@ -1,14 +1,14 @@
-from dataclasses import replace
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import stats
 
-from airjax.nn.airbench import Network, apply_eval, apply_train, dirac_uniform, init_variables
+from airjax.nn.airbench import dirac_uniform
+from airjax.nn.build import apply_eval, apply_train, init_variables, make_module
 from airjax.recipes.published import RECIPES
 from airjax.recipes.recipe import Recipe
+from airjax.training.backend import backend_of
 
 
 def test_dirac_filters_pass_their_channels_and_the_rest_is_uniform() -> None:
@@ -29,7 +29,7 @@ def test_square_layer_starts_as_the_exact_identity() -> None:
 
 
 def test_initial_values_of_94() -> None:
-    variables = jax.tree.map(np.asarray, init_variables(RECIPES["94"], jax.random.key(0)))
+    variables = jax.tree.map(np.asarray, init_variables(RECIPES["94"], backend_of(RECIPES["94"]), jax.random.key(0)))
     head = variables["params"]["head"]
     assert stats.kstest(head.ravel(), stats.uniform(-0.0625, 0.125).cdf).pvalue > 1e-4
     assert not variables["params"]["whiten"]["bias"].any()
@@ -38,23 +38,27 @@ def test_initial_values_of_94() -> None:
 
 
 def test_first_convolution_without_whitening_is_an_ordinary_trained_one(tiny: Recipe) -> None:
-    variables = init_variables(replace(tiny, whiten=False), jax.random.key(0))
+    plain = tiny.override(whiten=False)
+    variables = init_variables(plain, backend_of(plain), jax.random.key(0))
     assert "frozen" not in variables
     first = jax.tree.map(np.asarray, variables["params"]["whiten"])
     assert 0.2 < np.abs(first["kernel"]).max() <= 12**-0.5
     assert 0.1 < np.abs(first["bias"]).max() <= 12**-0.5
-    no_bias = init_variables(replace(tiny, whiten=False, whiten_bias=False), jax.random.key(0))
+    plain = plain.override(whiten_bias=False)
+    no_bias = init_variables(plain, backend_of(plain), jax.random.key(0))
     assert "bias" not in no_bias["params"]["whiten"]
 
 
 @pytest.mark.parametrize("name", ["94", "96", "96-paper"])
 def test_intermediate_shapes(name: str) -> None:
-    recipe = replace(RECIPES[name], widths=(24, 32, 48), precision="float32")
+    recipe = RECIPES[name].override(widths=(24, 32, 48), precision="float32")
 
     def intermediates(key: jax.Array) -> dict:
-        variables = init_variables(recipe, key)
+        variables = init_variables(recipe, backend_of(recipe), key)
         images = jnp.zeros((2, 32, 32, 3))
-        logits, found = Network(recipe).apply(variables, images, train=False, mutable=["intermediates"])
+        logits, found = make_module(recipe, backend_of(recipe)).apply(
+            variables, images, train=False, mutable=["intermediates"]
+        )
         return {"logits": logits} | found["intermediates"]
 
     shapes = jax.tree.map(lambda leaf: leaf.shape, jax.eval_shape(intermediates, jax.random.key(0)))
@@ -66,12 +70,12 @@ def test_intermediate_shapes(name: str) -> None:
 
 
 def test_running_statistics_keep_the_old_share_and_take_the_unbiased_variance(tiny: Recipe) -> None:
-    recipe = replace(tiny, precision="float32")
-    variables = init_variables(recipe, jax.random.key(0))
+    recipe = tiny.override(precision="float32")
+    variables = init_variables(recipe, backend_of(recipe), jax.random.key(0))
     kernel = jax.random.normal(jax.random.key(2), (2, 2, 3, 24))
     variables["frozen"] = {"whiten": {"kernel": kernel}}
     images = jax.random.normal(jax.random.key(1), (8, 32, 32, 3))
-    _, updated = apply_train(recipe, variables, images)
+    _, updated = apply_train(recipe, backend_of(recipe), variables, images)
     # The first normalised tensor, recomputed: identity-initialised convolution of the whitened image, pooled.
     x = jax.lax.conv_general_dilated(images, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
     pre = np.asarray(jax.nn.gelu(x, approximate=False))[:, :30, :30, :8]
@@ -82,20 +86,24 @@ def test_running_statistics_keep_the_old_share_and_take_the_unbiased_variance(ti
 
 
 def test_inference_does_not_depend_on_the_other_images(tiny: Recipe) -> None:
-    recipe = replace(tiny, precision="float32")
-    variables = init_variables(recipe, jax.random.key(0))
+    recipe = tiny.override(precision="float32")
+    variables = init_variables(recipe, backend_of(recipe), jax.random.key(0))
     variables["frozen"]["whiten"]["kernel"] = jax.random.normal(jax.random.key(2), (2, 2, 3, 24))
     images = jax.random.normal(jax.random.key(1), (4, 32, 32, 3))
-    assert np.allclose(apply_eval(recipe, variables, images)[:1], apply_eval(recipe, variables, images[:1]), atol=1e-5)
+    assert np.allclose(
+        apply_eval(recipe, backend_of(recipe), variables, images)[:1],
+        apply_eval(recipe, backend_of(recipe), variables, images[:1]),
+        atol=1e-5,
+    )
 
 
 @pytest.mark.parametrize(
     ("precision", "params", "norm"), [("bfloat16", "float32", "float32"), ("float16", "float16", "float32")]
 )
 def test_precision_of_parameters_and_logits(tiny: Recipe, precision: str, params: str, norm: str) -> None:
-    recipe = replace(tiny, precision=precision)
-    variables = init_variables(recipe, jax.random.key(0))
+    recipe = tiny.override(precision=precision)
+    variables = init_variables(recipe, backend_of(recipe), jax.random.key(0))
     assert variables["params"]["block1"]["conv1"].dtype == params
     assert variables["params"]["block1"]["norm1"]["bias"].dtype == "float32"
     images = jnp.zeros((2, 32, 32, 3), precision)
-    assert jax.eval_shape(lambda v: apply_eval(recipe, v, images), variables).dtype == "float32"
+    assert jax.eval_shape(lambda v: apply_eval(recipe, backend_of(recipe), v, images), variables).dtype == "float32"

@@ -4,8 +4,9 @@ import numpy as np
 
 import airjax
 from airjax.augment.transforms import normalize
-from airjax.kernels.layers import conv
+from airjax.kernels.convolution import conv
 from airjax.nn.whitening import SIGN_RATIO, fix_signs, second_moment, whitening_filters
+from airjax.recipes.inputs import Inputs
 
 
 def patches_of(images: np.ndarray) -> np.ndarray:
@@ -14,7 +15,7 @@ def patches_of(images: np.ndarray) -> np.ndarray:
 
 
 def test_second_moment_is_that_of_all_patches(toy: airjax.Dataset) -> None:
-    images = np.asarray(normalize(jnp.asarray(toy.train_images[:50]), jnp.float32))
+    images = np.asarray(normalize(jnp.asarray(toy.train_images[:50]), Inputs(), jnp.float32))
     patches = patches_of(images)
     assert np.allclose(second_moment(jnp.asarray(images)), patches.T @ patches / len(patches), atol=1e-5)
 
@@ -31,11 +32,11 @@ def assert_whitens(images: jax.Array) -> None:
 
 
 def test_whitened_patches_have_identity_second_moment(toy: airjax.Dataset) -> None:
-    assert_whitens(normalize(jnp.asarray(toy.train_images[:100]), jnp.float32))
+    assert_whitens(normalize(jnp.asarray(toy.train_images[:100]), Inputs(), jnp.float32))
 
 
 def test_whitened_patches_of_cifar10_have_identity_second_moment(cifar10: airjax.Dataset) -> None:
-    assert_whitens(normalize(jnp.asarray(cifar10.train_images[:1000]), jnp.float32))
+    assert_whitens(normalize(jnp.asarray(cifar10.train_images[:1000]), Inputs(), jnp.float32))
 
 
 def test_signs_do_not_depend_on_the_library() -> None:
@@ -49,7 +50,7 @@ def test_signs_do_not_depend_on_the_library() -> None:
 def test_no_sign_of_cifar10_is_near_the_edge(cifar10: airjax.Dataset) -> None:
     weights = SIGN_RATIO ** np.arange(12)
     for first in (0, 20_000):
-        images = normalize(jnp.asarray(cifar10.train_images[first : first + 3000]), jnp.float32)
+        images = normalize(jnp.asarray(cifar10.train_images[first : first + 3000]), Inputs(), jnp.float32)
         vectors = np.linalg.eigh(np.asarray(second_moment(images), np.float64))[1]
         # Rounding moves an eigenvector by a thousandth at most.
         assert (abs(weights @ vectors) / np.linalg.norm(weights)).min() > 0.03

@@ -1,17 +1,17 @@
-from dataclasses import replace
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
-from airjax.nn.airbench import init_variables
+from airjax.kernels.backend import PRECISIONS
+from airjax.nn.build import init_variables
 from airjax.optim.lookahead import lookahead_init, lookahead_update
 from airjax.optim.nesterov import hyperparameters, label_params, make_optimizer
 from airjax.optim.schedule import triangle
 from airjax.recipes.published import RECIPES
 from airjax.recipes.recipe import Recipe
+from airjax.training.backend import backend_of
 
 PARAMS = {
     "whiten": {"bias": np.linspace(-1, 1, 4)},
@@ -21,7 +21,8 @@ PARAMS = {
 
 
 def test_every_parameter_of_the_network_has_its_group() -> None:
-    params = jax.eval_shape(lambda: init_variables(RECIPES["96"], jax.random.key(0)))["params"]
+    recipe = RECIPES["96"]
+    params = jax.eval_shape(lambda: init_variables(recipe, backend_of(recipe), jax.random.key(0)))["params"]
     labels = label_params(params)
     assert labels["whiten"]["bias"] == "whiten_bias"
     assert labels["block2"] == {
@@ -35,17 +36,17 @@ def test_coefficients_of_94_are_those_of_the_method() -> None:
     recipe = RECIPES["94"]
     coefficient = recipe.sgd_weight_decay / recipe.sgd_learning_rate
     assert coefficient == pytest.approx(1.362365, rel=1e-6)
-    assert coefficient / recipe.bias_scale == pytest.approx(0.0212870, rel=1e-5)
-    assert recipe.sgd_learning_rate * recipe.bias_scale == pytest.approx(0.09375, rel=1e-6)
+    assert coefficient / recipe.optimizer.bias_scale == pytest.approx(0.0212870, rel=1e-5)
+    assert recipe.sgd_learning_rate * recipe.optimizer.bias_scale == pytest.approx(0.09375, rel=1e-6)
 
 
 @pytest.mark.parametrize("name", ["94", "96"])
 def test_update_is_nesterov_with_decay_before_momentum_and_rate_last(name: str) -> None:
     with jax.enable_x64(True):
-        recipe = replace(RECIPES[name], precision="float64", epochs=0.2)
+        recipe = RECIPES[name].override(precision="float64", epochs=0.2)
         hyper = hyperparameters(recipe)
         params = jax.tree.map(jnp.asarray, PARAMS)
-        optimizer = make_optimizer(recipe, hyper, train_whiten_bias=True)
+        optimizer = make_optimizer(recipe, PRECISIONS["float64"], hyper)
         state = optimizer.init(params)
         expected, buffers = dict(_flat(PARAMS)), {name: np.zeros_like(leaf) for name, leaf in _flat(PARAMS)}
         rng = np.random.default_rng(0)
@@ -55,10 +56,10 @@ def test_update_is_nesterov_with_decay_before_momentum_and_rate_last(name: str) 
             params = optax.apply_updates(params, updates)
             factor = float(triangle(recipe, jnp.int32(step)))
             for path, gradient in _flat(gradients):
-                rate = recipe.sgd_learning_rate * (recipe.bias_scale if path == "block1/norm1/bias" else 1)
+                rate = recipe.sgd_learning_rate * (recipe.optimizer.bias_scale if path == "block1/norm1/bias" else 1)
                 total = gradient + recipe.sgd_weight_decay / rate * expected[path]
-                buffers[path] = recipe.momentum * buffers[path] + total
-                expected[path] = expected[path] - rate * factor * (total + recipe.momentum * buffers[path])
+                buffers[path] = recipe.optimizer.momentum * buffers[path] + total
+                expected[path] = expected[path] - rate * factor * (total + recipe.optimizer.momentum * buffers[path])
         for path, leaf in _flat(params):
             assert np.allclose(leaf, expected[path], rtol=1e-12, atol=1e-14), path
 
@@ -67,7 +68,9 @@ def test_a_frozen_bias_stays_exactly_where_it_is_in_spite_of_momentum_and_decay(
     recipe = RECIPES["94"]
     hyper = hyperparameters(recipe)
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), PARAMS)
-    training, frozen = (make_optimizer(recipe, hyper, train_whiten_bias=bias) for bias in (True, False))
+    training, frozen = (
+        make_optimizer(recipe, PRECISIONS["float32"], hyper, frozen) for frozen in ((), ("whiten_bias",))
+    )
     state = training.init(params)
     assert jax.tree.structure(state) == jax.tree.structure(frozen.init(params))
     updates, state = training.update(jax.tree.map(jnp.ones_like, params), state, params)
@@ -99,7 +102,7 @@ def test_lookahead_keeps_a_tensor_that_no_longer_changes() -> None:
 
 
 def test_hyperparameters_are_arrays_of_the_statistics_type(tiny: Recipe) -> None:
-    assert {leaf.dtype.name for leaf in hyperparameters(replace(tiny, precision="float16"))} == {"float32"}
+    assert {leaf.dtype.name for leaf in hyperparameters(tiny.override(precision="float16"))} == {"float32"}
 
 
 def _flat(tree: dict, prefix: str = "") -> list[tuple[str, np.ndarray]]:

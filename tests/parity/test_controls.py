@@ -12,8 +12,8 @@ import pytest
 
 from airjax.augment import transforms, views
 from airjax.augment.views import tta_views
-from airjax.kernels import layers
-from airjax.kernels.layers import batch_moments, normalize_channels
+from airjax.kernels import backend
+from airjax.kernels.normalization import normalize_channels
 from airjax.nn import airbench as model
 from airjax.optim import nesterov as optimizer
 from airjax.optim.lookahead import LookaheadState, lookahead_update
@@ -28,14 +28,19 @@ UPDATES = ("schedule", "optimizer", "freeze", "lookahead")
 PIXELS = ("normalize", "augmentation", "tta")
 
 
+def plant(monkeypatch: pytest.MonkeyPatch, **wrong: Any) -> None:
+    right = backend.make_ops
+    monkeypatch.setattr(backend, "make_ops", lambda *arguments: right(*arguments)._replace(**wrong))
+
+
 def gelu_by_tanh(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model, "gelu", lambda x: jax.nn.gelu(x, approximate=True))
+    plant(monkeypatch, gelu=lambda x: jax.nn.gelu(x, approximate=True))
 
 
 def swapped_batchnorm_momentum(monkeypatch: pytest.MonkeyPatch) -> None:
     def norm(self: Any, number: int) -> nn.Module:
-        kept = 1 - self.recipe.batchnorm_momentum
-        return model.BatchNorm(kept, self.recipe.batchnorm_epsilon, self.precision.statistics, name=f"norm{number}")
+        kept, epsilon = 1 - self.network.batchnorm_momentum, self.network.batchnorm_epsilon
+        return model.BatchNorm(kept, epsilon, self.precision.statistics, self.ops, name=f"norm{number}")
 
     monkeypatch.setattr(model.Block, "norm", norm)
 
@@ -49,7 +54,7 @@ def biased_running_variance(monkeypatch: pytest.MonkeyPatch) -> None:
             bias = self.param("bias", nn.initializers.zeros, (features,), self.dtype)
             mean = self.variable("batch_stats", "mean", jnp.zeros, (features,), self.dtype)
             variance = self.variable("batch_stats", "var", jnp.ones, (features,), self.dtype)
-            batch_mean, batch_variance = batch_moments(x)
+            batch_mean, batch_variance = x.mean((0, 1, 2)), x.var((0, 1, 2))
             mean.value = self.momentum * mean.value + (1 - self.momentum) * batch_mean
             variance.value = self.momentum * variance.value + (1 - self.momentum) * batch_variance
             return normalize_channels(x, batch_mean, batch_variance, bias, self.epsilon)
@@ -58,15 +63,19 @@ def biased_running_variance(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def fast_variance(monkeypatch: pytest.MonkeyPatch) -> None:
-    def moments(x: Any) -> Any:
+    def moments(x: Any, reductions: Any) -> Any:
+        del reductions
         mean = x.mean((0, 1, 2))
         return mean, (x * x).mean((0, 1, 2)) - mean * mean
 
-    monkeypatch.setattr(layers, "batch_moments", moments)
+    right = backend.make_ops
+    monkeypatch.setattr(backend, "make_ops", lambda *arguments: right(*arguments, moments=moments))
 
 
 def decay_after_momentum(monkeypatch: pytest.MonkeyPatch) -> None:
-    def make_optimizer(recipe: Any, hyper: Any, train_whiten_bias: bool) -> Any:
+    def make_optimizer(recipe: Any, precision: Any, hyper: Any, frozen: tuple[str, ...] = ()) -> Any:
+        del precision
+
         def group(rate: Any) -> Any:
             return optax.chain(
                 optax.identity(),
@@ -76,8 +85,8 @@ def decay_after_momentum(monkeypatch: pytest.MonkeyPatch) -> None:
             )
 
         other = group(hyper.learning_rate)
-        groups = {"other": other, "norm_bias": group(hyper.learning_rate * recipe.bias_scale)}
-        groups["whiten_bias"] = other if train_whiten_bias else optimizer.held(other)
+        groups = {"other": other, "norm_bias": group(hyper.learning_rate * recipe.optimizer.bias_scale)}
+        groups["whiten_bias"] = optimizer.freeze(other) if "whiten_bias" in frozen else other
         return optax.partition(groups, optimizer.label_params)
 
     monkeypatch.setattr(optimizer, "make_optimizer", make_optimizer)
@@ -97,13 +106,13 @@ def lookahead_without_running_statistics(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def freeze_by_zero_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
-    def held(inner: Any) -> Any:
+    def freeze(inner: Any) -> Any:
         def update(updates: Any, state: Any, params: Any = None) -> Any:
             return inner.update(jax.tree.map(jnp.zeros_like, updates), state, params)
 
         return optax.GradientTransformation(inner.init, update)
 
-    monkeypatch.setattr(optimizer, "held", held)
+    monkeypatch.setattr(optimizer, "freeze", freeze)
 
 
 def symmetric_padding(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,8 +130,8 @@ def symmetric_padding(monkeypatch: pytest.MonkeyPatch) -> None:
 def flip_upside_down(monkeypatch: pytest.MonkeyPatch) -> None:
     right = transforms.pixel_origins
 
-    def origins(recipe: Any, flips: Any, mirrors: Any, shifts: Any) -> Any:
-        rows, cols = right(recipe, jnp.zeros_like(flips), jnp.zeros_like(mirrors), shifts)
+    def origins(size: int, translate: int, flips: Any, mirrors: Any, shifts: Any) -> Any:
+        rows, cols = right(size, translate, jnp.zeros_like(flips), jnp.zeros_like(mirrors), shifts)
         return jnp.where((flips ^ mirrors)[:, None], rows[:, ::-1], rows), cols
 
     monkeypatch.setattr(transforms, "pixel_origins", origins)
@@ -131,8 +140,8 @@ def flip_upside_down(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def uniform_tta(monkeypatch: pytest.MonkeyPatch) -> None:
-    def same_weights(x: Any, level: int) -> Any:
-        found = [view for _, view in tta_views(x, level)]
+    def same_weights(x: Any, level: int, *, mirrored: bool) -> Any:
+        found = [view for _, view in tta_views(x, level, mirrored=mirrored)]
         return [(1 / len(found), view) for view in found]
 
     monkeypatch.setattr(tta, "tta_views", same_weights)

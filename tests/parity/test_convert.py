@@ -1,4 +1,3 @@
-import dataclasses
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -31,7 +30,7 @@ STRUCTURES = {
 
 
 def small(**changes: object) -> Recipe:
-    return dataclasses.replace(RECIPES["tiny"], widths=(5, 6, 7), precision="float32", **changes)
+    return RECIPES["tiny"].override(widths=(5, 6, 7), precision="float32", **changes)
 
 
 @pytest.mark.parametrize("name", STRUCTURES)
@@ -81,7 +80,7 @@ def test_misfits_are_named() -> None:
     with pytest.raises(ConvertError, match=r"2.norm1.num_batches_tracked missing"):
         to_variables(recipe, {key: value for key, value in state.items() if key != "2.norm1.num_batches_tracked"})
     with pytest.raises(ConvertError, match=r"2.conv1.weight \(5, 24, 3, 3\)"):
-        to_variables(dataclasses.replace(recipe, widths=(4, 6, 7)), state)
+        to_variables(recipe.override(widths=(4, 6, 7)), state)
     with pytest.raises(ConvertError, match="no BatchNorm scale"):
         to_variables(recipe, {**state, "2.norm1.weight": state["2.norm1.weight"] * 2})
     variables = to_variables(recipe, state)
@@ -98,7 +97,7 @@ def test_exported_and_imported_network_has_the_same_logits_in_both_frameworks(tm
     network = build_network(recipe)
     network.load_state_dict(torch.load(state), strict=True)
     pixels = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), np.uint8)
-    theirs = reference.evaluate(network, pixels, recipe.tta_level, torch.float32)
+    theirs = reference.evaluate(network, pixels, recipe.evaluation.tta_level, torch.float32)
     ours = infer(load(model), pixels)
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 * np.abs(theirs).max())
     assert (ours.argmax(1) == theirs.argmax(1)).all()
@@ -108,7 +107,7 @@ def test_exported_and_imported_network_has_the_same_logits_in_both_frameworks(tm
 
 
 def test_import_writes_a_model_that_loads(tmp_path: Path) -> None:
-    recipe = dataclasses.replace(RECIPES["tiny"], precision="float32")
+    recipe = RECIPES["tiny"].override(precision="float32")
     state, model = tmp_path / "state.pt", tmp_path / "model.safetensors"
     torch.save(cast(arbitrary_state(recipe, seed=0), "float16"), state)
     assert main(["import", str(state), str(model), "--recipe", "tiny"]) == 0
@@ -131,7 +130,7 @@ def test_bad_usage_is_code_2_with_a_message(arguments: list[str], capsys: pytest
 
 
 def tiny_state() -> tuple[Recipe, dict[str, torch.Tensor]]:
-    recipe = dataclasses.replace(RECIPES["tiny"], precision="float32")
+    recipe = RECIPES["tiny"].override(precision="float32")
     return recipe, cast(arbitrary_state(recipe, seed=0), "float32")
 
 

@@ -2,6 +2,7 @@ import json
 import math
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -9,8 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from airjax.kernels import layers
-from airjax.nn import airbench as model
+from airjax.kernels import backend
 from airjax.nn import whitening as whiten
 from airjax.nn.whitening import second_moment
 from parity import numerical
@@ -116,10 +116,23 @@ def test_a_failing_rung_is_code_1_and_null_where_not_finite(
     assert json.loads(output[-1])["rungs"][0]["absolute"] is None
 
 
+def plant_pool(monkeypatch: pytest.MonkeyPatch, wrong: Callable[[Any], Any]) -> None:
+    right = backend.make_ops
+
+    def make_ops(*arguments: Any) -> backend.Ops:
+        ops = right(*arguments)
+        return ops._replace(max_pool=wrong(ops.max_pool))
+
+    monkeypatch.setattr(backend, "make_ops", make_ops)
+
+
 def test_a_wrong_pool_is_found_though_torch_takes_the_same_pixels(
     monkeypatch: pytest.MonkeyPatch, pixels: Pixels
 ) -> None:
-    monkeypatch.setattr(model, "max_pool", lambda x, size: -layers.max_pool(-x, size))
+    def wrong(right: Any) -> Any:
+        return lambda x, size: -right(-x, size)
+
+    plant_pool(monkeypatch, wrong)
     rungs = ("intermediates", "gradients", "drift")
     result = climb(OWN, pixels, recipes=("94",), rungs=rungs, precisions=("float32",))
     assert {row.rung for row in result.rows if not row.passed} == set(rungs)
@@ -128,13 +141,16 @@ def test_a_wrong_pool_is_found_though_torch_takes_the_same_pixels(
 def test_a_pool_s_gradient_to_wrong_pixels_is_found_though_torch_takes_the_same(
     monkeypatch: pytest.MonkeyPatch, pixels: Pixels
 ) -> None:
-    def max_pool(x: Any, size: int) -> Any:
+    def wrong(right: Any) -> Any:
+        return lambda x, size: mean_gradient(right, x, size)
+
+    def mean_gradient(right: Any, x: Any, size: int) -> Any:
         count, rows, columns, channels = x.shape[0], x.shape[1] // size, x.shape[2] // size, x.shape[3]
         windows = x[:, : rows * size, : columns * size].reshape(count, rows, size, columns, size, channels)
         mean = windows.mean((2, 4))
-        return jax.lax.stop_gradient(layers.max_pool(x, size) - mean) + mean
+        return jax.lax.stop_gradient(right(x, size) - mean) + mean
 
-    monkeypatch.setattr(model, "max_pool", max_pool)
+    plant_pool(monkeypatch, wrong)
     rungs = ("intermediates", "gradients", "trajectory", "drift")
     result = climb(OWN, pixels, recipes=("94",), rungs=rungs)
     failed = {(row.rung, row.precision) for row in result.rows if not row.passed}

@@ -25,9 +25,7 @@ def data() -> Dataset:
 
 
 def short(**changes: Any) -> Recipe:
-    base = dataclasses.replace(
-        RECIPES["tiny"], train_examples=128, test_examples=40, batch_size=32, epochs=1.5, widths=(6, 7, 8)
-    )
+    base = RECIPES["tiny"].override(train_examples=128, test_examples=40, batch_size=32, epochs=1.5, widths=(6, 7, 8))
     return dataclasses.replace(base, **{"precision": "float32", **changes})
 
 
@@ -89,7 +87,7 @@ def test_network_has_the_parameters_of_its_recipe(name: str) -> None:
 
 def test_groups_hold_every_trained_parameter_at_its_own_rate_and_the_same_decay() -> None:
     recipe = RECIPES["94"]
-    norm, other = make_optimizer(recipe, build_network(dataclasses.replace(recipe, widths=(6, 7, 8)))).param_groups
+    norm, other = make_optimizer(recipe, build_network(recipe.override(widths=(6, 7, 8)))).param_groups
     assert len(norm["params"]) == 6
     assert len(other["params"]) == 6 + 1 + 1  # convolutions, the whitening bias, the head
     assert norm["lr"] == pytest.approx(0.09375, rel=1e-4)

@@ -1,6 +1,5 @@
 import importlib.util
 import json
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -52,7 +51,7 @@ def test_every_kind_of_work_is_timed(task: str, parts: set[str], toy: airjax.Dat
 
 
 def test_a_timed_step_trains_on_the_images_that_a_training_has(toy: airjax.Dataset, tiny: Recipe) -> None:
-    recipe = replace(tiny, translate=4, cutout=8)
+    recipe = tiny.override(translate=4, cutout=8)
     draws = sample_draws(recipe, torch.Generator().manual_seed(1))
     prepared = prepare_images(recipe, torch.as_tensor(toy.train_images[:256]), draws.flips, torch.float32)
     chosen = draws.order[1][32:64]
@@ -79,7 +78,7 @@ def test_the_bias_trains_in_one_phase_and_rests_in_the_other(
 def test_the_released_package_is_timed_at_whole_trainings_only(toy: airjax.Dataset) -> None:
     if not importlib.util.find_spec("airbench"):
         pytest.skip(f"the released package is not installed: {INSTALL}")
-    recipe = replace(RECIPES["mini"], train_examples=300, test_examples=100, widths=(8, 8, 8), epochs=1.0)
+    recipe = RECIPES["mini"].override(train_examples=300, test_examples=100, widths=(8, 8, 8), epochs=1.0)
     assert set(speed.prepare(work_of("run", recipe, toy, "airbench")).block(0)) == {"train", "evaluate"}
     with pytest.raises(ValueError, match="airbench is a whole training and has no step of its own"):
         speed.prepare(work_of("step", recipe, toy, "airbench"))
@@ -109,7 +108,7 @@ def test_the_compiled_package_is_compiled_once_for_all_its_trainings(toy: airjax
         pytest.skip(f"the released package is not installed: {INSTALL}")
     from torch._dynamo.utils import counters
 
-    recipe = replace(RECIPES["mini"], train_examples=300, test_examples=100, widths=(8, 8, 8), epochs=2.0)
+    recipe = RECIPES["mini"].override(train_examples=300, test_examples=100, widths=(8, 8, 8), epochs=2.0)
     trainer = CompiledTrainer(recipe, toy)
     tensors = [tensor.data_ptr() for tensor in trainer.training.network.state_dict().values()]
     first, seconds = trainer.train(0)
@@ -130,8 +129,8 @@ def test_the_compiled_package_steps_as_the_package_does(toy: airjax.Dataset, mon
     if not importlib.util.find_spec("airbench"):
         pytest.skip(f"the released package is not installed: {INSTALL}")
     monkeypatch.setattr(torch, "compile", lambda network, mode: network)
-    recipe = replace(
-        RECIPES["mini"], train_examples=300, test_examples=100, widths=(8, 8, 8), epochs=3.0, precision="float64"
+    recipe = RECIPES["mini"].override(
+        train_examples=300, test_examples=100, widths=(8, 8, 8), epochs=3.0, precision="float64"
     )
     trainer, plain = CompiledTrainer(recipe, toy), Trainer(recipe, toy)
     start = upstream.init(recipe, seed=1)

@@ -2,7 +2,6 @@ import importlib.util
 import json
 import os
 import signal
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +75,7 @@ def test_a_diverging_training_is_an_outcome(toy: airjax.Dataset, tiny: Recipe) -
 def test_the_released_package_trains_from_seeds(toy: airjax.Dataset) -> None:
     if not importlib.util.find_spec("airbench"):
         pytest.skip(f"the released package is not installed: {INSTALL}")
-    recipe = replace(RECIPES["mini"], train_examples=300, test_examples=100, widths=(8, 8, 8), epochs=1.5)
+    recipe = RECIPES["mini"].override(train_examples=300, test_examples=100, widths=(8, 8, 8), epochs=1.5)
     train = make_trainer(Work("torch", "upstream", recipe, toy, "cpu"))
     first, second, again = train(0), train(1), train(0)
     np.testing.assert_array_equal(first.correct, again.correct)
@@ -84,13 +83,13 @@ def test_the_released_package_trains_from_seeds(toy: airjax.Dataset) -> None:
     assert set(first.seconds) == {"train", "evaluate"}
     for change in ({"flip": "random"}, {"lookahead_every": 4}):
         with pytest.raises(ValueError, match=f"airbench trains with {next(iter(change))}"):
-            make_trainer(Work("torch", "upstream", replace(recipe, **change), toy, "cpu"))
+            make_trainer(Work("torch", "upstream", recipe.override(**change), toy, "cpu"))
     with pytest.raises(ValueError, match="airbench whitens on"):
-        make_trainer(Work("torch", "upstream", replace(recipe, whiten_examples=100), toy, "cpu"))
+        make_trainer(Work("torch", "upstream", recipe.override(whiten_examples=100), toy, "cpu"))
 
 
 def test_a_process_tells_what_went_wrong(toy: airjax.Dataset, tiny: Recipe) -> None:
-    work = Work("torch", "own", replace(tiny, precision="bfloat16"), toy, "cpu")
+    work = Work("torch", "own", tiny.override(precision="bfloat16"), toy, "cpu")
     with (
         Worker("torch", make_trainer, work) as worker,
         pytest.raises(WorkerError, match=r"torch process failed on network 7: ValueError: .* precision bfloat16"),

@@ -1,4 +1,3 @@
-import dataclasses
 import importlib.util
 
 import numpy as np
@@ -83,7 +82,7 @@ def test_a_missing_package_is_code_2_with_the_way_to_install_it(
 @needs_package
 @pytest.mark.parametrize("name", ["94", "95", "96-paper"])
 def test_exported_network_loads_strictly_into_the_package(name: str) -> None:
-    recipe = dataclasses.replace(RECIPES[name], precision="float32")
+    recipe = RECIPES[name].override(precision="float32")
     state = cast(arbitrary_state(recipe, seed=0), "float32")
     network = upstream.build(recipe)
     network.load_state_dict(to_state_dict(recipe, to_variables(recipe, state)), strict=True)

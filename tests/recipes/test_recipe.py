@@ -1,13 +1,17 @@
-import dataclasses
 import json
+from pathlib import Path
 
 import jax
 import pytest
 
 from airjax.cli.recipes import main
-from airjax.nn.airbench import init_variables
+from airjax.nn.build import init_variables
+from airjax.recipes.inputs import Inputs
 from airjax.recipes.published import CLAIMS, RECIPES, get_recipe
-from airjax.recipes.recipe import Recipe, conv_shapes
+from airjax.recipes.recipe import Phase, Recipe
+from airjax.training.backend import backend_of
+
+FILES = Path(__file__).parents[1] / "files" / "v0.1"
 
 
 @pytest.mark.parametrize(
@@ -21,7 +25,7 @@ def test_parameters_and_steps_are_those_of_the_method(name: str, params: int, st
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_counted_parameters_are_those_of_the_network(name: str) -> None:
-    variables = jax.eval_shape(lambda: init_variables(RECIPES[name], jax.random.key(0)))
+    variables = jax.eval_shape(lambda: init_variables(RECIPES[name], backend_of(RECIPES[name]), jax.random.key(0)))
     leaves = jax.tree.leaves((variables["params"], variables["frozen"]))
     assert sum(leaf.size for leaf in leaves) == RECIPES[name].num_params
 
@@ -55,14 +59,15 @@ def test_decoupled_hyperparameters_convert_as_in_the_method(name: str, rate: flo
 
 def test_bias_freezes_after_three_epochs_and_never_beyond_the_end() -> None:
     assert RECIPES["94"].freeze_step == 144
-    assert dataclasses.replace(RECIPES["94"], epochs=1.0).freeze_step == 48
-    assert dataclasses.replace(RECIPES["94"], whiten_bias_epochs=None).freeze_step == 476
-    assert dataclasses.replace(RECIPES["94"], whiten_bias=False).freeze_step == 476
+    assert RECIPES["94"].override(epochs=1.0).freeze_step == 48
+    assert RECIPES["94"].override(whiten_bias_epochs=None).freeze_step == 476
+    assert RECIPES["94"].override(whiten_bias=False).freeze_step == 476
 
 
 def test_conv_shapes_follow_the_floor_pools() -> None:
-    assert [shape.size for shape in conv_shapes(RECIPES["94"])] == [31, 15, 15, 7, 7, 3]
-    assert len(conv_shapes(RECIPES["96"])) == 9
+    shapes = RECIPES["94"].network.conv_shapes(Inputs())
+    assert [shape.size for shape in shapes] == [31, 15, 15, 7, 7, 3]
+    assert len(RECIPES["96"].network.conv_shapes(Inputs())) == 9
 
 
 def test_recipe_survives_json() -> None:
@@ -74,16 +79,101 @@ def test_unknown_and_missing_fields_are_named() -> None:
     values = RECIPES["94"].to_dict()
     with pytest.raises(ValueError, match="unknown recipe field warmth"):
         Recipe.from_dict(values | {"warmth": 1})
-    del values["whiten"]
-    with pytest.raises(ValueError, match="missing recipe field whiten"):
-        Recipe.from_dict(values)
+    with pytest.raises(ValueError, match="missing recipe field epochs"):
+        Recipe.from_dict({name: value for name, value in values.items() if name != "epochs"})
+    with pytest.raises(ValueError, match="missing recipe field dirac"):
+        Recipe.from_dict(values | {"network": {n: v for n, v in values["network"].items() if n != "dirac"}})
+    with pytest.raises(ValueError, match="network is of the kind 'resnet', but the kinds are airbench, whitening"):
+        Recipe.from_dict(values | {"network": values["network"] | {"kind": "resnet"}})
+    with pytest.raises(ValueError, match="network is Nesterov"):
+        Recipe.from_dict(values | {"network": values["optimizer"]})
     with pytest.raises(ValueError, match="a recipe must be a table of its fields, but it is 94"):
         Recipe.from_dict(94)  # pyright: ignore[reportArgumentType]
 
 
 def test_fields_from_json_are_checked_like_any_others() -> None:
-    with pytest.raises(ValueError, match="whiten is 'false', but it must be true or false"):
-        Recipe.from_dict(RECIPES["94"].to_dict() | {"whiten": "false"})
+    values = RECIPES["94"].to_dict()
+    with pytest.raises(ValueError, match="dirac is 'false', but it must be true or false"):
+        Recipe.from_dict(values | {"network": values["network"] | {"dirac": "false"}})
+
+
+def test_the_flat_recipes_of_version_0_1_are_the_same_recipes() -> None:
+    flat = json.loads((FILES / "train" / "recipe.json").read_text())["recipe"]
+    assert Recipe.from_dict(flat) == RECIPES["tiny"].override(
+        convs_per_block=3, residual="after-activation", lookahead=False, precision="float32"
+    )
+    # Of a part that is switched off, the other fields say nothing.
+    without = flat | {"whiten": False, "whiten_examples": 7}
+    assert Recipe.from_dict(without).network.whitening is None
+    with pytest.raises(ValueError, match="missing recipe field whiten"):
+        Recipe.from_dict({name: value for name, value in flat.items() if name != "whiten"})
+
+
+def test_fields_are_set_by_their_own_names_whichever_part_they_are_in() -> None:
+    recipe = RECIPES["94"].override(epochs=1, widths=[8, 8, 8], learning_rate=3, label_smoothing=0.1, flip="none")
+    assert (recipe.epochs, recipe.network.widths, recipe.optimizer.learning_rate) == (1.0, (8, 8, 8), 3.0)
+    assert (recipe.loss.label_smoothing, recipe.augmentation.flip) == (0.1, "none")
+    assert all(recipe.value_of(name) == value for name, value in recipe.flat().items())
+    assert RECIPES["96"].override(**RECIPES["94"].flat()) == RECIPES["94"]
+    assert RECIPES["94"].override(network=RECIPES["96"].network).network == RECIPES["96"].network
+    with pytest.raises(ValueError, match="unknown recipe field width; the fields are batch_size, batchnorm_epsilon"):
+        RECIPES["94"].override(width=8)
+
+
+def test_parts_are_left_out_and_put_in_by_their_switches() -> None:
+    plain = RECIPES["mini"].override(whiten=False, lookahead=False)
+    assert (plain.network.whitening, plain.averaging) == (None, None)
+    assert (plain.value_of("whiten"), plain.value_of("lookahead_every")) == (False, None)
+    with pytest.raises(ValueError, match="lookahead-every is set, but the recipe has no averaging"):
+        plain.override(lookahead_every=3)
+    again = plain.override(lookahead=True, lookahead_every=3)
+    assert again.value_of("lookahead_every") == 3
+    assert RECIPES["tiny"].override(whiten=True) == RECIPES["tiny"]
+
+
+def test_numbers_that_a_program_takes_as_arguments_are_split_off() -> None:
+    first, second = (RECIPES["94"].override(learning_rate=rate, momentum=0.5) for rate in (1.0, 2.0))
+    assert first.split()[0] == second.split()[0] == RECIPES["94"]
+    assert second.split()[1] == {
+        "learning_rate": 2.0,
+        "weight_decay": 0.0153,
+        "momentum": 0.5,
+        "label_smoothing": 0.2,
+    }
+
+
+def test_phases_are_cut_where_the_bias_freezes() -> None:
+    assert RECIPES["94"].phases() == (Phase(0, 144), Phase(144, 476, ("whiten_bias",)))
+    assert RECIPES["94"].override(whiten_bias_epochs=None).phases() == (Phase(0, 476),)
+    assert RECIPES["94"].override(whiten_bias_epochs=0.0).phases() == (Phase(0, 476, ("whiten_bias",)),)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "first", "sizes", "final"),
+    [
+        (Inputs(28, 1, 10, (0.5,), (0.25,)), 8, [27, 13, 13, 6, 6, 3], 3),
+        (Inputs(64), 24, [63, 31, 31, 15, 15, 7], 7),
+        (Inputs(9, 4, 2, (0.5,) * 4, (0.25,) * 4), 32, [8, 4, 4, 2, 2, 1], 1),
+    ],
+)
+def test_a_network_follows_its_inputs(inputs: Inputs, first: int, sizes: list[int], final: int) -> None:
+    recipe = RECIPES["94"].fit_to(50_000, 10_000, inputs)
+    network = recipe.network
+    assert (network.first_width(inputs), network.final_size(inputs)) == (first, final)
+    assert [shape.size for shape in network.conv_shapes(inputs)] == sizes
+    variables = jax.eval_shape(lambda: init_variables(recipe, backend_of(recipe), jax.random.key(0)))
+    leaves = jax.tree.leaves((variables["params"], variables["frozen"]))
+    assert sum(leaf.size for leaf in leaves) == recipe.num_params
+    assert variables["params"]["head"].shape == (256, inputs.num_classes)
+
+
+def test_what_the_network_cannot_take_is_refused_with_the_reason() -> None:
+    with pytest.raises(ValueError, match="have 8 pixels a side, but the network's three pools need at least 9"):
+        RECIPES["94"].fit_to(100, 100, Inputs(8))
+    with pytest.raises(ValueError, match="cutout is 12, but it must be at most the images' 10 pixels"):
+        RECIPES["96"].fit_to(50_000, 100, Inputs(10))
+    digits = RECIPES["94"].fit_to(50_000, 100, symmetric=False)
+    assert (digits.augmentation.flip, digits.evaluation.tta_mirror) == ("none", False)
 
 
 def test_unknown_recipe_lists_those_there_are() -> None:
@@ -112,14 +202,14 @@ def test_unknown_recipe_lists_those_there_are() -> None:
         ({"flip": "vertical"}, "flip is 'vertical'"),
         ({"order": "sorted"}, "order is 'sorted'"),
         ({"translate": 16}, "translate is 16"),
-        ({"cutout": 33}, "cutout is 33"),
+        ({"cutout": 33}, "cutout is 33, but it must be at most the images' 32 pixels"),
         ({"tta_level": 3}, "tta-level is 3, but it must be a whole number from 0 to 2"),
         ({"precision": "float8"}, "precision is 'float8'"),
     ],
 )
 def test_out_of_range_field_is_named_with_its_range(change: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        dataclasses.replace(RECIPES["94"], **change)
+        RECIPES["94"].override(**change)
 
 
 def test_listing_as_json_has_the_promised_fields(capsys: pytest.CaptureFixture[str]) -> None:

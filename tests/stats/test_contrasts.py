@@ -6,6 +6,8 @@ from scipy import stats
 
 from airjax.stats.contrasts import compare_settings, find_speedups
 
+pytest.importorskip("statsmodels", reason="statsmodels is not installed (pip install '.[report]')")
+
 
 def samples(*means: float) -> list[np.ndarray]:
     return [mean + np.array([-1.0, 0.0, 1.0]) for mean in means]
@@ -42,6 +44,12 @@ def test_networks_still_to_be_trained() -> None:
     assert (by_pair[0, 1].runs_needed, by_pair[0, 1].runs_missing) == (23, 20)
     assert (by_pair[1, 2].runs_needed, by_pair[1, 2].runs_missing) == (None, None)
     assert by_pair[0, 3].runs_missing == 0
+
+
+def test_settings_without_spread_are_not_told_apart() -> None:
+    a, b = np.full(3, 94.1), np.full(3, 94.2)
+    (contrast,) = compare_settings([a, b], [0, 0])
+    assert (contrast.p, contrast.runs_needed, contrast.runs_missing) == (1.0, 2, 0)
 
 
 def ladder(errors: tuple[float, ...], flip: str, **rest: float) -> tuple[list[dict[str, Any]], list[Any]]:

@@ -1,8 +1,12 @@
+import sys
+
 import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from airjax.stats.intervals import mean_interval, target_verdict
+from airjax.stats.equivalence import mean_difference
+from airjax.stats.intervals import mean_interval, sample_sd, standard_error, target_verdict
+from airjax.utils.extras import MissingExtraError
 
 
 def test_interval_is_students() -> None:
@@ -12,7 +16,21 @@ def test_interval_is_students() -> None:
     assert mean_interval([0.94], whole=1.0) is None
 
 
-def test_an_interval_of_shares_stays_where_shares_are() -> None:
+def test_equal_values_have_no_spread_although_their_mean_is_rounded() -> None:
+    assert np.std([94.1, 94.1, 94.1], ddof=1) > 0
+    assert (sample_sd([94.1, 94.1, 94.1]), standard_error([94.1, 94.1, 94.1])) == (0, 0)
+    assert sample_sd([94.1, 94.2]) == pytest.approx(0.0707107, rel=1e-5)
+
+
+def test_only_tests_of_differences_need_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("statsmodels", "statsmodels.stats.weightstats"):
+        monkeypatch.setitem(sys.modules, module, None)  # as where it is not installed
+    with pytest.raises(MissingExtraError, match=r"Welch's test needs statsmodels.*pip install 'airjax\[report\]'"):
+        mean_difference(np.array([94.0, 94.1]), np.array([94.1, 94.3]))
+    assert target_verdict([0.941, 0.9412], 0.93) == "confirmed"
+
+
+def test_an_interval_of_fractions_stays_where_fractions_are() -> None:
     assert mean_interval([0.05, 0.11], whole=1.0) == (0.0, pytest.approx(0.08 + 12.7062 * 0.03, abs=1e-4))
     assert mean_interval([5.0, 11.0], whole=100.0) == (0.0, pytest.approx(8 + 12.7062 * 3, abs=1e-2))
     assert mean_interval([99.0, 100.0], whole=100.0) == (pytest.approx(99.5 - 12.7062 / 2, abs=1e-2), 100.0)

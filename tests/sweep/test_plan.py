@@ -31,7 +31,7 @@ def test_a_grid_is_every_combination() -> None:
     assert plan.num_runs == 2 * 4 * 3
     assert len(plan.settings) == 8
     assert all(setting.recipe.epochs == 1.0 for setting in plan.settings)
-    assert {(s.recipe.learning_rate, s.recipe.flip, s.data) for s in plan.settings} == {
+    assert {(s.recipe.optimizer.learning_rate, s.recipe.augmentation.flip, s.data) for s in plan.settings} == {
         (rate, flip, data) for rate in (8.0, 11.5) for flip in ("none", "random") for data in FINGERPRINTS
     }
     runs = list(plan.runs(FINGERPRINTS, "1"))
@@ -46,8 +46,8 @@ def test_disk_is_the_records_and_the_arrays() -> None:
 
 def test_cases_are_one_setting_each() -> None:
     plan = make_plan({"recipe": "mini", "seeds": [5, 9], "cases": [{"momentum": 0.5}, {"widths": [8, 8, 8]}]})
-    assert [setting.recipe.momentum for setting in plan.settings] == [0.5, RECIPES["mini"].momentum]
-    assert plan.settings[1].recipe.widths == (8, 8, 8)
+    assert [setting.recipe.optimizer.momentum for setting in plan.settings] == [0.5, RECIPES["mini"].optimizer.momentum]
+    assert plan.settings[1].recipe.network.widths == (8, 8, 8)
     assert plan.seeds == (5, 9)
 
 
@@ -178,7 +178,7 @@ def test_a_plan_is_read_from_toml(tmp_path: Path) -> None:
     file.write_text('recipe = "mini"\nseeds = 2\n[set]\nwhiten_bias_epochs = "none"\n[grid]\nepochs = [1, 2.0]\n')
     plan = load_plan(file)
     assert [setting.recipe.epochs for setting in plan.settings] == [1, 2.0]
-    assert plan.settings[0].recipe.whiten_bias_epochs is None
+    assert plan.settings[0].recipe.network.whiten_bias_epochs is None
     assert plan.settings[0].changes == {"whiten_bias_epochs": None, "epochs": 1.0}
     file.write_text("recipe = ")
     with pytest.raises(PlanError, match="is not TOML"):

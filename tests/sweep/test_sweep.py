@@ -22,7 +22,7 @@ from rich.console import Console
 import airjax
 from airjax.cli import sweep
 from airjax.cli.sweep import main, make_chunks
-from airjax.kernels import layers
+from airjax.kernels.backend import Ops
 from airjax.sweep import store as results
 from airjax.sweep import worker as workers
 from airjax.sweep.cluster import NodeLostError
@@ -78,7 +78,7 @@ def test_chunks_share_a_program() -> None:
     assert [len(chunk.runs) for chunk in chunks] == [4, 4, 2, 4, 4, 2]
     assert sorted(run for chunk in chunks for run in chunk.runs) == sorted(runs)
     for chunk in chunks:
-        assert len({plan.settings[run.setting].recipe.flip for run in chunk.runs}) == 1
+        assert len({plan.settings[run.setting].recipe.augmentation.flip for run in chunk.runs}) == 1
 
 
 def test_networks_are_those_of_the_library(tmp_path: Path, train_here: Any, toy: airjax.Dataset) -> None:
@@ -377,7 +377,13 @@ def test_a_lost_machine_is_not_held_against_its_networks(
 
 def train_with_a_wrong_compiler(chunk: Chunk) -> Report:
     """Training, in a process whose convolutions are a little wrong."""
-    self_check.conv_same = lambda x, kernel, convolution: layers.conv_same(x, kernel, convolution) * 1.001
+    right = self_check.default_ops
+
+    def wrong(dtype: str) -> Ops:
+        ops = right(dtype)
+        return ops._replace(conv_same=lambda x, kernel: ops.conv_same(x, kernel) * 1.001)
+
+    workers.run_checks = lambda: self_check.run_checks(wrong)
     return workers.train_chunk(chunk)
 
 

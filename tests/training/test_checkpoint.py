@@ -2,7 +2,6 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,9 @@ import pytest
 from safetensors.numpy import save_file
 
 import airjax
-from airjax.nn.airbench import init_variables
+from airjax.nn.build import init_variables
 from airjax.recipes.recipe import Recipe
+from airjax.training.backend import backend_of
 from airjax.training.checkpoint import named_tensors
 
 
@@ -36,8 +36,8 @@ def test_save_load_predict_is_exact(trained: airjax.Trained, toy: airjax.Dataset
 
 
 def test_half_precision_and_unwhitened_networks_survive(tiny: Recipe, tmp_path: Path) -> None:
-    recipe = replace(tiny, precision="float16", whiten=False)
-    variables = init_variables(recipe, jax.random.key(0)) | {"frozen": {}}
+    recipe = tiny.override(precision="float16", whiten=False)
+    variables = init_variables(recipe, backend_of(recipe), jax.random.key(0)) | {"frozen": {}}
     airjax.save_model(tmp_path / "m", airjax.Model(recipe, variables))
     loaded = airjax.load(tmp_path / "m")
     assert jax.tree.structure(loaded.variables) == jax.tree.structure(variables)
@@ -63,8 +63,8 @@ def test_missing_damaged_and_foreign_files_are_told_apart(trained: airjax.Traine
 @pytest.fixture
 def fresh(tiny: Recipe) -> airjax.Model:
     """A network that was never trained: cheap, and its tensors may be changed."""
-    recipe = replace(tiny, precision="float32")
-    variables = jax.tree.map(np.array, init_variables(recipe, jax.random.key(0)))
+    recipe = tiny.override(precision="float32")
+    variables = jax.tree.map(np.array, init_variables(recipe, backend_of(recipe), jax.random.key(0)))
     return airjax.Model(recipe, variables)
 
 
@@ -105,7 +105,7 @@ def test_a_tensor_that_its_recipe_does_not_have_is_named(
 
 
 def test_a_network_that_is_not_its_recipes_is_not_written(fresh: airjax.Model, tmp_path: Path) -> None:
-    wider = replace(fresh.recipe, widths=(16, 16, 32))
+    wider = fresh.recipe.override(widths=(16, 16, 32))
     with pytest.raises(airjax.ModelError, match=r"mean has shape \(8,\), but its recipe needs \(16,\)"):
         airjax.save_model(tmp_path / "m", fresh._replace(recipe=wider))
     with pytest.raises(airjax.ModelError, match=r"classes is .* but it must be 10 names"):

@@ -4,7 +4,6 @@ import os
 import re
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -16,6 +15,7 @@ import airjax
 from airjax.optim.nesterov import hyperparameters
 from airjax.recipes.recipe import Recipe
 from airjax.training import environment
+from airjax.training.backend import backend_of
 from airjax.training.loop import train
 from airjax.training.many import seed_keys
 from airjax.training.run import start_run
@@ -83,8 +83,10 @@ def test_no_setting_changes_the_network_of_a_seed(tiny: Recipe, toy: airjax.Data
 
 
 def test_programs_that_are_compiled_elsewhere_draw_the_same(tiny: Recipe, toy: airjax.Dataset) -> None:
-    recipe, images = replace(tiny, flip="random", widths=(4, 4, 4)), jnp.asarray(toy.train_images)
-    start = jax.vmap(functools.partial(start_run, recipe, train_images=images, hyper=hyperparameters(recipe)))
+    recipe, images = tiny.override(flip="random", widths=(4, 4, 4)), jnp.asarray(toy.train_images)
+    start = jax.vmap(
+        functools.partial(start_run, recipe, backend_of(recipe), train_images=images, hyper=hyperparameters(recipe))
+    )
     keys = seed_keys([1, 2])
     expected = jax.device_get(jax.jit(start)(keys))
     with jax.threefry_partitionable(False):

@@ -3,35 +3,39 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from functools import partial
+from typing import Any, get_args
 
 import jax
 import numpy as np
 import pytest
 
 import airjax
-from airjax.recipes.precision import resolve_precision
+from airjax.kernels.backend import Driver, default_driver, make_backend
+from airjax.nn.build import init_variables
 from airjax.recipes.published import RECIPES
 from airjax.recipes.recipe import Recipe
-from airjax.training import compile as compiling
-from airjax.training import loop
-from airjax.training.loop import (
+from airjax.training import evaluate, programs
+from airjax.training.arrays import to_device
+from airjax.training.backend import backend_of, resolve_precision
+from airjax.training.compile import compilations_at_once
+from airjax.training.events import Clock
+from airjax.training.loop import DivergedError, train
+from airjax.training.members import make_members, over_members
+from airjax.training.programs import (
+    BY_MEMBER,
     CHUNK_STEPS,
-    Clock,
-    DivergedError,
-    Driver,
     Kind,
-    Program,
-    calls,
-    convolution_for,
-    default_driver,
+    Programs,
     kinds_of,
     make_steps,
-    program_of,
+    plan_calls,
     steps_per_call,
-    train,
 )
 from airjax.training.step import StepMetrics
+from airjax.utils.seeds import make_key
+
+FROZEN = ("whiten_bias",)
 
 
 def test_seeds_and_data_never_recompile(tiny: Recipe, toy: airjax.Dataset) -> None:
@@ -46,11 +50,10 @@ def test_seeds_and_data_never_recompile(tiny: Recipe, toy: airjax.Dataset) -> No
     other = airjax.Dataset("other", toy.train_images[::-1], toy.train_labels[::-1], toy.test_images, toy.test_labels)
     train(tiny, toy, 1)
     train(tiny, other, 2)
-    recompiled = [*compiled]
-    jax.jit(lambda x: x + 1)(np.ones(3, np.float32))
+    assert compiled == []
+    train(tiny.override(logit_scale=0.3), toy, 0)
     jax.monitoring.unregister_event_duration_listener(listen)
-    assert recompiled == []
-    assert compiled, "a compilation would not have been noticed"
+    assert compiled != []  # what is compiled is seen
 
 
 @pytest.mark.parametrize(("driver", "length"), [("loop", 1), ("chunks", CHUNK_STEPS), ("scan", 8)])
@@ -58,7 +61,7 @@ def test_a_recipe_compiles_one_training_program_per_phase(
     tiny: Recipe, toy: airjax.Dataset, driver: Driver, length: int, compiled_kinds: list[Kind | None]
 ) -> None:
     train(tiny, toy, 0, driver=driver)
-    assert sorted(kind for kind in compiled_kinds if kind is not None) == [(False, length), (True, length)]
+    assert sorted(kind for kind in compiled_kinds if kind is not None) == [((), length), (FROZEN, length)]
     assert compiled_kinds.count(None) == 1
 
 
@@ -67,10 +70,10 @@ def test_a_cpu_compiles_before_the_first_step_only_what_that_needs(
 ) -> None:
     before: list[list[Kind | None]] = []
     train(tiny, toy, 0, driver="chunks", on_step=lambda *_: before.append([*compiled_kinds]))
-    assert before[0] == [None, (True, CHUNK_STEPS)]
-    assert before[-1] == [None, (True, CHUNK_STEPS), (False, CHUNK_STEPS)]
+    assert before[0] == [None, ((), CHUNK_STEPS)]
+    assert before[-1] == [None, ((), CHUNK_STEPS), (FROZEN, CHUNK_STEPS)]
     compiled_kinds.clear()
-    program_of.cache_clear()
+    programs._programs_of.cache_clear()
     before.clear()
     train(tiny, toy, 0, driver="scan", on_step=lambda *_: before.append([*compiled_kinds]))
     assert len(before[0]) == 3
@@ -80,26 +83,25 @@ def test_a_cpu_compiles_before_the_first_step_only_what_that_needs(
 def compiled_kinds(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Kind | None]]:
     """The programs that are compiled during a test, in order, as in a fresh process; None is the start."""
     seen: list[Kind | None] = []
-    lower = Program._lower
+    lower = Programs._lower
 
-    def note(self: Program, kind: Kind | None) -> jax.stages.Lowered:
+    def note(self: Programs, kind: Kind | None) -> jax.stages.Lowered:
         seen.append(kind)
         return lower(self, kind)
 
-    monkeypatch.setattr(Program, "_lower", note)
-    program_of.cache_clear()
+    monkeypatch.setattr(Programs, "_lower", note)
+    programs._programs_of.cache_clear()
     yield seen
-    program_of.cache_clear()
+    programs._programs_of.cache_clear()
 
 
 def test_chunks_take_seconds_and_end_with_the_epoch(
     tiny: Recipe, toy: airjax.Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert steps_per_call(RECIPES["94"], "chunks") == 4
-    assert steps_per_call(RECIPES["96"], "chunks") == 1
-    assert steps_per_call(tiny, "chunks") == CHUNK_STEPS
-    assert (steps_per_call(tiny, "loop"), steps_per_call(tiny, "scan")) == (1, None)
-    monkeypatch.setattr(loop, "CHUNK_STEPS", 3)
+    loop, chunks, scan = (make_backend("float32", "cpu", "native", driver) for driver in get_args(Driver))
+    assert [steps_per_call(RECIPES[name], chunks) for name in ("94", "96", "tiny")] == [4, 1, CHUNK_STEPS]
+    assert (steps_per_call(tiny, loop), steps_per_call(tiny, scan)) == (1, None)
+    monkeypatch.setattr(programs, "CHUNK_STEPS", 3)
     steps, losses = [], []
 
     def note(count: int, metrics: StepMetrics) -> None:
@@ -113,8 +115,9 @@ def test_chunks_take_seconds_and_end_with_the_epoch(
 
 
 def test_the_driver_follows_what_convolves() -> None:
-    drivers = [default_driver(convolution) for convolution in ("native", "matmul", "onednn")]
-    assert drivers == (["loop", "loop", "chunks"] if jax.default_backend() == "cpu" else 3 * ["scan"])
+    forms = ("native", "matmul", "onednn")
+    assert [default_driver("cpu", form) for form in forms] == ["loop", "loop", "chunks"]
+    assert [default_driver("gpu", form) for form in forms] == 3 * ["scan"]
 
 
 def test_the_same_seed_gives_the_same_bits_twice(tiny: Recipe, toy: airjax.Dataset) -> None:
@@ -163,7 +166,7 @@ def test_reports_and_seconds_of_a_run(tiny: Recipe, toy: airjax.Dataset) -> None
 
 
 def test_divergence_is_named_with_its_step(tiny: Recipe, toy: airjax.Dataset) -> None:
-    wild = replace(tiny, learning_rate=1e9, bias_scale=1e6)
+    wild = tiny.override(learning_rate=1e9, bias_scale=1e6)
     message = r"seed 4: the loss is not finite at step \d+ of 16 \(epoch \d of 2\)"
     with pytest.raises(DivergedError, match=message) as raised:
         train(wild, toy, 4)
@@ -175,54 +178,46 @@ def test_too_few_examples_are_refused_with_the_remedy(toy: airjax.Dataset) -> No
         train(RECIPES["94"], toy, 0)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        # The baseline of the paper's ladder, by switches alone; learning rate and lengths aside.
-        {
-            "whiten": False,
-            "whiten_bias_epochs": None,
-            "dirac": False,
-            "bias_scale": 1.0,
-            "lookahead": False,
-            "tta_level": 1,
-            "flip": "random",
-            "batchnorm_momentum": 0.9,
-            "schedule_peak": 0.2,
-            "schedule_end": 0.0,
-        },
-        # The 96 family's parts, cutout and order variants, and half precision as released.
-        {
-            "convs_per_block": 3,
-            "residual": "before-activation",
-            "cutout": 12,
-            "translate": 4,
-            "flip": "alternating-hash",
-            "order": "replacement",
-            "precision": "float16",
-        },
-        {
-            "convs_per_block": 3,
-            "residual": "after-activation",
-            "whiten_bias": False,
-            "translate": 0,
-            "flip": "none",
-            "order": "fixed",
-            "tta_level": 0,
-            "precision": "bfloat16",
-        },
-    ],
-)
-def test_every_switch_trains(tiny: Recipe, toy: airjax.Dataset, change: dict) -> None:
-    recipe = replace(tiny, **{"train_examples": 64, "test_examples": 20, **change})
-    done = train(recipe, toy, 0)
+SWITCHES: list[dict[str, Any]] = [
+    *({"whiten": False}, {"whiten_bias": False}, {"whiten_bias_epochs": 0.5}, {"dirac": False}),
+    *({"bias_scale": 1.0}, {"lookahead": False}, {"batchnorm_momentum": 0.9}, {"logit_scale": 0.2}),
+    *({"schedule_peak": 0.5}, {"schedule_end": 0.5}, {"flip": "random"}, {"flip": "alternating-hash"}),
+    *({"flip": "none"}, {"order": "replacement"}, {"order": "fixed"}, {"translate": 0}, {"cutout": 12}),
+    *({"convs_per_block": 3}, {"precision": "float16"}, {"precision": "bfloat16"}),
+    {"convs_per_block": 3, "residual": "before-activation"},
+    {"convs_per_block": 3, "residual": "after-activation"},
+    *({"tta_level": 0}, {"tta_level": 1}, {"tta_mirror": False}),
+]
+
+
+@pytest.fixture(scope="module")
+def few(tiny: Recipe) -> Recipe:
+    """Four steps of two epochs, with two averages."""
+    return tiny.override(train_examples=64, test_examples=20, widths=(4, 4, 4), lookahead_every=2)
+
+
+@pytest.fixture(scope="module")
+def logits_as_it_is(few: Recipe, toy: airjax.Dataset) -> np.ndarray:
+    return train(few, toy, 0).logits
+
+
+@pytest.mark.parametrize("change", SWITCHES, ids=str)
+def test_every_switch_changes_the_network(
+    few: Recipe, toy: airjax.Dataset, logits_as_it_is: np.ndarray, change: dict[str, Any]
+) -> None:
+    done = train(few.override(**change), toy, 0)
     assert np.isfinite(done.metrics.loss).all()
     assert done.logits.shape == (20, 10)
+    assert np.abs(done.logits - logits_as_it_is).max() > 1e-4
+
+
+def test_the_same_settings_change_nothing(few: Recipe, toy: airjax.Dataset, logits_as_it_is: np.ndarray) -> None:
+    assert np.array_equal(train(few.override(**few.flat()), toy, 0).logits, logits_as_it_is)
 
 
 def test_float64_without_64_bit_types_is_refused(tiny: Recipe) -> None:
     with pytest.raises(ValueError, match="JAX_ENABLE_X64=1"):
-        resolve_precision(replace(tiny, precision="float64"))
+        resolve_precision(tiny.override(precision="float64"))
 
 
 def test_clock_is_monotonic_whatever_the_wall_clock_does(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -249,22 +244,45 @@ def test_mini_learns_cifar10(cifar10: airjax.Dataset) -> None:
 
 
 @pytest.mark.parametrize("name", list(RECIPES))
-def test_every_recipe_lowers_for_a_gpu_in_half_precision(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    recipe = resolve_precision(RECIPES[name])
+def test_every_recipe_lowers_for_a_gpu_in_half_precision(name: str) -> None:
+    recipe = resolve_precision(RECIPES[name], "gpu")
     assert recipe.precision == "bfloat16"
-    convolution = convolution_for(recipe)
-    driver = default_driver(convolution)
-    assert (convolution, driver) == ("native", "scan")
-    shapes = Program(recipe, driver, convolution).step_shapes
-    for kind in kinds_of(calls(recipe, driver)):
-        steps = jax.jit(make_steps(recipe, driver, kind, convolution), donate_argnums=0)
-        text = steps.trace(*shapes).lower(lowering_platforms=("cuda",)).as_text()
+    backend = make_backend("bfloat16", "gpu", "native")
+    assert backend.driver == "scan"
+    members = jax.eval_shape(lambda: make_members(recipe, airjax.seed_keys([0])))
+    images = jax.ShapeDtypeStruct((recipe.train_examples, 32, 32, 3), np.uint8)
+    labels = jax.ShapeDtypeStruct((recipe.train_examples,), np.int32)
+    state, task, count = Programs(recipe, backend, "sequential", (members, images, labels)).step_shapes
+    for kind in kinds_of(plan_calls(recipe, backend)):
+        steps = jax.jit(over_members("sequential", make_steps(recipe, backend, kind), (True, BY_MEMBER, False)))
+        text = steps.trace(state, task, count).lower(lowering_platforms=("cuda",)).as_text()
         convolutions = [line for line in text.splitlines() if "stablehlo.convolution" in line]
         assert len(convolutions) >= 3 * 6
         for line in convolutions:
             assert line.count("xbf16>") == 3
         assert "custom_call" not in text  # of another library, on a CPU
+
+
+def test_nothing_that_is_traced_asks_which_platform_this_is(
+    tiny: Recipe, toy: airjax.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = resolve_precision(tiny)
+    backend, members = backend_of(recipe), make_members(recipe, airjax.seed_keys([0]))
+    arrays = to_device(toy, recipe)
+    asked: list[str] = []
+    right = jax.default_backend
+    monkeypatch.setattr(jax, "default_backend", lambda: asked.append("asked") or right())
+    made = Programs(recipe, backend, "sequential", (members, arrays.train_images, arrays.train_labels))
+    for kind in (None, *kinds_of(plan_calls(recipe, backend))):
+        made._lower(kind)
+    plan = evaluate.eval_plan(recipe, backend)
+    variables = jax.eval_shape(lambda: init_variables(recipe, backend, make_key(0)))
+    images = jax.ShapeDtypeStruct((plan.images, 32, 32, 3), np.uint8)
+    logits = partial(evaluate.tta_logits_in_passes, recipe, backend, plan=plan)
+    jax.jit(logits).lower(variables, images, jax.ShapeDtypeStruct((), np.int32))
+    assert asked == []
+    backend_of(recipe)
+    assert asked != []  # the host does ask
 
 
 @pytest.mark.gpu
@@ -273,28 +291,26 @@ def test_94_on_an_accelerator_reaches_its_band(cifar10: airjax.Dataset) -> None:
     assert 0.936 <= train(RECIPES["94"], cifar10, 0).accuracy <= 0.944
 
 
-def test_a_gpu_compiles_one_program_after_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiling, "default_platform", lambda: "gpu")
-    assert compiling.compilations_at_once() == 1
-    monkeypatch.setattr(compiling, "default_platform", lambda: "cpu")
-    assert compiling.compilations_at_once() is None
+def test_a_gpu_compiles_one_program_after_another() -> None:
+    assert compilations_at_once("gpu") == 1
+    assert compilations_at_once("cpu") is None
 
 
 def test_images_on_the_device_are_cut_by_one_program(random_images: np.ndarray) -> None:
-    loop.compile_part.cache_clear()
+    evaluate.compile_part.cache_clear()
     on_device = jax.numpy.asarray(random_images[:10])
     for images in (on_device, random_images[:10]):
-        parts = list(loop.parts_of(images, 4))
+        parts = list(evaluate.parts_of(images, 4))
         assert [count for _, count in parts] == [4, 4, 2]
         np.testing.assert_array_equal(parts[1][0], random_images[4:8])
         np.testing.assert_array_equal(parts[2][0][:2], random_images[8:10])
         assert not np.asarray(parts[2][0][2:]).any()
-    assert loop.compile_part.cache_info().misses == 1
+    assert evaluate.compile_part.cache_info().misses == 1
 
 
 def test_an_evaluation_compiles_nothing_on_its_clock(tiny: Recipe, toy: airjax.Dataset) -> None:
-    loop.compile_part.cache_clear()
+    evaluate.compile_part.cache_clear()
     begun: list[tuple[str, int]] = []
-    train(tiny, toy, 0, on_phase=lambda phase: begun.append((phase, loop.compile_part.cache_info().misses)))
+    train(tiny, toy, 0, on_phase=lambda phase: begun.append((phase, evaluate.compile_part.cache_info().misses)))
     assert begun[-1] == ("evaluate", 1)
-    assert loop.compile_part.cache_info().misses == 1
+    assert evaluate.compile_part.cache_info().misses == 1

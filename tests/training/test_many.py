@@ -1,7 +1,6 @@
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,8 @@ from airjax.recipes.recipe import Recipe
 from airjax.training import many as seeds
 from airjax.training.loop import train
 from airjax.training.many import run_many, seed_keys
-from airjax.training.members import STRATEGIES, Strategy, compile_members, make_members
+from airjax.training.members import STRATEGIES, Strategy, make_members
+from airjax.training.programs import Programs
 
 # The order of the sums differs; 6 steps amplify that.
 TOLERANCE = {"float64": 1e-9, "float32": 1e-3}
@@ -26,8 +26,7 @@ SUBSETS = np.stack([np.random.default_rng(seed).permutation(300)[:64] for seed i
 @pytest.fixture(scope="module")
 def short() -> Recipe:
     """Six steps, of a single program: the bias trains to the end."""
-    return replace(
-        RECIPES["tiny"],
+    return RECIPES["tiny"].override(
         epochs=3.0,
         train_examples=64,
         test_examples=20,
@@ -48,7 +47,7 @@ def _x64() -> Iterator[None]:
 def singles(short: Recipe, toy: airjax.Dataset) -> list[Any]:
     """Three networks, one by one, each with its own learning rate and its own training examples."""
     with jax.enable_x64(True):
-        recipes = [replace(short, learning_rate=rate) for rate in RATES]
+        recipes = [short.override(learning_rate=rate) for rate in RATES]
         return [train(recipes[seed], toy.subset(SUBSETS[seed]), seed) for seed in range(3)]
 
 
@@ -89,8 +88,12 @@ def test_a_scan_gives_the_numbers_of_a_loop(toy: airjax.Dataset, tiny: Recipe) -
     np.testing.assert_allclose(loop.logits, scan.logits, rtol=0, atol=TOLERANCE["float32"])
 
 
-def test_nothing_is_compiled_for_other_seeds_rates_subsets_or_weights(toy: airjax.Dataset, tiny: Recipe) -> None:
-    before = compile_members.cache_info().misses
+def test_nothing_is_compiled_for_other_seeds_rates_subsets_or_weights(
+    toy: airjax.Dataset, tiny: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lowered = []
+    lower = Programs._lower
+    monkeypatch.setattr(Programs, "_lower", lambda self, kind: lowered.append(kind) or lower(self, kind))
     for seed in range(3):
         generator = np.random.default_rng(seed)
         members = make_members(
@@ -103,8 +106,10 @@ def test_nothing_is_compiled_for_other_seeds_rates_subsets_or_weights(toy: airja
             subsets=generator.integers(0, 300, (2, tiny.train_examples)),
             weights=generator.uniform(0, 2, (2, tiny.train_examples)),
         )
-        run_many(replace(tiny, learning_rate=3.0 + seed), members, toy, strategy="vmap")
-    assert compile_members.cache_info().misses == before + 1
+        run_many(tiny.override(learning_rate=3.0 + seed), members, toy, strategy="vmap")
+        if seed == 0:
+            first = len(lowered)
+    assert first == len(lowered) == 3  # the start, and a program for each of two phases
 
 
 def test_a_diverging_member_leaves_the_others_alone(toy: airjax.Dataset, tiny: Recipe) -> None:
@@ -119,15 +124,15 @@ def test_too_little_memory_halves_the_group_and_loses_nothing(
     toy: airjax.Dataset, tiny: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes, progress = [], []
-    run_group: Callable[..., Any] = seeds._run_group
+    run_group: Callable[..., Any] = seeds.train_group
 
-    def run_small_groups(recipe: Recipe, programs: Any, members: Any, *rest: Any) -> Any:
+    def run_small_groups(work: Any, members: Any, *rest: Any) -> Any:
         sizes.append(len(members.keys))
         if len(members.keys) > 1:
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate")
-        return run_group(recipe, programs, members, *rest)
+        return run_group(work, members, *rest)
 
-    monkeypatch.setattr(seeds, "_run_group", run_small_groups)
+    monkeypatch.setattr(seeds, "train_group", run_small_groups)
     done = run_many(tiny, seed_keys([0, 1]), toy, strategy="vmap", on_group=progress.append)
     assert sizes == [2, 1, 1]
     assert (done.group, progress) == (1, [1, 2])
@@ -150,7 +155,7 @@ def test_other_runtime_errors_are_not_taken_for_it(
     def fail(*_: Any) -> Any:
         raise jax.errors.JaxRuntimeError("INTERNAL: something else")
 
-    monkeypatch.setattr(seeds, "_run_group", fail)
+    monkeypatch.setattr(seeds, "train_group", fail)
     with pytest.raises(jax.errors.JaxRuntimeError, match="something else"):
         run_many(tiny, seed_keys([0, 1]), toy, strategy="vmap")
 

@@ -11,7 +11,7 @@ import pytest
 
 import airjax
 from airjax.recipes.recipe import Recipe
-from airjax.training.loop import Callbacks
+from airjax.training.events import Callbacks
 from airjax.training.progress import Line, Notebook, progress_line
 from airjax.training.step import StepMetrics
 
@@ -108,7 +108,7 @@ def test_a_group_reports_its_phases_steps_epochs_and_networks(tiny: Recipe, toy:
 def test_a_terminal_shows_the_line_with_a_clock() -> None:
     script = """
 import time
-from airjax.training.loop import Callbacks
+from airjax.training.events import Callbacks
 from airjax.training.progress import progress_line
 from airjax.recipes.published import RECIPES
 with progress_line(RECIPES["tiny"], 1, None, Callbacks()) as called:

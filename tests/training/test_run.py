@@ -1,37 +1,38 @@
-from dataclasses import replace
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import airjax
+from airjax.kernels.backend import Driver
 from airjax.recipes.published import RECIPES
 from airjax.recipes.recipe import Recipe
 from airjax.training.compile import COMPILER_OPTIONS
-from airjax.training.loop import Driver, train
+from airjax.training.loop import train
 from airjax.training.run import Arrays, Segment, make_run, segments
+
+FROZEN = ("whiten_bias",)
 
 
 def test_segments_cut_at_the_freeze_and_at_epochs() -> None:
     recipe = RECIPES["94"]
-    assert segments(recipe, by_epoch=False) == [Segment(0, True, 144), Segment(3, False, 332)]
+    assert segments(recipe, by_epoch=False) == [Segment(0, (), 144), Segment(3, FROZEN, 332)]
     by_epoch = segments(recipe, by_epoch=True)
     assert [segment.num_steps for segment in by_epoch] == [48] * 9 + [44]
-    assert [segment.train_whiten_bias for segment in by_epoch] == [True] * 3 + [False] * 7
-    halfway = replace(recipe, whiten_bias_epochs=0.5, epochs=1.0)
-    assert segments(halfway, by_epoch=True) == [Segment(0, True, 24), Segment(0, False, 24)]
+    assert [segment.frozen for segment in by_epoch] == [()] * 3 + [FROZEN] * 7
+    halfway = recipe.override(whiten_bias_epochs=0.5, epochs=1.0)
+    assert segments(halfway, by_epoch=True) == [Segment(0, (), 24), Segment(0, FROZEN, 24)]
     in_fives = segments(recipe, by_epoch=True, at_most=5)
     assert [segment.num_steps for segment in in_fives] == [1, 4, *([*(9 * [5]), 3] * 9)[1:], *(8 * [5]), 4]
     assert [segment.epoch for segment in in_fives] == sorted([0, *[*range(9)] * 10, *[9] * 9])
-    assert segments(halfway, by_epoch=False, at_most=1) == 24 * [Segment(0, True, 1)] + 24 * [Segment(0, False, 1)]
-    never = replace(recipe, whiten_bias_epochs=0.0, epochs=1.0)
-    assert segments(never, by_epoch=False) == [Segment(0, False, 48)]
+    assert segments(halfway, by_epoch=False, at_most=1) == 24 * [Segment(0, (), 1)] + 24 * [Segment(0, FROZEN, 1)]
+    never = recipe.override(whiten_bias_epochs=0.0, epochs=1.0)
+    assert segments(never, by_epoch=False) == [Segment(0, FROZEN, 48)]
 
 
 @pytest.fixture(scope="module")
 def small(tiny: Recipe) -> Recipe:
-    return replace(tiny, train_examples=32, batch_size=8, test_examples=20, whiten_examples=32)
+    return tiny.override(train_examples=32, batch_size=8, test_examples=20, whiten_examples=32)
 
 
 def test_one_traced_run_equals_the_host_driven_one(small: Recipe, toy: airjax.Dataset) -> None:
@@ -57,7 +58,7 @@ def test_all_drivers_give_the_numbers_of_a_loop(small: Recipe, toy: airjax.Datas
 @pytest.mark.parametrize("driver", ["chunks", "scan"])
 def test_all_drivers_agree_to_rounding_in_float64(small: Recipe, toy: airjax.Dataset, driver: Driver) -> None:
     with jax.enable_x64(True):
-        exact = replace(small, precision="float64")
+        exact = small.override(precision="float64")
         loop, other = (train(exact, toy, 3, driver=chosen) for chosen in ("loop", driver))
         assert loop.logits.dtype == np.float64
         assert np.allclose(loop.metrics.loss, other.metrics.loss, rtol=1e-11)

@@ -1,14 +1,13 @@
 import json
-from typing import Any
+from collections.abc import Callable
 
 import jax.numpy as jnp
 import pytest
 
 from airjax.augment.transforms import take_moved
 from airjax.cli.doctor import main
-from airjax.kernels import layers
-from airjax.training import self_check
-from airjax.training.self_check import run_checks
+from airjax.kernels.backend import Ops
+from airjax.training.self_check import default_ops, fingerprint, run_checks
 
 
 def test_this_compiler_is_right(capsys: pytest.CaptureFixture[str]) -> None:
@@ -19,34 +18,36 @@ def test_this_compiler_is_right(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(report["checks"]) >= 12
 
 
-def mirrored_crop(*arguments: Any) -> Any:
-    return jnp.flip(take_moved(*arguments), 2)
+def scaled_convolution(ops: Ops, factor: float) -> Ops:
+    return ops._replace(conv_same=lambda x, kernel: ops.conv_same(x, kernel).at[0, 3, 3, 0].mul(factor))
+
+
+def scaled_batch_norm(ops: Ops) -> Ops:
+    return ops._replace(batch_norm=lambda *arguments: (ops.batch_norm(*arguments)[0] * 1.005, *arguments[1:]))
+
+
+def last_of_ties(ops: Ops) -> Ops:
+    return ops._replace(max_pool=lambda x, size: ops.max_pool(x[:, ::-1], size)[:, ::-1])
 
 
 @pytest.mark.parametrize(
-    ("name", "wrong", "checks"),
+    ("wrong", "checks"),
     [
-        (
-            "conv_same",
-            lambda x, k, convolution: layers.conv_same(x, k, convolution).at[0, 3, 3, 0].mul(1.001),
-            {"convolution"},
-        ),
-        (
-            "conv_same",
-            lambda x, k, convolution: layers.conv_same(x, k, convolution).at[0, 3, 3, 0].mul(1.1),
-            {"convolution", "convolution in bfloat16"},
-        ),
-        ("max_pool", lambda x, size: layers.max_pool(x[:, ::-1], size)[:, ::-1], {"gradient of a pool with ties"}),
-        ("batch_moments", lambda x: (x.mean((0, 1, 2)), x.var((0, 1, 2)) * 1.01), {"BatchNorm far from zero"}),
-        ("take_moved", mirrored_crop, {"crops"}),
+        (lambda ops: scaled_convolution(ops, 1.001), {"convolution"}),
+        (lambda ops: scaled_convolution(ops, 1.1), {"convolution", "convolution in bfloat16"}),
+        (last_of_ties, {"gradient of a pool with ties"}),
+        (scaled_batch_norm, {"BatchNorm far from zero"}),
     ],
 )
-def test_a_wrong_operation_is_found(monkeypatch: pytest.MonkeyPatch, name: str, wrong: Any, checks: set[str]) -> None:
-    right = self_check.fingerprint(run_checks())
-    monkeypatch.setattr(self_check, name, wrong)
-    found = run_checks()
+def test_a_wrong_operation_is_found(wrong: Callable[[Ops], Ops], checks: set[str]) -> None:
+    found = run_checks(lambda dtype: wrong(default_ops(dtype)))
     assert checks <= {check.name for check in found if not check.passed}
-    assert self_check.fingerprint(found) != right
+    assert fingerprint(found) != fingerprint(run_checks())
+
+
+def test_a_wrong_crop_is_found() -> None:
+    found = run_checks(take=lambda *arguments: jnp.flip(take_moved(*arguments), 2))
+    assert {check.name for check in found if not check.passed} == {"crops"}
 
 
 def test_bad_arguments(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,10 +6,10 @@ import pytest
 import airjax
 from airjax.augment.batch import batch_at
 from airjax.optim.nesterov import hyperparameters
-from airjax.recipes.precision import resolve_precision
 from airjax.recipes.recipe import Recipe
+from airjax.training.backend import backend_of, resolve_precision
 from airjax.training.run import start_run
-from airjax.training.step import accuracy_of, finish, smoothed_loss, train_step
+from airjax.training.step import accuracy_of, averaged_variables, smoothed_loss, train_step
 
 
 def test_loss_is_smoothed_over_all_classes_with_the_methods_minimum() -> None:
@@ -31,33 +29,34 @@ def test_accuracy_counts_the_largest_logit() -> None:
 
 @pytest.fixture(scope="module")
 def started(tiny: Recipe, toy: airjax.Dataset) -> tuple:
-    recipe = resolve_precision(replace(tiny, batch_size=8))
+    recipe = resolve_precision(tiny.override(batch_size=8))
     images, labels = jnp.asarray(toy.train_images[:256]), jnp.asarray(toy.train_labels[:256])
     hyper = hyperparameters(recipe)
-    state, draws = start_run(recipe, jax.random.key(0), images, hyper)
+    state, draws = start_run(recipe, backend_of(recipe), jax.random.key(0), images, hyper)
     return recipe, state, batch_at(recipe, images, labels, draws, state.step), hyper
 
 
-def convolutions_of(recipe: Recipe, started: tuple, train_whiten_bias: bool) -> int:
+def convolutions_of(recipe: Recipe, started: tuple, frozen: tuple[str, ...]) -> int:
     _, state, batch, hyper = started
 
     def step(state: object, batch: object, hyper: object) -> object:
-        return train_step(recipe, state, batch, hyper, train_whiten_bias=train_whiten_bias)
+        native = backend_of(recipe, convolution="native")
+        return train_step(recipe, state, batch, hyper, frozen=frozen, backend=native)
 
     return jax.jit(step).lower(state, batch, hyper).as_text().count("stablehlo.convolution")
 
 
 def test_freezing_the_bias_saves_its_part_of_the_backward_pass(started: tuple) -> None:
     # Forward, weight gradient and input gradient of six convolutions, and the forward whitening convolution.
-    assert convolutions_of(started[0], started, train_whiten_bias=True) == 3 * 6 + 1
+    assert convolutions_of(started[0], started, frozen=()) == 3 * 6 + 1
     # Frozen: the first 3x3 convolution's input gradient is gone.
-    assert convolutions_of(started[0], started, train_whiten_bias=False) == 3 * 6
+    assert convolutions_of(started[0], started, frozen=("whiten_bias",)) == 3 * 6
 
 
 def test_freezing_stops_the_bias_and_nothing_else(started: tuple) -> None:
     recipe, state, batch, hyper = started
-    trained, _ = train_step(recipe, state, batch, hyper, train_whiten_bias=True)
-    frozen, metrics = train_step(recipe, state, batch, hyper, train_whiten_bias=False)
+    trained, _ = train_step(recipe, state, batch, hyper, frozen=())
+    frozen, metrics = train_step(recipe, state, batch, hyper, frozen=("whiten_bias",))
     assert not np.array_equal(trained.params["whiten"]["bias"], state.params["whiten"]["bias"])
     assert np.array_equal(frozen.params["whiten"]["bias"], state.params["whiten"]["bias"])
     assert np.allclose(trained.params["head"], frozen.params["head"], rtol=1e-5, atol=1e-6)
@@ -69,8 +68,13 @@ def test_freezing_stops_the_bias_and_nothing_else(started: tuple) -> None:
 def test_the_last_network_is_lookaheads_slow_copy(started: tuple) -> None:
     recipe, state, batch, hyper = started
     for _ in range(2):
-        state, _ = train_step(recipe, state, batch, hyper, train_whiten_bias=True)
-    assert not np.array_equal(finish(state)["params"]["head"], state.params["head"])
-    assert np.array_equal(finish(state)["params"]["head"], state.lookahead.slow[0]["head"])
-    plain = replace(recipe, lookahead=False)
-    assert start_run(plain, jax.random.key(0), jnp.zeros((256, 32, 32, 3), jnp.uint8), hyper)[0].lookahead is None
+        state, _ = train_step(recipe, state, batch, hyper, frozen=())
+    assert not np.array_equal(averaged_variables(state)["params"]["head"], state.params["head"])
+    assert np.array_equal(averaged_variables(state)["params"]["head"], state.lookahead.slow[0]["head"])
+    plain = recipe.override(lookahead=False)
+    assert (
+        start_run(plain, backend_of(plain), jax.random.key(0), jnp.zeros((256, 32, 32, 3), jnp.uint8), hyper)[
+            0
+        ].lookahead
+        is None
+    )

@@ -1,16 +1,15 @@
 """Every field of an input has one type; the types are those of the annotations."""
 
-import dataclasses
 from typing import Any, get_args
 
 import numpy as np
 import pytest
 
 from airjax.recipes.published import RECIPES
-from airjax.recipes.recipe import Recipe
+from airjax.recipes.recipe import FIELDS as PLACES
 from airjax.utils.fields import check_value, describe_type
 
-FIELDS = {field.name: field.type for field in dataclasses.fields(Recipe)}
+FIELDS = {name: place.type for name, place in PLACES.items()}
 WRONG: dict[Any, list[Any]] = {
     bool: ["false", "no", "off", 0, 1, 1.0, None, [True]],
     int: ["2", True, 2.0, None, np.float64(2), float("nan"), [2]],
@@ -33,27 +32,24 @@ def wrong_values(kind: Any) -> list[Any]:
 def test_a_field_of_the_recipe_refuses_other_types_and_names_itself_the_value_and_what_is_allowed(name: str) -> None:
     for value in wrong_values(FIELDS[name]):
         with pytest.raises(ValueError, match="it must be") as caught:
-            dataclasses.replace(RECIPES["94"], **{name: value})
+            RECIPES["94"].override(**{name: value})
         start = f"{name.replace('_', '-')} is {value!r}, but it must be {describe_type(FIELDS[name])}"
         assert str(caught.value).startswith(start)
 
 
 def test_numbers_that_mean_the_same_are_the_same_recipe() -> None:
-    written = dataclasses.replace(
-        RECIPES["mini"],
+    written = RECIPES["mini"].override(
         epochs=2,
         batch_size=np.int64(50),
         momentum=np.float64(0.5),
         lookahead=np.bool_(False),
         widths=[8] * 3,
     )
-    plain = dataclasses.replace(
-        RECIPES["mini"], epochs=2.0, batch_size=50, momentum=0.5, lookahead=False, widths=(8, 8, 8)
-    )
+    plain = RECIPES["mini"].override(epochs=2.0, batch_size=50, momentum=0.5, lookahead=False, widths=(8, 8, 8))
     assert written == plain
     assert hash(written) == hash(plain)
-    for name, value in written.to_dict().items():
-        assert type(value) is type(plain.to_dict()[name]), name
+    for name, value in written.flat().items():
+        assert type(value) is type(plain.value_of(name)), name
     assert type(written.epochs) is float
 
 
@@ -64,6 +60,7 @@ def test_numbers_that_mean_the_same_are_the_same_recipe() -> None:
         (2.0, int, "x is 2.0, but it must be a whole number"),
         ("a", float, "x is 'a', but it must be a number"),
         ("a", float | None, "x is 'a', but it must be None or a number"),
+        (8, tuple[int, ...], "x is 8, but it must be a list of numbers, each a whole number"),
         (8, tuple[int, int], "x is 8, but it must be a list of 2 numbers, each a whole number"),
     ],
 )

@@ -1,0 +1,103 @@
+"""What a platform computes with: dtypes and array functions, chosen once on the host and handed to what is traced."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import DTypeLike
+
+from airjax.kernels import convolution as forms
+from airjax.kernels import gelu as activations
+from airjax.kernels import normalization, pool, reductions
+from airjax.kernels.convolution import Convolution, Padding
+from airjax.kernels.normalization import Moments, batch_moments
+from airjax.kernels.reductions import Reductions
+
+# How steps are called from the host: one in a call, a few in a loop of any length, or all of a phase in a scan.
+Driver = Literal["loop", "chunks", "scan"]
+
+
+class Precision(NamedTuple):
+    """The dtypes of one arithmetic."""
+
+    params: DTypeLike  # trained parameters and their momentum
+    compute: DTypeLike  # images, activations and the operands of convolutions
+    statistics: DTypeLike  # BatchNorm, whitening, loss, schedule, hyperparameters
+
+
+PRECISIONS = {
+    "float32": Precision(jnp.float32, jnp.float32, jnp.float32),
+    "bfloat16": Precision(jnp.float32, jnp.bfloat16, jnp.float32),
+    # As released: half precision without master weights, except in BatchNorm.
+    "float16": Precision(jnp.float16, jnp.float16, jnp.float32),
+    "float64": Precision(jnp.float64, jnp.float64, jnp.float64),
+}
+
+
+def statistics_dtype(precision: str) -> DTypeLike:
+    """Return the dtype of statistics, loss, schedule and hyperparameters in a precision by name, `auto` included."""
+    return jnp.float64 if precision == "float64" else jnp.float32
+
+
+class Ops(NamedTuple):
+    """The array functions that networks are made of; x [N,H,W,C], kernels HWIO. Replace one to try another."""
+
+    conv: Callable[[Array, Array, Padding], Array]
+    conv_same: Callable[[Array, Array], Array]  # 3x3, keeps the image size
+    conv_to_pool: Callable[[Array, Array], Array]  # 3x3, before a 2x2 pool
+    max_pool: Callable[[Array, int], Array]
+    gelu: Callable[[Array], Array]
+    add_bias: Callable[[Array, Array], Array]
+    batch_norm: Callable[[Array, Array, float], tuple[Array, Array, Array]]
+    normalize_channels: Callable[[Array, Array, Array, Array, float], Array]
+
+
+class Backend(NamedTuple):
+    """What one network, or a group of them, computes with."""
+
+    platform: str  # "cpu", "gpu" or "tpu"
+    precision: Precision
+    convolution: Convolution
+    ops: Ops
+    driver: Driver
+    unroll: int = 1  # steps of a scan that are compiled one after the other
+
+
+@functools.lru_cache(maxsize=64)
+def make_ops(
+    platform: str,
+    convolution: Convolution,
+    reduced_by: Reductions | None = None,
+    moments: Moments = batch_moments,
+) -> Ops:
+    """Return a platform's functions, with convolutions in one form; the same arguments give the same functions."""
+    reduced_by = reduced_by or (reductions.CPU if platform == "cpu" else reductions.ACCELERATOR)
+    bind: Any = functools.partial
+    return Ops(
+        conv=bind(forms.conv, convolution=convolution),
+        conv_same=bind(forms.conv_same, convolution=convolution),
+        conv_to_pool=bind(forms.conv_to_pool, convolution=convolution),
+        max_pool=bind(pool.max_pool, reductions=reduced_by),
+        gelu=activations.gelu,
+        add_bias=bind(normalization.add_bias, reductions=reduced_by),
+        batch_norm=bind(normalization.batch_norm, reductions=reduced_by, moments=moments),
+        normalize_channels=normalization.normalize_channels,
+    )
+
+
+def default_driver(platform: str, convolution: Convolution) -> Driver:
+    """Chunks or a loop on a CPU, by what convolves; a scan elsewhere.
+
+    A CPU runs XLA's own convolutions inside of anything that loops many times slower (docs/performance.md).
+    """
+    if platform != "cpu":
+        return "scan"
+    return "chunks" if convolution == "onednn" else "loop"
+
+
+def make_backend(precision: str, platform: str, convolution: Convolution, driver: Driver | None = None) -> Backend:
+    """Return the backend of a precision by name on a platform."""
+    driver = driver or default_driver(platform, convolution)
+    return Backend(platform, PRECISIONS[precision], convolution, make_ops(platform, convolution), driver)

@@ -1,0 +1,71 @@
+"""3x3 and 2x2 convolutions in the form that is fast where they run; channels last. (§1)"""
+
+import os
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+from jax.typing import DTypeLike
+
+from airjax.kernels.onednn import onednn_available, onednn_conv
+
+# native: the platform's convolution. onednn: another library's, on a CPU in float32. matmul: one matrix product over
+# patches, which vmap over kernels turns into one batched product, where a native convolution becomes a grouped one.
+Convolution = Literal["native", "onednn", "matmul"]
+
+Padding = tuple[tuple[int, int], tuple[int, int]]  # ((top, bottom), (left, right)), in pixels
+
+
+def default_convolution(dtype: DTypeLike, platform: str) -> Convolution:
+    """Return the fastest form for one network that computes in dtype, as measured (docs/performance.md).
+
+    The variable AIRJAX_CONVOLUTION, native or onednn, decides instead where it is set. Raises ValueError for another
+    value, and for onednn where it is unavailable.
+    """
+    wanted = os.environ.get("AIRJAX_CONVOLUTION") or None
+    if wanted not in (None, "native", "onednn"):
+        raise ValueError(f"AIRJAX_CONVOLUTION is {wanted!r}, but it must be native or onednn")
+    if wanted == "native" or platform != "cpu":
+        return "native"
+    if wanted == "onednn" and not onednn_available():
+        raise ValueError("AIRJAX_CONVOLUTION is onednn, but that does not load; pip install 'airjax[cpu]'")
+    return "onednn" if onednn_available(dtype) else "native"
+
+
+def conv(x: Array, kernel: Array, padding: Padding, convolution: Convolution = "native") -> Array:
+    """Convolution with stride 1. x [N,H,W,I], kernel [h,w,I,O] (HWIO), padding ((top, bottom), (left, right))."""
+    # Accelerators round float32 operands unless told not to; half precision is not affected.
+    precision = lax.Precision.HIGHEST if x.dtype in (jnp.float32, jnp.float64) else None
+    with jax.named_scope("conv"):
+        if convolution == "onednn":
+            return onednn_conv(x, kernel, padding)
+        if convolution == "matmul":
+            columns = kernel.reshape(-1, kernel.shape[-1])
+            return jnp.matmul(patches(x, kernel.shape, padding), columns, precision=precision)
+        return lax.conv_general_dilated(
+            x, kernel, (1, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC"), precision=precision
+        )
+
+
+def patches(x: Array, shape: tuple[int, ...], padding: Padding) -> Array:
+    """The h x w windows [N,H',W',h*w*I] of x [N,H,W,I] after padding, for a kernel of shape (h, w, I, O)."""
+    x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
+    rows, columns = x.shape[1] - shape[0] + 1, x.shape[2] - shape[1] + 1
+    windows = [x[:, r : r + rows, c : c + columns] for r in range(shape[0]) for c in range(shape[1])]
+    return jnp.concatenate(windows, axis=-1)
+
+
+def conv_same(x: Array, kernel: Array, convolution: Convolution = "native") -> Array:
+    """3x3 convolution that keeps the image size."""
+    return conv(x, kernel, ((1, 1), (1, 1)), convolution)
+
+
+def conv_to_pool(x: Array, kernel: Array, convolution: Convolution = "native") -> Array:
+    """3x3 convolution that keeps an even image size, and makes an odd one even: what a 2x2 max-pool makes use of.
+
+    An odd last row and column, which the pool would drop, are never computed: without padding after them they do not
+    exist.
+    """
+    height, width = x.shape[1:3]
+    return conv(x, kernel, ((1, 1 - height % 2), (1, 1 - width % 2)), convolution)

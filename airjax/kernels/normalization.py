@@ -1,0 +1,101 @@
+"""BatchNorm and biases, with gradients whose sums are fast and exact. (§1)"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from airjax.kernels.reductions import Reductions, at_least_float32
+
+Moments = Callable[[Array, Reductions], tuple[Array, Array]]  # x [N,H,W,C] -> mean [C], biased variance [C]
+
+
+def add_bias(x: Array, bias: Array, reductions: Reductions) -> Array:
+    """x [N,H,W,C] plus bias [C], in x's dtype. The bias' gradient adds up in float32 at least, as in torch."""
+    out: Any = _add_bias(x, bias, reductions)
+    return out
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _add_bias(x: Array, bias: Array, reductions: Reductions) -> Array:
+    del reductions
+    return x + bias.astype(x.dtype).reshape(1, 1, 1, -1)
+
+
+def _add_bias_forward(x: Array, bias: Array, reductions: Reductions) -> tuple[Any, Any]:
+    return _add_bias(x, bias, reductions), bias
+
+
+def _add_bias_backward(reductions: Reductions, bias: Array, cotangent: Array) -> tuple[Array, Array]:
+    return cotangent, reductions.sums(at_least_float32(cotangent)).astype(bias.dtype)
+
+
+_add_bias.defvjp(_add_bias_forward, _add_bias_backward)
+
+
+def batch_moments(x: Array, reductions: Reductions) -> tuple[Array, Array]:
+    """Mean [C] and biased variance [C] of x [N,H,W,C], in float32 at least.
+
+    Two passes, because E[x2] - E[x]2 cancels. Half precision takes one: its own rounding hides what cancels in float32.
+    """
+    count, wide = x.size // x.shape[-1], at_least_float32(x)
+    if x.dtype.itemsize < 4:
+        mean, square = (part / count for part in reductions.two_sums(wide, jnp.square(wide)))
+        return mean, jnp.maximum(square - jnp.square(mean), 0)
+    mean = reductions.sums(wide) / count
+    return mean, reductions.sums(jnp.square(wide - mean.reshape(1, 1, 1, -1))) / count
+
+
+def batch_norm(
+    x: Array, bias: Array, epsilon: float, reductions: Reductions, moments: Moments = batch_moments
+) -> tuple[Array, Array, Array]:
+    """x [N,H,W,C] with channels of mean 0 and variance 1, plus bias [C]; and the moments [C] that they had.
+
+    The result has x's dtype, the arithmetic bias'. The moments are for running statistics: no gradient flows through
+    them.
+    """
+    out: Any = _batch_norm(x, bias, epsilon, reductions, moments)
+    return out
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def _batch_norm(
+    x: Array, bias: Array, epsilon: float, reductions: Reductions, moments: Moments
+) -> tuple[Array, Array, Array]:
+    mean, variance = moments(x, reductions)
+    return normalize_channels(x, mean, variance, bias, epsilon), mean, variance
+
+
+def _batch_norm_forward(
+    x: Array, bias: Array, epsilon: float, reductions: Reductions, moments: Moments
+) -> tuple[Any, Any]:
+    out = batch_norm(x, bias, epsilon, reductions, moments)
+    return out, (x, *out[1:])
+
+
+def _batch_norm_backward(
+    epsilon: float, reductions: Reductions, _: Moments, saved: tuple[Array, Array, Array], cotangents: Any
+) -> tuple[Array, Array]:
+    # What autodiff finds, with its sums in the form that is fast here.
+    x, mean, variance = saved
+    count, scale = x.size // x.shape[-1], lax.rsqrt(variance + epsilon)
+    # Written once, and not computed anew for the sums and for what comes of them.
+    gradient = reductions.materialize(cotangents[0]).astype(mean.dtype)
+    centred = (x.astype(mean.dtype) - mean.reshape(1, 1, 1, -1)) * scale.reshape(1, 1, 1, -1)
+    total, along = reductions.two_sums(gradient, gradient * centred)
+    rest = gradient - (total / count).reshape(1, 1, 1, -1) - centred * (along / count).reshape(1, 1, 1, -1)
+    return (rest * scale.reshape(1, 1, 1, -1)).astype(x.dtype), total
+
+
+_batch_norm.defvjp(_batch_norm_forward, _batch_norm_backward)
+
+
+def normalize_channels(x: Array, mean: Array, variance: Array, bias: Array, epsilon: float) -> Array:
+    """(x - mean) / sqrt(variance + epsilon) + bias, per channel, in mean's dtype and returned in x's; all [C] but x."""
+    shape = (1,) * (x.ndim - 1) + (-1,)
+    scale = lax.rsqrt(variance + epsilon)
+    wide = (x.astype(mean.dtype) - mean.reshape(shape)) * scale.reshape(shape) + bias.reshape(shape)
+    return wide.astype(x.dtype)

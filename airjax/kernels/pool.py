@@ -1,0 +1,64 @@
+"""Max-pool with a gradient of a byte for each window. (§1)"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from airjax.kernels.reductions import Reductions, at_least_float32
+
+
+def max_pool(x: Array, size: int, reductions: Reductions) -> Array:
+    """Max-pool over disjoint size x size windows; rows and columns that fill no window are dropped.
+
+    A tie's gradient goes to the first element, as in torch. What the gradient needs is a byte for each window; the
+    gradient of XLA's own reduce_window (select-and-scatter) is slow everywhere.
+    """
+    with jax.named_scope("pool"):
+        out: Any = _max_pool(x, size, reductions)
+    return out
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def _max_pool(x: Array, size: int, reductions: Reductions) -> Array:
+    first, *others = _pixels(at_least_float32(x), size)
+    for other in others:
+        first = lax.select(first >= other, first, other)
+    return first.astype(x.dtype)
+
+
+def _max_pool_forward(x: Array, size: int, reductions: Reductions) -> tuple[Any, Any]:
+    best, *others = _pixels(at_least_float32(x), size)
+    taken = jnp.zeros(best.shape, jnp.uint8)
+    for number, other in enumerate(others, start=1):
+        kept = best >= other
+        best, taken = lax.select(kept, best, other), lax.select(kept, taken, jnp.full_like(taken, number))
+    out, taken = reductions.materialize((_max_pool(x, size, reductions), taken))
+    return out, (taken, jnp.zeros((0, *x.shape[1:3], 0), x.dtype))
+
+
+def _max_pool_backward(size: int, reductions: Reductions, saved: tuple[Array, Array], cotangent: Array) -> tuple[Array]:
+    del reductions
+    taken, (_, height, width, _) = saved[0], saved[1].shape
+    count, rows, columns, channels = cotangent.shape
+    # The gradient is computed once, not for every pixel of its window, and moved as bits: a CPU selects no half
+    # precision.
+    cotangent = lax.optimization_barrier(cotangent)
+    bits = lax.bitcast_convert_type(cotangent, f"uint{8 * cotangent.dtype.itemsize}")
+    index = jnp.arange(size**2, dtype=jnp.uint8).reshape(1, 1, size, 1, size, 1)
+    windows = (count, rows, 1, columns, 1, channels)
+    spread = jnp.where(taken.reshape(windows) == index, bits.reshape(windows), jnp.zeros((), bits.dtype))
+    spread = spread.reshape(count, rows * size, columns * size, channels)
+    dropped = ((0, 0), (0, height - rows * size), (0, width - columns * size), (0, 0))
+    return (lax.bitcast_convert_type(jnp.pad(spread, dropped), cotangent.dtype),)
+
+
+_max_pool.defvjp(_max_pool_forward, _max_pool_backward)
+
+
+def _pixels(x: Array, size: int) -> list[Array]:
+    # The pixels of all windows: of each the first, of each the second, and so on, by rows.
+    height, width = (x.shape[axis] // size * size for axis in (1, 2))
+    return [x[:, row:height:size, column:width:size] for row in range(size) for column in range(size)]

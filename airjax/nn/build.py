@@ -1,0 +1,52 @@
+"""From a recipe to its network: the one place that knows which module a network is."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import flax
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import Array
+
+from airjax.kernels.backend import Backend
+from airjax.nn.airbench import Airbench
+from airjax.recipes.recipe import Recipe
+from airjax.utils.seeds import fixed_algorithm
+
+Variables = dict[str, Any]  # "params", "frozen" (whitening filters) and "batch_stats" (running statistics)
+
+
+def make_module(recipe: Recipe, backend: Backend) -> nn.Module:
+    """Return the recipe's network: images [N,H,W,C], normalised, in the compute dtype -> logits [N,L] of L classes."""
+    return Airbench(recipe.network, recipe.inputs, backend)
+
+
+def init_variables(recipe: Recipe, backend: Backend, key: Array) -> Variables:
+    """Initialise the variables from a key. The whitening filters are zeros until they are set from data."""
+    size = recipe.inputs.image_size
+    images = jnp.zeros((2, size, size, recipe.inputs.channels), backend.precision.compute)
+    with fixed_algorithm(), flax_defaults():
+        return dict(make_module(recipe, backend).init(key, images, train=False))
+
+
+def apply_train(recipe: Recipe, backend: Backend, variables: Variables, images: Array) -> tuple[Array, Variables]:
+    """Return the logits [N,L] of images with batch statistics, and the updated running statistics."""
+    with flax_defaults():
+        logits, updated = make_module(recipe, backend).apply(variables, images, train=True, mutable=["batch_stats"])
+    assert isinstance(logits, Array)
+    return logits, dict(updated["batch_stats"])
+
+
+def apply_eval(recipe: Recipe, backend: Backend, variables: Variables, images: Array) -> Array:
+    """Return the logits [N,L] of images with the running statistics."""
+    logits = make_module(recipe, backend).apply(variables, images, train=False)
+    assert isinstance(logits, Array)
+    return logits
+
+
+@contextmanager
+def flax_defaults() -> Iterator[None]:
+    """Within it, Flax derives parameters' keys from their names, and returns dicts, as it does by default."""
+    with flax.config.temp_flip_flag("fix_rng_separator", False), flax.config.temp_flip_flag("return_frozendict", False):
+        yield

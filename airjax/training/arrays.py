@@ -1,0 +1,50 @@
+"""A data set on the device."""
+
+import jax
+import jax.numpy as jnp
+
+from airjax.data.dataset import Dataset
+from airjax.recipes.published import get_recipe
+from airjax.recipes.recipe import Recipe
+from airjax.training.arguments import check_data
+from airjax.training.run import Arrays
+
+
+def to_device(data: Dataset, recipe: Recipe | str) -> Arrays:
+    """Move the examples that the recipe uses to the device, where they are when it returns.
+
+    Raises ValueError for too few examples, or for images and classes that are not the recipe's.
+    """
+    data, recipe = check_data(data), get_recipe(recipe)
+    _require_inputs(data, recipe)
+    for split, images, wanted in (
+        ("train", data.train_images, recipe.train_examples),
+        ("test", data.test_images, recipe.test_examples),
+    ):
+        if len(images) < wanted:
+            raise ValueError(
+                f"the recipe uses {wanted} {split} examples, but {data.name} has {len(images)}; "
+                f"pass --{split}-examples {len(images)}, or use recipe.fit_to(...)"
+            )
+    train, test = recipe.train_examples, recipe.test_examples
+    arrays = Arrays(
+        jnp.asarray(data.train_images[:train]),
+        jnp.asarray(data.train_labels[:train], jnp.int32),
+        jnp.asarray(data.test_images[:test]),
+        jnp.asarray(data.test_labels[:test], jnp.int32),
+    )
+    return jax.block_until_ready(arrays)  # else the transfer ends on the clock of whatever comes first
+
+
+def _require_inputs(data: Dataset, recipe: Recipe) -> None:
+    inputs = recipe.inputs
+    if len(data.classes) != inputs.num_classes:
+        raise ValueError(
+            f"{data.name} has {len(data.classes)} classes, but the network has {inputs.num_classes} outputs"
+        )
+    wanted = (inputs.image_size, inputs.image_size, inputs.channels)
+    if data.train_images.shape[1:] != wanted:
+        raise ValueError(
+            f"{data.name} has images of {data.train_images.shape[1:]} (height, width, channels), but the network takes "
+            f"{wanted}; recipe.fit_to(...) makes a recipe for a data set"
+        )

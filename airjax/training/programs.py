@@ -1,0 +1,162 @@
+"""The compiled pieces with which a group of networks trains, each compiled once and when it is first needed."""
+
+import functools
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from airjax.augment.batch import Batch, batch_at
+from airjax.kernels.backend import Backend
+from airjax.nn.build import Variables
+from airjax.recipes.recipe import Recipe
+from airjax.training.compile import compilations_at_once, compile_lowered
+from airjax.training.members import Members, Strategy, over_members
+from airjax.training.run import Segment, Task, advance, advance_many, advance_up_to, segments, start_run
+from airjax.training.step import StepMetrics, TrainState, averaged_variables, variables_of
+
+# A chunk's size: a call costs a CPU some milliseconds and page-faults all its memory; a longer one shows progress less
+# often.
+CHUNK_FLOPS = 3e12
+CHUNK_STEPS = 32
+
+
+class Kind(NamedTuple):
+    """What one training program of a run is compiled for."""
+
+    frozen: tuple[str, ...]  # groups of parameters that do not train
+    num_steps: int  # of a call, at most
+
+
+class Call(NamedTuple):
+    """One call of a training program."""
+
+    segment: Segment
+    kind: Kind
+
+
+# Which arrays of a task have an axis over the members of a group.
+BY_MEMBER = Task(images=False, labels=False, draws=True, hyper=True, selection=True)  # pyright: ignore[reportArgumentType]
+
+
+def steps_per_call(recipe: Recipe, backend: Backend) -> int | None:
+    """Steps that a call takes at most; None: as many as a program can."""
+    if backend.driver == "chunks":
+        flops = 6.0 * recipe.forward_macs * recipe.batch_size
+        return max(1, min(CHUNK_STEPS, int(CHUNK_FLOPS / flops)))
+    return 1 if backend.driver == "loop" else None
+
+
+def plan_calls(recipe: Recipe, backend: Backend, *, by_epoch: bool = False) -> list[Call]:
+    """List the calls of a run: the steps of each, and the program that takes them."""
+    limit = steps_per_call(recipe, backend)
+    parts = segments(recipe, by_epoch=by_epoch, at_most=limit)
+    return [Call(segment, Kind(segment.frozen, limit or segment.num_steps)) for segment in parts]
+
+
+def kinds_of(calls: Sequence[Call]) -> tuple[Kind, ...]:
+    """The programs that calls need, each once, in the order of their first call."""
+    return tuple(dict.fromkeys(call.kind for call in calls))
+
+
+def make_steps(
+    recipe: Recipe, backend: Backend, kind: Kind, batch_at: Callable[..., Batch] = batch_at
+) -> Callable[[TrainState, Task, Array], tuple[TrainState, StepMetrics]]:
+    """Return what one call does: (state, task, count) -> (state, metrics).
+
+    Only chunks look at count, the steps to take; the others' programs take as many as their kind says.
+    """
+
+    def steps(state: TrainState, task: Task, count: Array) -> tuple[TrainState, StepMetrics]:
+        take = functools.partial(advance, recipe, backend, task=task, frozen=kind.frozen, batch_at=batch_at)
+        if backend.driver == "chunks":
+            return advance_up_to(take, state, count, kind.num_steps)
+        return advance_many(take, state, kind.num_steps, backend.unroll) if backend.driver == "scan" else take(state)
+
+    return steps
+
+
+class Programs:
+    """The programs of a group of K networks. Seeds, data and hyperparameters are arguments: no value compiles again."""
+
+    def __init__(self, recipe: Recipe, backend: Backend, strategy: Strategy, shapes: tuple[Any, Any, Any]) -> None:
+        self.recipe, self.backend = recipe, backend
+        self.strategy: Strategy = strategy
+        self._start_shapes = shapes[:2]
+        members, images, labels = shapes
+        state, draws = jax.eval_shape(self._start, members, images)
+        task = Task(images, labels, draws, members.hyper, members.selection)
+        self.step_shapes = state, task, jax.ShapeDtypeStruct((), jnp.int32)
+        self._compiled: dict[Any, Any] = {}
+
+    def lacks(self, kinds: Iterable[Kind]) -> list[Kind | None]:
+        """Which of the start (None) and these kinds of training programs are not compiled yet."""
+        return [kind for kind in (None, *kinds) if kind not in self._compiled]
+
+    def compile(self, kinds: Iterable[Kind]) -> None:
+        """Compile the start and these kinds of training programs, so far as they are not."""
+        wanted = self.lacks(kinds)
+        if not wanted:  # as before nearly every call of a program
+            return
+        # The compiler works outside Python's lock, so programs compile while the next one is traced.
+        with ThreadPoolExecutor(compilations_at_once(self.backend.platform)) as pool:
+            compiling = {kind: pool.submit(self._compile, self._lower(kind), once=kind is None) for kind in wanted}
+        self._compiled |= {kind: future.result() for kind, future in compiling.items()}
+
+    @property
+    def start(self) -> Any:
+        """(members, train_images) -> (state, draws)."""
+        self.compile(())
+        return self._compiled[None]
+
+    def advance(self, kind: Kind) -> Any:
+        """(state, task, count) -> (state, metrics): count steps; see `make_steps`."""
+        self.compile((kind,))
+        return self._compiled[kind]
+
+    def variables(self, state: TrainState, *, averaged: bool) -> Variables:
+        """The networks of a state, of its end if averaged; of "sequential", the one network without an axis."""
+        pick = averaged_variables if averaged else variables_of
+        if self.strategy != "sequential":
+            return pick(state)
+        if averaged not in self._compiled:
+            lowered = jax.jit(lambda state: jax.tree.map(lambda one: one[0], pick(state))).lower(self.step_shapes[0])
+            self._compiled[averaged] = self._compile(lowered, once=True)
+        return self._compiled[averaged](state)
+
+    def compiled(self) -> list[Any]:
+        """Every program so far."""
+        return list(self._compiled.values())
+
+    def _start(self, members: Members, train_images: Array) -> Any:
+        def start(member: Members, train_images: Array) -> tuple[TrainState, Any]:
+            key, hyper, selection = member
+            return start_run(self.recipe, self.backend, key, train_images, hyper, selection)
+
+        return over_members(self.strategy, start, (True, False))(members, train_images)
+
+    def _lower(self, kind: Kind | None) -> jax.stages.Lowered:
+        if kind is None:
+            return jax.jit(self._start).lower(*self._start_shapes)
+        steps = over_members(self.strategy, make_steps(self.recipe, self.backend, kind), (True, BY_MEMBER, False))
+        return jax.jit(steps, donate_argnums=0).lower(*self.step_shapes)
+
+    def _compile(self, lowered: jax.stages.Lowered, *, once: bool) -> jax.stages.Compiled:
+        return compile_lowered(lowered, self.backend.platform, once=once and self.strategy == "sequential")
+
+
+def programs_of(
+    recipe: Recipe, backend: Backend, strategy: Strategy, arguments: tuple[Members, Array, Array]
+) -> Programs:
+    """Return the one set of programs for groups like these members, with these images and labels; not compiled yet."""
+    shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), arguments)
+    leaves, tree = jax.tree.flatten(shapes)
+    return _programs_of(recipe.split()[0], backend, strategy, tuple(leaves), tree)
+
+
+@functools.lru_cache(maxsize=16)
+def _programs_of(recipe: Recipe, backend: Backend, strategy: Strategy, leaves: tuple[Any, ...], tree: Any) -> Programs:
+    return Programs(recipe, backend, strategy, jax.tree.unflatten(tree, leaves))

@@ -1,0 +1,142 @@
+"""Trainings on disk while they run, so that another process goes on where one was stopped, to the same bits.
+
+    DIR/DIGEST/STEP/...      written whole or not at all by orbax; the last ones are kept
+
+A snapshot is taken between two calls of a training program. What is random is drawn anew from the keys, so a snapshot
+holds the state of the networks, the metrics so far and the seconds. The digest is of everything that the bits depend
+on: recipe, members, data, how steps are called, versions. So a snapshot of another training is never taken up.
+"""
+
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from airjax.data.dataset import Dataset
+from airjax.kernels.backend import Backend
+from airjax.recipes.recipe import Recipe
+from airjax.training.environment import versions
+from airjax.training.members import Members, Strategy
+from airjax.training.step import StepMetrics, TrainState
+
+METRICS = np.float64  # on disk: exact for every precision
+KEPT = 2  # the one before the last is there in case that the last is damaged
+
+
+class StoppedError(Exception):
+    """A training that was asked to stop, and has written a snapshot where it keeps any."""
+
+    def __init__(self, steps_done: int, total_steps: int, *, kept: bool) -> None:
+        self.steps_done, self.kept = steps_done, kept
+        super().__init__(f"stopped after step {steps_done} of {total_steps}")
+
+
+class Snapshot(NamedTuple):
+    """A group of K networks between two calls."""
+
+    state: TrainState
+    metrics: StepMetrics  # numpy arrays [K,t] of the steps done
+    calls_done: int
+    seconds: dict[str, float]  # of each stage so far
+
+
+class Keeping(NamedTuple):
+    """Where and how often snapshots of trainings are taken, and when a training is to stop."""
+
+    folder: Path | None = None  # None: nowhere
+    every: int = 1  # epochs
+    should_stop: Callable[[], bool] = lambda: False  # asked after every call
+
+
+NOTHING_KEPT = Keeping()
+
+
+class Snapshots:
+    """The snapshots of one group of networks."""
+
+    def __init__(self, folder: Path, every: int) -> None:
+        self.folder, self.every = folder, every
+        self._manager: Any = None
+
+    def due(self, epoch: int) -> bool:
+        """Whether a snapshot is to be taken at the end of a 0-based epoch."""
+        return (epoch + 1) % self.every == 0
+
+    def save(self, snapshot: Snapshot, steps_done: int) -> None:
+        """Write a snapshot, and wait until it is on disk. Raises OSError."""
+        import orbax.checkpoint as ocp
+
+        leaves = jax.tree.leaves(snapshot.state)
+        arrays = {f"state_{number:04}": leaf for number, leaf in enumerate(leaves)}
+        arrays |= {name: np.asarray(column, METRICS) for name, column in snapshot.metrics._asdict().items()}
+        dtype = np.asarray(snapshot.metrics.loss).dtype.name
+        facts = {"calls_done": snapshot.calls_done, "seconds": snapshot.seconds, "dtype": dtype}
+        manager = self._open()
+        manager.save(
+            steps_done,
+            args=ocp.args.Composite(arrays=ocp.args.StandardSave(arrays), facts=ocp.args.JsonSave(facts)),
+            force=True,
+        )
+        manager.wait_until_finished()
+
+    def restore(self, like: TrainState) -> Snapshot | None:
+        """Return the newest snapshot that is whole, on the device, or None. like is a state of the same networks."""
+        if not self.folder.exists():
+            return None
+        for step in sorted(self._open().all_steps(), reverse=True):
+            try:
+                return self._read(step, like)
+            except Exception as error:  # whatever a damaged file makes orbax raise
+                logging.getLogger(__name__).warning("passing over the snapshot %s/%s: %s", self.folder, step, error)
+        return None
+
+    def clear(self) -> None:
+        """Remove all snapshots: their training is finished."""
+        if self._manager is not None:
+            self._manager.close()
+            self._manager = None
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _read(self, step: int, like: TrainState) -> Snapshot:
+        import orbax.checkpoint as ocp
+
+        leaves, tree = jax.tree.flatten(like)
+        template: dict[str, Any] = {
+            f"state_{number:04}": jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
+            for number, leaf in enumerate(leaves)
+        }
+        template |= {name: np.zeros((len(like.step), step), METRICS) for name in StepMetrics._fields}
+        items = ocp.args.Composite(arrays=ocp.args.StandardRestore(template), facts=ocp.args.JsonRestore())
+        found = self._open().restore(step, args=items)
+        arrays, facts = found["arrays"], found["facts"]
+        state = jax.tree.unflatten(tree, [arrays[f"state_{number:04}"] for number in range(len(leaves))])
+        metrics = StepMetrics(*(np.asarray(arrays[name], facts["dtype"]) for name in StepMetrics._fields))
+        return Snapshot(state, metrics, facts["calls_done"], facts["seconds"])
+
+    def _open(self) -> Any:
+        import orbax.checkpoint as ocp
+
+        if self._manager is None:
+            options = ocp.CheckpointManagerOptions(max_to_keep=KEPT, create=True, enable_async_checkpointing=False)
+            self._manager = ocp.CheckpointManager(self.folder.resolve(), options=options)
+        return self._manager
+
+
+def open_snapshots(
+    keeping: Keeping, recipe: Recipe, backend: Backend, strategy: Strategy, members: Members, data: Dataset
+) -> Snapshots | None:
+    """Return the snapshots of the training of these members on this data, or None where none are kept."""
+    if keeping.folder is None:
+        return None
+    how = (backend.platform, backend.convolution, backend.driver, backend.unroll, strategy, jax.device_count())
+    text = json.dumps([recipe.to_dict(), how, data.fingerprint, versions()], sort_keys=True, default=str)
+    digest = hashlib.sha256(text.encode())
+    for leaf in (jax.random.key_data(members.keys), *jax.tree.leaves((members.hyper, members.selection))):
+        digest.update(np.asarray(leaf).tobytes())
+    return Snapshots(keeping.folder / digest.hexdigest()[:16], keeping.every)

@@ -1,0 +1,76 @@
+"""Tables of the comparisons with PyTorch, from the lines of results."""
+
+from typing import Any
+
+from airjax.report.page import Table, format_markdown
+from benchmarks.speed_tables import order_of
+
+
+def official_last(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The records in their order, but those of a shuffled copy first: of two for the same place the last one counts."""
+    return sorted(records, key=lambda record: record.get("content") != "shuffled")
+
+
+def ladder_table(records: list[dict[str, Any]]) -> str:
+    """The worst of every check against both PyTorch implementations, and where and with what they were compared."""
+    # Of the procedural images only the list of runs below the table tells.
+    ladders = [r for r in records if "rungs" in r and r["data"] == "cifar10"]
+    last = {r["against"].split()[0]: r for r in official_last(ladders)}
+    if set(last) != {"reference", "airbench"}:
+        return "Not measured yet: `python -m benchmarks.parity numerical` does, also with `--against upstream`."
+    lines = []
+    listed = {(r["against"].split()[0], order_of(r)): r for r in ladders}
+    for record in [*last.values(), *(r for key, r in listed.items() if key[1] and r not in last.values())]:
+        where, rungs = record["environment"], record["rungs"]
+        failed = sum(not row["passed"] for row in rungs)
+        verdict = f"{failed} of {len(rungs)} rows FAIL" if failed else f"all {len(rungs)} rows hold"
+        lines.append(
+            f"Against {record['against']}: {verdict}, {sum(row['arrays'] for row in rungs):,} arrays; "
+            f"{where['device']}, jax {where['versions']['jax']}, torch {where['versions']['torch']}, images of "
+            f"{record['data']}{order_of(record)}."
+        )
+    cells = []
+    found = {name: rungs_by_kind(record["rungs"]) for name, record in last.items()}
+    for kind, rows in found["reference"].items():
+        worst = [cell for name in ("reference", "airbench") for cell in worst_of(found[name].get(kind, []))]
+        cells.append([*kind, sum(row["arrays"] for row in rows), *worst])
+    heads = ["check", "precision", "arrays", "reference", "of allowed", "airbench", "of allowed"]
+    return "\n".join([*lines, "", format_markdown(Table(heads, cells))])
+
+
+def parity_runs_table(records: list[dict[str, Any]]) -> str:
+    """What the parity suite was run on, where and how: a row for each way, of which the last run counts."""
+    runs: dict[tuple[str, ...], tuple[str, ...]] = {}
+    for record in records:
+        if "seeds" not in record:
+            continue
+        rungs, where = record["rungs"], record["environment"]
+        images = record["data"] + ("" if record["data"] == "builtin" else f", {record['content']} order")
+        threads = f"{record['threads']['torch']} and {record['threads']['jax']}"
+        how = (record["against"], images, ", ".join(map(str, record["seeds"])), record["convolution"], threads)
+        failed = [f"{row['rung']} ({row['recipe']}, {row['precision']})" for row in rungs if not row["passed"]]
+        arrays = f"{sum(row['arrays'] for row in rungs):,}"
+        verdict = f"FAIL: {', '.join(failed)}" if failed else f"all {len(rungs)} rows hold"
+        runs[(*how, where["device"])] = (arrays, verdict, record["date"])
+    if not runs:
+        return "Not measured yet: `python -m benchmarks.parity numerical` does."
+    heads = ["against", "images", "seeds", "convolutions of airjax", "threads of PyTorch and JAX", "processor"]
+    rows = [[*how, *found] for how, found in runs.items()]
+    return format_markdown(Table([*heads, "arrays", "verdict", "date"], rows))
+
+
+def rungs_by_kind(rungs: list[dict[str, Any]]) -> dict[tuple[str, str], list[dict[str, Any]]]:
+    """The rows of the ladder by rung and precision: one for each recipe."""
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in rungs:
+        found.setdefault((row["rung"], row["precision"]), []).append(row)
+    return found
+
+
+def worst_of(rows: list[dict[str, Any]]) -> tuple[str, str]:
+    """The largest relative difference of some rows, and the largest part of its tolerance that one of them takes."""
+    if not rows:
+        return "", ""
+    fractions = [row["absolute"] / row["allowed"] if row["absolute"] else 0.0 for row in rows]
+    relative = max(row["relative"] for row in rows)
+    return f"{relative:.0e}" if relative else "0", f"{max(fractions):.0%}"

@@ -1,0 +1,171 @@
+"""Tables of what trainings and their parts cost, from the lines of results."""
+
+from typing import Any
+
+from airjax.report.page import Table, format_markdown
+from airjax.training.members import STRATEGIES
+from airjax.training.strategy import best_of
+
+NAMES = {
+    "step": "a training step",
+    "run": "a whole training",
+    "evaluate": "the test set, with test-time augmentation",
+    "augment": "the images of an epoch",
+    "compile": "from a fresh process to the first step",
+}
+ARMS = {
+    "eager": "PyTorch",
+    "compiled": "torch.compile",
+    "airbench": "airbench",
+    "airbench-compiled": "airbench, compiled",
+}
+
+
+def latest(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The last comparison of each device, work, recipe, change, allocator and order, in the order of NAMES."""
+    found = {
+        (r["device"], r["benchmark"], r["recipe"], str(sorted(r["changed"].items())), allocator(r), order_of(r)): r
+        for r in records
+        if "ratio" in r  # else an arm failed, and there was nothing to compare
+    }
+    names = list(NAMES)
+    return sorted(
+        found.values(),
+        key=lambda r: (r["device"], r["recipe"], names.index(r["benchmark"]), allocator(r), order_of(r)),
+    )
+
+
+def order_of(record: dict[str, Any]) -> str:
+    """That a record was made on a shuffled copy of the images, for a row's name; nothing for all others."""
+    return ", shuffled order" if record.get("content") == "shuffled" else ""
+
+
+def allocator(record: dict[str, Any]) -> str:
+    """What the processes' allocator was told to do, for a row's name."""
+    return {"keep": ", memory kept", "huge": ", huge pages"}.get(record.get("allocator", "default"), "")
+
+
+def speed_table(records: list[dict[str, Any]]) -> str:
+    """airjax against PyTorch, a row for each kind of work."""
+    rows = latest(records)
+    if not rows:
+        return "Not measured yet: each command of `python -m benchmarks` adds a row."
+    heads = ["", "device", "airjax", "best PyTorch", "airjax / PyTorch", "of the matrix rate", "peak memory"]
+    cells = []
+    for row in rows:
+        (low, high), ours = row["interval95"], row["arms"]["airjax"]
+        fraction = f"{ours['mfu']:.0%}" if "mfu" in ours else ""
+        best = row["best_torch"]
+        memory = f"{gibibytes(ours)}, {gibibytes(row['arms'][best])}"
+        cells.append(
+            [
+                f"{NAMES[row['benchmark']]}, {row['recipe']}{allocator(row)}{order_of(row)}",
+                row["device"],
+                f"{row['airjax']:.3g} s",
+                f"{row['torch']:.3g} s, {ARMS[best]}",
+                f"{row['ratio']:.2f} ({low:.2f} to {high:.2f}), {row['verdict']}",
+                fraction,
+                memory,
+                f"`{row['command']}`",
+            ]
+        )
+    plot = "\n\n![Roofline](docs/roofline.svg)" if plotted(rows) else ""
+    return format_markdown(Table([*heads, "reproduced by"], cells)) + plot
+
+
+def plotted(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of which the compiler counted the memory traffic."""
+    return [row for row in rows if row.get("traffic_bytes")]
+
+
+def seeds_table(records: list[dict[str, Any]]) -> str:
+    """Networks per hour of every way to train many, a column for each number of networks at once."""
+    last = {(r["device"], r["recipe"], order_of(r), r["strategy"], r["members"]): r for r in records}
+    blocks = []
+    for device, recipe, order in sorted({key[:3] for key in last}):
+        rows = {key[3:]: row for key, row in last.items() if key[:3] == (device, recipe, order)}
+        sizes = sorted({members for _, members in rows})
+        cells = [
+            [ARMS.get(strategy, f"`{strategy}`"), *(rate_and_memory(rows.get((strategy, size))) for size in sizes)]
+            for strategy in (*STRATEGIES, *ARMS)
+            if any((strategy, size) in rows for size in sizes)
+        ]
+        text = format_markdown(Table([f"{recipe}, {device}{order}", *map(str, sizes)], cells))
+        if not order or (device, recipe, "") not in {key[:3] for key in last}:
+            strategy, members = best_of([row for row in rows.values() if row["strategy"] in STRATEGIES])
+            text += f"\n\n`auto` takes `{strategy}`{f', {members} at once' if members else ''}."
+        blocks.append(text)
+    return "\n\n".join(blocks) or "Not measured yet: `python -m benchmarks seeds` does."
+
+
+def rate_and_memory(row: dict[str, Any] | None) -> str:
+    """Networks per hour and the process's peak memory."""
+    return f"{row['networks_per_hour']:.0f} ({gibibytes(row)})" if row else ""
+
+
+def gibibytes(measured: dict[str, Any]) -> str:
+    """The peak memory of a process."""
+    return f"{measured['peak_bytes'] / 2**30:.1f} GiB"
+
+
+def forecast_table(records: list[dict[str, Any]]) -> str:
+    """What many networks will take, from the best measured rate of each device and recipe."""
+    best: dict[tuple[str, str], dict[str, Any]] = {}
+    for record in records:
+        place = (record["device"], record["recipe"] + order_of(record))
+        known = best.get(place, {"networks_per_hour": 0.0})
+        if record["strategy"] in STRATEGIES and record["networks_per_hour"] > known["networks_per_hour"]:
+            best[place] = record
+    if not best:
+        return "Not measured yet: `python -m benchmarks seeds` does."
+    rows = []
+    for (device, recipe), record in sorted(best.items()):
+        rate = record["networks_per_hour"]
+        hours = [f"{10_000 / rate:.1f} hours", f"{3e6 / rate:,.0f}", f"{3e3 / rate:.1f} hours"]
+        rows.append([f"{recipe}, {device}", f"{rate:.0f}", *hours])
+    heads = ["", "networks per hour", "10,000 on one device", "3,000,000, device hours", "on 1,000 devices"]
+    return format_markdown(Table(heads, rows))
+
+
+def starts_table(records: list[dict[str, Any]]) -> str:
+    """Seconds from a fresh process to the first step, and what they consist of."""
+    rows = [row for row in latest(records) if row["benchmark"] == "compile"]
+    if not rows:
+        return "Not measured yet: `python -m benchmarks compile` does."
+    parts = list(next(iter(rows[0]["arms"].values()))["parts"])
+    cells = []
+    for row in rows:
+        for name, arm in row["arms"].items():
+            arm_name, _, cached = name.partition(",")
+            cells.append(
+                [
+                    f"{row['recipe']}, {row['device']}: {ARMS.get(arm_name, arm_name)}{cached and ', cached'}",
+                    f"{arm['median']:.1f} s (n={row['repeats']})",
+                    *(f"{arm['parts'][part]:.2f} s" for part in parts),
+                    gibibytes(arm),
+                ]
+            )
+    return format_markdown(Table(["", "total", *parts, "peak memory"], cells))
+
+
+def scaling_table(records: list[dict[str, Any]]) -> str:
+    """How cost grows: the measured points and the straight line through them."""
+    last = {
+        (r["device"], r["recipe"] + order_of(r), name): (r, curve)
+        for r in records
+        for name, curve in r["curves"].items()
+    }
+    if not last:
+        return "Not measured yet: `python -m benchmarks scaling` does."
+    rows = []
+    for (device, recipe, name), (record, curve) in last.items():
+        points = ", ".join(f"{x:g}: {seconds:.2f} s" for x, seconds in zip(curve["x"], curve["seconds"], strict=True))
+        rows.append(
+            [
+                f"{name.replace('_', ' ')}, {recipe}, {device}",
+                f"{points} (n={record['repeats']})",
+                f"{curve['slope']:.3g} s each, {curve['intercept']:+.2g} s",
+                f"{curve['r_squared']:.4f}",
+            ]
+        )
+    return format_markdown(Table(["", "measured", "straight line", "R²"], rows))

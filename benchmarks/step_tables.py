@@ -1,0 +1,65 @@
+"""Tables of what a training step consists of, from the lines of results."""
+
+from typing import Any
+
+from airjax.report.page import Table, format_markdown
+from benchmarks.ablation import VARIANTS
+
+
+def ablation_table(records: list[dict[str, Any]]) -> str:
+    """What a step takes with one choice undone, over the step as it is: a column for each recipe and device.
+
+    Choices of which there is nothing left to undo are left out.
+    """
+    last: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
+    for record in records:
+        # A later record may have measured some of the choices only.
+        column = last.setdefault((record["recipe"], record["device"]), {})
+        column |= {
+            name: {"n": record["n"]} | step for name, step in record["steps"].items() if step.get("ratio") is not None
+        }
+    if not last:
+        return "Not measured yet: `python -m benchmarks.ablation` does."
+    columns = list(last.values())
+    rows = []
+    for name in (name for name in VARIANTS if any(name in column for column in columns)):
+        found = [column.get(name) for column in columns]
+        if name == "as it is":
+            cells = [f"{step['seconds']:.3g} s (n={step['n']})" if step else "" for step in found]
+        else:
+            cells = [f"{step['ratio']:.2f} (n={step['n']})" if step else "" for step in found]
+        rows.append([name, *cells])
+    return format_markdown(Table(["", *(", ".join(key) for key in last)], rows))
+
+
+def profile_table(records: list[dict[str, Any]]) -> str:
+    """Where a step's time goes: a column for each recipe and device, as fractions of all operations' time."""
+    last = {(r["recipe"], r["precision"], r["device"]): r for r in records}
+    if not last:
+        return "Not measured yet: `python -m benchmarks profile` does."
+    rows = []
+    columns = [{(row["part"], row["direction"]): row["seconds"] for row in r["parts"]} for r in last.values()]
+    for part, direction in dict.fromkeys(key for column in columns for key in column):
+        fractions = [column.get((part, direction), 0.0) / sum(column.values()) for column in columns]
+        if max(fractions) >= 0.005:
+            rows.append([f"{part}{direction and ', ' + direction}", *(f"{fraction:.1%}" for fraction in fractions)])
+    rows.append(["seconds of all operations", *(f"{sum(column.values()):.3g}" for column in columns)])
+    return format_markdown(Table(["", *(", ".join(key) for key in last)], rows))
+
+
+def kernels_table(records: list[dict[str, Any]]) -> str:
+    """What a GPU's compiler makes of a step: a row for each recipe as it is, and for each choice undone."""
+    last: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
+    for record in records:
+        # A later record may have compiled some of the choices only.
+        last.setdefault((record["recipe"], record["device"]), {}).update(record["variants"])
+    if not last:
+        return "Not measured yet: `python -m benchmarks kernels` does."
+    cells = []
+    for (recipe, device), rows in last.items():
+        for name in (name for name in VARIANTS if name in rows):
+            row, title = rows[name], f"{recipe}, {device}" if name == "as it is" else name
+            sizes = (row["convolution_bytes"], row["other_bytes"], row["memory_bytes"])
+            cells.append([title, row["kernels"], *(f"{size / 2**20:.0f} MiB" for size in sizes)])
+    heads = ["", "kernels", "moved by convolutions", "by the others", "memory of the program"]
+    return format_markdown(Table(heads, cells))
