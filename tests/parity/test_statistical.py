@@ -65,7 +65,7 @@ def test_the_torch_arm_is_the_same_network_for_the_same_seed(toy: airjax.Dataset
 
 
 def test_a_diverging_training_is_an_outcome(toy: airjax.Dataset, tiny: Recipe) -> None:
-    diverging = replace(tiny, learning_rate=1e9, bias_scale=1e6)
+    diverging = tiny.override(learning_rate=1e9, bias_scale=1e6)
     for arm in ARMS:
         outcome = make_trainer(Work(arm, "own", diverging, toy, "cpu"))(0)
         assert outcome.diverged
