@@ -9,12 +9,12 @@ from typing import Any
 import airjax.utils.logs  # noqa: F401 it comes before jax
 from airjax.augment.draws import Draws, sample_draws
 from airjax.augment.transforms import alternating_flip
-from airjax.data import DataError, Dataset, load_builtin, load_cifar10, load_data
+from airjax.data import DataError, Dataset, DatasetInfo, load_builtin, load_cifar10, load_data
 from airjax.nn.whitening import whitening_filters
 from airjax.recipes.published import RECIPES, get_recipe
 from airjax.recipes.recipe import Recipe
 from airjax.training.api import Trained, evaluate, infer, train94, train95, train96, train_network
-from airjax.training.arrays import to_device
+from airjax.training.arrays import fit_recipe, to_device
 from airjax.training.checkpoint import Model, ModelError, load, save_model
 from airjax.training.evaluate import tta_logits
 from airjax.training.events import EpochReport
@@ -22,6 +22,7 @@ from airjax.training.loop import DivergedError
 from airjax.training.many import ManyRuns, run_many, seed_keys
 from airjax.training.members import Members, make_members
 from airjax.training.run import Arrays, RunResult, make_run
+from airjax.training.snapshots import Keeping, StoppedError
 from airjax.training.step import StepMetrics, TrainState, train_step
 from airjax.utils.platform import DeviceError
 from airjax.utils.seeds import make_key
@@ -31,10 +32,12 @@ __all__ = [
     "Arrays",
     "DataError",
     "Dataset",
+    "DatasetInfo",
     "DeviceError",
     "DivergedError",
     "Draws",
     "EpochReport",
+    "Keeping",
     "ManyRuns",
     "Members",
     "Model",
@@ -42,10 +45,12 @@ __all__ = [
     "Recipe",
     "RunResult",
     "StepMetrics",
+    "StoppedError",
     "TrainState",
     "Trained",
     "alternating_flip",
     "evaluate",
+    "fit_recipe",
     "get_recipe",
     "infer",
     "load",

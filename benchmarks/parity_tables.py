@@ -45,7 +45,7 @@ def parity_runs_table(records: list[dict[str, Any]]) -> str:
         if "seeds" not in record:
             continue
         rungs, where = record["rungs"], record["environment"]
-        images = record["data"] + ("" if record["data"] == "builtin" else f", {record['content']} order")
+        images = record["data"] + ("" if record["data"] in ("synthetic", "builtin") else f", {record['content']} order")
         threads = f"{record['threads']['torch']} and {record['threads']['jax']}"
         how = (record["against"], images, ", ".join(map(str, record["seeds"])), record["convolution"], threads)
         failed = [f"{row['rung']} ({row['recipe']}, {row['precision']})" for row in rungs if not row["passed"]]

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from airjax.training.arrays import fit_recipe
 from airjax.utils.records import dump_json
 from benchmarks.record import add_output_options, describe_data, save
 from benchmarks.speed import command_line, warn_of_load
@@ -29,7 +30,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--recipe", default="mini", metavar="NAME")
     parser.add_argument("--epochs", type=float, metavar="E", help="the longest training, if not the recipe's")
     parser.add_argument("--repeats", type=int, default=3, metavar="N")
-    parser.add_argument("--data", choices=("auto", "cifar10", "builtin"), default="auto")
+    parser.add_argument("--data", choices=("auto", "cifar10", "synthetic", "builtin"), default="auto")
     parser.add_argument("--data-dir", type=Path, help="where CIFAR-10 lies; the default is AIRJAX_DATA")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
     add_output_options(parser)
@@ -40,7 +41,7 @@ def main(arguments: list[str]) -> int:
     if options.epochs is not None:
         whole = whole.override(epochs=options.epochs)
     data = load_data(options.data, options.data_dir)
-    whole = whole.fit_to(len(data.train_images), len(data.test_images))
+    whole = fit_recipe(whole, data)
 
     def one(seed: int, **changes: Any) -> dict[str, float]:
         return train(dataclasses.replace(whole, **changes), data, seed).seconds

@@ -64,6 +64,7 @@ def make_record(number: int, row: int) -> dict[str, Any]:
         "setting": "901aa49bbca7f174",
         "data": "cifar10",
         "content": "official",
+        "split": "test",
         "seed": number,
         "subset": None,
         "changes": {"tta_level": 0},

@@ -27,6 +27,7 @@ from airjax.sweep.watch import Watch, print_line
 from airjax.sweep.worker import Chunk, Job, Outcome, Report, WorkerError, run_record, train_chunk, worker_name
 from airjax.training.environment import describe
 from airjax.training.members import STRATEGIES
+from airjax.training.snapshots import StoppedError
 from airjax.training.strategy import predict_seconds
 from airjax.utils.logs import silence_cache_warnings
 from airjax.utils.platform import DeviceError
@@ -80,7 +81,7 @@ def run_sweep(options: argparse.Namespace) -> int:
             missing = plan.num_runs - len(finished)
             print(f"{plan.num_runs:,} networks, {len(finished):,} of them finished before", flush=True)
             require_space(out, plan.disk_bytes * missing // plan.num_runs)
-            job = Job(plan, out, data_dir, options.strategy, pool.platform, data)
+            job = Job(plan, out, data_dir, options.strategy, pool.platform, data, options.checkpoint_every)
             chunks = make_chunks(plan, names, finished, options.chunk)
             try:
                 failed = _train_all(job, pool, chunks, missing, options.minutes)
@@ -143,7 +144,8 @@ def print_status(out: Path) -> None:
         f"{len(results.rows) - len(errors)} of {plan['num_runs']} networks, {len(errors)} failed, {diverged} diverged",
     )
     for name, source in plan.get("data", {}).items():
-        print_line(console, f"{name}: {source['content']} content")
+        split = ", validation images" if source.get("split") == "validation" else ""
+        print_line(console, f"{name}: {source['content']} content{split}")
     for conflict in results.conflicts:
         print_line(console, f"network {conflict.id} was trained twice, with different results")
     accuracies: dict[str, list[float]] = {}
@@ -235,12 +237,12 @@ def _settle(
     chunk, tries, moves = attempt
     try:
         outcomes, environment = future.result()
-    except (TimeoutError, ProcessExpired, NodeLostError) as error:
+    except (TimeoutError, ProcessExpired, NodeLostError, StoppedError) as error:
         clear_phases(job.out)  # of the worker that is gone; the others say soon what they do next
         finished = completed_ids(job.out)
         left = tuple(run for run in chunk.runs if run.id not in finished)
         watch.kept(len(chunk.runs) - len(left))
-        if isinstance(error, NodeLostError) and moves < MOVES:
+        if isinstance(error, NodeLostError | StoppedError) and moves < MOVES:
             again.extendleft([_Attempt(Chunk(left), tries, moves + 1)] if left else [])
         elif len(chunk.runs) > 1 or tries < TRIES:
             # One of them may be at fault: each on its own.
@@ -285,6 +287,12 @@ def make_parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument("--chunk", type=_positive, default=CHUNK, help=f"networks given to a worker at once ({CHUNK})")
     parser.add_argument("--strategy", choices=STRATEGIES, help="how a chunk is trained; default: as measured here")
     parser.add_argument("--minutes", type=_minutes, help="a network that takes longer is given up; default: never")
+    parser.add_argument(
+        "--checkpoint-every",
+        type=_positive,
+        metavar="EPOCHS",
+        help="epochs between two snapshots of networks in training; a worker that is ended writes one, too",
+    )
     parser.add_argument("--data-dir", type=Path, help="where CIFAR-10 lies; the default is AIRJAX_DATA")
     parser.add_argument("--dry-run", action="store_true", help="only say what it would cost")
     return parser

@@ -10,11 +10,14 @@ from rich.console import Console
 
 from airjax.cli.console import EXIT_CLOSED, keep_running
 from airjax.cli.display import Display
+from airjax.cli.stopping import watch_signals
 from airjax.cli.train_folder import FolderError, hold, keep_run, open_folder, setting_of
 from airjax.cli.train_options import Options, UsageError, make_parser, parse
 from airjax.cli.train_result import describe_result, record_run, summarize_runs
 from airjax.data import DataError, Dataset, load_data
+from airjax.data.dataset import describe_resized
 from airjax.recipes.recipe import Recipe
+from airjax.training.arrays import fit_recipe
 from airjax.training.backend import resolve_precision
 from airjax.training.checkpoint import Model
 from airjax.training.compile import keep_compiled
@@ -22,6 +25,7 @@ from airjax.training.environment import describe
 from airjax.training.loop import DivergedError, TrainedRun, train
 from airjax.training.many import run_many, seed_keys
 from airjax.training.members import Strategy
+from airjax.training.snapshots import NOTHING_KEPT, Keeping, StoppedError
 from airjax.training.strategy import choose_strategy
 from airjax.utils.platform import DeviceError
 from airjax.utils.records import dump_json
@@ -29,17 +33,19 @@ from airjax.utils.records import dump_json
 __all__ = ["main", "make_parser", "run"]
 
 EXIT_OK, EXIT_FAILURE, EXIT_USAGE, EXIT_BELOW_TARGET, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
+NEVER = 1_000_000  # epochs: more than any recipe has
 
 
 class Job(NamedTuple):
     """What one command trains, checked."""
 
-    options: Options
+    options: Options[Recipe]
     name: str  # of the recipe
     recipe: Recipe  # with the options' changes, and its precision resolved
     dataset: Dataset
     environment: dict[str, Any]
     notes: list[str]  # warnings about the data
+    keeping: Keeping = NOTHING_KEPT  # snapshots of what is in training
 
     @property
     def seeds(self) -> range:
@@ -65,7 +71,7 @@ def main(arguments: list[str] | None = None, prog: str = "python -m airjax.train
         raise
 
 
-def run(options: Options, name: str) -> int:
+def run(options: Options[Recipe], name: str) -> int:
     """Train as the options say; print and save the results."""
     keep_compiled()
     job = _prepare(options, name)
@@ -76,18 +82,23 @@ def run(options: Options, name: str) -> int:
         found = open_folder(options.out, name, job.recipe, job.dataset, job.environment, job.seeds, mixed=options.mixed)
         for note in found.lost:
             print(f"warning: {note}", file=sys.stderr)
-        return _report(job, *_train(job, found.runs), mixed=found.mixed)
+        with watch_signals() as request:
+            keeping = Keeping(options.out / "snapshots", options.checkpoint_every or NEVER, request)
+            done, code = _train(job._replace(keeping=keeping), found.runs)
+        return _report(job, done, request.exit_code if request() and code else code, mixed=found.mixed)
 
 
-def _prepare(options: Options, name: str) -> Job:
+def _prepare(options: Options[Recipe], name: str) -> Job:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        dataset = load_data(options.data, options.data_dir)
+        dataset = load_data(options.data, options.data_dir, image_size=options.image_size)
     notes = [str(warning.message) for warning in caught]
     for note in notes:
         print(f"warning: {note}", file=sys.stderr)
+    if options.validation:
+        dataset = dataset.with_validation(options.validation)
     try:
-        recipe = resolve_precision(options.method.fit_to(len(dataset.train_images), len(dataset.test_images)))
+        recipe = resolve_precision(fit_recipe(options.method, dataset))
         return Job(options, name, recipe, dataset, describe(), notes)
     except ValueError as error:
         raise UsageError(error) from error
@@ -103,6 +114,8 @@ def _train(job: Job, kept: dict[int, dict[str, Any]]) -> tuple[list[dict[str, An
             f"recipe {job.name}, {recipe.total_steps} steps, {recipe.num_params:,} parameters, {job.dataset.name}, "
             f"{device}"
         )
+        if job.dataset.resized:
+            display.line(describe_resized(job.dataset))
         for seed in sorted(kept):
             display.line(f"seed {seed}: accuracy {kept[seed]['accuracy']:.2%}, kept from {out}")
         try:
@@ -113,6 +126,8 @@ def _train(job: Job, kept: dict[int, dict[str, Any]]) -> tuple[list[dict[str, An
                 display.run(trained)
         except KeyboardInterrupt:
             code, reason = EXIT_INTERRUPTED, "interrupted"
+        except StoppedError as error:
+            code, reason = EXIT_INTERRUPTED, f"{error}, which is kept"
         except ArithmeticError as error:
             code, reason = EXIT_FAILURE, f"error: {error}"
         except OSError as error:
@@ -164,6 +179,7 @@ def _trainings(job: Job, seeds: Sequence[int], display: Any) -> Iterator[Trained
             on_phase=display.phase,
             on_step=display.step,
             on_epoch=display.epoch,
+            keeping=job.keeping,
         )
         _require_finite(trained)
         yield trained
@@ -187,6 +203,7 @@ def _trainings_in_groups(
             on_phase=display.phase,
             on_step=display.step,
             on_epoch=None if job.options.quiet else display.epoch,
+            keeping=job.keeping,
         )
         runs = done.runs(part)
         yield from (run for run, diverged in zip(runs, done.diverged, strict=True) if not diverged)

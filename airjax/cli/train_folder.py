@@ -48,7 +48,11 @@ def hold(out: Path) -> IO[str]:
 
 def setting_of(recipe: Recipe, dataset: Dataset) -> str:
     """Digest of what all networks of a folder have in common: the recipe's fields and the data."""
-    parts = {"recipe": recipe.to_dict(), "data": dataset.fingerprint}
+    return _digest(recipe.to_dict(), dataset)
+
+
+def _digest(recipe: Record, dataset: Dataset) -> str:
+    parts = {"recipe": recipe, "data": dataset.fingerprint}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -60,7 +64,7 @@ def open_folder(
     Raises FolderError where it holds networks of another recipe or other data or, unless mixed, of another environment;
     and where its recipe.json is damaged, or it cannot be written.
     """
-    _require_same_recipe(out, recipe, dataset)
+    written = _require_same_recipe(out, recipe, dataset)
     lines = _lines(out)
     lost = {}
     for seed in set(lines) & set(seeds):
@@ -73,9 +77,10 @@ def open_folder(
             f"{out} holds networks of another environment ({describe_differences(differences)}); choose another --out, "
             "or pool them with --mixed"
         )
-    described = {"name": name, "recipe": recipe.to_dict(), "dataset": dataset.name, "content": dataset.content}
+    described = {"name": name, "recipe": written, "dataset": dataset.name, "content": dataset.content}
+    described |= {"split": dataset.split, "dataset_sha256": dataset.fingerprint}
     try:
-        write_json(out / "recipe.json", described | {"dataset_sha256": dataset.fingerprint})
+        write_json(out / "recipe.json", described)
         line = {"environment": fingerprint_of(environment)} | environment
         if line["environment"] not in _known_environments(out):
             append_line(out / "environments.jsonl", line)
@@ -111,13 +116,15 @@ def _model_fault(file: Path, recipe: Recipe) -> str | None:
         return str(error)
 
 
-def _require_same_recipe(out: Path, recipe: Recipe, dataset: Dataset) -> None:
+def _require_same_recipe(out: Path, recipe: Recipe, dataset: Dataset) -> Record:
+    # Returns the recipe as the folder has it: lines of an earlier version name the digest of that form.
     file, remedy = out / "recipe.json", "choose another --out"
-    there = data = None
+    there, data, written = None, None, recipe.to_dict()
     try:
         if file.exists():
             described = json.loads(file.read_text())
-            there, data = Recipe.from_dict(described["recipe"]), described["dataset_sha256"]
+            written, data = described["recipe"], described["dataset_sha256"]
+            there = Recipe.from_dict(written)
     except (ValueError, KeyError, TypeError) as error:
         raise FolderError(f"{file} is damaged ({error}); remove it or {remedy}") from error
     except OSError as error:
@@ -129,12 +136,13 @@ def _require_same_recipe(out: Path, recipe: Recipe, dataset: Dataset) -> None:
         raise FolderError(f"{out} holds networks of another recipe ({changed}); {remedy}")
     if data and data != dataset.fingerprint:
         raise FolderError(f"{out} holds networks of another data set (see {file}); {remedy}")
-    here = setting_of(recipe, dataset)
+    known = {_digest(written, dataset), setting_of(recipe, dataset)}
     for line in _lines(out).values():
         if "setting" not in line and there is None:
             raise FolderError(f"{out} does not say which recipe its networks are of: {file} is gone; {remedy}")
-        if line.get("setting", here) != here:
+        if "setting" in line and line["setting"] not in known:
             raise FolderError(f"{out} holds networks of another recipe or data set: seed {line['seed']}'s is; {remedy}")
+    return written
 
 
 def _known_environments(out: Path) -> dict[str, Record]:

@@ -7,11 +7,13 @@ import io
 import itertools
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Generic, Literal, TypeVar, get_args
 
-from airjax.data import DataName
+import tyro
+
 from airjax.recipes.published import get_recipe
-from airjax.recipes.recipe import Recipe
+from airjax.recipes.recipe import FIELDS, Recipe
+from airjax.recipes.texts import describe_fields
 from airjax.training.members import Strategy
 from airjax.utils.seeds import check_seed
 
@@ -32,11 +34,15 @@ class UsageError(Exception):
     """A wrong argument or input; the message names it and the remedy."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """Train CIFAR-10 networks to a target accuracy."""
+Method = TypeVar("Method")
 
-    method: Recipe
+
+@dataclasses.dataclass(frozen=True)
+class Options(Generic[Method]):
+    """Train networks on CIFAR-10 to a target accuracy, or on images of your own."""
+
+    method: Method
+    """The recipe's own fields."""
     target: Target | None = None
     """Test accuracy to reach, in percent; also chooses the recipe unless --recipe does."""
     recipe: str | None = None
@@ -49,12 +55,18 @@ class Options:
     """How several networks are trained (docs/seeds.md). auto: the way that was measured to be the fastest here."""
     group: int | None = None
     """Networks in memory at once, for strategies other than sequential. Default: what was measured, or all of them."""
-    data: DataName = "auto"
-    """cifar10; builtin, a procedural set made on the spot; auto, which is cifar10 where it is available."""
+    data: Annotated[str, tyro.conf.arg(metavar="NAME|PATH")] = "auto"
+    """cifar10, synthetic (made on the spot), auto (cifar10 if it is available), or your own: a path (docs/data.md)."""
+    validation: int | None = None
+    """Test on so many of the training examples, drawn once from every class, instead of the test split: to tune."""
+    image_size: int | None = None
+    """Pixels to which images of your own are scaled. Default: 32 for a folder; an .npz keeps its own."""
     data_dir: Path | None = None
     """Where CIFAR-10 is: its binary or python folder, either archive, or a folder with one of these."""
     out: Path | None = None
     """Folder for the networks and their records; rerunning the same command resumes (docs/seeds.md)."""
+    checkpoint_every: int | None = None
+    """Epochs between two snapshots of what is in training, in --out. SIGTERM and Ctrl-C write one, too."""
     mixed: bool = False
     """Resume a folder whose networks were trained in another environment: other versions, device or settings."""
     json: bool = False
@@ -67,7 +79,7 @@ class Options:
     """Exit with code 3 if the mean accuracy is below the target, or the target does not apply."""
 
 
-def parse(arguments: list[str], prog: str = "python -m airjax.train") -> tuple[Options, str]:
+def parse(arguments: list[str], prog: str = "python -m airjax.train") -> tuple[Options[Recipe], str]:
     """Options and the recipe's name. The recipe is looked up first, so that --help shows its numbers as defaults.
 
     Raises UsageError, and SystemExit after --help.
@@ -88,6 +100,12 @@ def parse(arguments: list[str], prog: str = "python -m airjax.train") -> tuple[O
         check_seed(options.seed + options.seeds - 1)
     except ValueError as error:
         raise UsageError(error) from error
+    if options.validation is not None and options.validation < 1:
+        raise UsageError(f"validation is {options.validation}, but it must be a number of training examples from 1")
+    if options.checkpoint_every is not None and options.checkpoint_every < 1:
+        raise UsageError(f"checkpoint-every is {options.checkpoint_every}, but it must be a number of epochs from 1")
+    if options.checkpoint_every is not None and options.out is None:
+        raise UsageError("checkpoint-every needs --out DIR, where snapshots are kept")
     if options.group is not None and options.group < 1:
         raise UsageError(f"group is {options.group}, but at least 1 network must be trained at once")
     return options, name
@@ -95,26 +113,39 @@ def parse(arguments: list[str], prog: str = "python -m airjax.train") -> tuple[O
 
 def make_parser(prog: str) -> argparse.ArgumentParser:
     """The flags as argparse has them, or rather tyro's copy of it: what completion scripts are made from."""
-    import tyro
-
-    options = Options(get_recipe("94"))
-    return tyro.extras.get_parser(_flags(), default=options, prog=prog)  # pyright: ignore[reportReturnType]
+    flags, defaults = _flags(get_recipe("94"))
+    return tyro.extras.get_parser(flags, default=defaults, prog=prog)  # pyright: ignore[reportReturnType]
 
 
-def _flags() -> Any:
-    import tyro
+def _parse_flags(arguments: list[str], recipe: Recipe, prog: str) -> Options[Recipe]:
+    # Raises UsageError with tyro's message in one line, and ValueError for values that a recipe cannot have.
+    given = _parse_with_tyro(arguments, recipe, prog)
+    before = recipe.flat()
+    changes = {name: value for name, value in vars(given.method).items() if value != before[name]}
+    return dataclasses.replace(given, method=recipe.override(**changes))
 
-    return tyro.conf.OmitArgPrefixes[Annotated[Options, tyro.conf.arg(name="")]]
+
+def _recipe_flags(recipe: Recipe) -> Any:
+    # A dataclass with a field for every field of the recipe's parts, and the recipe's values as defaults.
+    values, texts = recipe.flat(), describe_fields()
+    flags = [
+        (name, Annotated[place.type, tyro.conf.arg(help=texts[name])], values[name]) for name, place in FIELDS.items()
+    ]
+    return dataclasses.make_dataclass("method", flags, frozen=True)()
 
 
-def _parse_flags(arguments: list[str], method: Recipe, prog: str) -> Options:
-    # Raises UsageError with tyro's message in one line.
-    import tyro
+def _flags(recipe: Recipe) -> tuple[Any, Options[Any]]:
+    # What tyro makes flags from, and their defaults.
+    method = _recipe_flags(recipe)
+    return tyro.conf.OmitArgPrefixes[Annotated[Options[type(method)], tyro.conf.arg(name="")]], Options(method)
 
+
+def _parse_with_tyro(arguments: list[str], recipe: Recipe, prog: str) -> Options[Any]:
+    flags, defaults = _flags(recipe)
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            return tyro.cli(_flags(), args=arguments, default=Options(method), prog=prog)
+            return tyro.cli(flags, args=arguments, default=defaults, prog=prog)
     except SystemExit as end:
         if not said.getvalue():  # help, or a reader of the output that has left
             raise

@@ -213,6 +213,13 @@ def _fields_of(kind: type[Any], path: tuple[str, ...] = ()) -> Iterator[tuple[st
             yield one.name, FieldOf(path, one.type, default)
 
 
+def part_classes() -> list[type[Any]]:
+    """List the classes of the parts that set fields, those in other parts included."""
+    paths = dict.fromkeys(place.path for place in FIELDS.values() if place.path)
+    found = [type(_part_of(Recipe(), path)) for path in paths]
+    return [*found, *(switch.part for switch in SWITCHES.values() if switch.part not in found)]
+
+
 def _part_of(recipe: Any, path: tuple[str, ...]) -> Any:
     for name in path:
         recipe = None if recipe is None else getattr(recipe, name)

@@ -3,6 +3,8 @@
 import functools
 import math
 import os
+import signal
+import threading
 import time
 import warnings
 from collections.abc import Iterator
@@ -13,7 +15,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from airjax.data import DataError, DataName, Dataset, load_data
+from airjax.data import DataError, Dataset, load_data
+from airjax.data.registry import find_entry
 from airjax.sweep.plan import Plan, Run
 from airjax.sweep.status import write_phase
 from airjax.sweep.store import Writer
@@ -27,6 +30,7 @@ from airjax.training.many import ManyRuns, run_many, seed_keys
 from airjax.training.members import Strategy, make_members
 from airjax.training.memory import is_out_of_memory
 from airjax.training.self_check import fingerprint, run_checks
+from airjax.training.snapshots import NOTHING_KEPT, Keeping, StoppedError
 from airjax.training.strategy import choose_strategy
 
 PHASES: dict[Stage, str] = {
@@ -48,6 +52,10 @@ class Source(NamedTuple):
     fingerprint: str
     content: str  # official, shuffled or unknown (`airjax.data.Dataset.content`)
     place: str | None  # where it was read from; None is the cache, or nowhere for a set that is made on the spot
+    split: str = "test"  # what its test images are: test or validation
+    validation: int = 0  # training examples that take the place of the test split
+    whole: str | None = None  # fingerprint before that, where they do
+    image_size: int | None = None  # pixels to which images of one's own were scaled
 
 
 @dataclass(frozen=True)
@@ -59,7 +67,8 @@ class Job:
     data_dir: Path | None
     strategy: Strategy | None  # None: the one that was measured to be the fastest
     platform: str  # that the plan's precision was resolved for
-    data: dict[DataName, Source]
+    data: dict[str, Source]
+    checkpoint_every: int | None = None  # epochs between two snapshots of what is in training; None: none are taken
 
 
 class Chunk(NamedTuple):
@@ -98,12 +107,13 @@ class _Worker(NamedTuple):
     # What a process keeps between its chunks.
     job: Job
     writer: Writer
-    datasets: dict[DataName, Dataset]
+    datasets: dict[str, Dataset]
     environment: dict[str, Any]
 
 
 _job: Job | None = None
 _worker: _Worker | None = None
+_asked_to_stop = threading.Event()
 
 
 def start_worker(job: Job) -> None:
@@ -111,6 +121,9 @@ def start_worker(job: Job) -> None:
     global _job  # noqa: PLW0603 the pools call functions, and a process keeps its data and its file between them
     keep_compiled()
     _job = job
+    if job.checkpoint_every is not None:
+        # A machine that is taken away says so some seconds before: enough for a snapshot.
+        signal.signal(signal.SIGTERM, lambda *_: _asked_to_stop.set())
 
 
 def worker_name() -> str:
@@ -148,22 +161,27 @@ def _check_and_load(job: Job) -> _Worker:
             f"the compiler on {here} returns wrong numbers ({', '.join(wrong)}); see python -m airjax.doctor there"
         )
     _say(job, "loading data")
-    datasets: dict[DataName, Dataset] = {
-        name: _load(name, source, job.data_dir, here) for name, source in job.data.items()
-    }
+    datasets = {name: _load(name, source, job.data_dir, here) for name, source in job.data.items()}
     environment = {"environment": fingerprint(checks)} | describe()
     return _Worker(job, Writer(job.out, worker_name()), datasets, environment)
 
 
-def _load(name: DataName, source: Source, data_dir: Path | None, here: str) -> Dataset:
+def _load(name: str, source: Source, data_dir: Path | None, here: str) -> Dataset:
+    entry = find_entry(name)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # where the sweep was started they were said
-            dataset = load_data(name, data_dir if name == "cifar10" else None)
+            if entry is None:
+                dataset = load_data(source.place or name, image_size=source.image_size)
+            else:
+                dataset = load_data(name, data_dir if entry.has_files else None)
+            if source.validation:
+                dataset = dataset.with_validation(source.validation)
     except DataError as error:
         raise WorkerError(f"{here}: {error}") from error
     if dataset.fingerprint != source.fingerprint:
-        raise WorkerError(f"{name} on {here} is not what it is where the sweep was started; check --data-dir")
+        remedy = "check --data-dir" if entry else "put the same files there"
+        raise WorkerError(f"{name} on {here} is not what it is where the sweep was started; {remedy}")
     return dataset
 
 
@@ -174,6 +192,8 @@ def _results(worker: _Worker, runs: tuple[Run, ...], strategy: Strategy | None) 
     for part in together:
         try:
             done = _train(worker, part, strategy)
+        except StoppedError:
+            raise  # nobody's fault: another worker goes on from the snapshot
         except Exception as error:
             if strategy != "sequential":
                 # One of them may be at fault: each on its own, so that it takes no other with it.
@@ -189,7 +209,9 @@ def _results(worker: _Worker, runs: tuple[Run, ...], strategy: Strategy | None) 
 def _train(worker: _Worker, runs: tuple[Run, ...], strategy: Strategy) -> ManyRuns:
     plan = worker.job.plan
     settings = [plan.settings[run.setting] for run in runs]
-    recipe, subsets = settings[0].recipe, None
+    data, recipe, subsets = worker.datasets[settings[0].data], settings[0].recipe, None
+    info, examples = data.info, (recipe.train_examples, recipe.test_examples)
+    recipe = recipe.fit_to(*examples, info.inputs(), symmetric=info.symmetric)
     if plan.subsets is not None:
         pool = settings[0].pool
         subsets = np.stack([plan.subsets.indices(run.subset or 0, pool) for run in runs])
@@ -202,7 +224,6 @@ def _train(worker: _Worker, runs: tuple[Run, ...], strategy: Strategy) -> ManyRu
         label_smoothing=[setting.recipe.loss.label_smoothing for setting in settings],
         subsets=subsets,
     )
-    data = worker.datasets[settings[0].data]
     if subsets is not None:
         data = data.head(settings[0].pool, recipe.test_examples)
     train = functools.partial(
@@ -214,6 +235,7 @@ def _train(worker: _Worker, runs: tuple[Run, ...], strategy: Strategy) -> ManyRu
         keep_variables=plan.keep.networks,
         progress=False,
         on_phase=lambda phase: _say(worker.job, PHASES[phase]),
+        keeping=_keeping(worker.job),
     )
     try:
         return train()
@@ -221,6 +243,12 @@ def _train(worker: _Worker, runs: tuple[Run, ...], strategy: Strategy) -> ManyRu
         if not is_out_of_memory(error):
             raise
         return train(eval_size=max(1, eval_batch(recipe, backend_of(recipe)) // 8))
+
+
+def _keeping(job: Job) -> Keeping:
+    if job.checkpoint_every is None:
+        return NOTHING_KEPT
+    return Keeping(job.out / "snapshots", job.checkpoint_every, _asked_to_stop.is_set)
 
 
 def _say(job: Job, phase: str | None) -> None:
@@ -246,7 +274,9 @@ def _finish(worker: _Worker, run: Run, done: ManyRuns | None, place: int, error:
     if job.plan.keep.networks:
         networks = worker.writer.folder / "networks"
         networks.mkdir(exist_ok=True)
-        save_model(networks / f"{run.id}.safetensors", Model(done.recipe, done.variables[place]))
+        classes = worker.datasets[job.plan.settings[run.setting].data].classes
+        model = Model(done.recipe, done.variables[place], classes)
+        save_model(networks / f"{run.id}.safetensors", model)
     worker.writer.add(record, arrays)
     return Outcome(run.id, run.setting, accuracy, diverged, None)
 
@@ -272,6 +302,7 @@ def run_record(job: Job, run: Run, error: str | None) -> dict[str, Any]:
         "setting": run.id.split("-")[0],
         "data": setting.data,
         "content": source.content if source else None,
+        "split": source.split if source else None,
         "seed": run.seed,
         "subset": run.subset,
         "changes": setting.changes,

@@ -1,19 +1,19 @@
 """The short way in: train a network, evaluate it, run it on images."""
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from airjax.data.dataset import Dataset
-from airjax.recipes.published import get_recipe
 from airjax.recipes.recipe import Recipe
 from airjax.training.arguments import check_data, check_images, shown
+from airjax.training.arrays import fit_recipe
 from airjax.training.checkpoint import Model
 from airjax.training.evaluate import batched_logits, level_of
 from airjax.training.events import Callbacks, EpochReport, Stage
 from airjax.training.loop import train
+from airjax.training.snapshots import NOTHING_KEPT, Keeping
 from airjax.training.step import StepMetrics
 from airjax.utils.reprs import one_line
 from airjax.utils.seeds import check_seed
@@ -42,6 +42,7 @@ def train_network(
     on_phase: Callable[[Stage], None] | None = None,
     on_step: Callable[[int, StepMetrics], None] | None = None,
     on_epoch: Callable[[EpochReport], None] | None = None,
+    keeping: Keeping = NOTHING_KEPT,
 ) -> Trained:
     """Train one network.
 
@@ -54,6 +55,8 @@ def train_network(
         on_phase: called with what begins, before it does: "compile", "whiten", "train" or "evaluate".
         on_step: called after every few steps with the number of steps done and their metrics.
         on_epoch: called after every epoch with its `airjax.EpochReport`.
+        keeping: where and how often snapshots are taken: `airjax.Keeping(folder, every=2)`. The same call goes on from
+            the last one, to the same bits.
 
     Raises:
         airjax.DivergedError: the loss is not finite.
@@ -62,12 +65,20 @@ def train_network(
     """
     from airjax.training.progress import progress_line
 
-    recipe, data, seed = get_recipe(recipe), check_data(data), check_seed(seed)
-    recipe = recipe.fit_to(len(data.train_images), len(data.test_images))
+    seed, data = check_seed(seed), check_data(data)
+    recipe = fit_recipe(recipe, data)
     if epochs is not None:
-        recipe = dataclasses.replace(recipe, epochs=epochs)
+        recipe = recipe.override(epochs=epochs)
     with progress_line(recipe, 1, progress, Callbacks(on_phase, on_step, on_epoch)) as called:
-        done = train(recipe, data, seed, on_phase=called.on_phase, on_step=called.on_step, on_epoch=called.on_epoch)
+        done = train(
+            recipe,
+            data,
+            seed,
+            on_phase=called.on_phase,
+            on_step=called.on_step,
+            on_epoch=called.on_epoch,
+            keeping=keeping,
+        )
     model = Model(done.recipe, done.variables, data.classes)
     return Trained(model, done.accuracy, done.logits, np.asarray(done.metrics.loss), done.seconds)
 
@@ -103,7 +114,7 @@ def infer(model: Model | Trained, images: np.ndarray, *, tta_level: int | None =
     no model.
     """
     model, images = model_of(model), np.asarray(images)
-    check_images("images", images)
+    check_images("images", images, model.recipe.inputs)
     return batched_logits(model.recipe, model.variables, images, level_of(model.recipe, tta_level))
 
 

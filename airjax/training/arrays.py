@@ -10,6 +10,17 @@ from airjax.training.arguments import check_data
 from airjax.training.run import Arrays
 
 
+def fit_recipe(recipe: Recipe | str, data: Dataset) -> Recipe:
+    """Return the recipe for a data set: its inputs, no more examples than it has, and no mirror where that matters.
+
+    Raises ValueError for images that the recipe's network or augmentation cannot take, and for fewer than a batch.
+    """
+    data, info = check_data(data), data.info
+    return get_recipe(recipe).fit_to(
+        len(data.train_images), len(data.test_images), info.inputs(), symmetric=info.symmetric
+    )
+
+
 def to_device(data: Dataset, recipe: Recipe | str) -> Arrays:
     """Move the examples that the recipe uses to the device, where they are when it returns.
 
@@ -24,7 +35,7 @@ def to_device(data: Dataset, recipe: Recipe | str) -> Arrays:
         if len(images) < wanted:
             raise ValueError(
                 f"the recipe uses {wanted} {split} examples, but {data.name} has {len(images)}; "
-                f"pass --{split}-examples {len(images)}, or use recipe.fit_to(...)"
+                f"pass --{split}-examples {len(images)}, or use airjax.fit_recipe(recipe, data)"
             )
     train, test = recipe.train_examples, recipe.test_examples
     arrays = Arrays(
@@ -46,5 +57,5 @@ def _require_inputs(data: Dataset, recipe: Recipe) -> None:
     if data.train_images.shape[1:] != wanted:
         raise ValueError(
             f"{data.name} has images of {data.train_images.shape[1:]} (height, width, channels), but the network takes "
-            f"{wanted}; recipe.fit_to(...) makes a recipe for a data set"
+            f"{wanted}; airjax.fit_recipe(recipe, data) makes a recipe for a data set"
         )

@@ -1,0 +1,42 @@
+"""Signals that ask a training to stop between two of its calls, so that a snapshot can be written."""
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+class StopRequest:
+    """Whether a signal has asked to stop, and which."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+
+    def __call__(self) -> bool:
+        """Whether to stop."""
+        return self.signal is not None
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code of a process that a signal ended: 130 after Ctrl-C, 143 after SIGTERM."""
+        return 128 + (self.signal or 0)
+
+
+@contextmanager
+def watch_signals() -> Iterator[StopRequest]:
+    """Take SIGTERM and Ctrl-C as requests; a second one interrupts at once."""
+    request = StopRequest()
+
+    def ask(number: int, _: FrameType | None) -> None:
+        if request.signal is not None:
+            raise KeyboardInterrupt
+        request.signal = number
+        print("stopping after this step; a second signal stops at once", file=sys.stderr, flush=True)
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield request
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,135 @@
+"""A training that was stopped goes on to the same bits."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+import airjax
+from airjax.kernels.backend import Driver
+from airjax.recipes.recipe import Recipe
+from airjax.training.events import EpochReport
+from airjax.training.loop import TrainedRun, train
+from airjax.training.many import run_many, seed_keys
+from airjax.training.members import Strategy
+from airjax.training.snapshots import Keeping, StoppedError
+
+
+class StopAfter:
+    """Asks to stop after so many calls."""
+
+    def __init__(self, calls: int) -> None:
+        self.left = calls
+
+    def __call__(self) -> bool:
+        self.left -= 1
+        return self.left == 0
+
+
+@pytest.fixture(scope="module")
+def four(tiny: Recipe) -> Recipe:
+    """Four epochs of two steps."""
+    return tiny.override(epochs=4.0, train_examples=64, test_examples=20, widths=(4, 4, 4))
+
+
+def assert_same(ours: TrainedRun, theirs: TrainedRun) -> None:
+    np.testing.assert_array_equal(ours.metrics.loss, theirs.metrics.loss)
+    np.testing.assert_array_equal(ours.metrics.accuracy, theirs.metrics.accuracy)
+    assert ours.metrics.loss.dtype == theirs.metrics.loss.dtype
+    np.testing.assert_array_equal(ours.logits, theirs.logits)
+    jax.tree.map(np.testing.assert_array_equal, ours.variables, theirs.variables)
+
+
+@pytest.mark.parametrize(("driver", "calls", "steps"), [("loop", 3, 3), ("chunks", 2, 2), ("scan", 2, 4)])
+def test_a_stopped_training_goes_on_to_the_bits_of_an_uninterrupted_one(
+    four: Recipe, toy: airjax.Dataset, tmp_path: Path, driver: Driver, calls: int, steps: int
+) -> None:
+    reports: list[EpochReport] = []
+    whole = train(four, toy, 3, driver=driver, keeping=Keeping(tmp_path / "whole"), on_epoch=reports.append)
+    with pytest.raises(StoppedError, match=f"stopped after step {steps} of 8") as stopped:
+        train(four, toy, 3, driver=driver, keeping=Keeping(tmp_path / "cut", 1, StopAfter(calls)))
+    assert stopped.value.kept
+    again: list[EpochReport] = []
+    resumed = train(four, toy, 3, driver=driver, keeping=Keeping(tmp_path / "cut"), on_epoch=again.append)
+    assert_same(resumed, whole)
+    of_epochs = [(report.epoch, report.train_loss, report.train_accuracy) for report in reports]
+    assert [(report.epoch, report.train_loss, report.train_accuracy) for report in again] == of_epochs[-len(again) :]
+    assert len(again) < len(reports)  # the first ones were not trained again
+    assert resumed.seconds["train"] > 0
+    assert list((tmp_path / "cut").iterdir()) == []  # of what is finished nothing is left
+
+
+def test_without_a_folder_a_stop_keeps_nothing(four: Recipe, toy: airjax.Dataset) -> None:
+    with pytest.raises(StoppedError) as stopped:
+        train(four, toy, 3, keeping=Keeping(should_stop=StopAfter(1)))
+    assert not stopped.value.kept
+
+
+def test_snapshots_are_taken_every_so_many_epochs_and_the_last_two_are_kept(
+    four: Recipe, toy: airjax.Dataset, tmp_path: Path
+) -> None:
+    seen = []
+
+    def look(report: EpochReport) -> None:
+        seen.append(sorted(int(folder.name) for folder in tmp_path.glob("*/*")))
+
+    train(four, toy, 3, driver="scan", keeping=Keeping(tmp_path), on_epoch=look)
+    assert seen == [[], [2], [2, 4], [4, 6]]  # before the snapshot of the epoch, which comes after its report
+    seen.clear()
+    train(four, toy, 3, driver="scan", keeping=Keeping(tmp_path, every=2), on_epoch=look)
+    assert seen == [[], [], [4], [4]]
+
+
+def test_another_training_takes_up_no_snapshot(four: Recipe, toy: airjax.Dataset, tmp_path: Path) -> None:
+    with pytest.raises(StoppedError):
+        train(four, toy, 3, driver="scan", keeping=Keeping(tmp_path, 1, StopAfter(2)))
+    others: list[tuple[Recipe, airjax.Dataset, int]] = [
+        (four, toy, 4),
+        (four.override(learning_rate=3.0), toy, 3),
+        (four.override(logit_scale=0.3), toy, 3),
+        (four, toy.subset(np.arange(299, -1, -1)), 3),
+    ]
+    for recipe, data, seed in others:
+        epochs: list[int] = []
+        train(
+            recipe, data, seed, driver="scan", keeping=Keeping(tmp_path), on_epoch=lambda r, e=epochs: e.append(r.epoch)
+        )
+        assert epochs == [0, 1, 2, 3]
+    epochs = []
+    train(four, toy, 3, driver="scan", keeping=Keeping(tmp_path), on_epoch=lambda report: epochs.append(report.epoch))
+    assert epochs == [2, 3]
+
+
+def test_a_damaged_snapshot_is_passed_over_for_the_one_before(
+    four: Recipe, toy: airjax.Dataset, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = train(four, toy, 3, driver="scan", keeping=Keeping(tmp_path))
+    with pytest.raises(StoppedError):
+        train(four, toy, 3, driver="scan", keeping=Keeping(tmp_path, 1, StopAfter(3)))
+    (newest,) = tmp_path.glob("*/6")
+    for file in newest.rglob("*"):
+        if file.is_file() and "arrays" in str(file):
+            file.write_bytes(b"")
+    epochs: list[int] = []
+    with caplog.at_level(logging.WARNING):
+        resumed = train(
+            four, toy, 3, driver="scan", keeping=Keeping(tmp_path), on_epoch=lambda report: epochs.append(report.epoch)
+        )
+    assert epochs == [2, 3]
+    assert_same(resumed, whole)
+    assert "passing over the snapshot" in caplog.text
+
+
+@pytest.mark.parametrize("strategy", ["sequential", "vmap"])
+def test_groups_go_on_to_the_same_bits(four: Recipe, toy: airjax.Dataset, tmp_path: Path, strategy: Strategy) -> None:
+    arguments: dict[str, Any] = {"strategy": strategy, "driver": "scan", "progress": False}
+    whole = run_many(four, seed_keys([0, 1]), toy, keeping=Keeping(tmp_path / "whole"), **arguments)
+    with pytest.raises(StoppedError):
+        run_many(four, seed_keys([0, 1]), toy, keeping=Keeping(tmp_path / "cut", 1, StopAfter(2)), **arguments)
+    assert list((tmp_path / "cut").glob("*/*"))
+    resumed = run_many(four, seed_keys([0, 1]), toy, keeping=Keeping(tmp_path / "cut"), **arguments)
+    np.testing.assert_array_equal(resumed.metrics.loss, whole.metrics.loss)
+    np.testing.assert_array_equal(resumed.logits, whole.logits)
