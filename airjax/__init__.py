@@ -9,7 +9,7 @@ from typing import Any
 import airjax.utils.logs  # noqa: F401 it comes before jax
 from airjax.augment.draws import Draws, sample_draws
 from airjax.augment.transforms import alternating_flip
-from airjax.data import DataError, Dataset, load_builtin, load_cifar10, load_data
+from airjax.data import DataError, Dataset, DatasetInfo, load_builtin, load_cifar10, load_data
 from airjax.nn.whitening import whitening_filters
 from airjax.recipes.published import RECIPES, get_recipe
 from airjax.recipes.recipe import Recipe
@@ -29,6 +29,7 @@ __all__ = [
     "Arrays",
     "DataError",
     "Dataset",
+    "DatasetInfo",
     "DeviceError",
     "DivergedError",
     "Draws",

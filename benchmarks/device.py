@@ -65,7 +65,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, default=out, help="where results.tgz goes ($OUT, or device-results)")
     parser.add_argument("--work", type=Path, default=Path("runs/device"), help="where parts write (runs/device)")
     parser.add_argument("--resume", type=Path, metavar="FILE", help="results.tgz of an earlier call, on any machine")
-    parser.add_argument("--data", metavar="DIR", help="where CIFAR-10 lies; or the word builtin, for a trial")
+    parser.add_argument("--data", metavar="DIR", help="where CIFAR-10 lies; or the word synthetic, for a trial")
     parser.add_argument("--recipe", default="94", metavar="NAME")
     parser.add_argument("--seconds", type=float, default=540, help="start no part that does not fit into so many (540)")
     parser.add_argument("--archive-mib", type=float, default=16, help="size of results.tgz, which caches fill up (16)")
@@ -141,7 +141,7 @@ def run_part(part: Part, limit: float, work: Path, source: str, gpu: bool) -> di
 
 def data_options(data: str | None) -> tuple[str, ...]:
     """The options of a command that name the data set."""
-    if data in (None, "builtin"):
+    if data in (None, "synthetic", "builtin"):
         return ("--data", "builtin")
     return ("--data", "cifar10", "--data-dir", str(Path(data).resolve()))
 

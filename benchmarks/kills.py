@@ -1,7 +1,7 @@
 """A sweep whose driver and workers are killed at random moments: is anything lost, is anything there twice?
 
-`python -m benchmarks.kills --networks 1000 --kills 20 --out DIR` sweeps so many networks of `tiny` on the builtin set,
-starts the sweep again whenever its driver was killed, and appends what it found to kills.jsonl.
+`python -m benchmarks.kills --networks 1000 --kills 20 --out DIR` sweeps so many networks of `tiny` on the synthetic
+dataset, starts the sweep again whenever its driver was killed, and appends what it found to kills.jsonl.
 """
 
 import argparse

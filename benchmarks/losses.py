@@ -61,7 +61,7 @@ def cut(recipe: Recipe, steps: int) -> Recipe:
 
 
 def first_losses(recipe: Recipe, precision: Any) -> list[float]:
-    """The mean loss of every step of a training on this process's device, on the procedural images."""
+    """The mean loss of every step of a training on this process's device, on the synthetic images."""
     from airjax.data.builtin import load_builtin
     from airjax.training.loop import train
 

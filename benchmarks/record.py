@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"  # tracked: what the documentation is made from
 SCRATCH = ROOT / "runs" / "benchmarks"  # ignored by git
 BLOCKS = "blocks.jsonl"  # every timed block as it is measured, so that a killed comparison leaves what it had
-MADE_UP = ("builtin", "noise")  # data sets without an order that could be another
+MADE_UP = ("synthetic", "noise")  # data sets without an order that could be another
 
 
 def add_output_options(parser: argparse.ArgumentParser) -> None:

@@ -252,7 +252,7 @@ def profile_table(records: list[dict[str, Any]]) -> str:
 
 def ladder_table(records: list[dict[str, Any]]) -> str:
     """The worst of every check against both PyTorch implementations, and where and with what they were compared."""
-    # Of the procedural images only the list of runs below the table tells.
+    # Of the synthetic images only the list of runs below the table tells.
     ladders = [r for r in records if "rungs" in r and r["data"] == "cifar10"]
     last = {r["against"].split()[0]: r for r in official_last(ladders)}
     if set(last) != {"reference", "airbench"}:
@@ -287,7 +287,7 @@ def parity_runs_table(records: list[dict[str, Any]]) -> str:
         if "seeds" not in record:
             continue
         rungs, where = record["rungs"], record["environment"]
-        images = record["data"] + ("" if record["data"] == "builtin" else f", {record['content']} order")
+        images = record["data"] + ("" if record["data"] in ("synthetic", "builtin") else f", {record['content']} order")
         threads = f"{record['threads']['torch']} and {record['threads']['jax']}"
         how = (record["against"], images, ", ".join(map(str, record["seeds"])), record["convolution"], threads)
         failed = [f"{row['rung']} ({row['recipe']}, {row['precision']})" for row in rungs if not row["passed"]]

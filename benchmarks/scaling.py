@@ -29,7 +29,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--recipe", default="mini", metavar="NAME")
     parser.add_argument("--epochs", type=float, metavar="E", help="the longest training, if not the recipe's")
     parser.add_argument("--repeats", type=int, default=3, metavar="N")
-    parser.add_argument("--data", choices=("auto", "cifar10", "builtin"), default="auto")
+    parser.add_argument("--data", choices=("auto", "cifar10", "synthetic", "builtin"), default="auto")
     parser.add_argument("--data-dir", type=Path, help="where CIFAR-10 lies; the default is AIRJAX_DATA")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
     add_output_options(parser)

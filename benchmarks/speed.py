@@ -10,7 +10,8 @@ from typing import Any, get_args
 
 import numpy as np
 
-from airjax.data.dataset import Dataset
+from airjax.data.dataset import CIFAR10_CLASSES, Dataset
+from airjax.data.info import CIFAR10
 from airjax.recipes.published import get_recipe
 from airjax.recipes.recipe import Recipe
 from airjax.utils.records import dump_json
@@ -167,7 +168,8 @@ def make_noise(recipe: Recipe) -> Dataset:
     def split(count: int) -> tuple[np.ndarray, np.ndarray]:
         return generator.integers(0, 256, (count, 32, 32, 3), np.uint8), generator.integers(0, 10, count, np.int32)
 
-    return Dataset("noise", *split(recipe.train_examples), *split(recipe.test_examples))
+    parts = *split(recipe.train_examples), *split(recipe.test_examples)
+    return Dataset("noise", *parts, CIFAR10_CLASSES, CIFAR10)
 
 
 def command_line(command: str, arguments: list[str]) -> str:
@@ -209,7 +211,7 @@ def make_parser(task: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--steps", type=int, metavar="N", help="of each phase in a block of `step`")
     if task == "run":
-        parser.add_argument("--data", choices=("auto", "cifar10", "builtin"), default="auto")
+        parser.add_argument("--data", choices=("auto", "cifar10", "synthetic", "builtin"), default="auto")
         parser.add_argument("--data-dir", type=Path, help="where CIFAR-10 lies; the default is AIRJAX_DATA")
     add_comparison_options(parser)
     return parser

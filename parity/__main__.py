@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from airjax.cli.console import keep_running, run_main
-from airjax.data.dataset import DataError
+from airjax.data.dataset import SYNTHETIC, DataError
 from airjax.kernels.layers import default_convolution
 from airjax.recipes.published import get_recipe
 from airjax.recipes.recipe import Recipe
@@ -91,8 +91,8 @@ def _numerical(options: argparse.Namespace) -> int:
     if options.json:
         threads = {"torch": torch.get_num_threads(), "jax": cores()}
         how = {"convolution": default_convolution("float32"), "threads": threads, "environment": describe("cpu")}
-        # The procedural images have no other order.
-        content = {} if data.name == "builtin" else {"content": data.content}
+        # The synthetic images have no other order.
+        content = {} if data.name == SYNTHETIC else {"content": data.content}
         print(dump_json(numerical.to_json(result) | content | how))
     return 0 if result.passed else 1
 
@@ -199,7 +199,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     ladder.add_argument("--recipe", action="append", metavar="NAME", help="only this recipe; may be repeated")
     ladder.add_argument("--against", choices=("reference", "upstream"), default="reference")
-    ladder.add_argument("--data", choices=("auto", "cifar10", "builtin"), default="auto")
+    ladder.add_argument("--data", choices=("auto", "cifar10", "synthetic", "builtin"), default="auto")
     ladder.add_argument("--data-dir", help="where CIFAR-10 lies; the default is AIRJAX_DATA")
     ladder.add_argument("--seed", type=int, default=0, metavar="N", help="of all weights and random choices (0)")
     ladder.add_argument(
@@ -221,7 +221,7 @@ def _parser() -> argparse.ArgumentParser:
     study.add_argument(
         "--precision", choices=("float32", "float64", "float16"), help="of both; each has its own default"
     )
-    study.add_argument("--data", choices=("auto", "cifar10", "builtin"), default="auto")
+    study.add_argument("--data", choices=("auto", "cifar10", "synthetic", "builtin"), default="auto")
     study.add_argument("--data-dir", type=Path, help="where CIFAR-10 lies; the default is AIRJAX_DATA")
     study.add_argument("--out", type=Path, metavar="FILE", help="the record, JSON lines; an unfinished one is finished")
     study.add_argument("--json", action="store_true", help="end with one line of JSON: verdict, and all statistics")

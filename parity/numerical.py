@@ -63,11 +63,11 @@ class Result(NamedTuple):
 
 
 def load_dataset(data: str, data_dir: str | None) -> Dataset:
-    """A data set: cifar10, builtin, or auto for whichever is there.
+    """A data set: cifar10, synthetic (also called builtin), or auto for whichever is there.
 
     Raises DataError where a named one cannot be read. Never downloads.
     """
-    if data != "builtin":
+    if data not in ("synthetic", "builtin"):
         try:
             return load_cifar10(data_dir, download=False)
         except DataError:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from airjax.augment.draws import Draws
-from airjax.data.dataset import Dataset
+from airjax.data.dataset import CIFAR10_CLASSES, Dataset
+from airjax.data.info import CIFAR10
 from airjax.recipes.recipe import Recipe
 from parity import reference
 from parity.torch_draws import place_draws
@@ -52,7 +53,8 @@ def fraction(recipe: Recipe, images: np.ndarray, labels: np.ndarray) -> Dataset:
     """A data set of exactly the recipe's examples."""
     train, test = recipe.train_examples, recipe.test_examples
     labels = labels.astype(np.int32)
-    return Dataset("part", images[:train], labels[:train], images[-test:], labels[-test:])
+    parts = images[:train], labels[:train], images[-test:], labels[-test:]
+    return Dataset("part", *parts, CIFAR10_CLASSES, CIFAR10)
 
 
 def _init(recipe: Recipe, seed: int) -> State:

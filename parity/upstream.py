@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from airjax.augment.draws import Draws
-from airjax.data.dataset import Dataset
+from airjax.data.dataset import CIFAR10_CLASSES, Dataset
+from airjax.data.info import CIFAR10
 from airjax.recipes.recipe import Recipe
 from parity.peer import Peer, State, copy_state
 from parity.torch_draws import place_draws
@@ -107,7 +108,8 @@ def factors(recipe: Recipe) -> np.ndarray:
             super().__init__(optimizer, factor)
 
     images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), np.uint8)
-    data = Dataset("noise", images, np.zeros(4, np.int32), images, np.zeros(4, np.int32))
+    labels = np.zeros(4, np.int32)
+    data = Dataset("noise", images, labels, images, labels, CIFAR10_CLASSES, CIFAR10)
     with mock.patch.object(schedulers, "LambdaLR", Spy):
         _run(recipe, build(recipe), data, lambda _: iter(()))
     return np.array([float(seen[0](step)) for step in range(recipe.total_steps)])

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from airjax.data.dataset import Dataset
+from airjax.data.dataset import CIFAR10_CLASSES, Dataset
+from airjax.data.info import CIFAR10
 from airjax.recipes.published import RECIPES
 from airjax.recipes.recipe import Recipe
 from airjax.training.environment import describe
@@ -65,7 +66,7 @@ def golden_recipe(name: str, precision: str) -> Recipe:
 def golden_images(num_train: int, num_test: int) -> Dataset:
     """Images as smooth as natural ones, in which brightness and colour tell the class; always the same."""
     images, labels = zip(*(_split(count, seed) for seed, count in ((1, num_train), (2, num_test))), strict=True)
-    return Dataset("golden", images[0], labels[0], images[1], labels[1])
+    return Dataset("golden", images[0], labels[0], images[1], labels[1], CIFAR10_CLASSES, CIFAR10)
 
 
 def _split(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -12,6 +12,7 @@ import numpy as np
 import tyro
 
 from airjax.data.image_files import ImageError, read_image
+from airjax.recipes.inputs import Inputs
 from airjax.training.api import infer
 from airjax.training.checkpoint import Model, ModelError, load
 from airjax.training.compile import keep_compiled
@@ -32,9 +33,10 @@ class Options:
     model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MODEL")]
     """A model-SEED.safetensors that a training wrote to its --out DIR."""
     images: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="IMAGE...")]
-    """Image files, 32x32 pixels in RGB. Of an animation the first frame counts."""
+    """Image files, of the size and colours that the network was trained on. Of an animation the first frame counts."""
     fit: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Convert other images to RGB, on white where transparent, and scale them to 32x32 instead of refusing them."""
+    """Convert other images to RGB or grey, on white where transparent, and scale the square in their middle, instead of
+    refusing them."""
     json: tyro.conf.FlagCreatePairsOff[bool] = False
     """Print one line of JSON: a list of objects with file, class and probabilities, or with file and error."""
 
@@ -80,7 +82,7 @@ def classify(model: Model, files: Sequence[Path], *, fit: bool) -> Iterator[dict
         batch = files[start : start + BATCH]
         for place, file in enumerate(batch):
             try:
-                images.append(_read(file, fit=fit))
+                images.append(_read(file, inputs_of(model), fit=fit))
             except ImageError as error:
                 faults[place] = str(error)
         answers = iter(infer(model, np.stack(images)) if images else ())
@@ -90,15 +92,21 @@ def classify(model: Model, files: Sequence[Path], *, fit: bool) -> Iterator[dict
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities [...,10] of logits [...,10]."""
+    """Probabilities [...,K] of logits [...,K]."""
     exponentials = np.exp(logits - logits.max(-1, keepdims=True))
     return exponentials / exponentials.sum(-1, keepdims=True)
 
 
-def _read(file: Path, *, fit: bool) -> np.ndarray:
+def inputs_of(model: Model) -> Inputs:
+    """The size and channels of the images that a network takes."""
+    del model  # every network so far takes CIFAR-10's
+    return Inputs()
+
+
+def _read(file: Path, inputs: Inputs, *, fit: bool) -> np.ndarray:
     with warnings.catch_warnings(record=True) as notes:
         warnings.simplefilter("always")
-        image = read_image(file, fit=fit)
+        image = read_image(file, fit=fit, size=inputs.image_size, channels=inputs.channels)
     for note in notes:
         print(f"warning: {file}: {note.message}", file=sys.stderr)
     return image

@@ -143,7 +143,8 @@ def print_status(out: Path) -> None:
         f"{len(results.rows) - len(errors)} of {plan['num_runs']} networks, {len(errors)} failed, {diverged} diverged",
     )
     for name, source in plan.get("data", {}).items():
-        print_line(console, f"{name}: {source['content']} content")
+        split = ", validation images" if source.get("split") == "validation" else ""
+        print_line(console, f"{name}: {source['content']} content{split}")
     for conflict in results.conflicts:
         print_line(console, f"network {conflict.id} was trained twice, with different results")
     accuracies: dict[str, list[float]] = {}

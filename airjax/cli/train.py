@@ -14,6 +14,7 @@ from airjax.cli.train_folder import FolderError, hold, keep_run, open_folder, se
 from airjax.cli.train_options import Options, UsageError, make_parser, parse
 from airjax.cli.train_result import describe_result, record_run, summarize_runs
 from airjax.data import DataError, Dataset, load_data
+from airjax.data.dataset import describe_resized
 from airjax.recipes.precision import resolve_precision
 from airjax.recipes.recipe import Recipe
 from airjax.training.checkpoint import Model
@@ -82,10 +83,12 @@ def run(options: Options, name: str) -> int:
 def _prepare(options: Options, name: str) -> Job:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        dataset = load_data(options.data, options.data_dir)
+        dataset = load_data(options.data, options.data_dir, image_size=options.image_size)
     notes = [str(warning.message) for warning in caught]
     for note in notes:
         print(f"warning: {note}", file=sys.stderr)
+    if options.validation:
+        dataset = dataset.with_validation(options.validation)
     try:
         recipe = resolve_precision(options.method.fit_to(len(dataset.train_images), len(dataset.test_images)))
         return Job(options, name, recipe, dataset, describe(), notes)
@@ -103,6 +106,8 @@ def _train(job: Job, kept: dict[int, dict[str, Any]]) -> tuple[list[dict[str, An
             f"recipe {job.name}, {recipe.total_steps} steps, {recipe.num_params:,} parameters, {job.dataset.name}, "
             f"{device}"
         )
+        if job.dataset.resized:
+            display.line(describe_resized(job.dataset))
         for seed in sorted(kept):
             display.line(f"seed {seed}: accuracy {kept[seed]['accuracy']:.2%}, kept from {out}")
         try:

@@ -74,8 +74,9 @@ def open_folder(
             "or pool them with --mixed"
         )
     described = {"name": name, "recipe": recipe.to_dict(), "dataset": dataset.name, "content": dataset.content}
+    described |= {"split": dataset.split, "dataset_sha256": dataset.fingerprint}
     try:
-        write_json(out / "recipe.json", described | {"dataset_sha256": dataset.fingerprint})
+        write_json(out / "recipe.json", described)
         line = {"environment": fingerprint_of(environment)} | environment
         if line["environment"] not in _known_environments(out):
             append_line(out / "environments.jsonl", line)

@@ -9,7 +9,8 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from airjax.data import DataName
+import tyro
+
 from airjax.recipes.published import get_recipe
 from airjax.recipes.recipe import Recipe
 from airjax.training.members import Strategy
@@ -34,7 +35,7 @@ class UsageError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Train CIFAR-10 networks to a target accuracy."""
+    """Train networks on CIFAR-10 to a target accuracy, or on images of your own."""
 
     method: Recipe
     target: Target | None = None
@@ -49,8 +50,13 @@ class Options:
     """How several networks are trained (docs/seeds.md). auto: the way that was measured to be the fastest here."""
     group: int | None = None
     """Networks in memory at once, for strategies other than sequential. Default: what was measured, or all of them."""
-    data: DataName = "auto"
-    """cifar10; builtin, a procedural set made on the spot; auto, which is cifar10 where it is available."""
+    data: Annotated[str, tyro.conf.arg(metavar="NAME|PATH")] = "auto"
+    """cifar10; synthetic, which is made on the spot; auto: cifar10 where it is available; or the path of your own: a
+    folder with train/ and test/, or an .npz (docs/data.md)."""
+    validation: int | None = None
+    """Test on so many of the training examples, drawn once from every class, instead of the test split: to tune."""
+    image_size: int | None = None
+    """Pixels to which images of your own are scaled. Default: 32 for a folder; an .npz keeps its own."""
     data_dir: Path | None = None
     """Where CIFAR-10 is: its binary or python folder, either archive, or a folder with one of these."""
     out: Path | None = None
@@ -88,6 +94,8 @@ def parse(arguments: list[str], prog: str = "python -m airjax.train") -> tuple[O
         check_seed(options.seed + options.seeds - 1)
     except ValueError as error:
         raise UsageError(error) from error
+    if options.validation is not None and options.validation < 1:
+        raise UsageError(f"validation is {options.validation}, but it must be a number of training examples from 1")
     if options.group is not None and options.group < 1:
         raise UsageError(f"group is {options.group}, but at least 1 network must be trained at once")
     return options, name
@@ -95,22 +103,16 @@ def parse(arguments: list[str], prog: str = "python -m airjax.train") -> tuple[O
 
 def make_parser(prog: str) -> argparse.ArgumentParser:
     """The flags as argparse has them, or rather tyro's copy of it: what completion scripts are made from."""
-    import tyro
-
     options = Options(get_recipe("94"))
     return tyro.extras.get_parser(_flags(), default=options, prog=prog)  # pyright: ignore[reportReturnType]
 
 
 def _flags() -> Any:
-    import tyro
-
     return tyro.conf.OmitArgPrefixes[Annotated[Options, tyro.conf.arg(name="")]]
 
 
 def _parse_flags(arguments: list[str], method: Recipe, prog: str) -> Options:
     # Raises UsageError with tyro's message in one line.
-    import tyro
-
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):

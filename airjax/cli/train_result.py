@@ -8,6 +8,7 @@ import numpy as np
 
 from airjax.cli.train_folder import describe_differences
 from airjax.data import Dataset
+from airjax.data.dataset import SYNTHETIC
 from airjax.recipes.published import CLAIMS, RECIPES
 from airjax.recipes.recipe import Recipe
 from airjax.stats.intervals import Verdict, mean_interval, target_verdict
@@ -67,6 +68,11 @@ def summarize_runs(
         "dataset": dataset.name,
         "content": dataset.content,
         "dataset_sha256": dataset.fingerprint,
+        "split": dataset.split,
+        "classes": len(dataset.info.classes),
+        "channels": dataset.info.channels,
+        "image_size": dataset.info.image_size,
+        "resized": dataset.resized,
         "seeds": [run["seed"] for run in runs],
         "accuracy": accuracies,
         "mean": float(np.mean(accuracies)),
@@ -90,8 +96,8 @@ def changed_fields(name: str, recipe: Recipe) -> dict[str, Any]:
 
 
 def is_whole_test_set(recipe: Recipe, dataset: Dataset) -> bool:
-    """Whether a recipe is tested on all test images of CIFAR-10, in whichever order."""
-    known = dataset.name == "cifar10" and dataset.content in ("official", "shuffled")
+    """Whether a recipe is tested on all test images of CIFAR-10, in whichever order, and on no validation images."""
+    known = dataset.name == "cifar10" and dataset.split == "test" and dataset.content in ("official", "shuffled")
     return known and recipe.test_examples == TEST_IMAGES
 
 
@@ -102,7 +108,7 @@ def expected_accuracy(name: str, changed: dict[str, Any], dataset: Dataset, meas
     """
     if set(changed) - {"precision"}:
         return None
-    if dataset.name == "cifar10" and dataset.content != "unknown":
+    if dataset.name == "cifar10" and dataset.split == "test" and dataset.content != "unknown":
         return CLAIMS[name].expected_accuracy
     for line in reversed(read_lines(measured)):
         same = (line.get("recipe"), line.get("dataset_sha256")) == (name, dataset.fingerprint)
@@ -115,7 +121,8 @@ def describe_result(summary: dict[str, Any]) -> str:
     """The result as a sentence, with accuracies in percent."""
     count = len(summary["seeds"])
     content = ", shuffled" if summary["content"] == "shuffled" else ""
-    text = f"{summary['recipe']} on {summary['dataset']}{content}: accuracy {summary['mean']:.2%}"
+    split = ", validation images" if summary["split"] == "validation" else ""
+    text = f"{summary['recipe']} on {summary['dataset']}{content}{split}: accuracy {summary['mean']:.2%}"
     if summary["ci95"]:
         low, high = summary["ci95"]
         text += f" (mean of {count}; 95% interval {low:.2%} to {high:.2%}; sd {summary['sd']:.2%})"
@@ -131,10 +138,12 @@ def describe_result(summary: dict[str, Any]) -> str:
 
 
 def _describe_data(summary: dict[str, Any]) -> str:
-    if summary["dataset"] == "builtin":
-        return ". This is the builtin data set, not CIFAR-10 (--data-dir DIR names a copy of that)"
+    if summary["dataset"] == SYNTHETIC:
+        return ". This is the synthetic dataset, not CIFAR-10 (--data-dir DIR names a copy of that)"
     if summary["dataset"] != "cifar10" or summary["content"] == "unknown":
         return ". This is data of your own, not CIFAR-10: no target applies to it"
+    if summary["split"] == "validation":
+        return ". Validation images are for tuning: a target is judged on the test images only"
     if summary["target"] and summary["target_met"] == "not evaluated":
         return f". A target is judged on all {TEST_IMAGES:,} test images only"
     return ""

@@ -41,8 +41,8 @@ def _zip_members(content: bytes, source: str, wanted: set[str]) -> Iterator[tupl
         names = archive.namelist()
         if names and all(name.endswith(".npy") for name in names):
             raise DataError(
-                f"{source} is an .npz of arrays ({', '.join(names[:6])}), which is not read as CIFAR-10; make a "
-                "data set of its arrays with airjax.Dataset, or name the official archive or its folder"
+                f"{source} is an .npz of arrays ({', '.join(names[:6])}), which is not CIFAR-10; name it with "
+                "--data (docs/data.md), or name the official archive or its folder"
             )
         left = LIMIT
         for member in archive.infolist():

@@ -1,4 +1,4 @@
-"""A procedural ten-class image set, made in seconds on any machine: the whole program runs without a download.
+"""The synthetic dataset: ten classes of images, made in seconds on any machine, so that all runs without a download.
 
 Each image shows one shape of random place, size, angle and colours, behind a bar, on a shaded background, in noise.
 A shape's colour leans towards its class, which a small network learns in seconds; two pairs of classes share a lean and
@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from airjax.data.dataset import Dataset
+from airjax.data.dataset import SYNTHETIC, Dataset
 
 SIZE = 32  # pixels
 CHUNK = 500  # images made at a time: what the caches hold
@@ -20,8 +20,8 @@ CLASSES = ("disc", "square", "triangle", "ring", "cross", "half disc", "crescent
 
 
 def load_builtin(num_train: int = 50_000, num_test: int = 10_000) -> Dataset:
-    """The procedural data set; always the same images. The first n of any size are the first n of the full set."""
-    return Dataset("builtin", *make_split(num_train, seed=1), *make_split(num_test, seed=2), CLASSES)
+    """The synthetic dataset; always the same images. The first n of any size are the first n of the full set."""
+    return Dataset(SYNTHETIC, *make_split(num_train, seed=1), *make_split(num_test, seed=2), CLASSES)
 
 
 def make_split(num_images: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

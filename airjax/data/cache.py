@@ -1,18 +1,24 @@
 """The user's cache of parsed data sets: one checksummed file each, written whole or not at all."""
 
+import json
 import os
 import stat
 import tempfile
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from airjax.data.content import digest
-from airjax.data.dataset import DataError, Dataset
+from airjax.data.dataset import DataError, Dataset, named_by_content
+from airjax.data.info import Statistics
+from airjax.data.place import expand
 from airjax.utils.records import write_atomically
 
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
+DETAILS = ("classes", "statistics", "symmetric", "split", "resized")  # in the metadata; CIFAR-10's first caches lack it
 
 
 def cache_folder() -> Path:
@@ -28,14 +34,6 @@ def cache_folder() -> Path:
         return Path.home() / ".cache" / "airjax"
     except RuntimeError:  # a container's bare user id: neither HOME nor an entry among the users
         return _temporary_folder()
-
-
-def expand(place: str | Path) -> Path:
-    """A path with its `~` replaced. Raises DataError where nobody knows what that is."""
-    try:
-        return Path(place).expanduser()
-    except RuntimeError as error:
-        raise DataError(f"{place}: this user has no home folder; write the whole path, or set HOME") from error
 
 
 def _temporary_folder() -> Path:
@@ -57,7 +55,9 @@ def save_cached(file: Path, dataset: Dataset) -> None:
     from safetensors.numpy import save
 
     arrays = {name: getattr(dataset, name) for name in ARRAYS}
-    content = save(arrays, {"name": dataset.name, "sha256": dataset.fingerprint})
+    details = {name: getattr(dataset, name) for name in DETAILS}
+    metadata = {"name": dataset.name, "sha256": dataset.fingerprint, "details": json.dumps(details)}
+    content = save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, metadata)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(file, content)
@@ -76,19 +76,36 @@ def load_cached(file: Path) -> Dataset | None:
     try:
         with safe_open(file, framework="numpy") as content:
             metadata = content.metadata() or {}
-            arrays = [np.array(content.get_tensor(name)) for name in ARRAYS]
+            arrays: list[Any] = [np.array(content.get_tensor(name)) for name in ARRAYS]
     except (SafetensorError, OSError) as error:
         return _damaged(file, str(error))
     found = digest(arrays)
     if found != metadata.get("sha256"):
         return _damaged(file, f"sha256 is {found}, expected {metadata.get('sha256')}")
-    dataset = Dataset(metadata["name"], *arrays)  # pyright: ignore[reportArgumentType]
+    dataset = Dataset(metadata["name"], *arrays, **_read_details(metadata))
     dataset.__dict__["fingerprint"] = found  # what the property would compute once more
     return dataset
 
 
+def _read_details(metadata: dict[str, str]) -> dict[str, Any]:
+    details = json.loads(metadata.get("details", "{}"))
+    if details:
+        details["classes"] = tuple(details["classes"])
+        details["statistics"] = details["statistics"] and Statistics(*map(tuple, details["statistics"]))
+    return details
+
+
+def through_cache(file: Path, read: Callable[[], Dataset]) -> Dataset:
+    """The data set in a file of the cache; where it has none, the one that is read, which it has from then on."""
+    cached = load_cached(file)
+    if cached is None:
+        cached = read()
+        save_cached(file, cached)
+    return cached
+
+
 def find_cached(fingerprint: str) -> Dataset | None:
-    """The data set in the cache that has a fingerprint; None where it has none."""
+    """The data set in the cache that has a fingerprint, named by its content; None where it has none."""
     from safetensors import SafetensorError, safe_open
 
     for file in sorted(cache_folder().glob("*.safetensors")):
@@ -98,7 +115,7 @@ def find_cached(fingerprint: str) -> Dataset | None:
         except (SafetensorError, OSError):
             continue
         if found and (dataset := load_cached(file)) is not None:
-            return dataset
+            return named_by_content(dataset)
     return None
 
 

@@ -4,16 +4,16 @@ import hashlib
 import os
 import warnings
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
 import numpy as np
 
 from airjax.data.archive import read_members
-from airjax.data.cache import cache_folder, expand, load_cached, save_cached
+from airjax.data.cache import cache_folder, load_cached, save_cached, through_cache
 from airjax.data.content import Split, describe_files
-from airjax.data.dataset import DataError, Dataset
+from airjax.data.dataset import CUSTOM, DataError, Dataset, named_by_content
+from airjax.data.place import expand_readable, named_in_errors
 from airjax.data.unpickle import load_plain_pickle
 
 RECORD = 1 + 3 * 32 * 32  # bytes of an image in the binary layout: the label, then the red, green and blue planes
@@ -22,11 +22,11 @@ NAMES = (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch")
 ARCHIVES = tuple(
     f"cifar-10-{layout}.{ending}" for layout in ("binary", "python") for ending in ("tar.gz", "tgz", "tar", "zip")
 )
-CUSTOM = "custom"  # name of a data set that has CIFAR-10's form and other content
 
 WHERE = (
     "Put cifar-10-binary.tar.gz or cifar-10-python.tar.gz, or the folder that either unpacks to, somewhere, and name "
-    "the place with --data-dir or AIRJAX_DATA; or use --data builtin, which needs no files"
+    "the place with --data-dir or AIRJAX_DATA; or use --data synthetic, which needs no files. Images of your own are "
+    "named with --data (docs/data.md)"
 )
 
 
@@ -59,8 +59,9 @@ def load_cifar10(data_dir: str | Path | None = None, *, download: bool = True) -
     """
     named = data_dir or os.environ.get("AIRJAX_DATA")
     if named:
-        place = expand(named)
-        return _named_by_content(_load_named(place), place)
+        place = expand_readable(named)
+        with named_in_errors(place):
+            return _named_by_content(_load_named(place), place)
     cached = load_cached(_cache_file("official"))
     if cached is not None:
         return cached
@@ -99,10 +100,19 @@ def _first_missing(members: Collection[PurePath]) -> str:
     return next(name for name in layout.files if name not in most)
 
 
+def has_cifar10(folder: Path) -> bool:
+    """Whether a folder has any of the files that `load_cifar10` reads."""
+    files = (inner / name for inner in _folders(folder) for layout in LAYOUTS for name in layout.files)
+    return any(file.is_file() for file in (*files, *(folder / name for name in ARCHIVES)))
+
+
+def _folders(place: Path) -> list[Path]:
+    return [place, *(place / name for name, *_ in LAYOUTS), *(place / name / name for name, *_ in LAYOUTS)]
+
+
 def _load_named(place: Path) -> Dataset:
-    folders = [place, *(place / name for name, *_ in LAYOUTS), *(place / name / name for name, *_ in LAYOUTS)]
     partly: list[Path] = []
-    for folder in folders:
+    for folder in _folders(place):
         for layout in LAYOUTS:
             missing = [folder / name for name in layout.files if not (folder / name).is_file()]
             if not missing:
@@ -137,12 +147,7 @@ def _through_cache(contents: list[bytes], read: Callable[[], Dataset]) -> Datase
     sha = hashlib.sha256()
     for content in contents:
         sha.update(content)
-    file = _cache_file(sha.hexdigest()[:16])
-    cached = load_cached(file)
-    if cached is None:
-        cached = read()
-        save_cached(file, cached)
-    return cached
+    return through_cache(_cache_file(sha.hexdigest()[:16]), read)
 
 
 def _cache_file(key: str) -> Path:
@@ -169,7 +174,7 @@ def _named_by_content(dataset: Dataset, place: Path) -> Dataset:
         f'own, named "{CUSTOM}", and says nothing about CIFAR-10. If it should be CIFAR-10, fetch the archive again',
         stacklevel=3,
     )
-    return replace(dataset, name=CUSTOM)
+    return named_by_content(dataset)
 
 
 def _assemble(layout: Layout, contents: Iterable[bytes], source: str) -> Dataset:

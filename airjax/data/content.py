@@ -12,7 +12,7 @@ class Split(NamedTuple):
     """The labelled images of a split."""
 
     images: np.ndarray  # [N,H,W,C] uint8
-    labels: np.ndarray  # [N] whole numbers from 0 to 255
+    labels: np.ndarray  # [N] whole numbers; of a known data set from 0 to 255
 
 
 class Known(NamedTuple):
@@ -29,7 +29,7 @@ KNOWN = {
         "d59acf989e068e709ce686cda292672c7b212c08d29d3d3e6d8c3aa99eba6a85",
         "899683d46c3a8c66fd56e1af12202e69fe5a4517be10b0f68e04c78fe585c57c",
     ),
-    "builtin": Known("bdbce6c50cac77a12b6db285a34afc8edfbf01cf9837cdc21dbb7bbf918ada7f", "", ""),
+    "synthetic": Known("bdbce6c50cac77a12b6db285a34afc8edfbf01cf9837cdc21dbb7bbf918ada7f", "", ""),
 }
 
 # Of each file of CIFAR-10 in order, binary or python alike.

@@ -1,13 +1,23 @@
-"""What every data set is: labelled 32x32 colour images, as numpy arrays."""
+"""What every data set is: labelled square images, as numpy arrays."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 
 from airjax.data.content import Content, Split, content_of, digest
+from airjax.data.info import CIFAR10, DatasetInfo, Statistics, pixel_statistics
+from airjax.data.validation import draw_validation
+from airjax.recipes.inputs import LARGEST_IMAGE, Inputs
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+CUSTOM = "custom"  # name of a data set that has CIFAR-10's form and other content
+OWN = "own"  # name of your own data, until it is that of its folder or file
+SYNTHETIC = "synthetic"  # name of the data set that is made on the spot (`airjax.data.builtin`)
+NAMED_CLASSES = {"cifar10": CIFAR10_CLASSES, CUSTOM: CIFAR10_CLASSES}
+# Statistics by the data set's name, all of 3 channels.
+PUBLISHED: dict[str, Statistics] = {"cifar10": CIFAR10, CUSTOM: CIFAR10, SYNTHETIC: CIFAR10}
 
 
 class DataError(Exception):
@@ -19,52 +29,92 @@ class Dataset:
     """A training and a test split. Raises DataError where the arrays do not fit together."""
 
     name: str
-    train_images: np.ndarray  # [N,32,32,3] uint8
-    train_labels: np.ndarray  # [N] int32 in [0, 10)
-    test_images: np.ndarray  # [M,32,32,3] uint8
-    test_labels: np.ndarray  # [M] int32 in [0, 10)
-    classes: tuple[str, ...] = CIFAR10_CLASSES
+    train_images: np.ndarray  # [N,H,W,C] uint8: square, from 1 to 4 channels
+    train_labels: np.ndarray  # [N] whole numbers in [0, number of classes)
+    test_images: np.ndarray  # [M,H,W,C] uint8, of the same size
+    test_labels: np.ndarray  # [M] whole numbers in [0, number of classes)
+    classes: tuple[str, ...] = ()  # their names; () numbers them: "0", "1", ... to the largest label
+    statistics: Statistics | None = None  # None: the published ones, else measured on the training images
+    symmetric: bool = True  # whether a mirrored image keeps its class
+    split: Literal["test", "validation"] = "test"  # what test_images are: validation images may be tuned on
+    resized: int = 0  # pictures that were scaled or cropped when they were read
 
     def __repr__(self) -> str:
-        sizes = f"{len(self.train_images):,} training and {len(self.test_images):,} test images"
+        sizes = f"{len(self.train_images):,} training and {len(self.test_images):,} {self.split} images"
         known = f"{self.content} content, {self.fingerprint[:12]}"
         return f"Dataset({self.name}: {sizes}, {len(self.classes)} classes, {known})"
 
     def __post_init__(self) -> None:
-        names = self.classes if isinstance(self.classes, (tuple, list)) else (None,)
-        if not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
-            raise DataError(f"{self.name}: classes are {self.classes!r}, but they must be different names")
         for split, images, labels in (
             ("train", self.train_images, self.train_labels),
             ("test", self.test_images, self.test_labels),
         ):
-            if not isinstance(images, np.ndarray) or not isinstance(labels, np.ndarray):
-                kinds = f"{type(images).__name__} and {type(labels).__name__}"
-                raise DataError(
-                    f"{self.name}: {split} images and labels are {kinds}; need numpy arrays: np.asarray(...)"
-                )
-            if misfit := image_misfit(images):
-                raise DataError(f"{self.name}: {split} images are {misfit}")
-            if labels.shape != images.shape[:1] or not np.issubdtype(labels.dtype, np.integer):
-                raise DataError(
-                    f"{self.name}: {split} labels are {labels.dtype} {labels.shape}; need {len(images)} whole numbers"
-                )
+            _check_split(f"{self.name}: {split}", images, labels)
+        if self.train_images.shape[1:] != self.test_images.shape[1:]:
+            shapes = f"{self.train_images.shape[1:]} and {self.test_images.shape[1:]}"
+            raise DataError(f"{self.name}: train and test images are {shapes} each; need the same size and channels")
+        if isinstance(self.classes, tuple) and not self.classes:
+            object.__setattr__(self, "classes", NAMED_CLASSES.get(self.name) or self._numbered_classes())
+        _check_classes(self.name, self.classes)
+        object.__setattr__(self, "classes", tuple(self.classes))
+        for split, labels in (("train", self.train_labels), ("test", self.test_labels)):
             if len(labels) and not (labels.min() >= 0 and labels.max() < len(self.classes)):
                 raise DataError(f"{self.name}: {split} labels must lie in [0, {len(self.classes)})")
 
     def subset(self, indices: np.ndarray) -> "Dataset":
-        """The same test split with only these training examples, in this order."""
-        return replace(self, train_images=self.train_images[indices], train_labels=self.train_labels[indices])
+        """The same test split with only these training examples, in this order. The pixels' statistics stay."""
+        return replace(
+            self,
+            train_images=self.train_images[indices],
+            train_labels=self.train_labels[indices],
+            statistics=self._statistics(),
+        )
 
     def head(self, num_train: int, num_test: int) -> "Dataset":
-        """The first examples of each split."""
+        """The first examples of each split. The pixels' statistics stay."""
         return replace(
             self,
             train_images=self.train_images[:num_train],
             train_labels=self.train_labels[:num_train],
             test_images=self.test_images[:num_test],
             test_labels=self.test_labels[:num_test],
+            statistics=self._statistics(),
         )
+
+    def with_validation(self, count: int, seed: int = 0) -> "Dataset":
+        """The data set with so many of its training examples in the place of the test split, which is not used.
+
+        They are drawn from every class in proportion (`airjax.data.validation`), and both parts keep their order. The
+        pixels' statistics and the content are those of the whole data set. Raises DataError for a count that leaves a
+        class without a training example.
+        """
+        try:
+            held_out = draw_validation(self.train_labels, count, seed)
+        except ValueError as error:
+            raise DataError(f"{self.name}: {error}") from error
+        drawn = replace(
+            self,
+            train_images=self.train_images[~held_out],
+            train_labels=self.train_labels[~held_out],
+            test_images=self.train_images[held_out],
+            test_labels=self.train_labels[held_out],
+            statistics=self._statistics(),
+            split="validation",
+        )
+        drawn.__dict__["content"] = self.content  # of the whole: what the property would not find in the parts
+        return drawn
+
+    @cached_property
+    def info(self) -> DatasetInfo:
+        """Classes, size, channels and statistics.
+
+        CIFAR-10, data of its form in its files, and the synthetic dataset have CIFAR-10's published statistics. Those
+        of other data are measured on the training images, once: parts of a data set keep them.
+        """
+        _, size, _, channels = self.train_images.shape
+        found = self.statistics or (PUBLISHED.get(self.name) if channels == 3 else None)
+        mean, std = found or pixel_statistics(self.train_images)
+        return DatasetInfo(self.name, self.classes, channels, size, mean, std, self.symmetric)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -77,14 +127,73 @@ class Dataset:
         train, test = Split(self.train_images, self.train_labels), Split(self.test_images, self.test_labels)
         return content_of(self.name, self.fingerprint, train, test)
 
+    def with_statistics(self) -> "Dataset":
+        """The same data set, whose parts and copies keep the statistics that it has now."""
+        return replace(self, statistics=self._statistics())
 
-def image_misfit(images: np.ndarray) -> str | None:
-    """What is wrong with an array that should be images [N,32,32,3] uint8, and what to do; None where it is one."""
-    if images.dtype == np.uint8 and images.ndim == 4 and images.shape[1:] == (32, 32, 3):
-        return None
+    def renamed(self, name: str) -> "Dataset":
+        """The same data set under another name."""
+        other = replace(self, name=name)
+        if "fingerprint" in self.__dict__:  # which takes a while to compute, and depends on no name
+            other.__dict__["fingerprint"] = self.fingerprint
+        return other
+
+    def _statistics(self) -> Statistics:
+        return Statistics(self.info.mean, self.info.std)
+
+    def _numbered_classes(self) -> tuple[str, ...]:
+        largest = max([0, *(int(labels.max()) for labels in (self.train_labels, self.test_labels) if len(labels))])
+        return tuple(map(str, range(largest + 1)))
+
+
+def named_by_content(dataset: Dataset) -> Dataset:
+    """The data set, under the name "custom" where it is called cifar10 and holds something else."""
+    other = dataset.name == "cifar10" and dataset.content == "unknown"
+    return dataset.renamed(CUSTOM) if other else dataset
+
+
+def describe_resized(dataset: Dataset) -> str:
+    """What was done to the pictures of a data set of one's own when it was read."""
+    size, count = dataset.info.image_size, len(dataset.train_images) + len(dataset.test_images)
+    return f"{dataset.resized:,} of {count:,} pictures were scaled to {size}x{size} pixels, the middle square of each"
+
+
+def image_misfit(images: np.ndarray, inputs: Inputs | None = None) -> str | None:
+    """What is wrong with an array that should be images [N,H,W,C] uint8, and what to do; None where it is one.
+
+    Images are square, with 1 to 4 channels; with inputs, they are of its size and channels.
+    """
+    shape = f"[N,{inputs.image_size},{inputs.image_size},{inputs.channels}]" if inputs else "[N,H,W,C]"
     kind = f"{images.dtype} {images.shape}"
-    if images.ndim == 4 and images.shape[1:] == (3, 32, 32):
-        return f"{kind}, channels first; need uint8 [N,32,32,3], channels last: images.transpose(0, 2, 3, 1)"
     if images.ndim == 3:
-        return f"{kind}; need uint8 [N,32,32,3]: images[None] where it is a single one"
-    return f"{kind}; need uint8 from 0 to 255, [N,32,32,3], channels last"
+        grey = ", images[..., None] where they are grey" if inputs is None or inputs.channels == 1 else ""
+        return f"{kind}; need uint8 {shape}: images[None] where it is a single one{grey}"
+    if images.dtype != np.uint8 or images.ndim != 4:
+        return f"{kind}; need uint8 from 0 to 255, {shape}, channels last"
+    height, width, channels = images.shape[1:]
+    if inputs is None and height == width <= LARGEST_IMAGE and 1 <= channels <= 4 and height:
+        return None
+    if inputs is not None and (height, width, channels) == (inputs.image_size, inputs.image_size, inputs.channels):
+        return None
+    if 1 <= height <= 4 and width == channels > 4:
+        return f"{kind}, channels first; need uint8 {shape}, channels last: images.transpose(0, 2, 3, 1)"
+    limits = "" if inputs else f", square, at most {LARGEST_IMAGE} pixels wide, with 1 to 4 channels"
+    return f"{kind}; need uint8 {shape}, channels last{limits}"
+
+
+def _check_split(name: str, images: np.ndarray, labels: np.ndarray) -> None:
+    if not isinstance(images, np.ndarray) or not isinstance(labels, np.ndarray):
+        kinds = f"{type(images).__name__} and {type(labels).__name__}"
+        raise DataError(f"{name} images and labels are {kinds}; need numpy arrays: np.asarray(...)")
+    if misfit := image_misfit(images):
+        raise DataError(f"{name} images are {misfit}")
+    if labels.shape != images.shape[:1] or not np.issubdtype(labels.dtype, np.integer):
+        raise DataError(f"{name} labels are {labels.dtype} {labels.shape}; need {len(images)} whole numbers")
+
+
+def _check_classes(name: str, classes: object) -> None:
+    names = classes if isinstance(classes, tuple | list) else (None,)
+    if not all(isinstance(one, str) for one in names) or len(set(names)) < len(names):
+        raise DataError(f"{name}: classes are {classes!r}, but they must be different names")
+    if len(names) < 2:
+        raise DataError(f"{name}: there is one class only, {names[0] if names else None!r}; need at least 2")

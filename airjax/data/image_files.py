@@ -1,16 +1,17 @@
-"""Image files of any kind as the pixels that networks take: uint8 [32,32,3], RGB.
+"""Image files of any kind as the pixels that networks take: square, grey or RGB, uint8.
 
 The first frame of an animation counts. EXIF orientation is applied. Transparent pixels are shown on white. Samples are
 scaled by the range that the file's format states; where it states none, the file is refused. Colour profiles (ICC) are
-ignored.
+ignored. Of an image that is not square the square in its middle counts.
 """
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from airjax.recipes.recipe import IMAGE_SIZE
+from airjax.data.place import shortened
 
 GROUND = (255, 255, 255)  # what transparent pixels are shown on: white, as in most viewers
 
@@ -18,6 +19,8 @@ GROUND = (255, 255, 255)  # what transparent pixels are shown on: white, as in m
 LARGEST_SAMPLE = {("PNG", "I;16"): 65535, ("JPEG2000", "I;16"): 65535, ("PPM", "I"): 65535, ("PPM", "I;16"): 65535}
 TIFF_BITS, TIFF_PHOTOMETRIC, TIFF_SAMPLE_FORMAT = 258, 262, 339
 WHITE_IS_ZERO, SIGNED = 0, 2
+
+GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N")  # Pillow's
 
 # What Pillow multiplies a PNG's grey samples of few bits by, but not the one of them that is transparent.
 PNG_FACTORS = {"L;2": 85, "L;4": 17}
@@ -27,47 +30,103 @@ class ImageError(Exception):
     """An image file that cannot be classified as it is; the message says why."""
 
 
-def read_image(file: Path, *, fit: bool) -> np.ndarray:
-    """An image file as uint8 [32,32,3].
+class Picture(NamedTuple):
+    """An image file as a data set takes it."""
+
+    pixels: np.ndarray  # uint8 [size,size,3]; a grey one has three equal channels
+    grey: bool  # stored as grey
+    resized: bool  # scaled or cropped
+
+
+def read_image(file: Path, *, fit: bool, size: int = 32, channels: int = 3) -> np.ndarray:
+    """An image file as uint8 [size,size,channels].
 
     Warns about oddities that Pillow finds in a file that can be read.
 
     Args:
         file: in any format that Pillow reads.
-        fit: convert other images to RGB and scale them to 32x32 instead of refusing them.
+        fit: take images of other kinds and sizes, too: colours as RGB or grey, the middle square scaled to the size.
+        size: height and width, in pixels.
+        channels: 1 for grey, 3 for RGB.
 
     Raises:
-        ImageError: the file is missing, damaged, too large, of unknown range, or, unless fit, not 32x32 in RGB.
+        ImageError: the file is missing, damaged, too large, of unknown range, or, unless fit, of another size or kind;
+            or the channels are neither 1 nor 3.
     """
+    if channels not in (1, 3):
+        raise ImageError(f"{file}: an image file has 1 or 3 channels, but the network takes {channels}")
+
+    def check(image: Any) -> None:
+        _check_kind(file, image, size, "RGB" if channels == 3 else "L")
+
+    rgb, _ = _open_image(file, None if fit else check)
+    pixels = np.asarray(fit_image(rgb if channels == 3 else rgb.convert("L"), size))
+    return pixels.reshape(size, size, channels)
+
+
+def read_picture(file: Path, size: int) -> Picture:
+    """An image file of any kind as a square of a size. Raises ImageError as `read_image` does."""
+    rgb, grey = _open_image(file)
+    return Picture(np.asarray(fit_image(rgb, size)), grey, rgb.size != (size, size))
+
+
+def fit_image(image: Any, size: int) -> Any:
+    """The square in the middle of one of Pillow's images, scaled to a size.
+
+    Pixels are averaged where it shrinks, and interpolated between where it grows. An image of that size stays as it is.
+    """
+    from PIL import Image
+
+    if image.size == (size, size):
+        return image
+    width, height = image.size
+    side = min(width, height)
+    left, top = (width - side) // 2, (height - side) // 2
+    kind = Image.Resampling.BOX if side >= size else Image.Resampling.BILINEAR
+    return image.resize((size, size), kind, (left, top, left + side, top + side))
+
+
+def fit_pixels(pixels: np.ndarray, size: int) -> np.ndarray:
+    """An image [H,W,C] uint8 as [size,size,C], as `fit_image` does it, each channel by itself."""
+    from PIL import Image
+
+    planes = [fit_image(Image.fromarray(np.ascontiguousarray(plane)), size) for plane in np.moveaxis(pixels, -1, 0)]
+    return np.stack([np.asarray(plane) for plane in planes], axis=-1)
+
+
+def _open_image(file: Path, check: Callable[[Any], None] | None = None) -> tuple[Any, bool]:
+    # The image upright in RGB, and whether it is stored as grey; check may refuse it before it is decoded.
     from PIL import Image, ImageOps
 
-    if not file.exists():
-        raise ImageError(f"{file} does not exist")
-    if file.is_dir():
-        raise ImageError(f"{file} is a folder; name the image files in it: {file}/*")
     try:
+        if not file.exists():
+            raise ImageError(f"{file} does not exist")
+        if file.is_dir():
+            raise ImageError(f"{file} is a folder; name the image files in it: {file}/*")
         with Image.open(file) as image:
-            if not fit:
-                _check_kind(file, image)
+            if check is not None:
+                check(image)
             _scale_transparency(file, image)
-            rgb = _to_rgb(file, image, ImageOps.exif_transpose(image))
+            grey = image.mode in GREY_MODES
+            return _to_rgb(file, image, ImageOps.exif_transpose(image)), grey
     except ImageError:
         raise
     except Image.UnidentifiedImageError as error:
         raise ImageError(f"{file} cannot be read as an image: its format is unknown") from error
+    except OSError as error:  # of the system, which has a number, or of Pillow
+        raise ImageError(f"{shortened(file)} cannot be read as an image: {error.strerror or error}") from error
     except Exception as error:  # Pillow's decoders raise whatever a damaged file leads them to
         raise ImageError(f"{file} cannot be read as an image: {error or type(error).__name__}") from error
-    return np.asarray(rgb.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BOX))
 
 
-def _check_kind(file: Path, image: Any) -> None:
-    if image.mode != "RGB":
-        raise ImageError(f"{file} has colour mode {image.mode}, not RGB; pass --fit to convert it")
+def _check_kind(file: Path, image: Any, size: int, mode: str) -> None:
+    if image.mode != mode:
+        raise ImageError(f"{file} has colour mode {image.mode}, not {mode}; pass --fit to convert it")
     if image.has_transparency_data:
         raise ImageError(f"{file} has transparent pixels; pass --fit to show them on white")
-    if image.size != (IMAGE_SIZE, IMAGE_SIZE):
+    if image.size != (size, size):
         width, height = image.size
-        raise ImageError(f"{file} is {width}x{height} pixels, not 32x32; pass --fit to scale it")
+        raise ImageError(f"{file} is {width}x{height} pixels, not {size}x{size}; pass --fit to scale it")
 
 
 def _scale_transparency(file: Path, image: Any) -> None:

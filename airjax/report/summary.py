@@ -20,7 +20,7 @@ from airjax.stats.variance import (
 )
 from airjax.sweep.store import Results, ResultsError
 
-CLASSES = 10
+CLASSES = 10  # where the data set is not at hand: CIFAR-10's, or as many as were predicted
 GROUP = 50  # networks whose logits are in memory at once
 FEWEST = 4  # networks that halves of two can be drawn from
 
@@ -60,17 +60,18 @@ class Details(NamedTuple):
     curves: np.ndarray | None  # [R,E,2] training loss, and training accuracy; NaN after a network's last epoch
 
 
-def summarize(results: Results, labels: np.ndarray | None) -> tuple[Summary, Details]:
-    """One setting's finished networks, and the labels [M] of its test images where they are at hand.
+def summarize(results: Results, labels: np.ndarray | None, num_classes: int | None = None) -> tuple[Summary, Details]:
+    """One setting's finished networks; labels [M] of its test images, and how many classes, where they are at hand.
 
     Holds the predictions [R,M] of the setting at once, of the logits only those of a few networks. Raises ResultsError.
     """
     accuracies = np.array([100 * row["accuracy"] for row in results.rows])
     predictions = results.array("predictions")
-    votes = count_votes(predictions, CLASSES)
+    num_classes = num_classes or max(CLASSES, int(predictions.max()) + 1)
+    votes = count_votes(predictions, num_classes)
     several, halves = len(accuracies) > 1, None
     if len(accuracies) >= FEWEST:
-        halves = half_votes(predictions, CLASSES)
+        halves = half_votes(predictions, num_classes)
 
     def of_votes(statistic: Callable[[np.ndarray], float], largest: float, factor: float = 1.0) -> Estimate | None:
         if not several:
@@ -83,7 +84,7 @@ def summarize(results: Results, labels: np.ndarray | None) -> tuple[Summary, Det
         correct = predictions == labels
         variance = run_variance(correct) if several else None
         calibration = of_votes(lambda v: reliability(v, labels).error, 2.0)
-        class_accuracies = _by_class(correct, labels)
+        class_accuracies = _by_class(correct, labels, num_classes)
         logits = sum_logits(results)
         ensemble = 100 * ensemble_accuracy((votes if logits is None else logits)[None], labels)
     summary = Summary(
@@ -131,8 +132,8 @@ def load_curves(results: Results) -> np.ndarray | None:
     return curves * (1, 100)
 
 
-def _by_class(correct: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    columns = [correct[:, labels == k] for k in range(CLASSES)]
+def _by_class(correct: np.ndarray, labels: np.ndarray, num_classes: int) -> np.ndarray:
+    columns = [correct[:, labels == k] for k in range(num_classes)]
     missing = np.full(len(correct), np.nan)
     return np.stack([100 * part.mean(1) if part.shape[1] else missing for part in columns], axis=1)
 

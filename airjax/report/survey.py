@@ -29,8 +29,9 @@ class HeldOut(NamedTuple):
 
     @property
     def name(self) -> str:
-        """A name that no other test set of a sweep has."""
-        return f"{self.data}-{self.examples}"
+        """A name that no other test set of a sweep has, and that a file can have."""
+        data = "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in self.data)
+        return f"{data}-{self.examples}"
 
 
 class Setting(NamedTuple):
@@ -106,7 +107,10 @@ def read_survey(folder: Path, data_dir: Path | None = None, *, mixed: bool = Fal
         if key not in tests:
             tests[key] = _load_test(*key, mine, plan.get("data", {}).get(key[0]), data_dir)
         dataset = tests[key].dataset
-        summary, details = summarize(mine, None if dataset is None else dataset.test_labels)
+        if dataset is None:
+            summary, details = summarize(mine, None)
+        else:
+            summary, details = summarize(mine, dataset.test_labels, len(dataset.classes))
         shown = details if len(settings) < SHOWN else None
         place = list(tests).index(key)
         settings.append(Setting(titles[name], place, recipes.get(name), details.accuracies, summary, shown))

@@ -20,7 +20,7 @@ def swept_table(survey: Survey) -> str:
     plan = survey.plan
     rows = [
         ["recipe", plan["recipe"]],
-        ["test images", "; ".join(f"{test.data}, {test.examples:,}" for test in survey.tests)],
+        ["test images", "; ".join(f"{test.data}, {test.examples:,}{_split(plan, test.data)}" for test in survey.tests)],
         *([f"content of {name}", source["content"]] for name, source in plan.get("data", {}).items()),
         ["settings", f"{len(plan['settings']):,}"],
         ["seeds", _numbers(plan.get("seeds", []))],
@@ -32,6 +32,10 @@ def swept_table(survey: Survey) -> str:
     if survey.conflicts:
         rows.append(["trained twice, with different results", ", ".join(survey.conflicts)])
     return format_table(["", ""], rows)
+
+
+def _split(plan: dict[str, Any], data: str) -> str:
+    return " validation images" if plan.get("data", {}).get(data, {}).get("split") == "validation" else ""
 
 
 def failure_table(survey: Survey) -> str:

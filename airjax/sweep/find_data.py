@@ -6,64 +6,84 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from airjax.data import DataError, DataName, Dataset, load_cifar10, load_data
+from airjax.data import DataError, Dataset, load_cifar10, load_data
 from airjax.data.cache import cache_folder, find_cached
+from airjax.data.registry import find_entry
 
 
-def find_data(name: DataName, source: dict[str, Any] | None, data_dir: Path | None = None) -> Dataset:
+def find_data(name: str, source: dict[str, Any] | None, data_dir: Path | None = None) -> Dataset:
     """The data set that networks were trained on.
 
     Args:
-        name: the data set's.
+        name: the data set's, or its path.
         source: its entry in plan.json, a dict of `airjax.sweep.worker.Source`; None in a folder of an older version.
         data_dir: where CIFAR-10 lies; None looks where it lay, in AIRJAX_DATA and in the cache.
 
     Raises DataError naming the data set and the places where it is not.
     """
-    fingerprint = source["fingerprint"] if source else None
-    if name == "builtin":
-        dataset = load_data("builtin")
-        if fingerprint not in (None, dataset.fingerprint):
-            raise DataError("builtin, as this version makes it, is not what the networks were trained on")
+    entry = find_entry(name)
+    if entry and not entry.has_files:
+        dataset = _with_split(load_data(name), source)
+        if not _is_it(dataset, source):
+            raise DataError(f"{name}, as this version makes it, is not what the networks were trained on")
         return dataset
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about its content, which the sweep's records tell
-        if data_dir is not None:
-            dataset = load_cifar10(data_dir)
-            if fingerprint not in (None, dataset.fingerprint):
+        if data_dir is not None and entry:
+            dataset = _with_split(entry.load(data_dir), source)
+            if not _is_it(dataset, source):
                 raise DataError(f"{data_dir} does not hold {_describe(name, source)}; check --data-dir")
             return dataset
-        return _search(name, source, fingerprint)
+        return _search(name, source)
 
 
-def _search(name: str, source: dict[str, Any] | None, fingerprint: str | None) -> Dataset:
+def _is_it(dataset: Dataset, source: dict[str, Any] | None) -> bool:
+    return source is None or dataset.fingerprint == source["fingerprint"]
+
+
+def _with_split(dataset: Dataset, source: dict[str, Any] | None) -> Dataset:
+    count = source.get("validation") if source else None
+    return dataset.with_validation(count) if count else dataset
+
+
+def _search(name: str, source: dict[str, Any] | None) -> Dataset:
     looked = []
-    for place in dict.fromkeys(_places(source)):
+    for place in dict.fromkeys(_places(name, source)):
         looked.append(place)
         try:
-            dataset = load_cifar10(place)
+            dataset = _with_split(_load(name, place, source), source)
         except DataError:
             continue
-        if fingerprint in (None, dataset.fingerprint):
+        if _is_it(dataset, source):
             return dataset
-    cached = find_cached(fingerprint) if fingerprint else _load_official()
+    cached = find_cached(source.get("whole") or source["fingerprint"]) if source else _load_official(name)
     if cached is not None:
-        return cached
+        return _with_split(cached, source)
     looked.append(f"the cache, {cache_folder()}")
     where = ", nor in ".join(looked)
-    raise DataError(f"{_describe(name, source)} is unavailable: not in {where}; name its place with --data-dir")
+    remedy = "name its place with --data-dir" if find_entry(name) else "put it there again"
+    raise DataError(f"{_describe(name, source)} is unavailable: not in {where}; {remedy}")
 
 
-def _places(source: dict[str, Any] | None) -> Iterator[str]:
+def _load(name: str, place: str, source: dict[str, Any] | None) -> Dataset:
+    entry = find_entry(name)
+    if entry is not None:
+        return entry.load(place)
+    return load_data(place, image_size=source.get("image_size") if source else None)
+
+
+def _places(name: str, source: dict[str, Any] | None) -> Iterator[str]:
     if source and source["place"]:
         yield source["place"]
-    if named := os.environ.get("AIRJAX_DATA"):
+    if find_entry(name) is None:
+        yield name
+    elif named := os.environ.get("AIRJAX_DATA"):
         yield named
 
 
-def _load_official() -> Dataset | None:
+def _load_official(name: str) -> Dataset | None:
     try:
-        return load_cifar10(download=False)
+        return load_cifar10(download=False) if name == "cifar10" else None
     except DataError:
         return None
 

@@ -10,7 +10,9 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from airjax.data import DataName, Dataset, load_data
+from airjax.data import Dataset, load_data
+from airjax.data.dataset import describe_resized
+from airjax.data.registry import find_entry
 from airjax.sweep.plan import Plan, Setting
 from airjax.sweep.store import read_plan
 from airjax.sweep.worker import Source
@@ -19,31 +21,53 @@ from airjax.utils.records import lock_folder as lock_one_folder
 from airjax.utils.records import write_json
 from airjax.utils.units import format_bytes
 
+MOST_CLASSES = 256
+
 
 class SweepError(ValueError):
     """A sweep that cannot begin; the message names the remedy."""
 
 
-def check_data(plan: Plan, data_dir: Path | None) -> dict[DataName, Source]:
-    """What the plan's data sets are. Raises SweepError where they are too small, DataError where they are missing."""
-    found: dict[DataName, Source] = {}
-    names: list[DataName] = list(dict.fromkeys(setting.data for setting in plan.settings))
-    for name in names:
+def check_data(plan: Plan, data_dir: Path | None) -> dict[str, Source]:
+    """What the plan's data sets are. Raises SweepError where they do not fit it, DataError where they are missing."""
+    found: dict[str, Source] = {}
+    for name in dict.fromkeys(setting.data for setting in plan.settings):
+        entry = find_entry(name)
+        has_files = entry is not None and entry.has_files
         with warnings.catch_warnings(record=True) as notes:
             warnings.simplefilter("always")
-            data = load_data(name, data_dir if name == "cifar10" else None)
+            whole = load_data(name, data_dir if has_files else None, image_size=plan.image_size)
         for note in notes:
             print(f"warning: {note.message}", file=sys.stderr)
-        for setting in plan.settings:
-            if setting.data == name:
-                _require_examples(setting, data)
-        named = data_dir or os.environ.get("AIRJAX_DATA") if name == "cifar10" else None
-        place = None if named is None else str(Path(named).expanduser().resolve())
-        found[name] = Source(data.fingerprint, data.content, place)
+        if whole.resized:
+            print(f"{name}: {describe_resized(whole)}")
+        place = (data_dir or os.environ.get("AIRJAX_DATA")) if has_files else None if entry else name
+        found[name] = _source(plan, name, whole, None if place is None else Path(place).expanduser().resolve())
     return found
 
 
-def prepare_folder(plan: Plan, out: Path, data: dict[DataName, Source]) -> list[str]:
+def _source(plan: Plan, name: str, whole: Dataset, place: Path | None) -> Source:
+    data = whole.with_validation(plan.validation) if plan.validation else whole
+    for setting in plan.settings:
+        if setting.data == name:
+            _require_examples(setting, data)
+    if len(data.classes) > MOST_CLASSES:
+        raise SweepError(
+            f"{name} has {len(data.classes)} classes, but a sweep keeps that of every test image in a byte, so that "
+            f"there may be {MOST_CLASSES}; train with python -m airjax.train"
+        )
+    return Source(
+        data.fingerprint,
+        data.content,
+        None if place is None else str(place),
+        data.split,
+        plan.validation,
+        whole.fingerprint if plan.validation else None,
+        plan.image_size,
+    )
+
+
+def prepare_folder(plan: Plan, out: Path, data: dict[str, Source]) -> list[str]:
     """Write what the folder is to hold, plan.json, and return the ids of the plan's settings.
 
     Raises SweepError where it holds another sweep, one whose networks are not all in the plan.
@@ -109,15 +133,18 @@ def lock_folder(out: Path) -> Iterator[None]:
 
 
 def _require_examples(setting: Setting, data: Dataset) -> None:
-    if setting.pool > len(data.train_images) or setting.recipe.test_examples > len(data.test_images):
+    wanted = setting.pool, setting.recipe.test_examples
+    found = len(data.train_images), len(data.test_images)
+    if wanted[0] > found[0] or wanted[1] > found[1]:
+        train, test = (min(pair) for pair in zip(wanted, found, strict=True))
         raise SweepError(
-            f"the plan trains on {setting.pool} and tests on {setting.recipe.test_examples} images, but "
-            f"{setting.data} has {len(data.train_images)} and {len(data.test_images)}"
+            f"the plan trains on {wanted[0]} and tests on {wanted[1]} images, but {setting.data} has {found[0]} and "
+            f"{found[1]} {data.split} images; write train_examples = {train} and test_examples = {test} under [set]"
         )
 
 
 def _name_setting(
-    plan: Plan, setting: Setting, data: dict[DataName, Source], version: str, recorded: dict[str, dict[str, Any]]
+    plan: Plan, setting: Setting, data: dict[str, Source], version: str, recorded: dict[str, dict[str, Any]]
 ) -> tuple[str, dict[str, Any]]:
     # A setting's id, and its recipe as the id was made from it. Ids used to depend on how a plan wrote a number, 2 or
     # 2.0 epochs: those that a folder has recorded stay.

@@ -1,8 +1,10 @@
 """A sweep's plan: settings x seeds x subsets, read from a TOML file and checked before anything trains.
 
 recipe = "mini"                  # what all networks have in common
-data = "cifar10"                 # or a list: ["cifar10", "builtin"]
+data = "cifar10"                 # or a list: ["cifar10", "synthetic"]; or the path of your own (docs/data.md)
 seeds = 10                       # 0 to 9; or a list of seeds
+# validation = 5000              # test on so many of the training examples instead of the test split
+# image_size = 32                # pixels to which images of your own are scaled
 
 [set]                            # the same for all: fields of airjax.recipes.recipe.Recipe
 epochs = 2.0
@@ -35,15 +37,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from airjax.data import DataName
+from airjax.data import DataError
+from airjax.data.load import is_own, require_place
+from airjax.data.registry import ALIASES, REGISTRY
 from airjax.recipes.precision import resolve_precision
 from airjax.recipes.published import get_recipe
 from airjax.recipes.recipe import Recipe
 from airjax.utils.fields import Range, allows_none, check_fields
 from airjax.utils.seeds import LARGEST_SEED, check_seed
 
-DATA_NAMES: tuple[DataName, ...] = ("cifar10", "builtin")
-TABLES = {"recipe", "data", "seeds", "set", "grid", "cases", "subsets", "keep"}
+TABLES = {"recipe", "data", "validation", "image_size", "seeds", "set", "grid", "cases", "subsets", "keep"}
 RECORD_BYTES = 400  # a line of runs.jsonl; more with more fields in the plan
 MOST_SEEDS = LARGEST_SEED + 1
 # Notepad and PowerShell begin files with one of these.
@@ -110,7 +113,7 @@ class Setting:
     changes: dict[str, Any]  # fields of the recipe that the plan sets, as the recipe has them
     recipe: Recipe  # with its precision resolved; its train_examples are those of a subset, where there are subsets
     pool: int  # training examples that subsets are drawn from
-    data: DataName
+    data: str  # a name in the registry, or a path
 
     @property
     def described(self) -> dict[str, Any]:
@@ -136,6 +139,8 @@ class Plan:
     seeds: Sequence[int]  # a range where the plan says how many
     subsets: Subsets | None
     keep: Keep
+    validation: int = 0  # training examples that take the place of the test split
+    image_size: int | None = None  # pixels to which images of one's own are scaled
 
     @property
     def num_runs(self) -> int:
@@ -152,7 +157,7 @@ class Plan:
             total += RECORD_BYTES + arrays + (4 * recipe.num_params if self.keep.networks else 0)
         return total * (self.num_runs // len(self.settings))
 
-    def runs(self, fingerprints: Mapping[DataName, str], version: str) -> Iterator[Run]:
+    def runs(self, fingerprints: Mapping[str, str], version: str) -> Iterator[Run]:
         """All networks, by setting; fingerprints are those of the data sets by name. Ids depend on nothing else."""
         names = [self.setting_id(setting, fingerprints[setting.data], version) for setting in self.settings]
         return itertools.chain.from_iterable(self.runs_of(index, name) for index, name in enumerate(names))
@@ -210,7 +215,11 @@ def make_plan(content: dict[str, Any], platform: str | None = None) -> Plan:
         raise PlanError(
             "the settings differ in test_examples; set one number, because they are compared image by image"
         )
-    return Plan(base, tuple(settings), _seeds(content.get("seeds")), subsets, keep)
+    counts = {name: _count(name, content.get(name)) for name in ("validation", "image_size")}
+    if counts["image_size"] is not None and not all(map(is_own, names)):
+        raise PlanError("image_size is only for images of your own, whose path data has to be; remove it")
+    seeds = _seeds(content.get("seeds"))
+    return Plan(base, tuple(settings), seeds, subsets, keep, counts["validation"] or 0, counts["image_size"])
 
 
 def _base(value: Any) -> str:
@@ -223,11 +232,26 @@ def _base(value: Any) -> str:
     return value
 
 
-def _data_names(value: Any) -> list[DataName]:
+def _data_names(value: Any) -> list[str]:
+    # Names of the registry come first, in its order.
     names = [value] if isinstance(value, str) else value
-    if not isinstance(names, list) or not names or any(name not in DATA_NAMES for name in names):
-        raise PlanError(f"data is {value!r}, but it must be one or more of {', '.join(DATA_NAMES)}")
-    return [name for name in DATA_NAMES if name in names]
+    known = [*REGISTRY, *ALIASES]
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) and name != "auto" for name in names):
+        raise PlanError(f"data is {value!r}, but it must be one or more of {', '.join(REGISTRY)}, or paths of your own")
+    for name in filter(is_own, names):
+        try:
+            require_place(name)
+        except DataError as error:
+            raise PlanError(str(error)) from error
+    if len({ALIASES.get(name, name) for name in names}) < len(set(names)):
+        raise PlanError(f"data is {value!r}, of which two are the same; remove one of them")
+    return sorted(dict.fromkeys(names), key=lambda name: known.index(name) if name in known else len(known))
+
+
+def _count(name: str, value: Any) -> int | None:
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+        raise PlanError(f"{name} is {value!r}, but it must be a whole number from 1")
+    return value
 
 
 def _table(content: dict[str, Any], name: str) -> dict[str, Any]:
@@ -269,9 +293,7 @@ def _changes(content: dict[str, Any]) -> list[dict[str, Any]]:
     return [dict(combination) for combination in itertools.product(*columns)]
 
 
-def _setting(
-    base: str, changes: dict[str, Any], subsets: Subsets | None, data: DataName, platform: str | None
-) -> Setting:
+def _setting(base: str, changes: dict[str, Any], subsets: Subsets | None, data: str, platform: str | None) -> Setting:
     kinds = {field.name: field.type for field in dataclasses.fields(Recipe)}
     unknown = sorted(set(changes) - set(kinds))
     if unknown:

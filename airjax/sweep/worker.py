@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from airjax.data import DataError, DataName, Dataset, load_data
+from airjax.data import DataError, Dataset, load_data
+from airjax.data.registry import find_entry
 from airjax.sweep.plan import Plan, Run
 from airjax.sweep.status import write_phase
 from airjax.sweep.store import Writer
@@ -47,6 +48,10 @@ class Source(NamedTuple):
     fingerprint: str
     content: str  # official, shuffled or unknown (`airjax.data.Dataset.content`)
     place: str | None  # where it was read from; None is the cache, or nowhere for a set that is made on the spot
+    split: str = "test"  # what its test images are: test or validation
+    validation: int = 0  # training examples that take the place of the test split
+    whole: str | None = None  # fingerprint before that, where they do
+    image_size: int | None = None  # pixels to which images of one's own were scaled
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,7 @@ class Job:
     data_dir: Path | None
     strategy: Strategy | None  # None: the one that was measured to be the fastest
     platform: str  # that the plan's precision was resolved for
-    data: dict[DataName, Source]
+    data: dict[str, Source]
 
 
 class Chunk(NamedTuple):
@@ -97,7 +102,7 @@ class _Worker(NamedTuple):
     # What a process keeps between its chunks.
     job: Job
     writer: Writer
-    datasets: dict[DataName, Dataset]
+    datasets: dict[str, Dataset]
     environment: dict[str, Any]
 
 
@@ -147,22 +152,27 @@ def _check_and_load(job: Job) -> _Worker:
             f"the compiler on {here} returns wrong numbers ({', '.join(wrong)}); see python -m airjax.doctor there"
         )
     _say(job, "loading data")
-    datasets: dict[DataName, Dataset] = {
-        name: _load(name, source, job.data_dir, here) for name, source in job.data.items()
-    }
+    datasets = {name: _load(name, source, job.data_dir, here) for name, source in job.data.items()}
     environment = {"environment": fingerprint(checks)} | describe()
     return _Worker(job, Writer(job.out, worker_name()), datasets, environment)
 
 
-def _load(name: DataName, source: Source, data_dir: Path | None, here: str) -> Dataset:
+def _load(name: str, source: Source, data_dir: Path | None, here: str) -> Dataset:
+    entry = find_entry(name)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # where the sweep was started they were said
-            dataset = load_data(name, data_dir if name == "cifar10" else None)
+            if entry is None:
+                dataset = load_data(source.place or name, image_size=source.image_size)
+            else:
+                dataset = load_data(name, data_dir if entry.has_files else None)
+            if source.validation:
+                dataset = dataset.with_validation(source.validation)
     except DataError as error:
         raise WorkerError(f"{here}: {error}") from error
     if dataset.fingerprint != source.fingerprint:
-        raise WorkerError(f"{name} on {here} is not what it is where the sweep was started; check --data-dir")
+        remedy = "check --data-dir" if entry else "put the same files there"
+        raise WorkerError(f"{name} on {here} is not what it is where the sweep was started; {remedy}")
     return dataset
 
 
@@ -245,7 +255,9 @@ def _finish(worker: _Worker, run: Run, done: ManyRuns | None, place: int, error:
     if job.plan.keep.networks:
         networks = worker.writer.folder / "networks"
         networks.mkdir(exist_ok=True)
-        save_model(networks / f"{run.id}.safetensors", Model(done.recipe, done.variables[place]))
+        classes = worker.datasets[job.plan.settings[run.setting].data].classes
+        model = Model(done.recipe, done.variables[place], classes)
+        save_model(networks / f"{run.id}.safetensors", model)
     worker.writer.add(record, arrays)
     return Outcome(run.id, run.setting, accuracy, diverged, None)
 
@@ -271,6 +283,7 @@ def run_record(job: Job, run: Run, error: str | None) -> dict[str, Any]:
         "setting": run.id.split("-")[0],
         "data": setting.data,
         "content": source.content if source else None,
+        "split": source.split if source else None,
         "seed": run.seed,
         "subset": run.subset,
         "changes": setting.changes,

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from airjax.data.dataset import Dataset, image_misfit
+from airjax.recipes.inputs import Inputs
 
 
 def shown(value: Any) -> str:
@@ -24,7 +25,7 @@ def check_data(data: Any) -> Dataset:
 
 def check_images(name: str, images: np.ndarray) -> None:
     """Raise ValueError unless the images are a numpy array [N,32,32,3] uint8."""
-    if misfit := image_misfit(images):
+    if misfit := image_misfit(images, Inputs()):
         raise ValueError(f"{name} are {misfit}")
 
 

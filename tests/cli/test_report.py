@@ -235,7 +235,7 @@ def test_images_that_are_not_at_hand_are_left_out(
 
 @pytest.mark.usefixtures("drafts")
 def test_labels_of_other_images_are_not_used(sweep: Path, monkeypatch: pytest.MonkeyPatch, toy: airjax.Dataset) -> None:
-    other = airjax.Dataset("builtin", toy.train_images, toy.train_labels, toy.test_images, (toy.test_labels + 1) % 10)
+    other = airjax.Dataset("synthetic", toy.train_images, toy.train_labels, toy.test_images, (toy.test_labels + 1) % 10)
     monkeypatch.setattr(survey, "find_data", lambda name, source, folder: other)
     assert "not what the networks were tested on" in page_of(sweep)
 

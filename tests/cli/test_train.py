@@ -35,15 +35,15 @@ def test_json_result_has_the_promised_fields(capsys: pytest.CaptureFixture[str])
     assert result["ci95"][0] <= result["mean"] <= result["ci95"][1]
     assert set(result["seconds"]) == {"compile", "whiten", "train", "evaluate"}
     assert result["target_met"] == "not evaluated"
-    assert result["content"] == "unknown"  # only a part of the builtin set
+    assert result["content"] == "unknown"  # only a part of the synthetic dataset
 
 
 @pytest.mark.usefixtures("small_builtin")
-def test_the_builtin_set_never_meets_a_target(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_synthetic_dataset_never_meets_a_target(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*TINY, "--target", "94", "--require-target", "--json"]) == 3
     output = capsys.readouterr().out
     assert result_of(output)["target_met"] == "not evaluated"
-    assert "target 94%: not evaluated. This is the builtin data set, not CIFAR-10" in output
+    assert "target 94%: not evaluated. This is the synthetic dataset, not CIFAR-10" in output
 
 
 @pytest.mark.usefixtures("small_builtin", "no_network")
@@ -51,10 +51,10 @@ def test_without_cifar10_the_result_itself_carries_the_warning(capsys: pytest.Ca
     assert main(["--recipe", "tiny", "--json", "--quiet"]) == 0
     captured = capsys.readouterr()
     assert captured.err.startswith("warning: ")
-    assert "Using the builtin procedural images instead" in captured.err
+    assert "Using the synthetic dataset instead" in captured.err
     assert captured.err.count("\n") == 1
     result = result_of(captured.out)
-    assert result["dataset"] == "builtin"
+    assert result["dataset"] == "synthetic"
     assert f"warning: {result['warnings'][0]}\n" == captured.err
 
 
@@ -64,7 +64,7 @@ def test_plain_lines_say_that_it_compiles_and_show_a_table_of_epochs_from_1_in_p
 ) -> None:
     assert main([*TINY, "--seeds", "2", "--strategy", "sequential"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("recipe tiny, 16 steps, 5,048 parameters, builtin, ")
+    assert lines[0].startswith("recipe tiny, 16 steps, 5,048 parameters, synthetic, ")
     assert lines[1] == "seed 0: compiling"
     assert re.fullmatch(r"seed 0: compiled in [\d.]+ m?s", lines[2])
     table = [line for line in lines if not re.match("seed [01]: compiled in", line)]
@@ -75,7 +75,7 @@ def test_plain_lines_say_that_it_compiles_and_show_a_table_of_epochs_from_1_in_p
     assert all(re.fullmatch(r"\d+\.\d\d%", cell) for row in rows for cell in row[3:-1])
     assert re.match(r"seed 0: accuracy \d+\.\d\d%; compile .*; 1 of 2 networks, about [\d.]+ s left$", table[5])
     assert re.match(r"seed 1: accuracy \d+\.\d\d%; compile .*; 2 of 2 networks$", table[8])
-    assert table[9].startswith("tiny on builtin: accuracy ")
+    assert table[9].startswith("tiny on synthetic: accuracy ")
     assert "\x1b" not in "".join(lines)
 
 
@@ -83,6 +83,51 @@ def test_plain_lines_say_that_it_compiles_and_show_a_table_of_epochs_from_1_in_p
 def test_quiet_prints_the_result_alone(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*TINY, "--quiet"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 1
+
+
+@pytest.mark.usefixtures("small_builtin")
+def test_validation_images_take_the_place_of_the_test_split(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    arguments = ["--recipe", "tiny", "--data", "synthetic", "--quiet", "--json", "--validation", "40"]
+    assert main([*arguments, "--target", "94", "--out", str(tmp_path)]) == 0
+    output = capsys.readouterr().out
+    result = result_of(output)
+    described = {name: result[name] for name in ("split", "classes", "channels", "image_size", "resized", "target_met")}
+    assert described == {
+        "split": "validation",
+        "classes": 10,
+        "channels": 3,
+        "image_size": 32,
+        "resized": 0,
+        "target_met": "not evaluated",
+    }
+    assert "tiny on synthetic, validation images: accuracy" in output
+    assert json.loads((tmp_path / "recipe.json").read_text())["split"] == "validation"
+    assert (result["accuracy"][0] * 40) % 1 == pytest.approx(0, abs=1e-6)
+    assert main([*TINY, "--quiet", "--out", str(tmp_path)]) == 2
+    assert "holds networks of another" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("small_builtin")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--validation", "0"], "validation is 0, but it must be a number of training examples from 1"),
+        (["--validation", "291"], "validation is 291, but only 290 of its 300 training examples can be held out"),
+        (["--image-size", "64"], "image-size is 64, but the images of builtin keep theirs; only your own are scaled"),
+        (
+            ["--data", "nowhere"],
+            "data is 'nowhere', but there is no data set of that name (cifar10, synthetic), and no",
+        ),
+        (["--data", "x" * 5000], "(5,000 characters) cannot be read: File name too long"),
+    ],
+)
+def test_data_that_cannot_be_is_one_line(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*TINY, *arguments]) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert (captured.out, captured.err.count("\n")) == ("", 1)
 
 
 @pytest.mark.usefixtures("small_builtin")
@@ -355,7 +400,7 @@ def test_a_terminal_shows_a_live_bar(tmp_path: Path) -> None:
     assert re.search(r"seed 0\), compiling, 0:0\d", text)
     assert re.search(r"step \d+ of 16", text)
     assert "network 2 of 3" in text
-    assert "tiny on builtin: accuracy" in text
+    assert "tiny on synthetic: accuracy" in text
 
 
 def run_training(*arguments: str, **environment: str) -> tuple[int, str]:

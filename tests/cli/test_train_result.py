@@ -7,13 +7,21 @@ from typing import Any
 import pytest
 
 from airjax.cli.train_result import describe_result, expected_accuracy, summarize_runs
+from airjax.data.info import CIFAR10, DatasetInfo
 from airjax.recipes.published import CLAIMS, RECIPES
 from airjax.recipes.recipe import Recipe
 
-OFFICIAL = SimpleNamespace(name="cifar10", content="official", fingerprint="f0")
-SHUFFLED = SimpleNamespace(name="cifar10", content="shuffled", fingerprint="f1")
-CUSTOM = SimpleNamespace(name="custom", content="unknown", fingerprint="f2")
-BUILTIN = SimpleNamespace(name="builtin", content="unknown", fingerprint="f3")
+
+def data(name: str, content: str, fingerprint: str, split: str = "test") -> SimpleNamespace:
+    info = DatasetInfo(name, tuple("abcdefghij"), 3, 32, *CIFAR10)
+    return SimpleNamespace(name=name, content=content, fingerprint=fingerprint, split=split, info=info, resized=0)
+
+
+OFFICIAL = data("cifar10", "official", "f0")
+SHUFFLED = data("cifar10", "shuffled", "f1")
+CUSTOM = data("custom", "unknown", "f2")
+BUILTIN = data("synthetic", "unknown", "f3")
+VALIDATION = data("cifar10", "official", "f5", split="validation")
 
 
 def runs(*accuracies: float) -> list[dict[str, Any]]:
@@ -34,8 +42,9 @@ def summary(
         (SHUFFLED, "shuffled", "mean"),
         (CUSTOM, "unknown", "not evaluated"),
         (BUILTIN, "unknown", "not evaluated"),
+        (VALIDATION, "official", "not evaluated"),
         # A folder of the right shape, from a version that would have called it cifar10.
-        (SimpleNamespace(name="cifar10", content="unknown", fingerprint="f4"), "unknown", "not evaluated"),
+        (data("cifar10", "unknown", "f4"), "unknown", "not evaluated"),
     ],
 )
 def test_only_the_test_images_of_cifar10_meet_a_target(dataset: Any, content: str, verdict: str) -> None:
@@ -68,13 +77,23 @@ def test_the_sentence_gives_the_expected_accuracy_and_the_content_beside_the_rea
     assert "networks of different environments (versions.jax: 0.10.0, 0.10.1)" in describe_result(pooled)
 
 
+def test_validation_images_are_said_to_be_that_and_meet_no_target() -> None:
+    # As many as there are test images, so that their number does not tell.
+    result = summary(VALIDATION, 0.9416)
+    assert (result["split"], result["expected"], summary(OFFICIAL, 0.9416)["split"]) == ("validation", None, "test")
+    assert describe_result(result) == (
+        "94 on cifar10, validation images: accuracy 94.16% (one network); target 94%: not evaluated. "
+        "Validation images are for tuning: a target is judged on the test images only"
+    )
+
+
 def test_nothing_is_expected_of_a_changed_recipe_or_of_data_that_nobody_measured(tmp_path: Path) -> None:
     measured = tmp_path / "accuracy.jsonl"
     lines = [
         {"recipe": "mini", "dataset_sha256": "f3", "changed": {"epochs": 1.0}, "mean": 0.9},
         {"recipe": "mini", "dataset_sha256": "f3", "changed": {"precision": "float32"}, "mean": 0.55},
         {"recipe": "94", "dataset_sha256": "f3", "changed": {}, "mean": 0.97},
-        {"recipe": "mini", "dataset_sha256": "another builtin set", "changed": {}, "mean": 0.2},
+        {"recipe": "mini", "dataset_sha256": "another synthetic dataset", "changed": {}, "mean": 0.2},
     ]
     measured.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
@@ -88,6 +107,6 @@ def test_nothing_is_expected_of_a_changed_recipe_or_of_data_that_nobody_measured
     assert expected_accuracy("mini", {}, BUILTIN, tmp_path / "none.jsonl") is None
     sentence = describe_result(summary(BUILTIN, 0.52, name="mini", measured=measured))
     assert sentence == (
-        "mini on builtin: accuracy 52.00% (one network); expected 55.00%. "
-        "This is the builtin data set, not CIFAR-10 (--data-dir DIR names a copy of that)"
+        "mini on synthetic: accuracy 52.00% (one network); expected 55.00%. "
+        "This is the synthetic dataset, not CIFAR-10 (--data-dir DIR names a copy of that)"
     )

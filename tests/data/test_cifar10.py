@@ -505,16 +505,16 @@ def test_a_killed_download_goes_on_where_it_stopped(server: Server, tmp_path: Pa
     assert server.ranges == [0, done]
 
 
-@pytest.mark.usefixtures("no_network", "small_builtin")
-def test_without_a_network_auto_falls_back_loudly_and_cifar10_fails_clearly() -> None:
+@pytest.mark.usefixtures("no_network")
+def test_without_a_network_auto_falls_back_loudly_and_cifar10_fails_clearly(small_builtin: airjax.Dataset) -> None:
     reason = (
         r"CIFAR-10 is not here, and cannot be downloaded \(www\.cs\.toronto\.edu: no connection; "
         r"mindspore-[a-z0-9.-]+: no connection\); name its folder or archive"
     )
     with pytest.warns(
-        UserWarning, match=f"^{reason} with --data-dir or AIRJAX_DATA. Using the builtin procedural images"
+        UserWarning, match=f"^{reason} with --data-dir or AIRJAX_DATA. Using the synthetic dataset instead"
     ):
-        assert load_data("auto").name == "builtin"
+        assert load_data("auto") is small_builtin
     with pytest.raises(airjax.DataError, match=f"^{reason} with --data-dir or AIRJAX_DATA$"):
         load_data("cifar10")
 
@@ -533,14 +533,14 @@ def test_arrays_that_do_not_fit_are_refused(toy: airjax.Dataset) -> None:
 
 
 def test_a_data_set_is_shown_in_one_line(toy: airjax.Dataset) -> None:
-    line = f"Dataset(builtin: 300 training and 100 test images, 10 classes, unknown content, {toy.fingerprint[:12]})"
+    line = f"Dataset(synthetic: 300 training and 100 test images, 10 classes, unknown content, {toy.fingerprint[:12]})"
     assert repr(toy) == line
 
 
 def test_a_data_set_with_other_classes_is_refused_before_training(toy: airjax.Dataset) -> None:
     twelve = replace(toy, classes=tuple("abcdefghijkl"))
     for train in (airjax.train_network, lambda recipe, data: airjax.run_many(recipe, airjax.seed_keys([0]), data)):
-        with pytest.raises(ValueError, match="builtin has 12 classes, but the network has 10 outputs"):
+        with pytest.raises(ValueError, match="synthetic has 12 classes, but the network has 10 outputs"):
             train(airjax.RECIPES["tiny"], twelve)
 
 

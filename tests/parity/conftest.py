@@ -21,7 +21,7 @@ def _one_thread() -> None:
 
 @pytest.fixture(scope="session")
 def pixels(request: pytest.FixtureRequest) -> Pixels:
-    """Name, images and labels that the ladder is run on: CIFAR-10's where it is at hand, else the builtin set's."""
+    """Name, images and labels that the suite runs on: CIFAR-10's where it is at hand, else the synthetic dataset's."""
     from parity.numerical import IMAGES, load_images
 
     try:
@@ -33,7 +33,7 @@ def pixels(request: pytest.FixtureRequest) -> Pixels:
 
 @pytest.fixture(scope="session")
 def builtin() -> Pixels:
-    """The same of the builtin set, for what does not depend on the images."""
+    """The same of the synthetic dataset, for what does not depend on the images."""
     from parity.numerical import load_images
 
     return load_images("builtin", None)

@@ -3,12 +3,16 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import airjax
 from airjax.data import DataError
 from airjax.data.cache import cache_folder, save_cached
 from airjax.sweep.find_data import find_data
+from airjax.sweep.folder import check_data
+from airjax.sweep.plan import make_plan
+from airjax.sweep.worker import Source
 
 
 @pytest.fixture(autouse=True)
@@ -61,3 +65,40 @@ def test_builtin_of_another_version_is_not_used(toy: airjax.Dataset) -> None:
     assert find_data("builtin", source_of(toy, None)) is toy
     with pytest.raises(DataError, match="builtin, as this version makes it, is not what"):
         find_data("builtin", source_of(toy.head(10, 10), None))
+
+
+@pytest.mark.usefixtures("small_builtin")
+def test_a_validation_split_is_drawn_again(toy: airjax.Dataset) -> None:
+    drawn = toy.with_validation(30)
+    source = source_of(drawn, None) | {"validation": 30, "whole": toy.fingerprint}
+    assert find_data("synthetic", source).fingerprint == drawn.fingerprint
+    save_cached(cache_folder() / "cifar10-it.safetensors", toy)
+    assert find_data("cifar10", source).fingerprint == drawn.fingerprint
+
+
+def test_data_of_ones_own_is_found_where_it_lay_and_in_the_cache(tmp_path: Path) -> None:
+    images, labels = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 3), np.uint8), np.arange(20) % 2
+    file = tmp_path / "mine.npz"
+    np.savez(file, x_train=images, y_train=labels, x_test=images[:4], y_test=labels[:4])
+    whole = airjax.load_data(file, image_size=4)
+    drawn = whole.with_validation(6)
+    details = {"validation": 6, "whole": whole.fingerprint, "image_size": 4}
+    source = source_of(drawn, file) | details
+    assert find_data("mine.npz", source).fingerprint == drawn.fingerprint
+    file.unlink()
+    assert find_data("mine.npz", source).fingerprint == drawn.fingerprint
+    for cached in cache_folder().iterdir():
+        cached.unlink()
+    with pytest.raises(DataError, match=r"the mine\.npz that the networks were trained on .* put it there again"):
+        find_data("mine.npz", source)
+
+
+@pytest.mark.usefixtures("small_builtin")
+def test_a_plan_says_what_its_networks_are_tested_on(toy: airjax.Dataset) -> None:
+    plan = make_plan(
+        {"recipe": "tiny", "data": "synthetic", "validation": 44, "seeds": 1, "set": {"test_examples": 44}}
+    )
+    drawn = toy.with_validation(44)
+    expected = Source(drawn.fingerprint, "unknown", None, "validation", 44, toy.fingerprint, None)
+    assert check_data(plan, None) == {"synthetic": expected}
+    assert find_data("synthetic", expected._asdict()).split == "validation"

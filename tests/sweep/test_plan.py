@@ -1,3 +1,5 @@
+import hashlib
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -79,6 +81,23 @@ def test_ids_depend_on_all_that_determines_a_network_and_on_nothing_else() -> No
     assert not set(ids(base)) & set().union(*others)
 
 
+def test_data_of_ones_own_is_a_path(tmp_path: Path) -> None:
+    content = {"recipe": "tiny", "seeds": 1, "data": [str(tmp_path), "synthetic"], "image_size": 64, "validation": 9}
+    with pytest.raises(PlanError, match="image_size is only for images of your own"):
+        make_plan(content)
+    plan = make_plan(content | {"data": str(tmp_path)})
+    assert (plan.settings[0].data, plan.image_size, plan.validation) == (str(tmp_path), 64, 9)
+
+
+def test_ids_are_what_they_always_were() -> None:
+    # Of plans as earlier versions read them, in which nothing said where the test images came from.
+    setting = make_plan({"recipe": "tiny", "seeds": 1}, "cpu").settings[0]
+    parts = {"recipe": setting.recipe.to_dict(), "data": "aa", "subsets": None, "version": "1"}
+    expected = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+    assert ids({"recipe": "tiny", "seeds": 1}) == [f"{expected}-0"]
+    assert ids({"recipe": "tiny", "seeds": 1, "validation": 9}) == [f"{expected}-0"], "the fingerprint tells them apart"
+
+
 def test_more_subsets_leave_the_first_ones_what_they_are() -> None:
     few, many = ({"recipe": "tiny", "seeds": 1, "subsets": {"count": n, "fraction": 0.5}} for n in (2, 4))
     assert ids(many)[:2] == ids(few)
@@ -149,7 +168,16 @@ def test_a_subset_is_what_the_recipe_trains_on() -> None:
         ({"recipe": "tiny", "seeds": [1, 1]}, "same seed twice"),
         ({"recipe": "tiny", "seeds": [-1]}, "seed is -1, but it must be a whole number from 0 to 4294967295"),
         ({"recipe": "tiny", "seeds": True}, "seeds is True"),
-        ({"recipe": "tiny", "seeds": 1, "data": "mnist"}, "data is"),
+        ({"recipe": "tiny", "seeds": 1, "data": "mnist"}, "data is 'mnist', but there is no data set of that name"),
+        (
+            {"recipe": "tiny", "seeds": 1, "data": "auto"},
+            "data is 'auto', but it must be one or more of cifar10, synth",
+        ),
+        ({"recipe": "tiny", "seeds": 1, "data": "x" * 5000}, "cannot be read: File name too long"),
+        ({"recipe": "tiny", "seeds": 1, "data": ["builtin", "synthetic"]}, "of which two are the same; remove one"),
+        ({"recipe": "tiny", "seeds": 1, "validation": 0}, "validation is 0, but it must be a whole number from 1"),
+        ({"recipe": "tiny", "seeds": 1, "validation": True}, "validation is True"),
+        ({"recipe": "tiny", "seeds": 1, "image_size": 64}, "image_size is only for images of your own"),
         ({"recipe": "tiny", "seeds": 1, "rates": [1]}, "unknown entry rates"),
         ({"recipe": "tiny", "seeds": 1, "grid": {"rate": [1]}}, "unknown recipe field rate"),
         ({"recipe": "tiny", "seeds": 1, "grid": {"momentum": 0.5}}, "grid.momentum is 0.5"),

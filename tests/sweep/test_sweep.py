@@ -469,7 +469,16 @@ def test_workers_that_find_their_programs_compiled_say_nothing_of_it(tmp_path: P
         ("recipe = 'none'\nseeds = 1", "unknown recipe 'none'"),
         (
             "recipe = 'mini'\ndata = 'builtin'\nseeds = 1",
-            "trains on 3000 and tests on 2000 images, but builtin has 300",
+            "trains on 3000 and tests on 2000 images, but builtin has 300 and 100 test images; write "
+            "train_examples = 300 and test_examples = 100 under [set]",
+        ),
+        (
+            "recipe = 'tiny'\ndata = 'synthetic'\nvalidation = 20\nseeds = 1",
+            "but synthetic has 280 and 20 validation images; write train_examples = 256 and test_examples = 20",
+        ),
+        (
+            "recipe = 'tiny'\ndata = 'synthetic'\nvalidation = 500\nseeds = 1",
+            "validation is 500, but only 290 of its 300 training examples can be held out",
         ),
     ],
 )

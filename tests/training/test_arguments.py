@@ -109,7 +109,7 @@ def test_a_training_stands_for_its_model(tiny: Recipe, toy: airjax.Dataset) -> N
         TypeError, match=r"model is 'model.safetensors' \(str\), but it must be a Model, as load\(file\)"
     ):
         airjax.infer("model.safetensors", toy.test_images)  # pyright: ignore[reportArgumentType]
-    with pytest.raises(ValueError, match="builtin has no test images to evaluate on"):
+    with pytest.raises(ValueError, match="synthetic has no test images to evaluate on"):
         airjax.evaluate(trained, toy.head(10, 0))
 
 
@@ -120,11 +120,11 @@ def test_a_training_stands_for_its_model(tiny: Recipe, toy: airjax.Dataset) -> N
         (PIXELS / 255, "train images are float64 (4, 32, 32, 3); need uint8 from 0 to 255"),
         (
             PIXELS.transpose(0, 3, 1, 2),
-            "(4, 3, 32, 32), channels first; need uint8 [N,32,32,3], channels last: images.tran",
+            "(4, 3, 32, 32), channels first; need uint8 [N,H,W,C], channels last: images.tran",
         ),
         (
             PIXELS[0],
-            "train images are uint8 (32, 32, 3); need uint8 [N,32,32,3]: images[None] where it is a single one",
+            "train images are uint8 (32, 32, 3); need uint8 [N,H,W,C]: images[None] where it is a single one",
         ),
     ],
 )
