@@ -10,6 +10,7 @@ import shtab
 
 from airjax.cli.commands import COMMANDS
 from airjax.cli.train_options import Target
+from airjax.data.registry import REGISTRY
 from airjax.recipes.published import RECIPES
 
 PLACES = {
@@ -19,16 +20,8 @@ PLACES = {
 }
 # What may follow a flag whose parser does not say it, or says more than the command takes.
 WORDS = {"--recipe": tuple(RECIPES), "--target": get_args(Target)}
-# After `airjax sweep` stands a plan, or this word and a sweep's folder.
-STATUS = {
-    "bash": "_airjax_plan_or_status",
-    "zsh": "_airjax_plan_or_status",
-    "fish": "(echo status; __fish_complete_path (commandline -ct))",
-}
-FUNCTIONS = {
-    "bash": '_airjax_plan_or_status() { compgen -W status -- "$1"; compgen -f -- "$1"; }',
-    "zsh": "_airjax_plan_or_status() { compadd status; _files }",
-}
+# Words besides files: a sweep's plan, or `status`; the names of data sets, or a path.
+OR_FILES = {"plan": ("status",), "data": ("auto", *REGISTRY)}
 
 
 def main(arguments: list[str] | None = None, prog: str = "airjax completion") -> int:
@@ -51,7 +44,7 @@ def make_parser(prog: str) -> argparse.ArgumentParser:
 
 def make_script(shell: str) -> str:
     """The script for one of PLACES."""
-    return shtab.complete(make_full_parser(), shell, preamble=FUNCTIONS.get(shell, ""))
+    return shtab.complete(make_full_parser(), shell, preamble=_functions(shell))
 
 
 def make_full_parser() -> argparse.ArgumentParser:
@@ -67,9 +60,6 @@ def make_full_parser() -> argparse.ArgumentParser:
         for action in parser._actions:
             _complete(action)
         commands.add_parser(name, help=command.summary, parents=[parser], add_help=False)
-        if name == "sweep":
-            plan = next(action for action in parser._actions if action.dest == "plan")
-            plan.complete = STATUS  # pyright: ignore[reportAttributeAccessIssue]
     return whole
 
 
@@ -79,5 +69,23 @@ def _complete(action: argparse.Action) -> None:
         action.choices = WORDS.get(option, action.choices)
     if action.choices is not None:
         action.choices = sorted(action.choices)
+    elif action.dest in OR_FILES:
+        action.complete = _words_or_files(action.dest)  # pyright: ignore[reportAttributeAccessIssue]
     elif action.type is Path or hasattr(action, "complete"):
         action.complete = shtab.DIRECTORY if action.metavar == "DIR" else shtab.FILE  # pyright: ignore
+
+
+def _words_or_files(name: str) -> dict[str, str]:
+    words = " ".join(OR_FILES[name])
+    fish = f"(printf '%s\\n' {words}; __fish_complete_path (commandline -ct))"
+    return {"bash": f"_airjax_{name}", "zsh": f"_airjax_{name}", "fish": fish}
+
+
+def _functions(shell: str) -> str:
+    # What bash and zsh call for them.
+    bodies = {
+        "bash": '_airjax_{name}() {{ compgen -W \'{words}\' -- "$1"; compgen -f -- "$1"; }}',
+        "zsh": "_airjax_{name}() {{ compadd {words}; _files }}",
+    }
+    body = bodies.get(shell, "")
+    return "\n".join(body.format(name=name, words=" ".join(words)) for name, words in OR_FILES.items())

@@ -1,6 +1,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import airjax
@@ -8,11 +9,11 @@ from airjax.cli.data import known_sets, main
 
 
 @pytest.mark.usefixtures("small_builtin")
-def test_the_builtin_set_is_described(capsys: pytest.CaptureFixture[str], toy: airjax.Dataset) -> None:
-    assert main(["--data", "builtin", "--json"]) == 0
+def test_the_synthetic_dataset_is_described(capsys: pytest.CaptureFixture[str], toy: airjax.Dataset) -> None:
+    assert main(["--data", "synthetic", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["chosen"] == {
-        "name": "builtin",
+        "name": "synthetic",
         "content": "unknown",  # only a part of it
         "train_images": 300,
         "test_images": 100,
@@ -21,11 +22,28 @@ def test_the_builtin_set_is_described(capsys: pytest.CaptureFixture[str], toy: a
         "fingerprint": toy.fingerprint,
     }
     assert result["source"] == "made on the spot"
-    assert [row["name"] for row in result["known"]] == ["cifar10", "builtin", "auto"]
+    assert [row["name"] for row in result["known"]] == ["cifar10", "synthetic"]
     assert main(["--data", "builtin"]) == 0
     line = capsys.readouterr().out.splitlines()[-1]
-    assert line.startswith("--data builtin: builtin, unknown content, 300 training and 100 test images of 32x32x3, 10 ")
+    assert line.startswith(
+        "--data builtin: synthetic, unknown content, 300 training and 100 test images of 32x32x3, 10"
+    )
     assert line.endswith(f"fingerprint {toy.fingerprint[:12]}; made on the spot")
+
+
+def test_data_of_ones_own_is_described(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "digits.npz"
+    images = np.arange(6 * 28 * 28, dtype=np.uint8).reshape(6, 28, 28)
+    labels = np.array([0, 1, 2, 0, 1, 2])
+    np.savez(file, x_train=images, y_train=labels, x_test=images[:3], y_test=labels[:3])
+    assert main(["--data", str(file), "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["source"] == f"from {file}"
+    chosen = result["chosen"]
+    assert (chosen["name"], chosen["train_images"], chosen["test_images"]) == ("digits", 6, 3)
+    assert (chosen["image_shape"], chosen["content"], len(chosen["classes"])) == ([28, 28, 1], "unknown", 3)
+    assert main(["--data", str(file), "--image-size", "14", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["chosen"]["image_shape"] == [14, 14, 1]
 
 
 @pytest.mark.usefixtures("no_network")
@@ -37,7 +55,7 @@ def test_where_nothing_is_there_the_command_says_so_and_downloads_nothing(
     monkeypatch.setenv("AIRJAX_MIRROR", "http://127.0.0.1:1/none.tar.gz")
     assert main([]) == 0
     captured = capsys.readouterr()
-    assert "--data auto: nothing is found here; a training would download it, or use builtin: " in captured.out
+    assert "--data auto: nothing is found here; a training would download it, or use synthetic: " in captured.out
     assert f"the cache ({cache}), then the network (http://127.0.0.1:1/none.tar.gz)" in captured.out
     assert captured.err == ""
     assert not cache.exists()
@@ -51,6 +69,8 @@ def test_a_named_place_without_data_is_an_error(
 ) -> None:
     assert main(["--data-dir", str(tmp_path)]) == 2
     assert capsys.readouterr().err.startswith(f"error: {tmp_path} holds no CIFAR-10")
+    assert main(["--data", "cifra10"]) == 2
+    assert "there is no data set of that name (cifar10, synthetic)" in capsys.readouterr().err
     monkeypatch.setenv("AIRJAX_DATA", str(tmp_path / "none"))
     assert main(["--json"]) == 2
     assert capsys.readouterr().err.startswith(f"error: {tmp_path / 'none'} does not exist")

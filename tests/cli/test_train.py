@@ -295,10 +295,10 @@ def test_a_network_that_cannot_be_saved_is_reported_all_the_same(
 @pytest.mark.usefixtures("small_builtin")
 def test_several_networks_at_once_are_the_same_and_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*TINY, "--out", str(tmp_path / "one"), "--seeds", "3", "--quiet"]) == 0
-    together = [*TINY, "--out", str(tmp_path / "many"), "--strategy", "vmap", "--group", "2"]
-    assert main([*together, "--seeds", "1", "--quiet"]) == 0
+    many = [*TINY, "--out", str(tmp_path / "many")]
+    assert main([*many, "--seeds", "1", "--quiet"]) == 0
     capsys.readouterr()
-    assert main([*together, "--seeds", "3", "--json"]) == 0
+    assert main([*many, "--seeds", "3", "--strategy", "vmap", "--group", "2", "--json"]) == 0
     output = capsys.readouterr().out
     assert set(result_of(output)["seconds"]) == {"compile", "whiten", "train", "evaluate"}
     lines = output.splitlines()
@@ -355,12 +355,12 @@ def test_help_explains_every_field_with_the_recipes_defaults(capsys: pytest.Capt
 
 @pytest.mark.slow
 def test_a_second_start_finds_everything_compiled(tmp_path: Path) -> None:
-    def start(cache: Path) -> tuple[dict, str]:
+    def start(cache: Path, **more: str) -> tuple[dict, str]:
         environment = {
             k: v for k, v in os.environ.items() if k not in ("TF_CPP_MIN_LOG_LEVEL", "JAX_COMPILATION_CACHE_DIR")
         }
         command = [sys.executable, "-m", "airjax.train", *TINY, "--quiet", "--json"]
-        environment |= {"AIRJAX_CACHE": str(cache)}
+        environment |= {"AIRJAX_CACHE": str(cache)} | more
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
         return result_of(done.stdout), done.stderr
 
@@ -374,6 +374,8 @@ def test_a_second_start_finds_everything_compiled(tmp_path: Path) -> None:
     assert "cpu_aot_loader" not in said_again
     (tmp_path / "file").write_text("")
     assert start(tmp_path / "file")[0]["accuracy"] == first["accuracy"]
+    if "cpu_aot_loader" not in start(tmp_path / "cache", TF_CPP_MIN_LOG_LEVEL="0")[1]:
+        pytest.skip("XLA has nothing to say of programs on this processor, so that nothing was kept silent")
 
 
 def test_a_terminal_shows_a_live_bar(tmp_path: Path) -> None:
