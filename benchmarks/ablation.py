@@ -21,6 +21,7 @@ from jax import Array, lax
 
 from airjax.augment.batch import Batch, batch_at
 from airjax.augment.transforms import mirror_where, reflect_pad
+from airjax.cli.console import run_main
 from airjax.kernels import onednn, reductions
 from airjax.kernels.backend import PRECISIONS, Backend, Driver, Ops, make_backend, make_ops
 from airjax.kernels.convolution import Convolution, default_convolution
@@ -348,4 +349,4 @@ def threads_of(variant: Variant) -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run_main(lambda: main(sys.argv[1:]), keep_running=True)

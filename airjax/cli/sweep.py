@@ -41,13 +41,13 @@ TURN = 1.0  # seconds between two looks at what workers are doing
 MOVES = 5  # of a chunk whose machine was lost, before it is held to be the networks' fault
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, prog: str = "python -m airjax.sweep") -> int:
     """Run the command line and return its exit code: 0 all trained, 1 some failed, 2 bad usage or input."""
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         if arguments[:1] == ["status"]:
-            return _status(_status_parser().parse_args(arguments[1:]).out)
-        options = _parser().parse_args(arguments)
+            return _status(_status_parser(f"{prog} status").parse_args(arguments[1:]).out)
+        options = make_parser(prog).parse_args(arguments)
         if options.dry_run:
             print_prediction(load_plan(options.plan), options.workers or 1, local=options.cluster is None)
             return EXIT_OK
@@ -268,8 +268,11 @@ def _reason(error: BaseException, minutes: float | None) -> str:
     return f"its process died: {error}"
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m airjax.sweep", description="Train all networks of a plan.")
+def make_parser(prog: str) -> argparse.ArgumentParser:
+    """The parser of the arguments with which networks are trained."""
+    parser = argparse.ArgumentParser(
+        prog, description="Train all networks of a plan.", epilog=f"{prog} status DIR says how far a sweep has got."
+    )
     parser.add_argument("plan", type=Path, metavar="PLAN.toml", help="settings x seeds x subsets (docs/sweeps.md)")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="a sweep already there is resumed")
     parser.add_argument(
@@ -295,9 +298,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _status_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m airjax.sweep status", description="How far a sweep has got.")
-    parser.add_argument("out", type=Path, metavar="DIR")
+def _status_parser(prog: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog, description="How far a sweep has got.")
+    parser.add_argument("out", type=Path, metavar="DIR", help="what --out named")
     return parser
 
 

@@ -52,7 +52,7 @@ def test_networks_and_arrays_are_read_by_others(
         (found,) = database.sql(query).fetchall()
     expected = (0.25, results.array("predictions")[:, 0].sum(), results.array("curves")[:, 1, 0].sum())
     np.testing.assert_allclose(found, expected, rtol=1e-6)
-    assert [entry.name for entry in tmp_path.iterdir() if entry.name.startswith(".")] == []
+    assert {entry.name for entry in tmp_path.iterdir()} == {"sweep", "networks.parquet"}
 
 
 def test_settings_of_every_kind_are_exported_with_the_value_that_each_network_had(tmp_path: Path) -> None:

@@ -177,7 +177,7 @@ def test_one_faulty_network_takes_no_other_with_it(
             raise RuntimeError("no luck")
         return run_many(recipe, members, *rest, **options)
 
-    monkeypatch.setattr("airjax.sweep.worker.run_many", fail_on_seed_one)
+    monkeypatch.setattr(workers, "run_many", fail_on_seed_one)
     found = train_here(job_of(make_plan(CONTENT), tmp_path, strategy="vmap"))
     assert {row["seed"]: row["error"] for row in found.rows} == {0: None, 1: "RuntimeError: no luck", 2: None}
 
@@ -191,7 +191,7 @@ def test_out_of_memory_is_tried_once_more_with_a_smaller_evaluation(
         sizes.append(eval_size)
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
 
-    monkeypatch.setattr("airjax.sweep.worker.run_many", run_out)
+    monkeypatch.setattr(workers, "run_many", run_out)
     found = train_here(job_of(make_plan(CONTENT | {"seeds": 1}), tmp_path))
     assert sizes == [None, 12]
     assert "RESOURCE_EXHAUSTED" in found.rows[0]["error"]
@@ -201,7 +201,7 @@ def test_a_disk_without_room_trains_nothing(
     tmp_path: Path, small_builtin: airjax.Dataset, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     usage = shutil.disk_usage(tmp_path)._replace(free=40_000)
-    monkeypatch.setattr("shutil.disk_usage", lambda folder: usage)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
     (tmp_path / "plan.toml").write_text('recipe = "tiny"\ndata = "builtin"\nseeds = 100\n[set]\ntrain_examples = 256\n')
     assert main([str(tmp_path / "plan.toml"), "--out", str(tmp_path / "out")]) == 2
     assert "needs 51.6 kB, but" in capsys.readouterr().err
@@ -417,6 +417,9 @@ def test_a_machine_that_would_train_something_else_trains_nothing(
         job_of(plan, tmp_path, data_dir=tmp_path / "nowhere", data={"cifar10": Source("another", "unknown", None)})
     )
     assert not (tmp_path / "workers").exists()
+    right = Source(small_builtin.fingerprint, "unknown", None)
+    workers._check_and_load(job_of(plan, tmp_path, data={"builtin": right}))
+    assert (tmp_path / "workers").exists()
 
 
 DRIVER = """

@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from functools import partial
 from typing import Any, get_args
@@ -220,7 +221,7 @@ def test_float64_without_64_bit_types_is_refused(tiny: Recipe) -> None:
 
 
 def test_clock_is_monotonic_whatever_the_wall_clock_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("time.time", lambda: -1e9)
+    monkeypatch.setattr(time, "time", lambda: -1e9)
     clock = Clock()
     clock.begin("train")
     clock.pause()
