@@ -335,8 +335,8 @@ def test_a_real_interrupt_of_a_real_process_keeps_finished_runs(tmp_path: Path) 
         finally:
             training.kill()
     assert training.returncode == 130
-    said = r"stopped after step \d+ of \d+, which is kept; (\d+) of 1000 networks are finished; rerunning the same command "
-    found = re.search(said + "resumes in " + re.escape(str(tmp_path)), error)
+    said = r"stopped after step \d+ of \d+, which is kept; (\d+) of 1000 networks are finished; rerunning the same "
+    found = re.search(said + "command resumes in " + re.escape(str(tmp_path)), error)
     assert found is not None, error
     finished = int(found[1])
     assert result_of(output)["seeds"] == [line["seed"] for line in read_lines(log)] == list(range(finished))
