@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -34,6 +35,7 @@ from airjax.training import self_check
 from airjax.training.environment import versions
 from airjax.training.loop import train
 from airjax.training.many import run_many
+from airjax.training.snapshots import StoppedError
 from airjax.utils.records import lock_folder, write_json
 from benchmarks.kills import sweep_with_kills
 
@@ -543,3 +545,22 @@ def test_a_dry_run_trains_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "2 settings, 2,000 networks" in output
     assert "disk: 1.0 MB" in output
     assert not (tmp_path / "out").exists()
+
+
+def test_a_stopped_worker_leaves_a_snapshot_and_the_next_one_goes_on(
+    tmp_path: Path, train_here: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = make_plan(CONTENT | {"seeds": 2, "set": {"epochs": 4.0, "train_examples": 64, "test_examples": 20}})
+    whole = train_here(job_of(plan, tmp_path / "whole", checkpoint_every=1))
+    asked = threading.Event()
+    monkeypatch.setattr(workers, "_asked_to_stop", asked)
+    asked.set()
+    with pytest.raises(StoppedError):
+        train_here(job_of(plan, tmp_path / "cut", checkpoint_every=1))
+    assert list((tmp_path / "cut" / "snapshots").glob("*/[0-9]*"))
+    assert results.load(tmp_path / "cut").rows == []  # a network that was stopped is no failure
+    asked.clear()
+    resumed = train_here(job_of(plan, tmp_path / "cut", checkpoint_every=1))
+    for name in ("predictions", "curves"):
+        np.testing.assert_array_equal(resumed.array(name), whole.array(name))
+    assert list((tmp_path / "cut" / "snapshots").iterdir()) == []
