@@ -44,9 +44,7 @@ def test_shards_at_the_same_time_make_one_sweep(tmp_path: Path) -> None:
     plan.write_text(PLAN)
     command = [sys.executable, "-m", "airjax.sweep", str(plan), "--out", str(out), "--workers", "1"]
     both = [
-        subprocess.Popen(
-            [*command, "--shard", f"{number}/2"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+        subprocess.Popen([*command, "--shard", f"{k}/2"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for k in range(2)
     ]
     said = [process.communicate(timeout=300) for process in both]
