@@ -68,7 +68,7 @@ def test_settings_of_every_kind_are_exported_with_the_value_that_each_network_ha
     for place, values in enumerate(changes):
         record = {"id": f"s{place}-0", "setting": f"s{place}", "changes": values, "error": None, "environment": "e"}
         writer.add(record | ({"content": "official"} if place else {}))
-    recipe = RECIPES["tiny"].to_dict() | {"seed_of_another_kind": "text"}
+    recipe = RECIPES["tiny"].flat() | {"seed_of_another_kind": "text"}
     file = tmp_path / "networks.parquet"
     assert export.export(load(tmp_path / "sweep"), file, [], {f"s{place}": recipe for place in range(4)}) == 4
     frame = pd.read_parquet(file)
