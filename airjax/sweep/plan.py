@@ -41,7 +41,8 @@ from airjax.data import DataError
 from airjax.data.load import is_own, require_place
 from airjax.data.registry import ALIASES, REGISTRY
 from airjax.recipes.published import get_recipe
-from airjax.recipes.recipe import FIELDS, Recipe
+from airjax.recipes.recipe import FIELDS, Recipe, has_part
+from airjax.recipes.stored import ADDED
 from airjax.training.backend import resolve_precision
 from airjax.utils.fields import Range, allows_none, check_fields
 from airjax.utils.seeds import LARGEST_SEED, check_seed
@@ -175,9 +176,18 @@ class Plan:
         subsets = dataclasses.asdict(self.subsets) | {"pool": setting.pool} if self.subsets else None
         if subsets:
             del subsets["count"]  # more subsets leave the first ones what they are
-        recipe = recipe or setting.recipe.to_dict()
+        recipe = recipe or identity_of(setting.recipe)
         parts = {"recipe": recipe, "data": fingerprint, "subsets": subsets, "version": version}
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def identity_of(recipe: Recipe) -> dict[str, Any]:
+    """Return what an id says of a recipe: the flat table of version 0.1, so that ids stay, and what is new beside it.
+
+    Of a part that is left out the fields have their defaults.
+    """
+    flat = {name: value if has_part(recipe, name) else FIELDS[name].default for name, value in recipe.flat().items()}
+    return {name: value for name, value in flat.items() if name not in ADDED or value != FIELDS[name].default}
 
 
 def load_plan(file: Path, platform: str | None = None) -> Plan:

@@ -94,6 +94,7 @@ class Snapshots:
                 return self._read(step, like)
             except Exception as error:  # whatever a damaged file makes orbax raise
                 logging.getLogger(__name__).warning("passing over the snapshot %s/%s: %s", self.folder, step, error)
+                self._open().delete(step)  # it is in the way of the next one of that step
         return None
 
     def clear(self) -> None:

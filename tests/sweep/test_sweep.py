@@ -28,11 +28,10 @@ from airjax.sweep import store as results
 from airjax.sweep import worker as workers
 from airjax.sweep.cluster import NodeLostError
 from airjax.sweep.folder import planned_ids, prepare_folder
-from airjax.sweep.plan import Plan, Subsets, make_plan, subset_of
+from airjax.sweep.plan import SAME_NUMBERS_SINCE, Plan, Subsets, identity_of, make_plan, subset_of
 from airjax.sweep.watch import Watch
 from airjax.sweep.worker import Chunk, Job, Outcome, Report, Source
 from airjax.training import self_check
-from airjax.training.environment import versions
 from airjax.training.loop import train
 from airjax.training.many import run_many
 from airjax.training.snapshots import StoppedError
@@ -121,9 +120,9 @@ def test_a_folder_of_a_version_whose_ids_knew_2_from_2_point_0_is_gone_on_with(t
     content = CONTENT | {"set": {"epochs": 2}, "grid": {"learning_rate": [5, 11.5]}}
     plan = make_plan(content)
     # As it was written: numbers as the plan has them, seeds one by one, nothing about the data.
-    written = [setting.recipe.to_dict() | {"epochs": 2} for setting in plan.settings]
+    written = [identity_of(setting.recipe) | {"epochs": 2} for setting in plan.settings]
     written[0]["learning_rate"] = 5
-    version = versions()["airjax"] or "not installed"
+    version = SAME_NUMBERS_SINCE
     old = [plan.setting_id(plan.settings[0], "f", version, recipe) for recipe in written]
     assert set(old).isdisjoint(plan.setting_id(setting, "f", version) for setting in plan.settings)
     described = {
