@@ -9,6 +9,7 @@ rounded arithmetic is used (no sine, no library random floats), so that every ma
 from collections.abc import Callable
 
 import numpy as np
+from jaxtyping import Int32, UInt8
 
 from airjax.data.dataset import SYNTHETIC, Dataset
 
@@ -24,8 +25,10 @@ def load_builtin(num_train: int = 50_000, num_test: int = 10_000) -> Dataset:
     return Dataset(SYNTHETIC, *make_split(num_train, seed=1), *make_split(num_test, seed=2), CLASSES)
 
 
-def make_split(num_images: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """images [N,32,32,3] uint8 and labels [N] int32."""
+def make_split(
+    num_images: int, seed: int
+) -> tuple[UInt8[np.ndarray, "{num_images} 32 32 3"], Int32[np.ndarray, " {num_images}"]]:
+    """Make images and their labels."""
     images = np.empty((num_images, SIZE, SIZE, 3), np.uint8)
     labels = np.empty(num_images, np.int32)
     for chunk, start in enumerate(range(0, num_images, CHUNK)):

@@ -5,6 +5,7 @@ from functools import cached_property
 from typing import Literal
 
 import numpy as np
+from jaxtyping import Integer, UInt8
 
 from airjax.data.content import Content, Split, content_of, digest
 from airjax.data.info import CIFAR10, DatasetInfo, Statistics, pixel_statistics
@@ -29,10 +30,10 @@ class Dataset:
     """A training and a test split. Raises DataError where the arrays do not fit together."""
 
     name: str
-    train_images: np.ndarray  # [N,H,W,C] uint8: square, from 1 to 4 channels
-    train_labels: np.ndarray  # [N] whole numbers in [0, number of classes)
-    test_images: np.ndarray  # [M,H,W,C] uint8, of the same size
-    test_labels: np.ndarray  # [M] whole numbers in [0, number of classes)
+    train_images: UInt8[np.ndarray, "n h w c"]  # square, from 1 to 4 channels
+    train_labels: Integer[np.ndarray, " n"]  # in [0, number of classes)
+    test_images: UInt8[np.ndarray, "m h w c"]  # of the same size
+    test_labels: Integer[np.ndarray, " m"]  # in [0, number of classes)
     classes: tuple[str, ...] = ()  # their names; () numbers them: "0", "1", ... to the largest label
     statistics: Statistics | None = None  # None: the published ones, else measured on the training images
     symmetric: bool = True  # whether a mirrored image keeps its class

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import UInt8
 
 from airjax.recipes.inputs import Inputs
 
@@ -44,8 +45,8 @@ class DatasetInfo:
         return Inputs(self.image_size, self.channels, len(self.classes), self.mean, self.std)
 
 
-def pixel_statistics(images: np.ndarray) -> Statistics:
-    """Mean and standard deviation of each channel of images [N,H,W,C] uint8, rounded to DIGITS digits.
+def pixel_statistics(images: UInt8[np.ndarray, "n h w c"]) -> Statistics:
+    """Compute the mean and standard deviation of each channel of images, rounded to DIGITS digits.
 
     They come from how often each of the 256 levels occurs, in whole numbers, so that every machine computes the same.
     A channel that rounds to no spread at all has the standard deviation 1, and no images have the mean 0.

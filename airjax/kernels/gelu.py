@@ -6,12 +6,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jaxtyping import Float
 
 from airjax.kernels.reductions import at_least_float32
 
 
-def gelu(x: Array) -> Array:
-    """The exact GELU, x * Phi(x), not its tanh approximation; Phi from erf, as in torch.
+def gelu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """Compute the exact GELU, x * Phi(x), not its tanh approximation; Phi from erf, as in torch.
 
     jax.nn.gelu takes erfc, which stays accurate at large negative x and costs almost three times as much.
     """

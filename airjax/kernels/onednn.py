@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
+from jaxtyping import Float
 
 from airjax.kernels.ffi import Buffer, register
 
@@ -210,11 +211,14 @@ def library_path() -> str | None:
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def onednn_conv(x: Array, kernel: Array, padding: Padding) -> Array:
-    """Convolution with stride 1 of x [N,H,W,I] with kernel [h,w,I,O]; padding ((top, bottom), (left, right)).
+def onednn_conv(
+    x: Float[Array, "n h w i"], kernel: Float[Array, "rows cols i o"], padding: Padding
+) -> Float[Array, "n _ _ o"]:
+    """Convolve with stride 1; padding is ((top, bottom), (left, right)).
 
-    Both are float32 or both bfloat16, whose sums are float32 until they are done. Each side's padding is at most one,
-    and none is at the bottom without one at the top. Raises ValueError where the library is not to be had.
+    Both arrays are float32 or both bfloat16, which is summed in float32 and rounded at the end. Each side's padding is
+    at most one, and there is none at the bottom without one at the top. Raises ValueError where the library is
+    unavailable.
     """
     rows, columns = (x.shape[axis + 1] + sum(padding[axis]) - kernel.shape[axis] + 1 for axis in (0, 1))
     return _ffi("airjax_convolution", (x.shape[0], rows, columns, kernel.shape[3]), x, kernel)

@@ -6,12 +6,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jaxtyping import Float
 
 from airjax.kernels.reductions import Reductions, at_least_float32
 
 
-def max_pool(x: Array, size: int, reductions: Reductions) -> Array:
-    """Max-pool over disjoint size x size windows; rows and columns that fill no window are dropped.
+def max_pool(x: Float[Array, "n h w c"], size: int, reductions: Reductions) -> Float[Array, "n h//{size} w//{size} c"]:
+    """Take the maximum of disjoint size x size windows; rows and columns that fill no window are dropped.
 
     A tie's gradient goes to the first element, as in torch. What the gradient needs is a byte for each window; the
     gradient of XLA's own reduce_window (select-and-scatter) is slow everywhere.

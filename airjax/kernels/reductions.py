@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jax import Array, lax
+from jaxtyping import Float
 
 
 class Reductions(NamedTuple):
@@ -18,7 +19,7 @@ class Reductions(NamedTuple):
     materialize: Callable[[Any], Any]
 
 
-def sums_by_products(x: Array) -> Array:
+def sums_by_products(x: Float[Array, "n h w c"]) -> Float[Array, " c"]:
     """Add up the pixels of each image by a product with ones, and then the images.
 
     On a CPU XLA's own sum over so many rows takes three times as long, and is less accurate.
@@ -28,17 +29,21 @@ def sums_by_products(x: Array) -> Array:
     return jnp.einsum("nsc,s->nc", pixels, ones, precision=lax.Precision.HIGHEST).sum(0)
 
 
-def two_sums_by_products(x: Array, y: Array) -> tuple[Array, Array]:
-    """`sums_by_products` of each."""
+def two_sums_by_products(
+    x: Float[Array, "n h w c"], y: Float[Array, "n h w c"]
+) -> tuple[Float[Array, " c"], Float[Array, " c"]]:
+    """Apply `sums_by_products` to each."""
     return sums_by_products(x), sums_by_products(y)
 
 
-def sums_by_reduce(x: Array) -> Array:
+def sums_by_reduce(x: Float[Array, "n h w c"]) -> Float[Array, " c"]:
     """Let XLA add up."""
     return x.sum((0, 1, 2))
 
 
-def two_sums_by_reduce(x: Array, y: Array) -> tuple[Array, Array]:
+def two_sums_by_reduce(
+    x: Float[Array, "n h w c"], y: Float[Array, "n h w c"]
+) -> tuple[Float[Array, " c"], Float[Array, " c"]]:
     """Add up both in one reduction: one kernel instead of two."""
     zero = jnp.zeros((), x.dtype)
     total, other = lax.reduce((x, y), (zero, zero), lambda a, b: (a[0] + b[0], a[1] + b[1]), (0, 1, 2))
@@ -54,6 +59,6 @@ CPU = Reductions(sums_by_products, two_sums_by_products, leave_alone)
 ACCELERATOR = Reductions(sums_by_reduce, two_sums_by_reduce, lax.optimization_barrier)
 
 
-def at_least_float32(x: Array) -> Array:
+def at_least_float32(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """Return x, half precision as float32: compilers round after every operation on it, and torch only at the end."""
     return x.astype(jnp.float32) if x.dtype.itemsize < 4 else x

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Bool, Float
 
 
 class LookaheadState(NamedTuple):
@@ -21,8 +22,10 @@ def lookahead_init(fast: Any) -> LookaheadState:
     return LookaheadState(jax.tree.map(jnp.copy, fast))
 
 
-def lookahead_update(fast: Any, state: LookaheadState, decay: Array, sync: Array) -> tuple[Any, LookaheadState]:
-    """Where sync [] bool holds, slow := decay * slow + (1 - decay) * fast and fast := slow.
+def lookahead_update(
+    fast: Any, state: LookaheadState, decay: Float[Array, ""], sync: Bool[Array, ""]
+) -> tuple[Any, LookaheadState]:
+    """Where sync holds, set slow := decay * slow + (1 - decay) * fast and fast := slow.
 
     A select rather than a branch: a branch on an accelerator waits for the host.
     """

@@ -9,6 +9,7 @@ import numpy as np
 import optax
 from jax import Array
 from jax.typing import DTypeLike
+from jaxtyping import Float
 
 from airjax.kernels.backend import Precision, statistics_dtype
 from airjax.optim.schedule import triangle
@@ -19,10 +20,10 @@ from airjax.utils.reprs import one_line
 class Hyperparameters(NamedTuple):
     """The numbers that may change without recompiling, in the units of a loss summed over the batch."""
 
-    learning_rate: Array  # [] of all parameters but the BatchNorm biases
-    weight_decay: Array  # [] fraction removed per step, before momentum
-    momentum: Array  # []
-    label_smoothing: Array  # []
+    learning_rate: Float[Array, ""]  # of all parameters but the BatchNorm biases
+    weight_decay: Float[Array, ""]  # fraction removed per step, before momentum
+    momentum: Float[Array, ""]
+    label_smoothing: Float[Array, ""]
 
     def __repr__(self) -> str:
         return one_line(self)

@@ -24,7 +24,7 @@ def check_data(data: Any) -> Dataset:
 
 
 def check_images(name: str, images: np.ndarray, inputs: Inputs) -> None:
-    """Raise ValueError unless the images are a numpy array [N,H,W,C] uint8 of these inputs."""
+    """Raise ValueError unless the images are a numpy array [n,h,w,c] uint8 of these inputs."""
     if misfit := image_misfit(images, inputs):
         raise ValueError(f"{name} are {misfit}")
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from airjax.data.dataset import CIFAR10_CLASSES
 from airjax.nn.build import Variables, init_variables
@@ -58,7 +59,7 @@ def named_tensors(variables: Variables) -> dict[str, Any]:
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
 
 
-def value_fault(name: str, values: np.ndarray) -> str | None:
+def value_fault(name: str, values: Float[np.ndarray, "..."]) -> str | None:
     """What a tensor of that name cannot hold, or None: values that are not finite, or a negative variance."""
     if not np.isfinite(values).all():
         return "holds values that are not finite (NaN or infinity)"

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
+from jaxtyping import Float, Int, Shaped, UInt8
 
 from airjax.augment.transforms import normalize
 from airjax.augment.views import tta_views
@@ -64,12 +65,12 @@ def level_of(recipe: Recipe, level: int | None) -> int:
 def tta_logits(
     recipe: Recipe,
     variables: Variables,
-    images: Array,
+    images: UInt8[Array, "n h w c"],
     level: int | None = None,
     *,
     backend: Backend | None = None,
-) -> Array:
-    """Weighted mean of the logits [N,L] over the views of images [N,H,W,C] uint8. level defaults to the recipe's.
+) -> Float[Array, "n l"]:
+    """Compute the weighted mean of the logits over the views of images. level defaults to the recipe's.
 
     A backend of None is this process's. Raises ValueError for a level other than 0, 1 or 2.
     """
@@ -86,12 +87,12 @@ def tta_logits_in_passes(
     recipe: Recipe,
     backend: Backend,
     variables: Variables,
-    images: Array,
-    count: Array | int,
+    images: UInt8[Array, "n h w c"],
+    count: Int[Array, ""] | int,
     plan: EvalPlan,
     level: int | None = None,
-) -> Array:
-    """`tta_logits` [N,L] of images [N,H,W,C] uint8, N = passes * batch, by count passes; the rest are zero."""
+) -> Float[Array, "n l"]:
+    """Compute `tta_logits` of n = passes * batch images by count passes; the rest are zero."""
     if plan.passes == 1:
         return tta_logits(recipe, variables, images, level, backend=backend)
 
@@ -113,8 +114,10 @@ def compile_logits(recipe: Recipe, level: int, backend: Backend) -> Any:
     return _compile_logits(_evaluated(recipe), level, backend, plan)
 
 
-def batched_logits(recipe: Recipe, variables: Variables, images: Any, level: int) -> np.ndarray:
-    """Logits [N,L] of images [N,H,W,C] uint8, in calls of one size; the last is padded. recipe is resolved."""
+def batched_logits(
+    recipe: Recipe, variables: Variables, images: UInt8[Array | np.ndarray, "n h w c"], level: int
+) -> Float[np.ndarray, "n l"]:
+    """Compute the logits of images, in calls of one size; the last is padded. recipe is resolved."""
     backend = backend_of(recipe)
     if not len(images):
         return np.zeros((0, recipe.inputs.num_classes), np.float32)
@@ -126,9 +129,14 @@ def batched_logits(recipe: Recipe, variables: Variables, images: Any, level: int
 
 
 def group_logits(
-    recipe: Recipe, backend: Backend, strategy: Strategy, variables: Variables, images: Array, plan: EvalPlan
-) -> np.ndarray:
-    """Logits [K,N,L] of K networks on images [N,H,W,C] uint8 on the device; the variables have an axis [K]."""
+    recipe: Recipe,
+    backend: Backend,
+    strategy: Strategy,
+    variables: Variables,
+    images: UInt8[Array, "n h w c"],
+    plan: EvalPlan,
+) -> Float[np.ndarray, "k n l"]:
+    """Compute the logits of k networks, whose variables have an axis [k], on images on the device."""
     compiled = compile_group_logits(recipe, backend, strategy, len(jax.tree.leaves(variables)[0]), plan)
     parts = [np.asarray(compiled(variables, part)) for part, _ in parts_of(images, plan.images)]
     return np.concatenate(parts, axis=1)[:, : len(images)]
@@ -141,8 +149,10 @@ def compile_group_logits(
     return _compile_group_logits(_evaluated(recipe), backend, strategy, num_networks, plan)
 
 
-def parts_of(images: Any, size: int) -> Iterator[tuple[Array, int]]:
-    """Images [N,...] in parts [size,...] on the device, the last filled up with zeros, and how many each holds."""
+def parts_of(
+    images: Shaped[Array | np.ndarray, "n ..."], size: int
+) -> Iterator[tuple[Shaped[Array, "{size} ..."], int]]:
+    """Cut images into parts of one size on the device, the last filled up with zeros; yield how many each holds."""
     for start in range(0, len(images), size):
         count = min(size, len(images) - start)
         if isinstance(images, Array):

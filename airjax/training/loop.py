@@ -13,6 +13,7 @@ from typing import NamedTuple, get_args
 
 import jax
 import numpy as np
+from jaxtyping import Float
 
 from airjax.data.dataset import Dataset
 from airjax.kernels.backend import Backend, Driver
@@ -47,8 +48,8 @@ class TrainedRun(NamedTuple):
     recipe: Recipe  # with its precision resolved
     seed: int
     variables: Variables
-    metrics: StepMetrics  # numpy arrays [T]: one entry per step
-    logits: np.ndarray  # [M,L] of the test images, with test-time augmentation
+    metrics: StepMetrics  # numpy arrays [t]: one entry per step
+    logits: Float[np.ndarray, "m l"]  # of the test images, with test-time augmentation
     accuracy: float  # fraction of the test images classified right
     seconds: dict[str, float]  # compile, whiten, train, evaluate
 
@@ -79,7 +80,7 @@ class Work(NamedTuple):
     evaluation: EvalPlan
     called: Callbacks
     validate: bool = False  # evaluate after every epoch, too; of a single network
-    check: Callable[[StepMetrics, int], None] | None = None  # an epoch's metrics [K,S], and steps done: may raise
+    check: Callable[[StepMetrics, int], None] | None = None  # an epoch's metrics [k,s], and steps done: may raise
     keeping: Keeping = NOTHING_KEPT
     snapshots: Snapshots | None = None  # of this group; None: none are taken
 
@@ -87,9 +88,9 @@ class Work(NamedTuple):
 class Finished(NamedTuple):
     """A group that is trained and evaluated."""
 
-    metrics: StepMetrics  # numpy arrays [K,T]
-    logits: np.ndarray  # [K,M,L]
-    variables: Variables  # on the device: K networks, with an axis; of "sequential", the one network without it
+    metrics: StepMetrics  # numpy arrays [k,t]
+    logits: Float[np.ndarray, "k m l"]
+    variables: Variables  # on the device: k networks, with an axis; of "sequential", the one network without it
 
 
 def train(
@@ -270,13 +271,15 @@ def wait(metrics: StepMetrics, count: int, driver: Driver, before: Sequence[Step
 
 
 def join(parts: Sequence[StepMetrics], count: int) -> StepMetrics:
-    """Join the metrics of calls of K = count networks, each [K] or [K,S], to numpy arrays [K,T]."""
+    """Join the metrics of calls of k = count networks, each [k] or [k,s], to numpy arrays [k,t]."""
     columns = zip(*parts, strict=True)
     return StepMetrics(*(np.concatenate([np.reshape(part, (count, -1)) for part in c], axis=1) for c in columns))
 
 
-def accuracy_at(recipe: Recipe, variables: Variables, arrays: Arrays, level: int) -> tuple[float, np.ndarray]:
-    """Accuracy on the test images at a level of test-time augmentation, and the logits [M,L]."""
+def accuracy_at(
+    recipe: Recipe, variables: Variables, arrays: Arrays, level: int
+) -> tuple[float, Float[np.ndarray, "m l"]]:
+    """Compute the accuracy on the test images at a level of test-time augmentation, and the logits."""
     logits = batched_logits(recipe, variables, arrays.test_images, level)
     return float((logits.argmax(1) == np.asarray(arrays.test_labels)).mean()), logits
 
@@ -288,8 +291,8 @@ def _compile(programs: Programs, kinds: Sequence[Kind], clock: Clock) -> None:
         clock.pause()
 
 
-def _evaluate(work: Work, variables: Variables, clock: Clock) -> np.ndarray:
-    # Logits [K,M,L] with the recipe's test-time augmentation.
+def _evaluate(work: Work, variables: Variables, clock: Clock) -> Float[np.ndarray, "k m l"]:
+    # Logits with the recipe's test-time augmentation.
     if work.strategy == "sequential":
         return _logits_of_one(work, variables, work.recipe.evaluation.tta_level, clock, "evaluate")[None]
     clock.begin("compile")
@@ -307,7 +310,9 @@ def _validate(work: Work, variables: Variables, clock: Clock) -> float:
     return float((logits.argmax(1) == np.asarray(work.arrays.test_labels)).mean())
 
 
-def _logits_of_one(work: Work, variables: Variables, level: int, clock: Clock, stage: Stage) -> np.ndarray:
+def _logits_of_one(
+    work: Work, variables: Variables, level: int, clock: Clock, stage: Stage
+) -> Float[np.ndarray, "m l"]:
     # Compiled first, which is none of the evaluation's time.
     clock.begin("compile")
     compile_logits(work.recipe, level, work.backend)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Int, UInt8
 
 from airjax.augment.batch import Batch, batch_at
 from airjax.kernels.backend import Backend
@@ -70,7 +71,7 @@ def make_steps(
     Only chunks look at count, the steps to take; the others' programs take as many as their kind says.
     """
 
-    def steps(state: TrainState, task: Task, count: Array) -> tuple[TrainState, StepMetrics]:
+    def steps(state: TrainState, task: Task, count: Int[Array, ""]) -> tuple[TrainState, StepMetrics]:
         take = functools.partial(advance, recipe, backend, task=task, frozen=kind.frozen, batch_at=batch_at)
         if backend.driver == "chunks":
             return advance_up_to(take, state, count, kind.num_steps)
@@ -80,7 +81,7 @@ def make_steps(
 
 
 class Programs:
-    """The programs of a group of K networks. Seeds, data and hyperparameters are arguments: no value compiles again."""
+    """The programs of a group of k networks. Seeds, data and hyperparameters are arguments: no value compiles again."""
 
     def __init__(self, recipe: Recipe, backend: Backend, strategy: Strategy, shapes: tuple[Any, Any, Any]) -> None:
         self.recipe, self.backend = recipe, backend
@@ -149,7 +150,10 @@ class Programs:
 
 
 def programs_of(
-    recipe: Recipe, backend: Backend, strategy: Strategy, arguments: tuple[Members, Array, Array]
+    recipe: Recipe,
+    backend: Backend,
+    strategy: Strategy,
+    arguments: tuple[Members, UInt8[Array, "n h w c"], Int[Array, " n"]],
 ) -> Programs:
     """Return the one set of programs for groups like these members, with these images and labels; not compiled yet."""
     shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), arguments)

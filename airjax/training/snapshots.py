@@ -38,10 +38,10 @@ class StoppedError(Exception):
 
 
 class Snapshot(NamedTuple):
-    """A group of K networks between two calls."""
+    """A group of k networks between two calls."""
 
     state: TrainState
-    metrics: StepMetrics  # numpy arrays [K,t] of the steps done
+    metrics: StepMetrics  # numpy arrays [k,t] of the steps done
     calls_done: int
     seconds: dict[str, float]  # of each stage so far
 

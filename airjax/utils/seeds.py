@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jaxtyping import Key
 
 LARGEST_SEED = 2**32 - 1
 
@@ -24,13 +25,13 @@ def check_seed(seed: Any) -> int:
     return number
 
 
-def make_key(seed: Any) -> Array:
-    """The key [] of a seed. Raises ValueError for what `check_seed` does not take."""
+def make_key(seed: Any) -> Key[Array, ""]:
+    """Return the key of a seed. Raises ValueError for what `check_seed` does not take."""
     return make_keys([check_seed(seed)])[0]
 
 
-def make_keys(seeds: Sequence[int]) -> Array:
-    """The keys [K] of seeds that were checked: the same numbers whatever JAX's settings for random numbers are.
+def make_keys(seeds: Sequence[int]) -> Key[Array, " k"]:
+    """Return the keys of k seeds that were checked: the same numbers whatever JAX's settings for random numbers are.
 
     They are those of `jax.random.key` with threefry, JAX's default, and no JAX_RANDOM_SEED_OFFSET.
     """
