@@ -46,7 +46,7 @@ def batch_at(
     dtype: DTypeLike = jnp.float32,
     take: Callable[..., Array] = take_moved,
 ) -> Batch:
-    """Gather the batch of a 0-based step from the data set, and augment it in dtype.
+    """Gather the batch of a 0-based step from a data set's images and labels, and augment it in dtype.
 
     With a selection, the draws are about its examples, and images and labels are those that it selects from. take moves
     images, as `take_moved` does.

@@ -1,6 +1,6 @@
-"""Randomness becomes data: keys in, arrays of draws out.
+"""Turn keys into arrays of random draws.
 
-This file and the model's initialisation are the only users of jax.random. Everything after them is a deterministic
+This file and the network's initialisation are the only users of jax.random. Everything after them is a deterministic
 function of arrays, so that the same draws can be handed to another framework, or written by hand in a test.
 """
 

@@ -1,4 +1,4 @@
-"""Augmentations as functions of images and draws. N images of H x W pixels and C channels, channels last. (§3)"""
+"""Augmentations as functions of images and draws. (§3)"""
 
 import jax.numpy as jnp
 import numpy as np
@@ -9,8 +9,6 @@ from jaxtyping import Bool, Float, Int, Shaped, UInt8
 from airjax.recipes.inputs import Inputs
 
 CIFAR_MEAN = (0.4914, 0.4822, 0.4465)  # per channel, of pixels in [0, 1]
-
-
 CIFAR_STD = (0.2470, 0.2435, 0.2616)
 
 
@@ -37,7 +35,7 @@ def reflect_pad(images: Shaped[Array, "n h w c"], pixels: int) -> Shaped[Array, 
 
 
 def reflect(indices: Int[Array, "*shape"], size: int) -> Int[Array, "*shape"]:
-    """Return the index in 0 to size-1 that each of indices shows in an image padded by reflection, the edge not repeated."""
+    """Map indices into an image padded by reflection, the edge not repeated, to the pixels 0 to size-1 shown there."""
     indices = jnp.abs(indices)
     return jnp.minimum(indices, 2 * (size - 1) - indices)
 
@@ -74,7 +72,7 @@ def pixel_origins(
     None without translation.
     """
     indices = jnp.arange(size, dtype=jnp.int32)[None]
-    # From the result back to the original: the last to be done is the first to be undone.
+    # From the result back to the original, so the last operation is undone first.
     rows, cols = indices, jnp.where(mirrors[:, None], indices[:, ::-1], indices)
     if shifts is not None:
         top, left = jnp.split(shifts.astype(jnp.int32) - translate, 2, axis=1)

@@ -1,4 +1,4 @@
-"""The synthetic dataset: ten classes of images, made in seconds on any machine, so that all runs without a download.
+"""The synthetic dataset: ten classes of images, made in seconds on any machine, so that nothing needs a download.
 
 Each image shows one shape of random place, size, angle and colours, behind a bar, on a shaded background, in noise.
 A shape's colour leans towards its class, which a small network learns in seconds; two pairs of classes share a lean and
@@ -21,7 +21,7 @@ CLASSES = ("disc", "square", "triangle", "ring", "cross", "half disc", "crescent
 
 
 def load_builtin(num_train: int = 50_000, num_test: int = 10_000) -> Dataset:
-    """The synthetic dataset; always the same images. The first n of any size are the first n of the full set."""
+    """Make the synthetic dataset; always the same images. The first n of any size are the first n of the full set."""
     return Dataset(SYNTHETIC, *make_split(num_train, seed=1), *make_split(num_test, seed=2), CLASSES)
 
 
@@ -79,7 +79,7 @@ def _make_chunk(bits: np.random.PCG64) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _uniform(bits: np.random.PCG64, *shape: int) -> np.ndarray:
-    """float32 in [0, 1) from the raw bit stream, which numpy keeps stable for ever."""
+    """Draw float32 in [0, 1) from the raw bit stream, which numpy keeps stable forever."""
     raw = bits.random_raw(int(np.prod(shape))) >> np.uint64(40)
     return raw.astype(np.float32).reshape(shape) * np.float32(2**-24)
 

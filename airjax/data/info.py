@@ -24,7 +24,7 @@ CIFAR10 = Statistics(Inputs().mean, Inputs().std)
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """What a network and its training depend on, and what its answers mean."""
+    """What a network and its training depend on, and what its outputs mean."""
 
     name: str
     classes: tuple[str, ...]
@@ -41,7 +41,7 @@ class DatasetInfo:
     """Whether a mirrored image keeps its class. It does not where images hold letters or digits."""
 
     def inputs(self) -> Inputs:
-        """What a network for these images takes and gives. Raises ValueError for what no network takes."""
+        """Return what a network for these images takes and gives. Raises ValueError for what no network takes."""
         return Inputs(self.image_size, self.channels, len(self.classes), self.mean, self.std)
 
 

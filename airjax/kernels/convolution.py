@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from airjax.kernels.onednn import onednn_available, onednn_conv
 
-# native: the platform's convolution. onednn: another library's, on a CPU in float32. matmul: one matrix product over
+# native: XLA's convolution. onednn: that library's, on a CPU. matmul: one matrix product over
 # patches, which vmap over kernels turns into one batched product, where a native convolution becomes a grouped one.
 Convolution = Literal["native", "onednn", "matmul"]
 
@@ -74,8 +74,7 @@ def conv_to_pool(
 ) -> Float[Array, "n 2*(h//2) 2*(w//2) o"]:
     """Convolve with a 3x3 kernel, keeping an even image size and making an odd one even, as a 2x2 max-pool uses it.
 
-    An odd last row and column, which the pool would drop, are never computed: without padding after them they do not
-    exist.
+    The last row and column of an odd size, which the pool would drop, are not computed: there is no padding after them.
     """
     height, width = x.shape[1:3]
     return conv(x, kernel, ((1, 1 - height % 2), (1, 1 - width % 2)), convolution)

@@ -9,13 +9,12 @@ from jaxtyping import Float
 
 
 class Reductions(NamedTuple):
-    """How a platform adds up the pixels of x [N,H,W,C], and what it has to write to memory."""
+    """How a platform adds up the pixels of x [n,h,w,c], and what it has to write to memory."""
 
-    sums: Callable[[Array], Array]  # x -> [C]
-    two_sums: Callable[[Array, Array], tuple[Array, Array]]  # x, y -> [C], [C]
-    # Any arrays -> the same, written to memory in their own dtype. Left to itself an accelerator's compiler keeps half
-    # precision as float32 where it is only moved from one kernel to the next, and computes it again in every kernel
-    # that reads it.
+    sums: Callable[[Array], Array]  # x -> [c]
+    two_sums: Callable[[Array, Array], tuple[Array, Array]]  # x, y -> [c], [c]
+    # Any arrays -> the same, written to memory in their own dtype. Otherwise an accelerator's compiler keeps arrays of
+    # half precision as float32 between kernels, and computes them again in every kernel that reads them.
     materialize: Callable[[Any], Any]
 
 
@@ -37,7 +36,7 @@ def two_sums_by_products(
 
 
 def sums_by_reduce(x: Float[Array, "n h w c"]) -> Float[Array, " c"]:
-    """Let XLA add up."""
+    """Add up the pixels by XLA's own reduction."""
     return x.sum((0, 1, 2))
 
 
@@ -60,5 +59,5 @@ ACCELERATOR = Reductions(sums_by_reduce, two_sums_by_reduce, lax.optimization_ba
 
 
 def at_least_float32(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """Return x, half precision as float32: compilers round after every operation on it, and torch only at the end."""
+    """Return x, half precision as float32: compilers round after every operation, torch only at the end."""
     return x.astype(jnp.float32) if x.dtype.itemsize < 4 else x

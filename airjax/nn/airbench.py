@@ -18,7 +18,7 @@ from airjax.recipes.network import PATCH, AirbenchNet
 class Airbench(nn.Module):
     """The network: normalised images in the compute dtype -> logits of l classes in the statistics dtype.
 
-    Every intermediate is sown under its own name, for layer-by-layer comparison; that costs nothing unless asked for.
+    Every intermediate is sown under its own name, for comparison layer by layer; that costs nothing unless requested.
     """
 
     network: AirbenchNet
@@ -63,7 +63,7 @@ class FirstConv(nn.Module):
             kernel = self.param("kernel", default_uniform, shape, dtype)
         x = self.ops.conv(images, kernel.astype(self.precision.compute), ((0, 0), (0, 0)))
         if self.network.whiten_bias:
-            # Without whitening this is an ordinary convolution, whose bias has its weights' default law.
+            # Without whitening this is an ordinary convolution, whose bias has the default law of its weights.
             zeros = self.network.whitening is not None
             initial = nn.initializers.zeros if zeros else bias_uniform(fan_in=math.prod(shape[:-1]))
             bias = self.param("bias", initial, (self.width,), dtype)

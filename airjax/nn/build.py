@@ -52,6 +52,6 @@ def apply_eval(
 
 @contextmanager
 def flax_defaults() -> Iterator[None]:
-    """Within it, Flax derives parameters' keys from their names, and returns dicts, as it does by default."""
+    """Make Flax derive parameters' keys from their names, and return dicts, as it does by default."""
     with flax.config.temp_flip_flag("fix_rng_separator", False), flax.config.temp_flip_flag("return_frozendict", False):
         yield

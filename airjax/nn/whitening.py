@@ -1,4 +1,4 @@
-"""Patches -> second moment -> eigenfilters: the first convolution's fixed weights. (§2)"""
+"""The first convolution's fixed weights: patches -> second moment -> eigenvectors -> filters. (§2)"""
 
 import jax.numpy as jnp
 from jax import Array, lax
@@ -6,7 +6,7 @@ from jaxtyping import Float
 
 from airjax.recipes.network import PATCH
 
-IMAGES_AT_ONCE = 250  # whose patches are in memory; all of them are four times the data
+IMAGES_AT_ONCE = 250  # whose patches are in memory at a time; the patches of all would be four times the data
 SIGN_RATIO = 1.7  # of the weights that decide about signs
 
 
@@ -30,7 +30,7 @@ def second_moment(images: Float[Array, "n h w c"]) -> Float[Array, "4*c 4*c"]:
 def fix_signs(vectors: Float[Array, "k k"]) -> Float[Array, "k k"]:
     """Sign eigenvectors, one per column, so that their sums with weights 1, 1.7, 1.7^2, ... are positive.
 
-    A library may return either sign. The weights are such that no eigenvector of natural images is near the edge.
+    A library may return either sign. With these weights no eigenvector of natural images has a sum near zero.
     """
     weights = SIGN_RATIO ** jnp.arange(vectors.shape[0], dtype=vectors.dtype)
     sums = jnp.matmul(weights, vectors, precision=lax.Precision.HIGHEST)

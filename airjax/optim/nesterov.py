@@ -1,4 +1,4 @@
-"""The optax chain: decay before momentum, Nesterov, the scheduled rate last, per parameter group. (§4.2-4.5)"""
+"""SGD as an optax chain per parameter group: decay, Nesterov momentum, the scheduled rate last. (§4.2-4.5)"""
 
 from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
@@ -83,7 +83,7 @@ def make_optimizer(
 
 
 def freeze(inner: optax.GradientTransformation) -> optax.GradientTransformation:
-    """Return a transformation that gives no update at all, with inner's state passed through.
+    """Return a transformation whose updates are zero and that leaves inner's state as it is.
 
     A zero gradient would not do: momentum and weight decay would still move the parameter.
     """

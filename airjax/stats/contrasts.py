@@ -41,7 +41,8 @@ def compare_settings(accuracies: Sequence[Float[np.ndarray, " _"]], tests: Seque
     """Compare settings that share a test set by Welch's tests: all pairs of up to four, else each with the first.
 
     Args:
-        accuracies: for each setting those of its runs, in percent. A setting with fewer than two networks is compared with none.
+        accuracies: of each setting, one for each run, in percent. A setting with fewer than two networks is compared
+            with none.
         tests: for each setting, what names its test set.
     """
     found = []

@@ -1,4 +1,4 @@
-"""The short way in: train a network, evaluate it, run it on images."""
+"""The library's main functions: train a network, evaluate it, run it on images."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -56,8 +56,8 @@ def train_network(
         on_phase: called with what begins, before it does: "compile", "whiten", "train" or "evaluate".
         on_step: called after every few steps with the number of steps done and their metrics.
         on_epoch: called after every epoch with its `airjax.EpochReport`.
-        keeping: where and how often snapshots are taken: `airjax.Keeping(folder, every=2)`. The same call goes on from
-            the last one, to the same bits.
+        keeping: where and how often snapshots are taken: `airjax.Keeping(folder, every=2)`. Rerunning the
+            same call resumes from the last, to the same bits.
 
     Raises:
         airjax.DivergedError: the loss is not finite.

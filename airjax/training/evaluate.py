@@ -1,4 +1,4 @@
-"""Evaluates networks: logits with test-time augmentation, in passes whose images a platform's caches hold. (§5)"""
+"""Evaluate networks: logits with test-time augmentation, in passes that fit a platform's caches. (§5)"""
 
 import functools
 import math
@@ -21,15 +21,15 @@ from airjax.training.compile import compile_function
 from airjax.training.members import Strategy, over_members
 from airjax.utils.seeds import make_key
 
-EVAL_BATCH = {"cpu": 200, "other": 2000}  # images per forward pass: on a CPU, what its caches hold
+EVAL_BATCH = {"cpu": 200, "other": 2000}  # images per forward pass: on a CPU, as many as fit its caches
 
-# With oneDNN's convolutions, which can be looped over inside of a program: every call page-faults the whole temporary
-# buffer.
+# Forward passes of a call with oneDNN's convolutions, which are as fast in a loop inside a program: every call
+# page-faults the whole temporary buffer.
 EVAL_PASSES = 20
 
 
 class EvalPlan(NamedTuple):
-    """How many images an evaluation takes at once."""
+    """How many images an evaluation computes at once."""
 
     batch: int  # images of a forward pass
     passes: int  # forward passes of a call
@@ -41,12 +41,12 @@ class EvalPlan(NamedTuple):
 
 
 def eval_batch(recipe: Recipe, backend: Backend) -> int:
-    """Images per forward pass of an evaluation."""
+    """Return the number of images per forward pass of an evaluation."""
     return min(EVAL_BATCH.get(backend.platform, EVAL_BATCH["other"]), recipe.test_examples)
 
 
 def eval_plan(recipe: Recipe, backend: Backend) -> EvalPlan:
-    """The fastest way through the recipe's test images, with hardly an image too many in the last call."""
+    """Return the fastest sizes for the recipe's test images, with as little padding as possible in the last call."""
     batch = eval_batch(recipe, backend)
     if backend.convolution != "onednn":
         return EvalPlan(batch, 1)
@@ -57,7 +57,7 @@ def eval_plan(recipe: Recipe, backend: Backend) -> EvalPlan:
 
 
 def level_of(recipe: Recipe, level: int | None) -> int:
-    """The level of test-time augmentation; None is the recipe's. Raises ValueError unless it is 0, 1 or 2."""
+    """Return the level of test-time augmentation; None is the recipe's. Raises ValueError unless it is 0, 1 or 2."""
     level = recipe.evaluation.tta_level if level is None else level
     return recipe.override(tta_level=level).evaluation.tta_level
 
@@ -106,9 +106,9 @@ def tta_logits_in_passes(
 
 
 def compile_logits(recipe: Recipe, level: int, backend: Backend) -> Any:
-    """Compile (variables, images [B,H,W,C] uint8, passes) -> logits [B,L], with B the images of `eval_plan`.
+    """Compile (variables, images [b,h,w,c] uint8, passes) -> logits [b,l], with b the images of `eval_plan`.
 
-    Recipes that differ in what no evaluation depends on share a program.
+    Recipes that differ only in fields that no evaluation depends on use the same program.
     """
     plan = eval_plan(recipe, backend)
     return _compile_logits(_evaluated(recipe), level, backend, plan)
@@ -145,7 +145,7 @@ def group_logits(
 def compile_group_logits(
     recipe: Recipe, backend: Backend, strategy: Strategy, num_networks: int, plan: EvalPlan
 ) -> Any:
-    """Compile (variables of K networks, images [B,H,W,C] uint8) -> logits [K,B,L], with B the images of the plan."""
+    """Compile (variables of k networks, images [b,h,w,c] uint8) -> logits [k,b,l], with b the images of the plan."""
     return _compile_group_logits(_evaluated(recipe), backend, strategy, num_networks, plan)
 
 
@@ -167,7 +167,7 @@ def parts_of(
 def compile_part(shape: tuple[int, ...], dtype: Any, size: int) -> Any:
     """Compile (images of this shape, start []) -> size of them from start on, with zeros past the last.
 
-    One program for every start: cut eagerly, each part of a test set would be compiled on the clock.
+    One program serves every start: sliced eagerly, each part of a test set would be compiled on the clock.
     """
 
     def part(images: Array, start: Array) -> Array:

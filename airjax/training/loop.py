@@ -1,8 +1,8 @@
 """The one training loop: calls the programs of a group of networks, watches the clock and the loss.
 
-One train step, three drivers: a scan over an epoch's steps on accelerators; on a CPU chunks of a few steps where oneDNN
-convolves, and a loop over single steps where XLA does (docs/performance.md, "What was tried"). One network is a group
-of one.
+There is one training step, and there are three ways to call it: a scan over an epoch's steps on accelerators; on a CPU,
+chunks of a few steps where oneDNN convolves, and single steps where XLA does (docs/performance.md, "What was tried").
+One network is a group of one.
 """
 
 import itertools
@@ -116,7 +116,8 @@ def train(
         on_step: called after every call with the number of steps done and the metrics of the latest ones at hand.
         on_epoch: called after every epoch.
         on_phase: called with what begins, before it does. A compilation may be over at once: nothing is compiled twice.
-        keeping: where and how often snapshots are taken, from which the same call goes on to the same bits.
+        keeping: where and how often snapshots are taken. Rerunning the same call resumes from the last one, to the same
+            bits.
 
     Raises:
         StoppedError: keeping asked to stop; a snapshot is written.
@@ -173,7 +174,8 @@ def train_group(work: Work, members: Members, data: Dataset, clock: Clock) -> Fi
 def run_group(work: Work, programs: Programs, members: Members, clock: Clock) -> Finished:
     """Train a group of networks and evaluate them."""
     arrays, count = work.arrays, len(members.keys)
-    # An accelerator is to stay busy once it starts; on a CPU what later epochs need would keep the first step waiting.
+    # An accelerator is to stay busy once it starts, so everything is compiled first; on a CPU only what the first step
+    # needs, which does not wait for the programs of later epochs.
     kinds = kinds_of(work.calls)
     _compile(programs, kinds if work.backend.driver == "scan" else kinds[:1], clock)
     clock.begin("whiten")
@@ -254,10 +256,10 @@ def report_epoch(
 
 
 def wait(metrics: StepMetrics, count: int, driver: Driver, before: Sequence[StepMetrics]) -> StepMetrics:
-    """Wait as a driver does after a call of count steps, and return its metrics [..., count].
+    """Wait after a call of count steps as this way of calling them needs, and return the metrics [..., count].
 
-    A chunk is waited for, so that nobody who interrupts a training has to wait for a second one. Otherwise the call
-    before is: the device stays busy, and the queue of calls stays short.
+    Wait for a chunk itself, so that an interrupted training ends within one chunk. Otherwise wait for the call before:
+    the device stays busy, and the queue of calls stays short.
     """
     if driver != "chunks":
         jax.block_until_ready(before[-1:])
@@ -313,7 +315,7 @@ def _validate(work: Work, variables: Variables, clock: Clock) -> float:
 def _logits_of_one(
     work: Work, variables: Variables, level: int, clock: Clock, stage: Stage
 ) -> Float[np.ndarray, "m l"]:
-    # Compiled first, which is none of the evaluation's time.
+    # Compile first: that is no part of the evaluation's time.
     clock.begin("compile")
     compile_logits(work.recipe, level, work.backend)
     images = work.arrays.test_images

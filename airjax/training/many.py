@@ -48,7 +48,7 @@ class ManyRuns(NamedTuple):
         return one_line(self)
 
     def runs(self, seeds: Sequence[int]) -> list[TrainedRun]:
-        """The trainings one by one, each with an equal share of the time.
+        """Return the trainings one by one, each with an equal fraction of the time.
 
         Raises ValueError without the variables, or for another number of seeds.
         """
@@ -109,7 +109,7 @@ def run_many(
             ones at hand, each [g] or [g,s]. A group that runs out of memory begins again.
         on_epoch: called after every epoch of a group, with the means over its members.
         on_group: called with the number of members finished so far.
-        keeping: where and how often snapshots of each group are taken, from which the same call goes on.
+        keeping: where and how often snapshots of each group are taken. Rerunning the same call resumes from the last.
 
     Raises ValueError for members or a group that do not fit, or fewer examples than the recipe uses, and TypeError for
     arguments of another type.
@@ -180,7 +180,7 @@ def _to_device(recipe: Recipe, members: Members, data: Dataset) -> Arrays:
 def _run_groups(
     work: Work, members: Members, data: Dataset, group: int, smallest: int, clock: Clock, *, keep_variables: bool
 ) -> tuple[list[_Group], int]:
-    # All members, so many at a time; and how many at a time fitted into memory.
+    # Trains all members, a group at a time; also returns the size of a group that fitted into memory.
     count, finished = len(members.keys), 0
     done: list[_Group] = []
     while finished < count:
@@ -217,7 +217,7 @@ def _networks(strategy: Strategy, done: Finished) -> list[Variables]:
 
 
 def _take(members: Members, first: int, group: int) -> Members:
-    # The last group is filled up with its last member, so that nothing is compiled for its size.
+    # The last group is padded with its last member, so that nothing is compiled for its size.
     chosen = np.minimum(np.arange(first, first + group), len(members.keys) - 1)
     return jax.tree.map(lambda array: array[chosen], members)
 

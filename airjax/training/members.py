@@ -56,7 +56,8 @@ def make_members(
     Args:
         recipe: gives whatever is not given here. With subsets, its train_examples is their length.
         keys: one for each network; `airjax.training.many.seed_keys` makes those of seeds.
-        learning_rate, weight_decay, momentum, label_smoothing: one for each of the k networks, or one number for all, in the recipe's units.
+        learning_rate, weight_decay, momentum, label_smoothing: one for each of the k networks, or one number for all,
+            in the recipe's units.
         subsets: the training examples of each network, as indices into the data set's.
         weights: how much the loss of each example counts.
 
@@ -111,14 +112,14 @@ def _column(name: str, values: Any, count: int) -> list[float]:
 
 
 def strategy_backend(recipe: Recipe, strategy: Strategy, driver: Driver | None = None) -> Backend:
-    """Return what a strategy trains a recipe with here; a driver of None is the fastest there is."""
+    """Return the backend with which a strategy trains a recipe here; a driver of None is the fastest one."""
     if strategy == "vmap-matmul":
         return backend_of(recipe, convolution="matmul", driver=driver)
     return backend_of(recipe, convolution=None if strategy in ("sequential", "map") else "native", driver=driver)
 
 
 def over_members(strategy: Strategy, function: Callable[..., Any], by_member: tuple[Any, ...]) -> Callable[..., Any]:
-    """Turn a function of one network into the same function of a group.
+    """Map a function of one network over a group.
 
     by_member says which arrays of its arguments have a leading axis over the members: for each argument True or False,
     or a tree of these down to where they differ. For "sequential" that axis has length one.

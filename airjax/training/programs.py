@@ -19,8 +19,8 @@ from airjax.training.members import Members, Strategy, over_members
 from airjax.training.run import Segment, Task, advance, advance_many, advance_up_to, segments, start_run
 from airjax.training.step import StepMetrics, TrainState, averaged_variables, variables_of
 
-# A chunk's size: a call costs a CPU some milliseconds and page-faults all its memory; a longer one shows progress less
-# often.
+# The size of a chunk. Every call costs a CPU some milliseconds and page-faults the whole temporary buffer; long calls
+# show progress less often.
 CHUNK_FLOPS = 3e12
 CHUNK_STEPS = 32
 
@@ -44,7 +44,7 @@ BY_MEMBER = Task(images=False, labels=False, draws=True, hyper=True, selection=T
 
 
 def steps_per_call(recipe: Recipe, backend: Backend) -> int | None:
-    """Steps that a call takes at most; None: as many as a program can."""
+    """Return the largest number of steps of a call; None: as many as a program can take."""
     if backend.driver == "chunks":
         flops = 6.0 * recipe.forward_macs * recipe.batch_size
         return max(1, min(CHUNK_STEPS, int(CHUNK_FLOPS / flops)))
@@ -94,13 +94,13 @@ class Programs:
         self._compiled: dict[Any, Any] = {}
 
     def lacks(self, kinds: Iterable[Kind]) -> list[Kind | None]:
-        """Which of the start (None) and these kinds of training programs are not compiled yet."""
+        """Return which of the start (None) and these kinds of training programs are not compiled yet."""
         return [kind for kind in (None, *kinds) if kind not in self._compiled]
 
     def compile(self, kinds: Iterable[Kind]) -> None:
-        """Compile the start and these kinds of training programs, so far as they are not."""
+        """Compile the start and these kinds of training programs, unless they are compiled already."""
         wanted = self.lacks(kinds)
-        if not wanted:  # as before nearly every call of a program
+        if not wanted:  # the usual case: called before every call of a program
             return
         # The compiler works outside Python's lock, so programs compile while the next one is traced.
         with ThreadPoolExecutor(compilations_at_once(self.backend.platform)) as pool:
@@ -119,7 +119,7 @@ class Programs:
         return self._compiled[kind]
 
     def variables(self, state: TrainState, *, averaged: bool) -> Variables:
-        """The networks of a state, of its end if averaged; of "sequential", the one network without an axis."""
+        """Return the networks of a state, lookahead's average if averaged; of "sequential", the one without an axis."""
         pick = averaged_variables if averaged else variables_of
         if self.strategy != "sequential":
             return pick(state)
@@ -129,7 +129,7 @@ class Programs:
         return self._compiled[averaged](state)
 
     def compiled(self) -> list[Any]:
-        """Every program so far."""
+        """Return every program compiled so far."""
         return list(self._compiled.values())
 
     def _start(self, members: Members, train_images: Array) -> Any:

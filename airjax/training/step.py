@@ -110,7 +110,7 @@ def train_step(
 
 
 def stop_gradients(params: Any, frozen: tuple[str, ...]) -> Any:
-    """Return the parameters, those of frozen groups as constants."""
+    """Return the parameters, with those of frozen groups as constants."""
     if not frozen:
         return params
     labels = label_params(params)
