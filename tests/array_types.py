@@ -11,7 +11,10 @@ from beartype import BeartypeConf, beartype
 from jaxtyping import AbstractArray
 
 # Functions that say themselves which arrays they do not take, as the constructors of data classes do.
-OWN_MESSAGES = {"infer", "make_members", "run_many"}
+OWN_MESSAGES = {
+    *("infer", "make_members", "run_many", "seed_keys"),
+    *("calibration_error", "compare_examples", "disagreement", "fit_datamodels", "half_votes", "run_variance"),
+}
 CONF = BeartypeConf(is_pep484_tower=True)
 
 

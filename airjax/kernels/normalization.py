@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from airjax.kernels.reductions import Reductions, at_least_float32
 
-Moments = Callable[[Array, Reductions], tuple[Array, Array]]  # x [N,H,W,C] -> mean [C], biased variance [C]
+Moments = Callable[[Array, Reductions], tuple[Array, Array]]  # x [n,h,w,c] -> mean [c], biased variance [c]
 
 
 def add_bias(x: Float[Array, "n h w c"], bias: Float[Array, " c"], reductions: Reductions) -> Float[Array, "n h w c"]:

@@ -35,7 +35,7 @@ def hyperparameters(recipe: Recipe) -> Hyperparameters:
 
 
 def stack_hyperparameters(recipes: Sequence[Recipe]) -> Hyperparameters:
-    """Return `hyperparameters` of each of K recipes, every one [K]."""
+    """Return `hyperparameters` of each of k recipes, every one [k]."""
     dtype = statistics_dtype(recipes[0].precision)
     columns = zip(*(_sgd_values(recipe) for recipe in recipes), strict=True)
     return Hyperparameters(*(jnp.asarray(np.array(column, dtype)) for column in columns))

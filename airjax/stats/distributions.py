@@ -94,8 +94,8 @@ def permutation_p(
     return float(found.pvalue)
 
 
-def largest_magnitude(differences: Real[np.ndarray, "*batch c"]) -> Real[np.ndarray, "*batch"]:
-    """Take the largest magnitude of differences."""
+def largest_magnitude(differences: Real[np.ndarray, "*batch c"]) -> np.ndarray:
+    """Take the largest magnitude of differences along the last axis."""
     return np.abs(differences).max(-1)
 
 

@@ -102,7 +102,7 @@ def _count_keys(keys: Any) -> int:
 
 
 def _column(name: str, values: Any, count: int) -> list[float]:
-    # [K] floats; one number stands for all of them.
+    # One float for each of the keys; one number stands for all of them.
     array = np.asarray(values)
     if not np.issubdtype(array.dtype, np.number) or np.iscomplexobj(array) or array.ndim > 1:
         raise TypeError(f"{name} is {shown(values)}, but it must be a number, or one for each of the {count} keys")

@@ -44,7 +44,7 @@ class RunResult(NamedTuple):
     """What one training yields."""
 
     variables: Variables
-    metrics: StepMetrics  # each [T]: one entry per step
+    metrics: StepMetrics  # each [t]: one entry per step
     logits: Float[Array, "m l"]  # of the test images, with test-time augmentation
     accuracy: Float[Array, ""]  # fraction of the test images classified right
 

@@ -116,7 +116,7 @@ def _move(images: np.ndarray, flips: np.ndarray, mirrors: np.ndarray, shifts: np
 
 
 def _windows(x: np.ndarray) -> np.ndarray:
-    # [N,H,W,3,3,I] of x [N,H,W,I], padded by one zero.
+    # [n,h,w,3,3,i] of x [n,h,w,i], padded by one zero.
     padded = np.pad(x.astype(np.float64), ((0, 0), (1, 1), (1, 1), (0, 0)))
     return np.moveaxis(np.lib.stride_tricks.sliding_window_view(padded, (3, 3), (1, 2)), 3, 5)
 

@@ -37,7 +37,7 @@ class TrainState(NamedTuple):
 class StepMetrics(NamedTuple):
     """What one step reports, about the batch as it was trained on."""
 
-    loss: Any  # [] mean loss per example, weighted where the examples are; [T] for the steps of a run
+    loss: Any  # [] mean loss per example, weighted where the examples are; [t] for the steps of a run
     accuracy: Any  # the same: fraction of examples classified right, before the update
 
     def __repr__(self) -> str:
