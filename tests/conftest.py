@@ -10,6 +10,11 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from jaxtyping import install_import_hook
+
+# Before airjax is imported: from then on its functions check the shapes and dtypes of their arrays.
+if importlib.util.find_spec("beartype"):
+    install_import_hook("airjax", "array_types.check_arrays")
 
 import airjax
 from airjax.data import registry

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import DTypeLike
+from jaxtyping import Float, Int, UInt8
 
 from airjax.augment.draws import Draws
 from airjax.augment.transforms import cutout, normalize, take_moved
@@ -16,9 +17,9 @@ from airjax.utils.reprs import one_line
 class Batch(NamedTuple):
     """What one optimizer step sees."""
 
-    images: Array  # [B,H,W,C], normalised and augmented
-    labels: Array  # [B] int32
-    weights: Array | None = None  # [B]: how much each example's loss counts; None: all of them 1
+    images: Float[Array, "b h w c"]  # normalised and augmented
+    labels: Int[Array, " b"]
+    weights: Float[Array, " b"] | None = None  # how much each example's loss counts; None: all of them 1
 
     def __repr__(self) -> str:
         return one_line(self)
@@ -27,8 +28,8 @@ class Batch(NamedTuple):
 class Selection(NamedTuple):
     """The training examples of one network, out of the data set's."""
 
-    indices: Array  # [N] int32: its examples, in its own order; one may appear several times
-    weights: Array | None = None  # [N]: how much the loss of each counts; None: all of them 1
+    indices: Int[Array, " n"]  # its examples, in its own order; one may appear several times
+    weights: Float[Array, " n"] | None = None  # how much the loss of each counts; None: all of them 1
 
     def __repr__(self) -> str:
         return one_line(self)
@@ -36,16 +37,16 @@ class Selection(NamedTuple):
 
 def batch_at(
     recipe: Recipe,
-    images: Array,
-    labels: Array,
+    images: UInt8[Array, "n h w c"],
+    labels: Int[Array, " n"],
     draws: Draws,
-    step: Array,
+    step: Int[Array, ""],
     selection: Selection | None = None,
     *,
     dtype: DTypeLike = jnp.float32,
     take: Callable[..., Array] = take_moved,
 ) -> Batch:
-    """Gather the batch of a 0-based step [] int from images [N,H,W,C] uint8 and labels [N], and augment it in dtype.
+    """Gather the batch of a 0-based step from a data set's images and labels, and augment it in dtype.
 
     With a selection, the draws are about its examples, and images and labels are those that it selects from. take moves
     images, as `take_moved` does.

@@ -1,6 +1,6 @@
-"""Randomness becomes data: keys in, arrays of draws out.
+"""Turn keys into arrays of random draws.
 
-This file and the model's initialisation are the only users of jax.random. Everything after them is a deterministic
+This file and the network's initialisation are the only users of jax.random. Everything after them is a deterministic
 function of arrays, so that the same draws can be handed to another framework, or written by hand in a test.
 """
 
@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jaxtyping import Bool, Int, Key
 
 from airjax.recipes.recipe import Recipe
 from airjax.utils.reprs import one_line
@@ -21,17 +22,17 @@ from airjax.utils.seeds import fixed_algorithm
 class Draws(NamedTuple):
     """Every random choice about the data of one run of E epochs over N training examples."""
 
-    flips: Array  # [N] bool: mirrored once, before cropping
-    mirrors: Array  # [E,N] bool: mirrored in that epoch, after cropping
-    shifts: Array | None  # [E,N,2] int: top and left of the crop in [0, 2 translate]; None without translation
-    corners: Array | None  # [E,N,2] int: top and left of the cutout; None without cutout
-    order: Array  # [E,N] int32: position in the epoch -> training example
+    flips: Bool[Array, " n"]  # mirrored once, before cropping
+    mirrors: Bool[Array, "e n"]  # mirrored in that epoch, after cropping
+    shifts: Int[Array, "e n 2"] | None  # top and left of the crop in [0, 2 translate]; None without translation
+    corners: Int[Array, "e n 2"] | None  # top and left of the cutout; None without cutout
+    order: Int[Array, "e n"]  # position in the epoch -> training example
 
     def __repr__(self) -> str:
         return one_line(self)
 
 
-def sample_draws(recipe: Recipe, key: Array) -> Draws:
+def sample_draws(recipe: Recipe, key: Key[Array, ""]) -> Draws:
     """Sample all draws of a run, from one key. (§3)"""
     epochs, examples, augmentation = math.ceil(recipe.epochs), recipe.train_examples, recipe.augmentation
     largest_shift = 2 * augmentation.translate
@@ -49,8 +50,8 @@ def sample_draws(recipe: Recipe, key: Array) -> Draws:
         )
 
 
-def sample_flips(recipe: Recipe, key: Array) -> Array:
-    """[N] bool: which examples are mirrored before anything else, and so start an alternation mirrored. (§3)"""
+def sample_flips(recipe: Recipe, key: Key[Array, ""]) -> Bool[Array, " n"]:
+    """Choose the examples that are mirrored before anything else, and so start an alternation mirrored. (§3)"""
     match recipe.augmentation.flip:
         case "alternating":
             return _sample_coins(key, (recipe.train_examples,))
@@ -60,8 +61,8 @@ def sample_flips(recipe: Recipe, key: Array) -> Array:
             return jnp.zeros(recipe.train_examples, bool)
 
 
-def sample_mirrors(recipe: Recipe, key: Array, epochs: int) -> Array:
-    """[E,N] bool: which examples are mirrored in which epoch, on top of `flips`. (§3)"""
+def sample_mirrors(recipe: Recipe, key: Key[Array, ""], epochs: int) -> Bool[Array, "{epochs} n"]:
+    """Choose which examples are mirrored in which epoch, on top of `flips`. (§3)"""
     shape = (epochs, recipe.train_examples)
     match recipe.augmentation.flip:
         case "random":
@@ -73,8 +74,8 @@ def sample_mirrors(recipe: Recipe, key: Array, epochs: int) -> Array:
             return jnp.broadcast_to(odd[:, None], shape)
 
 
-def sample_order(recipe: Recipe, key: Array, epochs: int) -> Array:
-    """[E,N] int32: the training example at each position of each epoch. (§3)"""
+def sample_order(recipe: Recipe, key: Key[Array, ""], epochs: int) -> Int[Array, "{epochs} n"]:
+    """Choose the training example at each position of each epoch. (§3)"""
     examples = recipe.train_examples
     match recipe.augmentation.order:
         case "reshuffle":
@@ -86,8 +87,8 @@ def sample_order(recipe: Recipe, key: Array, epochs: int) -> Array:
             return jnp.broadcast_to(jnp.arange(examples, dtype=jnp.int32), (epochs, examples))
 
 
-def hash_parity(num_examples: int) -> np.ndarray:
-    """[N] int: the paper's pseudo-random bit of each example index; parity 0 starts mirrored. (§3)"""
+def hash_parity(num_examples: int) -> Int[np.ndarray, " {num_examples}"]:
+    """Compute the paper's pseudo-random bit of each example index; parity 0 starts mirrored. (§3)"""
     digests = (hashlib.md5(str(42 * index).encode(), usedforsecurity=False) for index in range(num_examples))
     return np.array([int(digest.hexdigest()[-8:], 16) % 2 for digest in digests])
 

@@ -1,71 +1,78 @@
-"""Augmentations as functions of images and draws. N images of H x W pixels and C channels, channels last. (§3)"""
+"""Augmentations as functions of images and draws. (§3)"""
 
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.typing import DTypeLike
+from jaxtyping import Bool, Float, Int, Shaped, UInt8
 
 from airjax.recipes.inputs import Inputs
 
 CIFAR_MEAN = (0.4914, 0.4822, 0.4465)  # per channel, of pixels in [0, 1]
-
-
 CIFAR_STD = (0.2470, 0.2435, 0.2616)
 
 
-def normalize(images: Array, inputs: Inputs, dtype: DTypeLike) -> Array:
-    """images [N,H,W,C] uint8 -> zero mean and unit variance per channel, computed in dtype. (§3)"""
+def normalize(images: UInt8[Array, "n h w c"], inputs: Inputs, dtype: DTypeLike) -> Float[Array, "n h w c"]:
+    """Shift and scale images to zero mean and unit variance per channel, computed in dtype. (§3)"""
     mean, std = (np.array(constant, dtype) for constant in (inputs.mean, inputs.std))
     shape = (1, 1, 1, inputs.channels)
     return (images.astype(dtype) / np.array(255, dtype) - mean.reshape(shape)) / std.reshape(shape)
 
 
-def mirror(images: Array) -> Array:
+def mirror(images: Shaped[Array, "n h w c"]) -> Shaped[Array, "n h w c"]:
     """Swap left and right."""
     return jnp.flip(images, axis=2)
 
 
-def mirror_where(images: Array, mask: Array) -> Array:
-    """Mirror the images that mask [N] bool selects."""
+def mirror_where(images: Shaped[Array, "n h w c"], mask: Bool[Array, " n"]) -> Shaped[Array, "n h w c"]:
+    """Mirror the images that mask selects."""
     return jnp.where(mask[:, None, None, None], mirror(images), images)
 
 
-def reflect_pad(images: Array, pixels: int) -> Array:
+def reflect_pad(images: Shaped[Array, "n h w c"], pixels: int) -> Shaped[Array, "n h+2*{pixels} w+2*{pixels} c"]:
     """Pad height and width by reflection, the edge not repeated."""
     return jnp.pad(images, ((0, 0), (pixels, pixels), (pixels, pixels), (0, 0)), mode="reflect")
 
 
-def reflect(indices: Array, size: int) -> Array:
-    """The index in 0 to size-1 that each of indices shows in an image padded by reflection, the edge not repeated."""
+def reflect(indices: Int[Array, "*shape"], size: int) -> Int[Array, "*shape"]:
+    """Map indices into an image padded by reflection, the edge not repeated, to the pixels 0 to size-1 shown there."""
     indices = jnp.abs(indices)
     return jnp.minimum(indices, 2 * (size - 1) - indices)
 
 
-def cutout(images: Array, corners: Array, size: int) -> Array:
-    """Set a square of each image to 0, the mean colour. corners [N,2] int: top and left in [0, H-size]. (§3)"""
+def cutout(images: Float[Array, "n h w c"], corners: Int[Array, "n 2"], size: int) -> Float[Array, "n h w c"]:
+    """Set a square of each image to 0, the mean colour. corners: top and left in [0, h-size]. (§3)"""
     corners = corners.astype(jnp.int32)
-    offset = jnp.arange(images.shape[1], dtype=jnp.int32)[None, None, :] - corners[:, :, None]  # [N,2,H]
+    offset = jnp.arange(images.shape[1], dtype=jnp.int32)[None, None, :] - corners[:, :, None]  # [n,2,h]
     inside = (offset >= 0) & (offset < size)
     square = inside[:, 0, :, None, None] & inside[:, 1, None, :, None]
     return jnp.where(square, jnp.zeros((), images.dtype), images)
 
 
-def alternating_flip(images: Array, flips: Array, epoch: int | Array) -> Array:
-    """Mirror the images of flips [N] in even epochs, the others in odd ones.
+def alternating_flip(
+    images: Shaped[Array, "n h w c"], flips: Bool[Array, " n"], epoch: int | Int[Array, ""]
+) -> Shaped[Array, "n h w c"]:
+    """Mirror the images of flips in even epochs, the others in odd ones.
 
-    So any two consecutive epochs show all 2N distinct inputs.
+    So any two consecutive epochs show all 2n distinct inputs.
     """
     return mirror_where(images, flips ^ (jnp.asarray(epoch) % 2 == 1))
 
 
-def pixel_origins(size: int, translate: int, flips: Array, mirrors: Array, shifts: Array | None) -> tuple[Array, Array]:
-    """Where each pixel of N augmented images comes from: its row [N,H] and its column [N,W] in the original. (§3)
+def pixel_origins(
+    size: int,
+    translate: int,
+    flips: Bool[Array, " n"],
+    mirrors: Bool[Array, " n"],
+    shifts: Int[Array, "n 2"] | None,
+) -> tuple[Int[Array, "n {size}"], Int[Array, "n {size}"]]:
+    """Return the row and the column in the original that each pixel of n augmented images comes from. (§3)
 
-    Flip, pad, crop and mirror, in that order. flips and mirrors [N] bool; shifts [N,2]: top and left of the crop in the
-    image padded by translate pixels; None without translation.
+    Flip, pad, crop and mirror, in that order. shifts: top and left of the crop in the image padded by translate pixels;
+    None without translation.
     """
     indices = jnp.arange(size, dtype=jnp.int32)[None]
-    # From the result back to the original: the last to be done is the first to be undone.
+    # From the result back to the original, so the last operation is undone first.
     rows, cols = indices, jnp.where(mirrors[:, None], indices[:, ::-1], indices)
     if shifts is not None:
         top, left = jnp.split(shifts.astype(jnp.int32) - translate, 2, axis=1)
@@ -74,9 +81,14 @@ def pixel_origins(size: int, translate: int, flips: Array, mirrors: Array, shift
 
 
 def take_moved(
-    images: Array, translate: int, examples: Array, flips: Array, mirrors: Array, shifts: Array | None
-) -> Array:
-    """The examples [B] of images [N,H,W,C], flipped, cropped and mirrored by their draws [B]: [B,H,W,C]. (§3)
+    images: Shaped[Array, "n h w c"],
+    translate: int,
+    examples: Int[Array, " b"],
+    flips: Bool[Array, " b"],
+    mirrors: Bool[Array, " b"],
+    shifts: Int[Array, "b 2"] | None,
+) -> Shaped[Array, "b h w c"]:
+    """Gather examples of images, flipped, cropped and mirrored by their draws. (§3)
 
     One gather, which XLA fuses with what is done to the pixels: nothing is padded, and nothing moved twice.
     """

@@ -1,11 +1,14 @@
 """The weighted views of test-time augmentation. (§5)"""
 
 from jax import Array
+from jaxtyping import Shaped
 
 from airjax.augment.transforms import mirror, reflect_pad
 
 
-def tta_views(images: Array, level: int, *, mirrored: bool = True) -> list[tuple[float, Array]]:
+def tta_views(
+    images: Shaped[Array, "n h w c"], level: int, *, mirrored: bool = True
+) -> list[tuple[float, Shaped[Array, "n h w c"]]]:
     """Return the weighted views of test-time augmentation, of level 0, 1 or 2. The weights add up to 1. (§5)
 
     Without mirrored views each image stands for both. Raises ValueError for another level.

@@ -1,4 +1,4 @@
-"""Reads the members of an archive in memory: tar, plain or compressed, and zip. Nothing is written to disk."""
+"""Read the members of an archive in memory: tar, plain or compressed, and zip. Nothing is written to disk."""
 
 import bz2
 import gzip
@@ -20,7 +20,7 @@ _COMPRESSED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 
 
 def read_members(content: bytes, source: str, wanted: set[str]) -> dict[PurePosixPath, bytes]:
-    """The members of an archive whose own name is wanted, by path. The last of several with the same path counts.
+    """Return the members of an archive whose own name is wanted, by path; of several with one path, the last.
 
     What a Mac adds (`__MACOSX/`) is left out. Raises DataError, naming the source, for a damaged archive, one of
     another kind, and one that unpacks to more than LIMIT bytes.

@@ -20,7 +20,7 @@ _DAMAGED = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, KeyEr
 
 
 def load_npz(place: Path, image_size: int | None = None) -> Dataset:
-    """The data set in an .npz: images uint8 [N,H,W,C], or [N,H,W] of grey ones, and labels [N] or [N,1].
+    """Load the data set in an .npz: images uint8 [n,h,w,c], or [n,h,w] if they are grey, and labels [n] or [n,1].
 
     Its order is kept. Images keep their size unless image_size is another one: then the middle square of each is scaled
     to it. Classes are named by an array `classes` of text, else by number. Nothing in the file is executed.

@@ -1,4 +1,4 @@
-"""The synthetic dataset: ten classes of images, made in seconds on any machine, so that all runs without a download.
+"""The synthetic dataset: ten classes of images, made in seconds on any machine, so that nothing needs a download.
 
 Each image shows one shape of random place, size, angle and colours, behind a bar, on a shaded background, in noise.
 A shape's colour leans towards its class, which a small network learns in seconds; two pairs of classes share a lean and
@@ -9,6 +9,7 @@ rounded arithmetic is used (no sine, no library random floats), so that every ma
 from collections.abc import Callable
 
 import numpy as np
+from jaxtyping import Int32, UInt8
 
 from airjax.data.dataset import SYNTHETIC, Dataset
 
@@ -20,12 +21,14 @@ CLASSES = ("disc", "square", "triangle", "ring", "cross", "half disc", "crescent
 
 
 def load_builtin(num_train: int = 50_000, num_test: int = 10_000) -> Dataset:
-    """The synthetic dataset; always the same images. The first n of any size are the first n of the full set."""
+    """Make the synthetic dataset; always the same images. The first n of any size are the first n of the full set."""
     return Dataset(SYNTHETIC, *make_split(num_train, seed=1), *make_split(num_test, seed=2), CLASSES)
 
 
-def make_split(num_images: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """images [N,32,32,3] uint8 and labels [N] int32."""
+def make_split(
+    num_images: int, seed: int
+) -> tuple[UInt8[np.ndarray, "{num_images} 32 32 3"], Int32[np.ndarray, " {num_images}"]]:
+    """Make images and their labels."""
     images = np.empty((num_images, SIZE, SIZE, 3), np.uint8)
     labels = np.empty(num_images, np.int32)
     for chunk, start in enumerate(range(0, num_images, CHUNK)):
@@ -76,7 +79,7 @@ def _make_chunk(bits: np.random.PCG64) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _uniform(bits: np.random.PCG64, *shape: int) -> np.ndarray:
-    """float32 in [0, 1) from the raw bit stream, which numpy keeps stable for ever."""
+    """Draw float32 in [0, 1) from the raw bit stream, which numpy keeps stable forever."""
     raw = bits.random_raw(int(np.prod(shape))) >> np.uint64(40)
     return raw.astype(np.float32).reshape(shape) * np.float32(2**-24)
 

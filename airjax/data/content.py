@@ -4,6 +4,7 @@ import hashlib
 from typing import Literal, NamedTuple
 
 import numpy as np
+from jaxtyping import Integer, UInt8
 
 Content = Literal["official", "shuffled", "unknown"]
 
@@ -11,8 +12,8 @@ Content = Literal["official", "shuffled", "unknown"]
 class Split(NamedTuple):
     """The labelled images of a split."""
 
-    images: np.ndarray  # [N,H,W,C] uint8
-    labels: np.ndarray  # [N] whole numbers; of a known data set from 0 to 255
+    images: UInt8[np.ndarray, "n h w c"]
+    labels: Integer[np.ndarray, " n"]  # of a known data set from 0 to 255
 
 
 class Known(NamedTuple):

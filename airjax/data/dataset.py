@@ -5,6 +5,7 @@ from functools import cached_property
 from typing import Literal
 
 import numpy as np
+from jaxtyping import Integer, UInt8
 
 from airjax.data.content import Content, Split, content_of, digest
 from airjax.data.info import CIFAR10, DatasetInfo, Statistics, pixel_statistics
@@ -29,15 +30,15 @@ class Dataset:
     """A training and a test split. Raises DataError where the arrays do not fit together."""
 
     name: str
-    train_images: np.ndarray  # [N,H,W,C] uint8: square, from 1 to 4 channels
-    train_labels: np.ndarray  # [N] whole numbers in [0, number of classes)
-    test_images: np.ndarray  # [M,H,W,C] uint8, of the same size
-    test_labels: np.ndarray  # [M] whole numbers in [0, number of classes)
+    train_images: UInt8[np.ndarray, "n h w c"]  # square, from 1 to 4 channels
+    train_labels: Integer[np.ndarray, " n"]  # in [0, number of classes)
+    test_images: UInt8[np.ndarray, "m h w c"]  # of the same size
+    test_labels: Integer[np.ndarray, " m"]  # in [0, number of classes)
     classes: tuple[str, ...] = ()  # their names; () numbers them: "0", "1", ... to the largest label
     statistics: Statistics | None = None  # None: the published ones, else measured on the training images
     symmetric: bool = True  # whether a mirrored image keeps its class
     split: Literal["test", "validation"] = "test"  # what test_images are: validation images may be tuned on
-    resized: int = 0  # pictures that were scaled or cropped when they were read
+    resized: int = 0  # number of pictures that were scaled or cropped when they were read
 
     def __repr__(self) -> str:
         sizes = f"{len(self.train_images):,} training and {len(self.test_images):,} {self.split} images"
@@ -62,7 +63,7 @@ class Dataset:
                 raise DataError(f"{self.name}: {split} labels must lie in [0, {len(self.classes)})")
 
     def subset(self, indices: np.ndarray) -> "Dataset":
-        """The same test split with only these training examples, in this order. The pixels' statistics stay."""
+        """Return the same test split with only these training examples, in this order. The pixels' statistics stay."""
         return replace(
             self,
             train_images=self.train_images[indices],
@@ -71,7 +72,7 @@ class Dataset:
         )
 
     def head(self, num_train: int, num_test: int) -> "Dataset":
-        """The first examples of each split. The pixels' statistics stay."""
+        """Return the first examples of each split. The pixels' statistics stay."""
         return replace(
             self,
             train_images=self.train_images[:num_train],
@@ -82,7 +83,7 @@ class Dataset:
         )
 
     def with_validation(self, count: int, seed: int = 0) -> "Dataset":
-        """The data set with so many of its training examples in the place of the test split, which is not used.
+        """Return the data set with so many of its training examples instead of the test split, which is not used.
 
         They are drawn from every class in proportion (`airjax.data.validation`), and both parts keep their order. The
         pixels' statistics and the content are those of the whole data set. Raises DataError for a count that leaves a
@@ -128,11 +129,11 @@ class Dataset:
         return content_of(self.name, self.fingerprint, train, test)
 
     def with_statistics(self) -> "Dataset":
-        """The same data set, whose parts and copies keep the statistics that it has now."""
+        """Return the same data set, whose parts and copies keep the statistics that it has now."""
         return replace(self, statistics=self._statistics())
 
     def renamed(self, name: str) -> "Dataset":
-        """The same data set under another name."""
+        """Return the same data set under another name."""
         other = replace(self, name=name)
         if "fingerprint" in self.__dict__:  # which takes a while to compute, and depends on no name
             other.__dict__["fingerprint"] = self.fingerprint
@@ -147,19 +148,19 @@ class Dataset:
 
 
 def named_by_content(dataset: Dataset) -> Dataset:
-    """The data set, under the name "custom" where it is called cifar10 and holds something else."""
+    """Return the data set, under the name "custom" where it is called cifar10 and holds something else."""
     other = dataset.name == "cifar10" and dataset.content == "unknown"
     return dataset.renamed(CUSTOM) if other else dataset
 
 
 def describe_resized(dataset: Dataset) -> str:
-    """What was done to the pictures of a data set of one's own when it was read."""
+    """Say what was done to the pictures of your own data set when it was read."""
     size, count = dataset.info.image_size, len(dataset.train_images) + len(dataset.test_images)
     return f"{dataset.resized:,} of {count:,} pictures were scaled to {size}x{size} pixels, the middle square of each"
 
 
 def image_misfit(images: np.ndarray, inputs: Inputs | None = None) -> str | None:
-    """What is wrong with an array that should be images [N,H,W,C] uint8, and what to do; None where it is one.
+    """Say what is wrong with an array that should be images [n,h,w,c] uint8, and the remedy; None if it is right.
 
     Images are square, with 1 to 4 channels; with inputs, they are of its size and channels.
     """

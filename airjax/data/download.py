@@ -1,4 +1,4 @@
-"""Fetches the official CIFAR-10 archive: checked by md5, moved into place whole, taken up again where it stopped."""
+"""Download the official CIFAR-10 archive: checked by md5, moved into place when complete, resumed where it stopped."""
 
 import logging
 import os

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import UInt8
 
 from airjax.data.place import shortened
 
@@ -33,7 +34,7 @@ class ImageError(Exception):
 class Picture(NamedTuple):
     """An image file as a data set takes it."""
 
-    pixels: np.ndarray  # uint8 [size,size,3]; a grey one has three equal channels
+    pixels: UInt8[np.ndarray, "size size 3"]  # a grey one has three equal channels
     grey: bool  # stored as grey
     resized: bool  # scaled or cropped
 
@@ -86,8 +87,8 @@ def fit_image(image: Any, size: int) -> Any:
     return image.resize((size, size), kind, (left, top, left + side, top + side))
 
 
-def fit_pixels(pixels: np.ndarray, size: int) -> np.ndarray:
-    """An image [H,W,C] uint8 as [size,size,C], as `fit_image` does it, each channel by itself."""
+def fit_pixels(pixels: UInt8[np.ndarray, "h w c"], size: int) -> UInt8[np.ndarray, "{size} {size} c"]:
+    """Scale the middle square of an image as `fit_image` does, each channel by itself."""
     from PIL import Image
 
     planes = [fit_image(Image.fromarray(np.ascontiguousarray(plane)), size) for plane in np.moveaxis(pixels, -1, 0)]

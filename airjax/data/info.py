@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import UInt8
 
 from airjax.recipes.inputs import Inputs
 
@@ -23,7 +24,7 @@ CIFAR10 = Statistics(Inputs().mean, Inputs().std)
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """What a network and its training depend on, and what its answers mean."""
+    """What a network and its training depend on, and what its outputs mean."""
 
     name: str
     classes: tuple[str, ...]
@@ -40,12 +41,12 @@ class DatasetInfo:
     """Whether a mirrored image keeps its class. It does not where images hold letters or digits."""
 
     def inputs(self) -> Inputs:
-        """What a network for these images takes and gives. Raises ValueError for what no network takes."""
+        """Return what a network for these images takes and gives. Raises ValueError for what no network takes."""
         return Inputs(self.image_size, self.channels, len(self.classes), self.mean, self.std)
 
 
-def pixel_statistics(images: np.ndarray) -> Statistics:
-    """Mean and standard deviation of each channel of images [N,H,W,C] uint8, rounded to DIGITS digits.
+def pixel_statistics(images: UInt8[np.ndarray, "n h w c"]) -> Statistics:
+    """Compute the mean and standard deviation of each channel of images, rounded to DIGITS digits.
 
     They come from how often each of the 256 levels occurs, in whole numbers, so that every machine computes the same.
     A channel that rounds to no spread at all has the standard deviation 1, and no images have the mean 0.

@@ -1,4 +1,4 @@
-"""Any data set: by its name, or by the place where your own lies."""
+"""Load any data set: by its name, or your own by its path."""
 
 import os
 import warnings

@@ -12,10 +12,10 @@ from airjax.data.dataset import SYNTHETIC, Dataset
 class Entry(NamedTuple):
     """A data set that has a name."""
 
-    load: Callable[[Path | str | None], Dataset]  # from the place that is named; None: from where it is found
+    load: Callable[[Path | str | None], Dataset]  # from the path that is named; None: from where it is found
     what: str
     origin: str
-    has_files: bool = True  # so that --data-dir can name their place
+    has_files: bool = True  # so that --data-dir can name their folder
 
 
 def _make_synthetic(_: Path | str | None) -> Dataset:

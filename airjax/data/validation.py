@@ -3,14 +3,15 @@
 import operator
 
 import numpy as np
+from jaxtyping import Bool, Integer
 
 
-def draw_validation(labels: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
-    """Which of the examples with labels [N] are held out: [N] bool, of which count are True.
+def draw_validation(labels: Integer[np.ndarray, " n"], count: int, seed: int = 0) -> Bool[np.ndarray, " n"]:
+    """Choose which of the examples are held out: count of them.
 
-    Each example gets the next number of the generator PCG64 with this seed, whose stream numpy keeps stable for ever.
-    A class gives the examples with its smallest numbers: as many as is its proportion of count, rounded down, and the
-    classes with the largest remainders one more (of equal ones those with the lower label). So the same labels, count
+    Each example gets the next number of the generator PCG64 with this seed, whose stream numpy keeps stable forever.
+    The examples of a class with the smallest numbers are held out: its proportion of count, rounded down, and one more
+    in the classes with the largest remainders (of equal ones those with the lower label). So the same labels, count
     and seed are the same draw on every machine.
 
     Raises ValueError where count is no whole number from 1, or would leave a class without a training example.

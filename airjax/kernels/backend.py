@@ -15,7 +15,8 @@ from airjax.kernels.convolution import Convolution, Padding
 from airjax.kernels.normalization import Moments, batch_moments
 from airjax.kernels.reductions import Reductions
 
-# How steps are called from the host: one in a call, a few in a loop of any length, or all of a phase in a scan.
+# How the host calls steps: "loop", one in a call; "chunks", a few in a call, their number an argument; "scan", all of a
+# phase in a call.
 Driver = Literal["loop", "chunks", "scan"]
 
 
@@ -42,7 +43,7 @@ def statistics_dtype(precision: str) -> DTypeLike:
 
 
 class Ops(NamedTuple):
-    """The array functions that networks are made of; x [N,H,W,C], kernels HWIO. Replace one to try another."""
+    """The array functions that networks are made of; x [n,h,w,c], kernels HWIO. Replace one to try another."""
 
     conv: Callable[[Array, Array, Padding], Array]
     conv_same: Callable[[Array, Array], Array]  # 3x3, keeps the image size
@@ -88,9 +89,9 @@ def make_ops(
 
 
 def default_driver(platform: str, convolution: Convolution) -> Driver:
-    """Chunks or a loop on a CPU, by what convolves; a scan elsewhere.
+    """Return chunks or a loop on a CPU, depending on what convolves, and a scan elsewhere.
 
-    A CPU runs XLA's own convolutions inside of anything that loops many times slower (docs/performance.md).
+    On a CPU, XLA's own convolutions are many times slower inside anything that loops (docs/performance.md).
     """
     if platform != "cpu":
         return "scan"

@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import DTypeLike
+from jaxtyping import Float
 
 from airjax.kernels.onednn import onednn_available, onednn_conv
 
-# native: the platform's convolution. onednn: another library's, on a CPU in float32. matmul: one matrix product over
+# native: XLA's convolution. onednn: that library's, on a CPU. matmul: one matrix product over
 # patches, which vmap over kernels turns into one batched product, where a native convolution becomes a grouped one.
 Convolution = Literal["native", "onednn", "matmul"]
 
@@ -33,8 +34,13 @@ def default_convolution(dtype: DTypeLike, platform: str) -> Convolution:
     return "onednn" if onednn_available(dtype) else "native"
 
 
-def conv(x: Array, kernel: Array, padding: Padding, convolution: Convolution = "native") -> Array:
-    """Convolution with stride 1. x [N,H,W,I], kernel [h,w,I,O] (HWIO), padding ((top, bottom), (left, right))."""
+def conv(
+    x: Float[Array, "n h w i"],
+    kernel: Float[Array, "rows cols i o"],
+    padding: Padding,
+    convolution: Convolution = "native",
+) -> Float[Array, "n _ _ o"]:
+    """Convolve with stride 1."""
     # Accelerators round float32 operands unless told not to; half precision is not affected.
     precision = lax.Precision.HIGHEST if x.dtype in (jnp.float32, jnp.float64) else None
     with jax.named_scope("conv"):
@@ -48,24 +54,27 @@ def conv(x: Array, kernel: Array, padding: Padding, convolution: Convolution = "
         )
 
 
-def patches(x: Array, shape: tuple[int, ...], padding: Padding) -> Array:
-    """The h x w windows [N,H',W',h*w*I] of x [N,H,W,I] after padding, for a kernel of shape (h, w, I, O)."""
+def patches(x: Float[Array, "n h w i"], shape: tuple[int, ...], padding: Padding) -> Float[Array, "n _ _ patch"]:
+    """Return the windows of x after padding, for a kernel of shape (rows, cols, i, o); a patch is rows * cols * i."""
     x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
     rows, columns = x.shape[1] - shape[0] + 1, x.shape[2] - shape[1] + 1
     windows = [x[:, r : r + rows, c : c + columns] for r in range(shape[0]) for c in range(shape[1])]
     return jnp.concatenate(windows, axis=-1)
 
 
-def conv_same(x: Array, kernel: Array, convolution: Convolution = "native") -> Array:
-    """3x3 convolution that keeps the image size."""
+def conv_same(
+    x: Float[Array, "n h w i"], kernel: Float[Array, "3 3 i o"], convolution: Convolution = "native"
+) -> Float[Array, "n h w o"]:
+    """Convolve with a 3x3 kernel, keeping the image size."""
     return conv(x, kernel, ((1, 1), (1, 1)), convolution)
 
 
-def conv_to_pool(x: Array, kernel: Array, convolution: Convolution = "native") -> Array:
-    """3x3 convolution that keeps an even image size, and makes an odd one even: what a 2x2 max-pool makes use of.
+def conv_to_pool(
+    x: Float[Array, "n h w i"], kernel: Float[Array, "3 3 i o"], convolution: Convolution = "native"
+) -> Float[Array, "n 2*(h//2) 2*(w//2) o"]:
+    """Convolve with a 3x3 kernel, keeping an even image size and making an odd one even, as a 2x2 max-pool uses it.
 
-    An odd last row and column, which the pool would drop, are never computed: without padding after them they do not
-    exist.
+    The last row and column of an odd size, which the pool would drop, are not computed: there is no padding after them.
     """
     height, width = x.shape[1:3]
     return conv(x, kernel, ((1, 1 - height % 2), (1, 1 - width % 2)), convolution)

@@ -113,8 +113,8 @@ _handlers: dict[str, Any] = {}  # XLA keeps their addresses, so they must live
 def register(name: str, function: Callable[..., None]) -> None:
     """Let `jax.ffi.ffi_call(name, ...)` call function(*operands, *results), all Buffers, on a CPU.
 
-    Whatever it raises ends the program that called it, as a jax.errors.JaxRuntimeError with the same message. Once for
-    each name; later ones are ignored, as programs may have the first one's address.
+    Whatever it raises ends the program that called it, as a jax.errors.JaxRuntimeError with the same message. A name
+    is registered once; later calls are ignored, because programs may have the first function's address.
     """
     if name in _handlers:
         return
@@ -155,7 +155,7 @@ def _read(buffers: Any) -> list[Buffer]:
 
 def _wait_for_programs() -> None:
     # A program that still runs when the interpreter ends calls a handler that can no longer have Python's lock, and JAX
-    # then waits for that program for ever. So its next call fails, and the program with it. Programs of one thread run
+    # then waits for that program forever. So its next call fails, and the program with it. Programs of one thread run
     # in order: one more ends after all others.
     _ending.set()
     last = jax.jit(lambda: 0)

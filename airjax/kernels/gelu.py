@@ -6,14 +6,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jaxtyping import Float
 
 from airjax.kernels.reductions import at_least_float32
 
 
-def gelu(x: Array) -> Array:
-    """The exact GELU, x * Phi(x), not its tanh approximation; Phi from erf, as in torch.
+def gelu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """Compute the exact GELU, x * Phi(x), not its tanh approximation; Phi from erf, as in torch.
 
-    jax.nn.gelu takes erfc, which stays accurate at large negative x and costs almost three times as much.
+    jax.nn.gelu uses erfc, which stays accurate at large negative x and costs almost three times as much.
     """
     with jax.named_scope("gelu"):
         out: Any = _gelu(x)
@@ -22,8 +23,8 @@ def gelu(x: Array) -> Array:
 
 @jax.custom_vjp
 def _gelu(x: Array) -> Array:
-    wide = at_least_float32(x)
-    return (wide * _normal_cdf(wide)).astype(x.dtype)
+    exact = at_least_float32(x)
+    return (exact * _normal_cdf(exact)).astype(x.dtype)
 
 
 def _gelu_forward(x: Array) -> tuple[Any, Any]:
@@ -31,9 +32,9 @@ def _gelu_forward(x: Array) -> tuple[Any, Any]:
 
 
 def _gelu_backward(x: Array, cotangent: Array) -> tuple[Array]:
-    wide = at_least_float32(x)
-    density = jnp.exp(-0.5 * wide * wide) * (2 * math.pi) ** -0.5
-    return ((at_least_float32(cotangent) * (_normal_cdf(wide) + wide * density)).astype(x.dtype),)
+    exact = at_least_float32(x)
+    density = jnp.exp(-0.5 * exact * exact) * (2 * math.pi) ** -0.5
+    return ((at_least_float32(cotangent) * (_normal_cdf(exact) + exact * density)).astype(x.dtype),)
 
 
 _gelu.defvjp(_gelu_forward, _gelu_backward)

@@ -7,14 +7,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jaxtyping import Float
 
 from airjax.kernels.reductions import Reductions, at_least_float32
 
-Moments = Callable[[Array, Reductions], tuple[Array, Array]]  # x [N,H,W,C] -> mean [C], biased variance [C]
+Moments = Callable[[Array, Reductions], tuple[Array, Array]]  # x [n,h,w,c] -> mean [c], biased variance [c]
 
 
-def add_bias(x: Array, bias: Array, reductions: Reductions) -> Array:
-    """x [N,H,W,C] plus bias [C], in x's dtype. The bias' gradient adds up in float32 at least, as in torch."""
+def add_bias(x: Float[Array, "n h w c"], bias: Float[Array, " c"], reductions: Reductions) -> Float[Array, "n h w c"]:
+    """Add a bias, in x's dtype. The bias' gradient is summed in float32 at least, as in torch."""
     out: Any = _add_bias(x, bias, reductions)
     return out
 
@@ -36,26 +37,31 @@ def _add_bias_backward(reductions: Reductions, bias: Array, cotangent: Array) ->
 _add_bias.defvjp(_add_bias_forward, _add_bias_backward)
 
 
-def batch_moments(x: Array, reductions: Reductions) -> tuple[Array, Array]:
-    """Mean [C] and biased variance [C] of x [N,H,W,C], in float32 at least.
+def batch_moments(x: Float[Array, "n h w c"], reductions: Reductions) -> tuple[Float[Array, " c"], Float[Array, " c"]]:
+    """Compute the mean and the biased variance of each channel, in float32 at least.
 
-    Two passes, because E[x2] - E[x]2 cancels. Half precision takes one: its own rounding hides what cancels in float32.
+    Two passes, because E[x2] - E[x]2 cancels. Half precision needs only one: its own rounding is larger than what
+    cancels in float32.
     """
-    count, wide = x.size // x.shape[-1], at_least_float32(x)
+    count, exact = x.size // x.shape[-1], at_least_float32(x)
     if x.dtype.itemsize < 4:
-        mean, square = (part / count for part in reductions.two_sums(wide, jnp.square(wide)))
+        mean, square = (part / count for part in reductions.two_sums(exact, jnp.square(exact)))
         return mean, jnp.maximum(square - jnp.square(mean), 0)
-    mean = reductions.sums(wide) / count
-    return mean, reductions.sums(jnp.square(wide - mean.reshape(1, 1, 1, -1))) / count
+    mean = reductions.sums(exact) / count
+    return mean, reductions.sums(jnp.square(exact - mean.reshape(1, 1, 1, -1))) / count
 
 
 def batch_norm(
-    x: Array, bias: Array, epsilon: float, reductions: Reductions, moments: Moments = batch_moments
-) -> tuple[Array, Array, Array]:
-    """x [N,H,W,C] with channels of mean 0 and variance 1, plus bias [C]; and the moments [C] that they had.
+    x: Float[Array, "n h w c"],
+    bias: Float[Array, " c"],
+    epsilon: float,
+    reductions: Reductions,
+    moments: Moments = batch_moments,
+) -> tuple[Float[Array, "n h w c"], Float[Array, " c"], Float[Array, " c"]]:
+    """Normalise each channel to mean 0 and variance 1, and add a bias; also return the moments that it had.
 
-    The result has x's dtype, the arithmetic bias'. The moments are for running statistics: no gradient flows through
-    them.
+    The result has x's dtype; the arithmetic is in bias'. The moments are for running statistics: no gradient flows
+    through them.
     """
     out: Any = _batch_norm(x, bias, epsilon, reductions, moments)
     return out
@@ -79,10 +85,10 @@ def _batch_norm_forward(
 def _batch_norm_backward(
     epsilon: float, reductions: Reductions, _: Moments, saved: tuple[Array, Array, Array], cotangents: Any
 ) -> tuple[Array, Array]:
-    # What autodiff finds, with its sums in the form that is fast here.
+    # The same as autodiff computes, with its sums in the form that is fast here.
     x, mean, variance = saved
     count, scale = x.size // x.shape[-1], lax.rsqrt(variance + epsilon)
-    # Written once, and not computed anew for the sums and for what comes of them.
+    # Written to memory once, instead of being computed again for the sums and for their results.
     gradient = reductions.materialize(cotangents[0]).astype(mean.dtype)
     centred = (x.astype(mean.dtype) - mean.reshape(1, 1, 1, -1)) * scale.reshape(1, 1, 1, -1)
     total, along = reductions.two_sums(gradient, gradient * centred)
@@ -93,9 +99,15 @@ def _batch_norm_backward(
 _batch_norm.defvjp(_batch_norm_forward, _batch_norm_backward)
 
 
-def normalize_channels(x: Array, mean: Array, variance: Array, bias: Array, epsilon: float) -> Array:
-    """(x - mean) / sqrt(variance + epsilon) + bias, per channel, in mean's dtype and returned in x's; all [C] but x."""
+def normalize_channels(
+    x: Float[Array, "*pixels c"],
+    mean: Float[Array, " c"],
+    variance: Float[Array, " c"],
+    bias: Float[Array, " c"],
+    epsilon: float,
+) -> Float[Array, "*pixels c"]:
+    """Compute (x - mean) / sqrt(variance + epsilon) + bias per channel, in mean's dtype and returned in x's."""
     shape = (1,) * (x.ndim - 1) + (-1,)
     scale = lax.rsqrt(variance + epsilon)
-    wide = (x.astype(mean.dtype) - mean.reshape(shape)) * scale.reshape(shape) + bias.reshape(shape)
-    return wide.astype(x.dtype)
+    normalized = (x.astype(mean.dtype) - mean.reshape(shape)) * scale.reshape(shape) + bias.reshape(shape)
+    return normalized.astype(x.dtype)

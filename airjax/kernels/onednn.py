@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
+from jaxtyping import Float
 
 from airjax.kernels.ffi import Buffer, register
 
@@ -81,22 +82,24 @@ class Library:
         images = self._layout(dtype, (n, c, h, w), (h * w * c, 1, w * c, c))
         maps = self._layout(dtype, (n, outputs, p, q), (p * q * outputs, 1, q * outputs, outputs))
         sizes = (outputs, inputs, rows, columns)
-        outer = self._layout(dtype, sizes, (1, outputs, columns * inputs * outputs, inputs * outputs))
-        inner = self._layout(dtype, sizes, None)  # the library's choice
+        hwio = self._layout(dtype, sizes, (1, outputs, columns * inputs * outputs, inputs * outputs))
+        blocked = self._layout(dtype, sizes, None)  # the library's choice
 
-        description = self._describe("forward", _TRAINING, _DIRECT, images, inner, None, maps, *geometry)
+        description = self._describe("forward", _TRAINING, _DIRECT, images, blocked, None, maps, *geometry)
         if task == "input_gradient":
-            description = self._describe("backward_data", _DIRECT, images, inner, maps, *geometry, description)
+            description = self._describe("backward_data", _DIRECT, images, blocked, maps, *geometry, description)
         elif task == "kernel_gradient":
-            description = self._describe("backward_weights", _DIRECT, images, inner, None, maps, *geometry, description)
+            description = self._describe(
+                "backward_weights", _DIRECT, images, blocked, None, maps, *geometry, description
+            )
         asked = _KERNEL_GRADIENT_LAYOUT if task == "kernel_gradient" else _KERNEL_LAYOUT
-        inner = ctypes.c_void_p(self._functions.dnnl_primitive_desc_query_md(description, asked, 0))
+        blocked = ctypes.c_void_p(self._functions.dnnl_primitive_desc_query_md(description, asked, 0))
         convolve = self._primitive(description)
-        layouts = (inner, outer) if task == "kernel_gradient" else (outer, inner)
+        layouts = (blocked, hwio) if task == "kernel_gradient" else (hwio, blocked)
         with self._one_thread():
             rearrangement = self._rearrangement(*layouts)
-        source, destination, own = self._memory(images), self._memory(maps), self._memory(inner, _ALLOCATE)
-        weights = self._memory(outer)
+        source, destination, own = self._memory(images), self._memory(maps), self._memory(blocked, _ALLOCATE)
+        weights = self._memory(hwio)
 
         def rearrange(operands: dict[int, ctypes.c_void_p]) -> None:
             with self._one_thread():
@@ -122,7 +125,7 @@ class Library:
 
     @contextmanager
     def _one_thread(self) -> Iterator[None]:
-        # For a kernel's rearrangement: it takes less time than another thread takes to wake up.
+        # For rearranging a kernel, which takes less time than waking up another thread.
         threads = self._get_threads()
         self._set_threads(1)
         try:
@@ -177,7 +180,7 @@ class Library:
 
 
 def onednn_available(dtype: DTypeLike = jnp.float32) -> bool:
-    """Whether the library is installed, loads, and computes in dtype with this processor's own instructions."""
+    """Return whether the library is installed, loads, and computes in dtype with this processor's own instructions."""
     library = _loaded()
     if library is None:
         return False
@@ -186,7 +189,7 @@ def onednn_available(dtype: DTypeLike = jnp.float32) -> bool:
 
 @functools.cache
 def _loaded() -> Library | None:
-    # Loads the library and makes it known to XLA; None where that cannot be.
+    # Loads the library and registers it with XLA; None where it is unavailable.
     path = library_path()
     if path is None:
         return None
@@ -201,7 +204,7 @@ def _loaded() -> Library | None:
 
 
 def library_path() -> str | None:
-    """Where the installed package has the library; None where it is not installed."""
+    """Return the path of the installed package's library; None where it is not installed."""
     try:
         files = metadata.files(PACKAGE) or []
     except metadata.PackageNotFoundError:
@@ -210,11 +213,14 @@ def library_path() -> str | None:
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def onednn_conv(x: Array, kernel: Array, padding: Padding) -> Array:
-    """Convolution with stride 1 of x [N,H,W,I] with kernel [h,w,I,O]; padding ((top, bottom), (left, right)).
+def onednn_conv(
+    x: Float[Array, "n h w i"], kernel: Float[Array, "rows cols i o"], padding: Padding
+) -> Float[Array, "n _ _ o"]:
+    """Convolve with stride 1; padding is ((top, bottom), (left, right)).
 
-    Both are float32 or both bfloat16, whose sums are float32 until they are done. Each side's padding is at most one,
-    and none is at the bottom without one at the top. Raises ValueError where the library is not to be had.
+    Both arrays are float32 or both bfloat16, which is summed in float32 and rounded at the end. Each side's padding is
+    at most one, and there is none at the bottom without one at the top. Raises ValueError where the library is
+    unavailable.
     """
     rows, columns = (x.shape[axis + 1] + sum(padding[axis]) - kernel.shape[axis] + 1 for axis in (0, 1))
     return _ffi("airjax_convolution", (x.shape[0], rows, columns, kernel.shape[3]), x, kernel)
@@ -224,9 +230,10 @@ def _forward(x: Array, kernel: Array, padding: Padding) -> tuple[Array, tuple[Ar
     return onednn_conv(x, kernel, padding), (x, kernel)
 
 
-def _backward(padding: Padding, saved: tuple[Array, Array], outer: Array) -> tuple[Array, Array]:
+def _backward(padding: Padding, saved: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
     x, kernel = saved
-    return _ffi("airjax_input_gradient", x.shape, kernel, outer), _ffi("airjax_kernel_gradient", kernel.shape, x, outer)
+    by_input = _ffi("airjax_input_gradient", x.shape, kernel, cotangent)
+    return by_input, _ffi("airjax_kernel_gradient", kernel.shape, x, cotangent)
 
 
 onednn_conv.defvjp(_forward, _backward)
@@ -239,7 +246,7 @@ def _ffi(name: str, shape: Shape, *operands: Array) -> Array:
             f"oneDNN is not installed, does not load, or does not compute {dtype} here; pip install 'airjax[cpu]', or "
             "convolve natively"
         )
-    # Under vmap it is called for one after the other.
+    # Under vmap it is called for one member after the other.
     return jax.ffi.ffi_call(name, jax.ShapeDtypeStruct(shape, dtype), vmap_method="sequential")(*operands)
 
 

@@ -6,15 +6,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jaxtyping import Float
 
 from airjax.kernels.reductions import Reductions, at_least_float32
 
 
-def max_pool(x: Array, size: int, reductions: Reductions) -> Array:
-    """Max-pool over disjoint size x size windows; rows and columns that fill no window are dropped.
+def max_pool(x: Float[Array, "n h w c"], size: int, reductions: Reductions) -> Float[Array, "n h//{size} w//{size} c"]:
+    """Take the maximum of disjoint size x size windows; rows and columns that fill no window are dropped.
 
-    A tie's gradient goes to the first element, as in torch. What the gradient needs is a byte for each window; the
-    gradient of XLA's own reduce_window (select-and-scatter) is slow everywhere.
+    A tie's gradient goes to the first element, as in torch. The gradient needs one byte for each window; that of XLA's
+    own reduce_window (select-and-scatter) is slow everywhere.
     """
     with jax.named_scope("pool"):
         out: Any = _max_pool(x, size, reductions)
@@ -43,8 +44,8 @@ def _max_pool_backward(size: int, reductions: Reductions, saved: tuple[Array, Ar
     del reductions
     taken, (_, height, width, _) = saved[0], saved[1].shape
     count, rows, columns, channels = cotangent.shape
-    # The gradient is computed once, not for every pixel of its window, and moved as bits: a CPU selects no half
-    # precision.
+    # The gradient is computed once, not for every pixel of its window, and moved as bits: a CPU has no fast select in
+    # half precision.
     cotangent = lax.optimization_barrier(cotangent)
     bits = lax.bitcast_convert_type(cotangent, f"uint{8 * cotangent.dtype.itemsize}")
     index = jnp.arange(size**2, dtype=jnp.uint8).reshape(1, 1, size, 1, size, 1)
@@ -59,6 +60,6 @@ _max_pool.defvjp(_max_pool_forward, _max_pool_backward)
 
 
 def _pixels(x: Array, size: int) -> list[Array]:
-    # The pixels of all windows: of each the first, of each the second, and so on, by rows.
+    # The first pixel of every window, the second of every window, and so on, by rows.
     height, width = (x.shape[axis] // size * size for axis in (1, 2))
     return [x[:, row:height:size, column:width:size] for row in range(size) for column in range(size)]

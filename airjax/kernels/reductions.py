@@ -5,20 +5,20 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jax import Array, lax
+from jaxtyping import Float
 
 
 class Reductions(NamedTuple):
-    """How a platform adds up the pixels of x [N,H,W,C], and what it has to write to memory."""
+    """How a platform adds up the pixels of x [n,h,w,c], and what it has to write to memory."""
 
-    sums: Callable[[Array], Array]  # x -> [C]
-    two_sums: Callable[[Array, Array], tuple[Array, Array]]  # x, y -> [C], [C]
-    # Any arrays -> the same, written to memory in their own dtype. Left to itself an accelerator's compiler keeps half
-    # precision as float32 where it is only moved from one kernel to the next, and computes it again in every kernel
-    # that reads it.
+    sums: Callable[[Array], Array]  # x -> [c]
+    two_sums: Callable[[Array, Array], tuple[Array, Array]]  # x, y -> [c], [c]
+    # Any arrays -> the same, written to memory in their own dtype. Otherwise an accelerator's compiler keeps arrays of
+    # half precision as float32 between kernels, and computes them again in every kernel that reads them.
     materialize: Callable[[Any], Any]
 
 
-def sums_by_products(x: Array) -> Array:
+def sums_by_products(x: Float[Array, "n h w c"]) -> Float[Array, " c"]:
     """Add up the pixels of each image by a product with ones, and then the images.
 
     On a CPU XLA's own sum over so many rows takes three times as long, and is less accurate.
@@ -28,17 +28,21 @@ def sums_by_products(x: Array) -> Array:
     return jnp.einsum("nsc,s->nc", pixels, ones, precision=lax.Precision.HIGHEST).sum(0)
 
 
-def two_sums_by_products(x: Array, y: Array) -> tuple[Array, Array]:
-    """`sums_by_products` of each."""
+def two_sums_by_products(
+    x: Float[Array, "n h w c"], y: Float[Array, "n h w c"]
+) -> tuple[Float[Array, " c"], Float[Array, " c"]]:
+    """Apply `sums_by_products` to each."""
     return sums_by_products(x), sums_by_products(y)
 
 
-def sums_by_reduce(x: Array) -> Array:
-    """Let XLA add up."""
+def sums_by_reduce(x: Float[Array, "n h w c"]) -> Float[Array, " c"]:
+    """Add up the pixels by XLA's own reduction."""
     return x.sum((0, 1, 2))
 
 
-def two_sums_by_reduce(x: Array, y: Array) -> tuple[Array, Array]:
+def two_sums_by_reduce(
+    x: Float[Array, "n h w c"], y: Float[Array, "n h w c"]
+) -> tuple[Float[Array, " c"], Float[Array, " c"]]:
     """Add up both in one reduction: one kernel instead of two."""
     zero = jnp.zeros((), x.dtype)
     total, other = lax.reduce((x, y), (zero, zero), lambda a, b: (a[0] + b[0], a[1] + b[1]), (0, 1, 2))
@@ -54,6 +58,6 @@ CPU = Reductions(sums_by_products, two_sums_by_products, leave_alone)
 ACCELERATOR = Reductions(sums_by_reduce, two_sums_by_reduce, lax.optimization_barrier)
 
 
-def at_least_float32(x: Array) -> Array:
-    """Return x, half precision as float32: compilers round after every operation on it, and torch only at the end."""
+def at_least_float32(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """Return x, half precision as float32: compilers round after every operation, torch only at the end."""
     return x.astype(jnp.float32) if x.dtype.itemsize < 4 else x

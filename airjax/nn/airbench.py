@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import DTypeLike
+from jaxtyping import Float, Key
 
 from airjax.kernels.backend import Backend, Ops, Precision
 from airjax.recipes.inputs import Inputs
@@ -15,9 +16,9 @@ from airjax.recipes.network import PATCH, AirbenchNet
 
 
 class Airbench(nn.Module):
-    """images [N,H,W,C], normalised, in the compute dtype -> logits [N,L] of L classes in the statistics dtype.
+    """The network: normalised images in the compute dtype -> logits of l classes in the statistics dtype.
 
-    Every intermediate is sown under its own name, for layer-by-layer comparison; that costs nothing unless asked for.
+    Every intermediate is sown under its own name, for comparison layer by layer; that costs nothing unless requested.
     """
 
     network: AirbenchNet
@@ -25,7 +26,7 @@ class Airbench(nn.Module):
     backend: Backend
 
     @nn.compact
-    def __call__(self, images: Array, *, train: bool) -> Array:
+    def __call__(self, images: Float[Array, "n h w c"], *, train: bool) -> Float[Array, "n l"]:
         network, precision, ops = self.network, self.backend.precision, self.backend.ops
         width = network.first_width(self.inputs)
         x = FirstConv(network, precision, ops, width, name="whiten")(images)
@@ -54,7 +55,7 @@ class FirstConv(nn.Module):
     width: int
 
     @nn.compact
-    def __call__(self, images: Array) -> Array:
+    def __call__(self, images: Float[Array, "n h w c"]) -> Float[Array, "n h-1 w-1 _"]:
         shape, dtype = (PATCH, PATCH, images.shape[-1], self.width), self.precision.params
         if self.network.whitening is not None:
             kernel = self.variable("frozen", "kernel", jnp.zeros, shape, dtype).value
@@ -62,7 +63,7 @@ class FirstConv(nn.Module):
             kernel = self.param("kernel", default_uniform, shape, dtype)
         x = self.ops.conv(images, kernel.astype(self.precision.compute), ((0, 0), (0, 0)))
         if self.network.whiten_bias:
-            # Without whitening this is an ordinary convolution, whose bias has its weights' default law.
+            # Without whitening this is an ordinary convolution, whose bias has the default law of its weights.
             zeros = self.network.whitening is not None
             initial = nn.initializers.zeros if zeros else bias_uniform(fan_in=math.prod(shape[:-1]))
             bias = self.param("bias", initial, (self.width,), dtype)
@@ -79,7 +80,7 @@ class Block(nn.Module):
     width: int
 
     @nn.compact
-    def __call__(self, x: Array, train: bool) -> Array:
+    def __call__(self, x: Float[Array, "n h w c"], train: bool) -> Float[Array, "n h//2 w//2 _"]:
         ops = self.ops
         x = ops.conv_to_pool(x, self.kernel(1, x.shape[-1]))
         self.sow("intermediates", "to_pool", x)
@@ -95,7 +96,7 @@ class Block(nn.Module):
         self.sow("intermediates", "output", x)
         return x
 
-    def kernel(self, number: int, inputs: int) -> Array:
+    def kernel(self, number: int, inputs: int) -> Float[Array, "3 3 i o"]:
         initial = dirac_uniform if self.network.dirac else default_uniform
         kernel = self.param(f"conv{number}", initial, (3, 3, inputs, self.width), self.precision.params)
         return kernel.astype(self.precision.compute)
@@ -114,7 +115,7 @@ class BatchNorm(nn.Module):
     ops: Ops
 
     @nn.compact
-    def __call__(self, x: Array, train: bool) -> Array:
+    def __call__(self, x: Float[Array, "n h w c"], train: bool) -> Float[Array, "n h w c"]:
         features = x.shape[-1]
         bias = self.param("bias", nn.initializers.zeros, (features,), self.dtype)
         mean = self.variable("batch_stats", "mean", jnp.zeros, (features,), self.dtype)
@@ -128,15 +129,15 @@ class BatchNorm(nn.Module):
         return normalized
 
 
-def default_uniform(key: Array, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
-    """torch's default law for weights: uniform on +-1/sqrt(fan_in); fan_in is the product of all axes but the last."""
+def default_uniform(key: Key[Array, ""], shape: tuple[int, ...], dtype: DTypeLike) -> Float[Array, "..."]:
+    """Sample torch's default law for weights: uniform on +-1/sqrt(fan_in), the product of all axes but the last."""
     return bias_uniform(fan_in=math.prod(shape[:-1]))(key, shape, dtype)
 
 
 def bias_uniform(fan_in: int) -> nn.initializers.Initializer:
-    """Uniform on +-1/sqrt(fan_in)."""
+    """Return an initialiser, uniform on +-1/sqrt(fan_in)."""
 
-    def initial(key: Array, shape: Any, dtype: Any) -> Array:
+    def initial(key: Key[Array, ""], shape: Any, dtype: Any) -> Float[Array, "..."]:
         # Drawn in float32 at least: a half-precision uniform has 2^10 values.
         draw_dtype = jnp.float64 if dtype == jnp.float64 else jnp.float32
         return jax.random.uniform(key, shape, draw_dtype, -(fan_in**-0.5), fan_in**-0.5).astype(dtype)
@@ -144,8 +145,8 @@ def bias_uniform(fan_in: int) -> nn.initializers.Initializer:
     return initial
 
 
-def dirac_uniform(key: Array, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
-    """The first input-many filters pass their channel through; the others follow the default law. shape HWIO. (§1)"""
+def dirac_uniform(key: Key[Array, ""], shape: tuple[int, ...], dtype: DTypeLike) -> Float[Array, "rows cols i o"]:
+    """Sample a kernel whose first i filters pass their channel through; the others follow the default law. (§1)"""
     height, width, inputs, outputs = shape
     passed = min(inputs, outputs)
     kernel = default_uniform(key, shape, dtype).at[..., :passed].set(0)

@@ -8,6 +8,7 @@ import flax
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Float, Key
 
 from airjax.kernels.backend import Backend
 from airjax.nn.airbench import Airbench
@@ -18,11 +19,11 @@ Variables = dict[str, Any]  # "params", "frozen" (whitening filters) and "batch_
 
 
 def make_module(recipe: Recipe, backend: Backend) -> nn.Module:
-    """Return the recipe's network: images [N,H,W,C], normalised, in the compute dtype -> logits [N,L] of L classes."""
+    """Return the recipe's network: normalised images [n,h,w,c] in the compute dtype -> logits [n,l] of l classes."""
     return Airbench(recipe.network, recipe.inputs, backend)
 
 
-def init_variables(recipe: Recipe, backend: Backend, key: Array) -> Variables:
+def init_variables(recipe: Recipe, backend: Backend, key: Key[Array, ""]) -> Variables:
     """Initialise the variables from a key. The whitening filters are zeros until they are set from data."""
     size = recipe.inputs.image_size
     images = jnp.zeros((2, size, size, recipe.inputs.channels), backend.precision.compute)
@@ -30,16 +31,20 @@ def init_variables(recipe: Recipe, backend: Backend, key: Array) -> Variables:
         return dict(make_module(recipe, backend).init(key, images, train=False))
 
 
-def apply_train(recipe: Recipe, backend: Backend, variables: Variables, images: Array) -> tuple[Array, Variables]:
-    """Return the logits [N,L] of images with batch statistics, and the updated running statistics."""
+def apply_train(
+    recipe: Recipe, backend: Backend, variables: Variables, images: Float[Array, "n h w c"]
+) -> tuple[Float[Array, "n l"], Variables]:
+    """Return the logits of images with batch statistics, and the updated running statistics."""
     with flax_defaults():
         logits, updated = make_module(recipe, backend).apply(variables, images, train=True, mutable=["batch_stats"])
     assert isinstance(logits, Array)
     return logits, dict(updated["batch_stats"])
 
 
-def apply_eval(recipe: Recipe, backend: Backend, variables: Variables, images: Array) -> Array:
-    """Return the logits [N,L] of images with the running statistics."""
+def apply_eval(
+    recipe: Recipe, backend: Backend, variables: Variables, images: Float[Array, "n h w c"]
+) -> Float[Array, "n l"]:
+    """Return the logits of images with the running statistics."""
     logits = make_module(recipe, backend).apply(variables, images, train=False)
     assert isinstance(logits, Array)
     return logits
@@ -47,6 +52,6 @@ def apply_eval(recipe: Recipe, backend: Backend, variables: Variables, images: A
 
 @contextmanager
 def flax_defaults() -> Iterator[None]:
-    """Within it, Flax derives parameters' keys from their names, and returns dicts, as it does by default."""
+    """Make Flax derive parameters' keys from their names, and return dicts, as it does by default."""
     with flax.config.temp_flip_flag("fix_rng_separator", False), flax.config.temp_flip_flag("return_frozendict", False):
         yield

@@ -1,23 +1,24 @@
-"""Patches -> second moment -> eigenfilters: the first convolution's fixed weights. (§2)"""
+"""The first convolution's fixed weights: patches -> second moment -> eigenvectors -> filters. (§2)"""
 
 import jax.numpy as jnp
 from jax import Array, lax
+from jaxtyping import Float
 
 from airjax.recipes.network import PATCH
 
-IMAGES_AT_ONCE = 250  # whose patches are in memory; all of them are four times the data
+IMAGES_AT_ONCE = 250  # whose patches are in memory at a time; the patches of all would be four times the data
 SIGN_RATIO = 1.7  # of the weights that decide about signs
 
 
-def second_moment(images: Array) -> Array:
-    """Uncentred second moment [K,K] of all overlapping patches of images [N,H,W,C].
+def second_moment(images: Float[Array, "n h w c"]) -> Float[Array, "4*c 4*c"]:
+    """Compute the uncentred second moment of all overlapping 2x2 patches of images.
 
-    K = 2 * 2 * C, ordered (row, col, channel). Summed per image and then over images, in full precision: the smallest
+    A patch is ordered (row, col, channel). Summed per image and then over images, in full precision: the smallest
     eigenvalues compete with a small epsilon.
     """
     size = images.shape[1] - PATCH + 1
 
-    def moment(image: Array) -> Array:
+    def moment(image: Float[Array, "h w c"]) -> Float[Array, "4*c 4*c"]:
         corners = [(row, col) for row in range(PATCH) for col in range(PATCH)]
         patches = jnp.concatenate([image[r : r + size, c : c + size] for r, c in corners], axis=-1)
         patches = patches.reshape(size * size, -1)
@@ -26,18 +27,18 @@ def second_moment(images: Array) -> Array:
     return lax.map(moment, images, batch_size=IMAGES_AT_ONCE).mean(axis=0) / (size * size)
 
 
-def fix_signs(vectors: Array) -> Array:
-    """Eigenvectors [K,K], one per column, signed so that their sums with weights 1, 1.7, 1.7^2, ... are positive.
+def fix_signs(vectors: Float[Array, "k k"]) -> Float[Array, "k k"]:
+    """Sign eigenvectors, one per column, so that their sums with weights 1, 1.7, 1.7^2, ... are positive.
 
-    A library may return either sign. The weights are such that no eigenvector of natural images is near the edge.
+    A library may return either sign. With these weights no eigenvector of natural images has a sum near zero.
     """
     weights = SIGN_RATIO ** jnp.arange(vectors.shape[0], dtype=vectors.dtype)
     sums = jnp.matmul(weights, vectors, precision=lax.Precision.HIGHEST)
     return jnp.where(sums[None, :] < 0, -vectors, vectors)
 
 
-def whitening_filters(images: Array, epsilon: float) -> Array:
-    """Filters [2,2,C,8C] (HWIO) that whiten the patches of images [N,H,W,C]: eigenvectors over sqrt(value + epsilon).
+def whitening_filters(images: Float[Array, "n h w c"], epsilon: float) -> Float[Array, "2 2 c 8*c"]:
+    """Compute filters (HWIO) that whiten the patches of images: eigenvectors over sqrt(value + epsilon).
 
     Descending eigenvalues, then the negatives. The signs matter where the first block has fewer channels than there are
     filters: its identity filters then pass only the first of them. (§2)

@@ -1,4 +1,4 @@
-"""Lookahead: every few steps the network becomes a decaying average of itself. (§4.7)
+"""Lookahead: every few steps the network is replaced by a moving average of itself. (§4.7)
 
 The slow copy covers the trained parameters and BatchNorm's running statistics, not the momentum.
 """
@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Bool, Float
 
 
 class LookaheadState(NamedTuple):
-    """What lookahead remembers."""
+    """The slow copy of the network."""
 
-    slow: Any  # the same tree as the fast one
+    slow: Any  # the same tree as the fast copy, which trains
 
 
 def lookahead_init(fast: Any) -> LookaheadState:
@@ -21,10 +22,12 @@ def lookahead_init(fast: Any) -> LookaheadState:
     return LookaheadState(jax.tree.map(jnp.copy, fast))
 
 
-def lookahead_update(fast: Any, state: LookaheadState, decay: Array, sync: Array) -> tuple[Any, LookaheadState]:
-    """Where sync [] bool holds, slow := decay * slow + (1 - decay) * fast and fast := slow.
+def lookahead_update(
+    fast: Any, state: LookaheadState, decay: Float[Array, ""], sync: Bool[Array, ""]
+) -> tuple[Any, LookaheadState]:
+    """Where sync holds, set slow := decay * slow + (1 - decay) * fast and fast := slow.
 
-    A select rather than a branch: a branch on an accelerator waits for the host.
+    This is a select, because a branch on an accelerator waits for the host.
     """
 
     def moved(slow: Array, current: Array) -> Array:

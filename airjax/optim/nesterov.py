@@ -1,4 +1,4 @@
-"""The optax chain: decay before momentum, Nesterov, the scheduled rate last, per parameter group. (§4.2-4.5)"""
+"""SGD as an optax chain per parameter group: decay, Nesterov momentum, the scheduled rate last. (§4.2-4.5)"""
 
 from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
@@ -9,6 +9,7 @@ import numpy as np
 import optax
 from jax import Array
 from jax.typing import DTypeLike
+from jaxtyping import Float
 
 from airjax.kernels.backend import Precision, statistics_dtype
 from airjax.optim.schedule import triangle
@@ -19,10 +20,10 @@ from airjax.utils.reprs import one_line
 class Hyperparameters(NamedTuple):
     """The numbers that may change without recompiling, in the units of a loss summed over the batch."""
 
-    learning_rate: Array  # [] of all parameters but the BatchNorm biases
-    weight_decay: Array  # [] fraction removed per step, before momentum
-    momentum: Array  # []
-    label_smoothing: Array  # []
+    learning_rate: Float[Array, ""]  # of all parameters but the BatchNorm biases
+    weight_decay: Float[Array, ""]  # fraction removed per step, before momentum
+    momentum: Float[Array, ""]
+    label_smoothing: Float[Array, ""]
 
     def __repr__(self) -> str:
         return one_line(self)
@@ -34,7 +35,7 @@ def hyperparameters(recipe: Recipe) -> Hyperparameters:
 
 
 def stack_hyperparameters(recipes: Sequence[Recipe]) -> Hyperparameters:
-    """Return `hyperparameters` of each of K recipes, every one [K]."""
+    """Return `hyperparameters` of each of k recipes, every one [k]."""
     dtype = statistics_dtype(recipes[0].precision)
     columns = zip(*(_sgd_values(recipe) for recipe in recipes), strict=True)
     return Hyperparameters(*(jnp.asarray(np.array(column, dtype)) for column in columns))
@@ -82,7 +83,7 @@ def make_optimizer(
 
 
 def freeze(inner: optax.GradientTransformation) -> optax.GradientTransformation:
-    """Return a transformation that gives no update at all, with inner's state passed through.
+    """Return a transformation whose updates are zero and that leaves inner's state as it is.
 
     A zero gradient would not do: momentum and weight decay would still move the parameter.
     """

@@ -10,5 +10,5 @@ CLAIM = Claim(
     target=0.94,
     expected_accuracy=0.9401,
     expected_sd=0.00128,
-    evidence="Jordan 2024: n=1000 runs in float16 on an A100; the deviation over 10,000 runs",
+    evidence="Jordan 2024: n=1000 runs in float16 on an A100; the standard deviation over 10,000 runs",
 )

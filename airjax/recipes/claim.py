@@ -1,11 +1,11 @@
-"""What a published method promises."""
+"""What a published method is known to reach."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Claim:
-    """What a recipe, unchanged, is for and is known to reach on CIFAR-10."""
+    """What a recipe is meant to reach on CIFAR-10, and what it is known to reach, unchanged."""
 
     summary: str
     target: float | None  # test accuracy that it is meant to reach, in [0, 1]

@@ -1,4 +1,4 @@
-"""Networks: their shapes, their initial law, what they cost. (§1, §2)"""
+"""Networks: their shapes, their initialisation, their cost. (§1, §2)"""
 
 from dataclasses import dataclass
 from typing import Literal, NamedTuple

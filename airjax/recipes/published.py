@@ -1,4 +1,4 @@
-"""The recipes by name, each with what it promises. A new method is a file beside this one, and a line in each table."""
+"""The recipes by name, each with its claim. A new method is a file beside this one, and a line in each table."""
 
 from typing import Any
 
@@ -41,7 +41,7 @@ def get_recipe(name: str | Recipe) -> Recipe:
 
 
 def summarize(name: str) -> dict[str, Any]:
-    """Say what a recipe costs and promises: the record that `python -m airjax.recipe --json` prints."""
+    """Sum up what a recipe costs and reaches: the record that `python -m airjax.recipe --json` prints."""
     recipe, claim = get_recipe(name), CLAIMS[name]
     return {
         "name": name,

@@ -6,20 +6,20 @@ LARGEST_COUNT = 100_000_000  # examples
 
 
 def between(low: float, high: float, unit: str = "") -> Range:
-    """Both ends included."""
+    """Return the range with both ends included."""
     return lambda value: low <= value <= high, f"from {low:g} to {high:.12g}{unit}"
 
 
 def above(low: float, high: float, unit: str = "") -> Range:
-    """The upper end included."""
+    """Return the range with the upper end included."""
     return lambda value: low < value <= high, f"more than {low:g} and at most {high:.12g}{unit}"
 
 
 def below(low: float, high: float) -> Range:
-    """The lower end included."""
+    """Return the range with the lower end included."""
     return lambda value: low <= value < high, f"in [{low:g}, {high:g})"
 
 
 def at_least(low: int, unit: str) -> Range:
-    """A count of examples."""
+    """Return the range of a count of examples."""
     return lambda value: low <= value <= LARGEST_COUNT, f"of {unit} from {low} to {LARGEST_COUNT}"

@@ -37,7 +37,7 @@ class Phase(NamedTuple):
 
     @property
     def kind(self) -> tuple[str, ...]:
-        """What a program depends on: phases of the same kind share one."""
+        """What a program is compiled for: phases of the same kind use one program."""
         return self.frozen
 
 

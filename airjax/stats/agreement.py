@@ -6,6 +6,7 @@ By hand: libraries compare samples of numbers, not how often each of many test e
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Bool
 
 from airjax.stats.distributions import RESAMPLES, permutation_p
 
@@ -27,9 +28,13 @@ class Agreement(NamedTuple):
 
 
 def compare_examples(
-    correct_a: np.ndarray, correct_b: np.ndarray, seed: int = 0, resamples: int = RESAMPLES, splits: int = SPLITS
+    correct_a: Bool[np.ndarray, "r n"],
+    correct_b: Bool[np.ndarray, "s n"],
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+    splits: int = SPLITS,
 ) -> Agreement:
-    """Compare correctness [runs,N] bool over the same N examples. Raises ValueError for fewer than 4 runs of either."""
+    """Compare the correctness of runs over the same n examples. Raises ValueError for fewer than 4 runs of either."""
     if min(len(correct_a), len(correct_b)) < 4 or correct_a.shape[1:] != correct_b.shape[1:]:
         raise ValueError(f"need 4 runs of each over the same examples, not {correct_a.shape} and {correct_b.shape}")
     a, b = correct_a.astype(np.float32), correct_b.astype(np.float32)

@@ -6,6 +6,7 @@ from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 from airjax.stats.equivalence import MeanDifference, holm, mean_difference
 from airjax.stats.intervals import sample_sd
@@ -36,11 +37,12 @@ class Speedup(NamedTuple):
     speedup: float  # 0.27: random flip would have to train 27% longer
 
 
-def compare_settings(accuracies: Sequence[np.ndarray], tests: Sequence[Hashable]) -> list[Contrast]:
+def compare_settings(accuracies: Sequence[Float[np.ndarray, " _"]], tests: Sequence[Hashable]) -> list[Contrast]:
     """Compare settings that share a test set by Welch's tests: all pairs of up to four, else each with the first.
 
     Args:
-        accuracies: for each setting [R], in percent. A setting with fewer than two networks is compared with none.
+        accuracies: of each setting, one for each run, in percent. A setting with fewer than two networks is compared
+            with none.
         tests: for each setting, what names its test set.
     """
     found = []

@@ -14,36 +14,41 @@ penalty for each test example (`alpha_per_target`) took 3 to 10 times the time, 
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, Float, Int, Integer, Real
 
 PENALTIES = tuple(np.logspace(0, 6, 25))  # candidates, in units of the variance of one inclusion
 
+Presence = Bool[np.ndarray, "r n"] | Real[np.ndarray, "r n"]  # which of n training examples each of r networks saw
+
 
 class Datamodels(NamedTuple):
-    """Linear models of M test examples, whose inputs are which of N training examples a network saw."""
+    """Linear models of m test examples, whose inputs are which of n training examples a network saw."""
 
-    weights: np.ndarray  # [N,M] what an example's presence adds to the output
-    intercepts: np.ndarray  # [M] the output without any
+    weights: Float[np.ndarray, "n m"]  # what an example's presence adds to the output
+    intercepts: Float[np.ndarray, " m"]  # the output without any
     penalty: float  # chosen by leaving one network out
-    left_out_correlation: np.ndarray  # [M] over the networks, each predicted from all others
+    left_out_correlation: Float[np.ndarray, " m"]  # over the networks, each predicted from all others
 
 
-def inclusion(subsets: np.ndarray, num_examples: int) -> np.ndarray:
-    """Mark which of N training examples each of R networks saw, [R,N] bool, from their indices [R,n]."""
+def inclusion(subsets: Integer[np.ndarray, "r _"], num_examples: int) -> Bool[np.ndarray, "r {num_examples}"]:
+    """Mark which of the training examples each of r networks saw, from their indices."""
     seen = np.zeros((len(subsets), num_examples), bool)
     np.put_along_axis(seen, np.asarray(subsets, np.int64), True, axis=1)
     return seen
 
 
-def margins(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Subtract the largest other logit from the correct one: logits [R,M,K], labels [M] -> [R,M]."""
+def margins(logits: Float[np.ndarray, "r m l"], labels: Integer[np.ndarray, " m"]) -> Float[np.ndarray, "r m"]:
+    """Subtract the largest other logit from the correct one."""
     logits = np.asarray(logits, np.float32)
     correct = np.arange(logits.shape[2]) == np.asarray(labels)[:, None]
     others = np.where(correct, -np.inf, logits).max(2)
     return (logits * correct).sum(2) - others
 
 
-def fit_datamodels(seen: np.ndarray, outputs: np.ndarray, penalties: tuple[float, ...] = PENALTIES) -> Datamodels:
-    """Fit a ridge regression of outputs [R,M] on which training examples each network saw, [R,N].
+def fit_datamodels(
+    seen: Presence, outputs: Float[np.ndarray, "r m"], penalties: tuple[float, ...] = PENALTIES
+) -> Datamodels:
+    """Fit a ridge regression of outputs on which training examples each network saw.
 
     The penalty is the one of the candidates with the smallest squared error, summed over all test examples, when each
     network is predicted from the others.
@@ -84,19 +89,23 @@ def fit_datamodels(seen: np.ndarray, outputs: np.ndarray, penalties: tuple[float
     return Datamodels(weights, level - centre @ weights, penalty, column_correlations(outputs - left_out, outputs))
 
 
-def predict_outputs(models: Datamodels, seen: np.ndarray) -> np.ndarray:
-    """Predict the outputs [R,M] of networks that saw [R,N]."""
+def predict_outputs(models: Datamodels, seen: Presence) -> Float[np.ndarray, "r m"]:
+    """Predict the outputs of networks from the training examples that they saw."""
     return np.asarray(seen, np.float64) @ models.weights + models.intercepts
 
 
-def column_correlations(predicted: np.ndarray, actual: np.ndarray) -> np.ndarray:
-    """Compute Pearson's correlation of each column of two arrays [R,M] -> [M]; 0 where a column is constant."""
+def column_correlations(
+    predicted: Float[np.ndarray, "r m"], actual: Float[np.ndarray, "r m"]
+) -> Float[np.ndarray, " m"]:
+    """Compute Pearson's correlation of each column of two arrays; 0 where a column is constant."""
     x, y = predicted - predicted.mean(0), actual - actual.mean(0)
     product = np.sqrt((x**2).sum(0) * (y**2).sum(0))
     return np.divide((x * y).sum(0), product, out=np.zeros(x.shape[1]), where=product > 0)
 
 
-def strongest(models: Datamodels, test_example: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+def strongest(
+    models: Datamodels, test_example: int, count: int
+) -> tuple[Int[np.ndarray, " {count}"], Int[np.ndarray, " {count}"]]:
     """Find the training examples that help a test example most, and that hurt it most: indices, strongest first."""
     order = np.argsort(models.weights[:, test_example])
     return order[::-1][:count], order[:count]

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import numpy as np
+from jaxtyping import Float, Real
 
 from airjax.stats.intervals import sample_sd
 
@@ -26,9 +27,9 @@ class DistributionComparison(NamedTuple):
 
 
 def compare_distributions(
-    a: np.ndarray, b: np.ndarray, seed: int = 0, resamples: int = RESAMPLES
+    a: Real[np.ndarray, " r"], b: Real[np.ndarray, " s"], seed: int = 0, resamples: int = RESAMPLES
 ) -> DistributionComparison:
-    """Compare shape, order and spread of two samples [R] and [S] of at least two values.
+    """Compare shape, order and spread of two samples of at least two values.
 
     By permutation, because the p-values of the formulas do not hold for accuracies, which often tie.
     """
@@ -52,7 +53,7 @@ def compare_distributions(
 
 
 def permutation_p(
-    values: np.ndarray,
+    values: Real[np.ndarray, "runs c"],
     num_a: int,
     distance: Callable[[np.ndarray], np.ndarray],
     seed: int = 0,
@@ -64,7 +65,7 @@ def permutation_p(
     observed one.
 
     Args:
-        values: one row for each run [R+S,C]; differences of whole numbers are exact, so that ties are ties.
+        values: one row for each run; differences of whole numbers are exact, so that ties are ties.
         num_a: how many rows, from the first on, are the first sample.
         distance: of differences of means [...,C], times R S, to statistics [...] that are large where samples differ.
         seed: of the permutations.
@@ -93,18 +94,20 @@ def permutation_p(
     return float(found.pvalue)
 
 
-def largest_magnitude(differences: np.ndarray) -> np.ndarray:
-    """Take the largest magnitude of differences [...,C] -> [...]."""
+def largest_magnitude(differences: Real[np.ndarray, "*batch c"]) -> np.ndarray:
+    """Take the largest magnitude of differences along the last axis."""
     return np.abs(differences).max(-1)
 
 
-def bootstrap_interval(values: np.ndarray, statistic: Literal["mean", "std"], seed: int = 0) -> tuple[float, float]:
-    """Compute the 95% interval of the mean or standard deviation of at least two values [R], by resampling them."""
+def bootstrap_interval(
+    values: Real[np.ndarray, " r"], statistic: Literal["mean", "std"], seed: int = 0
+) -> tuple[float, float]:
+    """Compute the 95% interval of the mean or standard deviation of at least two values, by resampling them."""
     resampled = _resample(values, statistic, np.random.default_rng(seed), RESAMPLES)
     return percentile_interval(resampled)
 
 
-def percentile_interval(resampled: np.ndarray) -> tuple[float, float]:
+def percentile_interval(resampled: Float[np.ndarray, " _"]) -> tuple[float, float]:
     """Compute the range that holds the middle 95% of resampled statistics."""
     low, high = np.percentile(resampled, (2.5, 97.5))
     return float(low), float(high)

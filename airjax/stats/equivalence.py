@@ -7,6 +7,7 @@ import math
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from jaxtyping import Real
 
 from airjax.stats.distributions import DistributionComparison, bootstrap_interval, compare_distributions
 from airjax.stats.intervals import clip_interval, sample_sd
@@ -59,12 +60,12 @@ class MeanComparison(NamedTuple):
     verdict: EquivalenceVerdict
 
 
-def mean_difference(a: np.ndarray, b: np.ndarray, *, whole: float = math.inf) -> MeanDifference:
+def mean_difference(a: Real[np.ndarray, " r"], b: Real[np.ndarray, " s"], *, whole: float = math.inf) -> MeanDifference:
     """Test the difference of the means of two samples by Welch's t-test.
 
     Args:
-        a: values [R], in any unit.
-        b: values [S], in the same.
+        a: values, in any unit.
+        b: values, in the same.
         whole: largest value that there is, such as 100 for percentages; the interval ends at plus or minus it.
 
     Raises ValueError for fewer than two runs of either, or one that is not finite, and MissingExtraError without
@@ -83,7 +84,7 @@ def mean_difference(a: np.ndarray, b: np.ndarray, *, whole: float = math.inf) ->
 
 
 def compare_means(
-    a: np.ndarray, b: np.ndarray, margin: float, alpha: float = 0.05, *, whole: float = math.inf
+    a: Real[np.ndarray, " r"], b: Real[np.ndarray, " s"], margin: float, alpha: float = 0.05, *, whole: float = math.inf
 ) -> MeanComparison:
     """Test whether two means are equivalent (two one-sided t-tests at a margin fixed in advance), or else different.
 

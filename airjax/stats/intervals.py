@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
+from jaxtyping import Real
 
 TargetVerdict = Literal["confirmed", "mean", "within noise", "no", "not evaluated"]
 
 
 def mean_interval(
-    values: Sequence[float] | np.ndarray, *, whole: float, level: float = 0.95
+    values: Sequence[float] | Real[np.ndarray, " r"], *, whole: float, level: float = 0.95
 ) -> tuple[float, float] | None:
     """Compute Student's two-sided confidence interval of a mean of fractions (whole=1.0) or percentages (100.0).
 
@@ -32,12 +33,12 @@ def clip_interval(interval: tuple[float, float], smallest: float, largest: float
     return low, high
 
 
-def standard_error(values: Sequence[float] | np.ndarray) -> float:
+def standard_error(values: Sequence[float] | Real[np.ndarray, " r"]) -> float:
     """Compute the standard error of the mean of at least two values."""
     return sample_sd(values) / math.sqrt(len(values))
 
 
-def sample_sd(values: Sequence[float] | np.ndarray) -> float:
+def sample_sd(values: Sequence[float] | Real[np.ndarray, " r"]) -> float:
     """Compute the standard deviation of two or more values, ddof 1: exactly 0 for equal ones, whose mean is rounded."""
     return float(np.std(values, ddof=1)) if np.ptp(values) > 0 else 0.0
 

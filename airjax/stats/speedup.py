@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Real
 
 
 class ErrorCurve(NamedTuple):
@@ -17,7 +18,7 @@ class ErrorCurve(NamedTuple):
         return float("inf") if error <= self.a else ((error - self.a) / self.b) ** (1 / self.c)
 
 
-def fit_errors(epochs: np.ndarray, errors: np.ndarray) -> ErrorCurve:
+def fit_errors(epochs: Real[np.ndarray, " t"], errors: Real[np.ndarray, " t"]) -> ErrorCurve:
     """Fit at least four errors, in any unit, by least squares. Raises ValueError where they do not fall with epochs."""
     from scipy.optimize import curve_fit
 

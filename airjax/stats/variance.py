@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, Float, Int32, Integer, Real, Shaped
 
 from airjax.stats.distributions import percentile_interval
 from airjax.stats.intervals import clip_interval
@@ -33,11 +34,11 @@ class Variance(NamedTuple):
         return math.sqrt(max(0.0, self.distribution))
 
 
-def run_variance(correct: np.ndarray) -> Variance:
-    """Estimate the variance between runs from correctness [R,N] bool.
+def run_variance(correct: Bool[np.ndarray, "r n"]) -> Variance:
+    """Estimate the variance between runs from which of the examples each classifies correctly.
 
     If the runs erred independently from example to example, the variance of their mean would be the sum of the
-    variances of the examples over N squared; what exceeds it is what a run has for all examples.
+    variances of the examples over n squared; what exceeds it is what a run has for all examples.
 
     Raises ValueError for fewer than two runs or two examples.
     """
@@ -49,17 +50,17 @@ def run_variance(correct: np.ndarray) -> Variance:
     return Variance(of_means, distribution, of_means * math.sqrt(2 / (runs - 1)))
 
 
-def count_votes(predictions: np.ndarray, classes: int = 10) -> np.ndarray:
-    """Count the runs that vote for each class of each example: predictions [R,N] int -> [N,K] int32."""
+def count_votes(predictions: Integer[np.ndarray, "r n"], classes: int = 10) -> Int32[np.ndarray, "n {classes}"]:
+    """Count the runs that vote for each class of each example."""
     return np.stack([(predictions == k).sum(0, dtype=np.int32) for k in range(classes)], axis=1)
 
 
 class Reliability(NamedTuple):
     """Pairs of an example and a class, in bins by the fraction of runs that vote for the class on the example."""
 
-    pairs: np.ndarray  # [bins] how many there are
-    votes: np.ndarray  # [bins] sum of their fractions
-    right: np.ndarray  # [bins] how many of them are an example and its own class
+    pairs: Integer[np.ndarray, " bins"]  # how many there are
+    votes: Float[np.ndarray, " bins"]  # sum of their fractions
+    right: Real[np.ndarray, " bins"]  # how many of them are an example and its own class
 
     @property
     def error(self) -> float:
@@ -68,8 +69,10 @@ class Reliability(NamedTuple):
         return float(np.abs(self.right - self.votes).sum() / self.votes.sum())
 
 
-def reliability(votes: np.ndarray, labels: np.ndarray, num_bins: int | None = None) -> Reliability:
-    """Bin the runs' votes [N,K] int, and count which are right: labels [N] int.
+def reliability(
+    votes: Integer[np.ndarray, "n l"], labels: Integer[np.ndarray, " n"], num_bins: int | None = None
+) -> Reliability:
+    """Bin the runs' votes, and count which are right.
 
     Args:
         num_bins: of equal width; None are bins of equal count, half a percent of the pairs each, and one of the pairs
@@ -93,39 +96,44 @@ def reliability(votes: np.ndarray, labels: np.ndarray, num_bins: int | None = No
 
 
 def calibration_error(
-    predictions: np.ndarray, labels: np.ndarray, num_bins: int | None = None, classes: int = 10
+    predictions: Integer[np.ndarray, "r n"],
+    labels: Integer[np.ndarray, " n"],
+    num_bins: int | None = None,
+    classes: int = 10,
 ) -> float:
-    """Compute the class-aggregated calibration error (CACE) of runs' votes: predictions [R,N] int, labels [N] int.
+    """Compute the class-aggregated calibration error (CACE) of runs' votes.
 
     All pairs of an example and a class are binned by the fraction of runs that vote for the class on the example.
-    The error is the sum over the bins of |pairs that are right - votes|, over N. Few runs make it larger: compare at
-    equal R. The bins are those of `reliability`.
+    The error is the sum over the bins of |pairs that are right - votes|, over n. Few runs make it larger: compare at
+    equal r. The bins are those of `reliability`.
     """
     _require(predictions)
     return reliability(count_votes(predictions, classes), labels, num_bins).error
 
 
-def ensemble_accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Compute the fraction of examples that the mean of the logits [R,N,K] classifies correctly."""
+def ensemble_accuracy(logits: Float[np.ndarray, "r n l"], labels: Integer[np.ndarray, " n"]) -> float:
+    """Compute the fraction of examples that the mean of the logits classifies correctly."""
     return float((logits.mean(0).argmax(1) == labels).mean())
 
 
-def disagreement(predictions: np.ndarray) -> float:
-    """Compute the fraction of examples on which two runs of predictions [R,N] differ, averaged over pairs of runs."""
+def disagreement(predictions: Integer[np.ndarray, "r n"]) -> float:
+    """Compute the fraction of examples on which two runs' predictions differ, averaged over pairs of runs."""
     _require(predictions)
     return vote_disagreement(count_votes(predictions, int(predictions.max()) + 1))
 
 
-def vote_disagreement(votes: np.ndarray) -> float:
-    """Compute the disagreement from the runs' votes [N,K] int."""
+def vote_disagreement(votes: Integer[np.ndarray, "n l"]) -> float:
+    """Compute the disagreement from the runs' votes."""
     runs = int(votes[0].sum())
     same = (votes.astype(np.float64) ** 2).sum(1)
     # Of R^2 ordered pairs, R are a run and itself.
     return float((1 - (same - runs) / (runs * (runs - 1))).mean())
 
 
-def run_interval(statistic: Callable[[np.ndarray], float], values: np.ndarray, seed: int = 0) -> tuple[float, float]:
-    """Compute the 95% interval of a statistic of runs [R,...], by resampling at least two runs.
+def run_interval(
+    statistic: Callable[[np.ndarray], float], values: Shaped[np.ndarray, "r ..."], seed: int = 0
+) -> tuple[float, float]:
+    """Compute the 95% interval of a statistic of runs, by resampling at least two runs.
 
     A run that is drawn twice agrees with itself: for statistics about pairs of runs the interval is a little too low.
     """
@@ -140,9 +148,12 @@ def run_interval(statistic: Callable[[np.ndarray], float], values: np.ndarray, s
 
 
 def vote_interval(
-    statistic: Callable[[np.ndarray], float], votes: np.ndarray, halves: np.ndarray, largest: float
+    statistic: Callable[[np.ndarray], float],
+    votes: Integer[np.ndarray, "n l"],
+    halves: Integer[np.ndarray, "half n l"],
+    largest: float,
 ) -> tuple[float, float]:
-    """Compute the 95% interval of a statistic of the runs' votes [N,K], from the votes of random halves [H,N,K].
+    """Compute the 95% interval of a statistic of the runs' votes, from the votes of random halves of them.
 
     It ends at 0 and at the largest value that the statistic can have.
 
@@ -159,8 +170,10 @@ def vote_interval(
     return clip_interval((float(value - reach), float(value + reach)), 0.0, largest)
 
 
-def half_votes(predictions: np.ndarray, classes: int = 10, seed: int = 0, *, columns: int = COLUMNS) -> np.ndarray:
-    """Count the votes of random halves of the runs: predictions [R,N] -> [HALVES,N,K] int32."""
+def half_votes(
+    predictions: Integer[np.ndarray, "r n"], classes: int = 10, seed: int = 0, *, columns: int = COLUMNS
+) -> Int32[np.ndarray, "half n {classes}"]:
+    """Count the votes of random halves of the runs, HALVES of them."""
     runs, examples = _require(predictions)
     order = np.random.default_rng(seed).permuted(np.tile(np.arange(runs), (HALVES, 1)), axis=1)
     chosen = (order < runs // 2).astype(np.float32)

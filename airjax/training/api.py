@@ -1,9 +1,10 @@
-"""The short way in: train a network, evaluate it, run it on images."""
+"""The library's main functions: train a network, evaluate it, run it on images."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Float, UInt8
 
 from airjax.data.dataset import Dataset
 from airjax.recipes.recipe import Recipe
@@ -24,8 +25,8 @@ class Trained(NamedTuple):
 
     model: Model
     accuracy: float  # on the test split, with the recipe's test-time augmentation, in [0, 1]
-    logits: np.ndarray  # [M,10] of the test images
-    losses: np.ndarray  # [T] mean training loss of every step
+    logits: Float[np.ndarray, "m l"]  # of the test images
+    losses: Float[np.ndarray, " t"]  # mean training loss of every step
     seconds: dict[str, float]  # compile, whiten, train, evaluate
 
     def __repr__(self) -> str:
@@ -55,8 +56,8 @@ def train_network(
         on_phase: called with what begins, before it does: "compile", "whiten", "train" or "evaluate".
         on_step: called after every few steps with the number of steps done and their metrics.
         on_epoch: called after every epoch with its `airjax.EpochReport`.
-        keeping: where and how often snapshots are taken: `airjax.Keeping(folder, every=2)`. The same call goes on from
-            the last one, to the same bits.
+        keeping: where and how often snapshots are taken: `airjax.Keeping(folder, every=2)`. Rerunning the
+            same call resumes from the last, to the same bits.
 
     Raises:
         airjax.DivergedError: the loss is not finite.
@@ -99,7 +100,7 @@ def train96(data: Dataset, *, seed: int = 0, epochs: float | None = None, progre
 
 
 def model_of(model: Any) -> Model:
-    """The model, or that of a training. Raises TypeError for anything else."""
+    """Return the model, or that of a training. Raises TypeError for anything else."""
     if isinstance(model, Trained):
         return model.model
     if not isinstance(model, Model):
@@ -107,8 +108,10 @@ def model_of(model: Any) -> Model:
     return model
 
 
-def infer(model: Model | Trained, images: np.ndarray, *, tta_level: int | None = None) -> np.ndarray:
-    """Logits [N,10] of images [N,32,32,3] uint8, with the recipe's level of test-time augmentation or another one.
+def infer(
+    model: Model | Trained, images: UInt8[np.ndarray, "n h w c"], *, tta_level: int | None = None
+) -> Float[np.ndarray, "n l"]:
+    """Compute the logits of images, with the recipe's level of test-time augmentation or another one.
 
     Raises ValueError for images of another shape or type or a level other than 0, 1 or 2, and TypeError for what is
     no model.
@@ -119,7 +122,7 @@ def infer(model: Model | Trained, images: np.ndarray, *, tta_level: int | None =
 
 
 def evaluate(model: Model | Trained, data: Dataset, *, tta_level: int | None = None) -> float:
-    """Accuracy in [0, 1] on the whole test split of the data.
+    """Compute the accuracy in [0, 1] on the whole test split of the data.
 
     Raises ValueError for a test split without images or a level of test-time augmentation other than 0, 1 or 2, and
     TypeError for what is no model or no data set.

@@ -1,4 +1,4 @@
-"""Arguments of the library's functions: what was expected and what came, before anything is computed."""
+"""Checks of the library functions' arguments, before anything is computed: what was expected, and what was given."""
 
 import operator
 import reprlib
@@ -12,19 +12,19 @@ from airjax.recipes.inputs import Inputs
 
 
 def shown(value: Any) -> str:
-    """A value and its type, shortened, for messages."""
+    """Return a value and its type, shortened, for messages."""
     return f"{reprlib.repr(value)} ({type(value).__name__})"
 
 
 def check_data(data: Any) -> Dataset:
-    """The data set. Raises TypeError for anything else."""
+    """Return the data set. Raises TypeError for anything else."""
     if not isinstance(data, Dataset):
         raise TypeError(f"data is {shown(data)}, but it must be a Dataset, as load_data() or load_cifar10() returns it")
     return data
 
 
 def check_images(name: str, images: np.ndarray, inputs: Inputs) -> None:
-    """Raise ValueError unless the images are a numpy array [N,H,W,C] uint8 of these inputs."""
+    """Raise ValueError unless the images are a numpy array [n,h,w,c] uint8 of these inputs."""
     if misfit := image_misfit(images, inputs):
         raise ValueError(f"{name} are {misfit}")
 
@@ -36,7 +36,7 @@ def check_choice(name: str, value: Any, allowed: Sequence[str]) -> None:
 
 
 def check_count(name: str, value: Any) -> int:
-    """The value as an int. Raises ValueError unless it is a whole number from 1."""
+    """Return the value as an int. Raises ValueError unless it is a whole number from 1."""
     try:
         number = 0 if isinstance(value, bool) else operator.index(value)
     except TypeError:

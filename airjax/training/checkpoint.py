@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from airjax.data.dataset import CIFAR10_CLASSES
 from airjax.nn.build import Variables, init_variables
@@ -44,7 +45,7 @@ class ModelError(Exception):
 
 
 def needed_tensors(recipe: Recipe) -> dict[str, jax.ShapeDtypeStruct]:
-    """Names, shapes and types of the tensors of a recipe's network: "params/block1/conv1" and so on.
+    """Return the names, shapes and types of the tensors of a recipe's network: "params/block1/conv1" and so on.
 
     Raises ValueError where the recipe's precision is unavailable in this process.
     """
@@ -53,13 +54,13 @@ def needed_tensors(recipe: Recipe) -> dict[str, jax.ShapeDtypeStruct]:
 
 
 def named_tensors(variables: Variables) -> dict[str, Any]:
-    """The leaves of variables by their paths, such as "batch_stats/block1/norm1/mean"."""
+    """Return the leaves of variables by their paths, such as "batch_stats/block1/norm1/mean"."""
     leaves = jax.tree_util.tree_leaves_with_path(variables)
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
 
 
-def value_fault(name: str, values: np.ndarray) -> str | None:
-    """What a tensor of that name cannot hold, or None: values that are not finite, or a negative variance."""
+def value_fault(name: str, values: Float[np.ndarray, "..."]) -> str | None:
+    """Say what a tensor of that name cannot hold, or None: values that are not finite, or a negative variance."""
     if not np.isfinite(values).all():
         return "holds values that are not finite (NaN or infinity)"
     if name.endswith("/var") and (values < 0).any():

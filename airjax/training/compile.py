@@ -1,4 +1,4 @@
-"""Compiles pure functions ahead of time, with the options that a platform needs."""
+"""Compile pure functions ahead of time, with the options that a platform needs."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,8 +22,8 @@ ONCE_OPTIONS: dict[str, dict[str, str | bool]] = {"cpu": {"xla_backend_optimizat
 def keep_compiled() -> None:
     """Keep what this process compiles on disk for later ones: in the cache folder, unless JAX has one already.
 
-    Each kind of processor has a folder of its own. A damaged program there is compiled anew, and a folder that cannot
-    be written is passed over, each with a warning.
+    Each kind of processor has a folder of its own. A damaged program is compiled again, and a folder that cannot be
+    written is not used, each with a warning.
     """
     if jax.config.values["jax_compilation_cache_dir"] is None:
         jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled" / cpu_kind()))
@@ -47,9 +47,9 @@ def compile_function(function: Callable[..., Any], *shapes: Any) -> jax.stages.C
 
 
 def compilations_at_once(platform: str) -> int | None:
-    """How many programs may compile side by side; None: as many as there are.
+    """Return how many programs may compile at the same time; None: as many as there are.
 
-    Only one where the compiler chooses kernels by their time: each would measure while another one's kernels run, and
-    the second program finds the choices of the first.
+    Only one where the compiler chooses kernels by their time: otherwise each would measure while another one's kernels
+    run. One after the other, the second program finds the choices of the first.
     """
     return None if platform == "cpu" else 1

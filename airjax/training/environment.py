@@ -37,7 +37,7 @@ VARIABLES = (
 
 
 def describe() -> dict[str, Any]:
-    """Device, versions, form of float32 convolutions, settings and source commit, as a record for results.
+    """Return device, versions, form of float32 convolutions, settings and source commit, as a record for results.
 
     Raises ValueError for an AIRJAX_CONVOLUTION that cannot be served, and DeviceError where JAX cannot start.
     """
@@ -60,7 +60,7 @@ def describe() -> dict[str, Any]:
 
 
 def settings() -> dict[str, Any]:
-    """JAX's settings that can change numbers, and such environment variables as are set."""
+    """Return JAX's settings that can change numbers, and those environment variables that are set."""
     import jax
 
     values = {name: getattr(jax.config, name, None) for name in JAX_SETTINGS}  # None: not in this version
@@ -69,13 +69,13 @@ def settings() -> dict[str, Any]:
 
 
 def fingerprint_of(description: dict[str, Any]) -> str:
-    """Digest of all that a description says but the commit: of what is expected to compute the same numbers."""
+    """Return a digest of a description without its commit: equal digests are expected to compute equal numbers."""
     relevant = {name: value for name, value in description.items() if name != "commit"}
     return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str | None]:
-    """Versions of Python and of packages; None for one that is not installed."""
+    """Return the versions of Python and of packages; None for one that is not installed."""
     found: dict[str, str | None] = {"python": platform.python_version()}
     for package in packages:
         try:
@@ -86,13 +86,13 @@ def versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str | None]:
 
 
 def cpu_name() -> str:
-    """Model of the processor, and the number of cores that this process may use."""
+    """Return the model of the processor, and the number of cores that this process may use."""
     name = _cpu_fact("model name") or platform.processor() or platform.machine()
     return f"{name}, {len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores"
 
 
 def cpu_kind() -> str:
-    """A short name for what this processor can do: programs that are compiled for one kind may not run on another."""
+    """Return a short name for what this processor can do: programs compiled for one kind may not run on another."""
     facts = (platform.machine(), _cpu_fact("model name"), _cpu_fact("flags") or _cpu_fact("Features"))
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:8]
 
@@ -110,9 +110,9 @@ def _cpu_fact(name: str) -> str | None:
 
 @functools.cache
 def commit() -> str | None:
-    """Commit of the checkout that this file is in, with "+" where it differs.
+    """Return the commit of the checkout that this file is in, with "+" where it differs.
 
-    Outside a checkout what AIRJAX_COMMIT says, for a copy of one; None where that is unset.
+    Outside a checkout, such as in a copy of one, it is the variable AIRJAX_COMMIT; None where that is unset.
     """
     folder = Path(__file__).parent.parent
     if not (folder / ".git").exists():

@@ -1,4 +1,4 @@
-"""Evaluates networks: logits with test-time augmentation, in passes whose images a platform's caches hold. (§5)"""
+"""Evaluate networks: logits with test-time augmentation, in passes that fit a platform's caches. (§5)"""
 
 import functools
 import math
@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
+from jaxtyping import Float, Int, Shaped, UInt8
 
 from airjax.augment.transforms import normalize
 from airjax.augment.views import tta_views
@@ -20,15 +21,15 @@ from airjax.training.compile import compile_function
 from airjax.training.members import Strategy, over_members
 from airjax.utils.seeds import make_key
 
-EVAL_BATCH = {"cpu": 200, "other": 2000}  # images per forward pass: on a CPU, what its caches hold
+EVAL_BATCH = {"cpu": 200, "other": 2000}  # images per forward pass: on a CPU, as many as fit its caches
 
-# With oneDNN's convolutions, which can be looped over inside of a program: every call page-faults the whole temporary
-# buffer.
+# Forward passes of a call with oneDNN's convolutions, which are as fast in a loop inside a program: every call
+# page-faults the whole temporary buffer.
 EVAL_PASSES = 20
 
 
 class EvalPlan(NamedTuple):
-    """How many images an evaluation takes at once."""
+    """How many images an evaluation computes at once."""
 
     batch: int  # images of a forward pass
     passes: int  # forward passes of a call
@@ -40,12 +41,12 @@ class EvalPlan(NamedTuple):
 
 
 def eval_batch(recipe: Recipe, backend: Backend) -> int:
-    """Images per forward pass of an evaluation."""
+    """Return the number of images per forward pass of an evaluation."""
     return min(EVAL_BATCH.get(backend.platform, EVAL_BATCH["other"]), recipe.test_examples)
 
 
 def eval_plan(recipe: Recipe, backend: Backend) -> EvalPlan:
-    """The fastest way through the recipe's test images, with hardly an image too many in the last call."""
+    """Return the fastest sizes for the recipe's test images, with as little padding as possible in the last call."""
     batch = eval_batch(recipe, backend)
     if backend.convolution != "onednn":
         return EvalPlan(batch, 1)
@@ -56,7 +57,7 @@ def eval_plan(recipe: Recipe, backend: Backend) -> EvalPlan:
 
 
 def level_of(recipe: Recipe, level: int | None) -> int:
-    """The level of test-time augmentation; None is the recipe's. Raises ValueError unless it is 0, 1 or 2."""
+    """Return the level of test-time augmentation; None is the recipe's. Raises ValueError unless it is 0, 1 or 2."""
     level = recipe.evaluation.tta_level if level is None else level
     return recipe.override(tta_level=level).evaluation.tta_level
 
@@ -64,12 +65,12 @@ def level_of(recipe: Recipe, level: int | None) -> int:
 def tta_logits(
     recipe: Recipe,
     variables: Variables,
-    images: Array,
+    images: UInt8[Array, "n h w c"],
     level: int | None = None,
     *,
     backend: Backend | None = None,
-) -> Array:
-    """Weighted mean of the logits [N,L] over the views of images [N,H,W,C] uint8. level defaults to the recipe's.
+) -> Float[Array, "n l"]:
+    """Compute the weighted mean of the logits over the views of images. level defaults to the recipe's.
 
     A backend of None is this process's. Raises ValueError for a level other than 0, 1 or 2.
     """
@@ -86,12 +87,12 @@ def tta_logits_in_passes(
     recipe: Recipe,
     backend: Backend,
     variables: Variables,
-    images: Array,
-    count: Array | int,
+    images: UInt8[Array, "n h w c"],
+    count: Int[Array, ""] | int,
     plan: EvalPlan,
     level: int | None = None,
-) -> Array:
-    """`tta_logits` [N,L] of images [N,H,W,C] uint8, N = passes * batch, by count passes; the rest are zero."""
+) -> Float[Array, "n l"]:
+    """Compute `tta_logits` of n = passes * batch images by count passes; the rest are zero."""
     if plan.passes == 1:
         return tta_logits(recipe, variables, images, level, backend=backend)
 
@@ -105,16 +106,18 @@ def tta_logits_in_passes(
 
 
 def compile_logits(recipe: Recipe, level: int, backend: Backend) -> Any:
-    """Compile (variables, images [B,H,W,C] uint8, passes) -> logits [B,L], with B the images of `eval_plan`.
+    """Compile (variables, images [b,h,w,c] uint8, passes) -> logits [b,l], with b the images of `eval_plan`.
 
-    Recipes that differ in what no evaluation depends on share a program.
+    Recipes that differ only in fields that no evaluation depends on use the same program.
     """
     plan = eval_plan(recipe, backend)
     return _compile_logits(_evaluated(recipe), level, backend, plan)
 
 
-def batched_logits(recipe: Recipe, variables: Variables, images: Any, level: int) -> np.ndarray:
-    """Logits [N,L] of images [N,H,W,C] uint8, in calls of one size; the last is padded. recipe is resolved."""
+def batched_logits(
+    recipe: Recipe, variables: Variables, images: UInt8[Array | np.ndarray, "n h w c"], level: int
+) -> Float[np.ndarray, "n l"]:
+    """Compute the logits of images, in calls of one size; the last is padded. recipe is resolved."""
     backend = backend_of(recipe)
     if not len(images):
         return np.zeros((0, recipe.inputs.num_classes), np.float32)
@@ -126,9 +129,14 @@ def batched_logits(recipe: Recipe, variables: Variables, images: Any, level: int
 
 
 def group_logits(
-    recipe: Recipe, backend: Backend, strategy: Strategy, variables: Variables, images: Array, plan: EvalPlan
-) -> np.ndarray:
-    """Logits [K,N,L] of K networks on images [N,H,W,C] uint8 on the device; the variables have an axis [K]."""
+    recipe: Recipe,
+    backend: Backend,
+    strategy: Strategy,
+    variables: Variables,
+    images: UInt8[Array, "n h w c"],
+    plan: EvalPlan,
+) -> Float[np.ndarray, "k n l"]:
+    """Compute the logits of k networks, whose variables have an axis [k], on images on the device."""
     compiled = compile_group_logits(recipe, backend, strategy, len(jax.tree.leaves(variables)[0]), plan)
     parts = [np.asarray(compiled(variables, part)) for part, _ in parts_of(images, plan.images)]
     return np.concatenate(parts, axis=1)[:, : len(images)]
@@ -137,12 +145,14 @@ def group_logits(
 def compile_group_logits(
     recipe: Recipe, backend: Backend, strategy: Strategy, num_networks: int, plan: EvalPlan
 ) -> Any:
-    """Compile (variables of K networks, images [B,H,W,C] uint8) -> logits [K,B,L], with B the images of the plan."""
+    """Compile (variables of k networks, images [b,h,w,c] uint8) -> logits [k,b,l], with b the images of the plan."""
     return _compile_group_logits(_evaluated(recipe), backend, strategy, num_networks, plan)
 
 
-def parts_of(images: Any, size: int) -> Iterator[tuple[Array, int]]:
-    """Images [N,...] in parts [size,...] on the device, the last filled up with zeros, and how many each holds."""
+def parts_of(
+    images: Shaped[Array | np.ndarray, "n ..."], size: int
+) -> Iterator[tuple[Shaped[Array, "{size} ..."], int]]:
+    """Cut images into parts of one size on the device, the last filled up with zeros; yield how many each holds."""
     for start in range(0, len(images), size):
         count = min(size, len(images) - start)
         if isinstance(images, Array):
@@ -157,7 +167,7 @@ def parts_of(images: Any, size: int) -> Iterator[tuple[Array, int]]:
 def compile_part(shape: tuple[int, ...], dtype: Any, size: int) -> Any:
     """Compile (images of this shape, start []) -> size of them from start on, with zeros past the last.
 
-    One program for every start: cut eagerly, each part of a test set would be compiled on the clock.
+    One program serves every start: sliced eagerly, each part of a test set would be compiled on the clock.
     """
 
     def part(images: Array, start: Array) -> Array:

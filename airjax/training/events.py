@@ -1,4 +1,4 @@
-"""What a training tells while it runs, and how long each of its stages took."""
+"""What a training reports while it runs, and how long each of its stages took."""
 
 import time
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 from airjax.training.step import StepMetrics
 
-# What a training is doing; "validate" is the evaluation between epochs, which no clock counts.
+# What a training is doing; "validate" is the evaluation between epochs, which is not timed.
 Stage = Literal["compile", "whiten", "train", "validate", "evaluate"]
 
 
@@ -31,7 +31,7 @@ class Callbacks(NamedTuple):
 
 
 class Clock:
-    """Adds up the seconds of stages, with a monotonic timer, and tells who asks which stage begins."""
+    """Adds up the seconds of stages with a monotonic timer, and calls on_phase with each that begins."""
 
     def __init__(self, on_phase: Callable[[Stage], None] | None = None) -> None:
         self.seconds = {"compile": 0.0, "whiten": 0.0, "train": 0.0, "evaluate": 0.0}
@@ -46,7 +46,7 @@ class Clock:
         self._stage, self._since = stage, time.perf_counter()
 
     def pause(self) -> None:
-        """End the stage, if there is one: what comes until the next is not counted."""
+        """End the stage, if there is one: the time until the next is not counted."""
         if self._stage in self.seconds:
             self.seconds[self._stage] += time.perf_counter() - self._since
         self._stage = None

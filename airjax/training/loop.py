@@ -1,8 +1,8 @@
 """The one training loop: calls the programs of a group of networks, watches the clock and the loss.
 
-One train step, three drivers: a scan over an epoch's steps on accelerators; on a CPU chunks of a few steps where oneDNN
-convolves, and a loop over single steps where XLA does (docs/performance.md, "What was tried"). One network is a group
-of one.
+There is one training step, and there are three ways to call it: a scan over an epoch's steps on accelerators; on a CPU,
+chunks of a few steps where oneDNN convolves, and single steps where XLA does (docs/performance.md, "What was tried").
+One network is a group of one.
 """
 
 import itertools
@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, get_args
 
 import jax
 import numpy as np
+from jaxtyping import Float
 
 from airjax.data.dataset import Dataset
 from airjax.kernels.backend import Backend, Driver
@@ -47,8 +48,8 @@ class TrainedRun(NamedTuple):
     recipe: Recipe  # with its precision resolved
     seed: int
     variables: Variables
-    metrics: StepMetrics  # numpy arrays [T]: one entry per step
-    logits: np.ndarray  # [M,L] of the test images, with test-time augmentation
+    metrics: StepMetrics  # numpy arrays [t]: one entry per step
+    logits: Float[np.ndarray, "m l"]  # of the test images, with test-time augmentation
     accuracy: float  # fraction of the test images classified right
     seconds: dict[str, float]  # compile, whiten, train, evaluate
 
@@ -79,7 +80,7 @@ class Work(NamedTuple):
     evaluation: EvalPlan
     called: Callbacks
     validate: bool = False  # evaluate after every epoch, too; of a single network
-    check: Callable[[StepMetrics, int], None] | None = None  # an epoch's metrics [K,S], and steps done: may raise
+    check: Callable[[StepMetrics, int], None] | None = None  # an epoch's metrics [k,s], and steps done: may raise
     keeping: Keeping = NOTHING_KEPT
     snapshots: Snapshots | None = None  # of this group; None: none are taken
 
@@ -87,9 +88,9 @@ class Work(NamedTuple):
 class Finished(NamedTuple):
     """A group that is trained and evaluated."""
 
-    metrics: StepMetrics  # numpy arrays [K,T]
-    logits: np.ndarray  # [K,M,L]
-    variables: Variables  # on the device: K networks, with an axis; of "sequential", the one network without it
+    metrics: StepMetrics  # numpy arrays [k,t]
+    logits: Float[np.ndarray, "k m l"]
+    variables: Variables  # on the device: k networks, with an axis; of "sequential", the one network without it
 
 
 def train(
@@ -115,7 +116,8 @@ def train(
         on_step: called after every call with the number of steps done and the metrics of the latest ones at hand.
         on_epoch: called after every epoch.
         on_phase: called with what begins, before it does. A compilation may be over at once: nothing is compiled twice.
-        keeping: where and how often snapshots are taken, from which the same call goes on to the same bits.
+        keeping: where and how often snapshots are taken. Rerunning the same call resumes from the last one, to the same
+            bits.
 
     Raises:
         StoppedError: keeping asked to stop; a snapshot is written.
@@ -182,7 +184,8 @@ def compile_group(work: Work, members: Members) -> list[Any]:
 def run_group(work: Work, programs: Programs, members: Members, clock: Clock) -> Finished:
     """Train a group of networks and evaluate them."""
     arrays, count = work.arrays, len(members.keys)
-    # An accelerator is to stay busy once it starts; on a CPU what later epochs need would keep the first step waiting.
+    # An accelerator is to stay busy once it starts, so everything is compiled first; on a CPU only what the first step
+    # needs, which does not wait for the programs of later epochs.
     kinds = kinds_of(work.calls)
     _compile(programs, kinds if work.backend.driver == "scan" else kinds[:1], clock)
     clock.begin("whiten")
@@ -263,10 +266,10 @@ def report_epoch(
 
 
 def wait(metrics: StepMetrics, count: int, driver: Driver, before: Sequence[StepMetrics]) -> StepMetrics:
-    """Wait as a driver does after a call of count steps, and return its metrics [..., count].
+    """Wait after a call of count steps as this way of calling them needs, and return the metrics [..., count].
 
-    A chunk is waited for, so that nobody who interrupts a training has to wait for a second one. Otherwise the call
-    before is: the device stays busy, and the queue of calls stays short.
+    Wait for a chunk itself, so that an interrupted training ends within one chunk. Otherwise wait for the call before:
+    the device stays busy, and the queue of calls stays short.
     """
     if driver != "chunks":
         jax.block_until_ready(before[-1:])
@@ -280,13 +283,15 @@ def wait(metrics: StepMetrics, count: int, driver: Driver, before: Sequence[Step
 
 
 def join(parts: Sequence[StepMetrics], count: int) -> StepMetrics:
-    """Join the metrics of calls of K = count networks, each [K] or [K,S], to numpy arrays [K,T]."""
+    """Join the metrics of calls of k = count networks, each [k] or [k,s], to numpy arrays [k,t]."""
     columns = zip(*parts, strict=True)
     return StepMetrics(*(np.concatenate([np.reshape(part, (count, -1)) for part in c], axis=1) for c in columns))
 
 
-def accuracy_at(recipe: Recipe, variables: Variables, arrays: Arrays, level: int) -> tuple[float, np.ndarray]:
-    """Accuracy on the test images at a level of test-time augmentation, and the logits [M,L]."""
+def accuracy_at(
+    recipe: Recipe, variables: Variables, arrays: Arrays, level: int
+) -> tuple[float, Float[np.ndarray, "m l"]]:
+    """Compute the accuracy on the test images at a level of test-time augmentation, and the logits."""
     logits = batched_logits(recipe, variables, arrays.test_images, level)
     return float((logits.argmax(1) == np.asarray(arrays.test_labels)).mean()), logits
 
@@ -298,8 +303,8 @@ def _compile(programs: Programs, kinds: Sequence[Kind], clock: Clock) -> None:
         clock.pause()
 
 
-def _evaluate(work: Work, variables: Variables, clock: Clock) -> np.ndarray:
-    # Logits [K,M,L] with the recipe's test-time augmentation.
+def _evaluate(work: Work, variables: Variables, clock: Clock) -> Float[np.ndarray, "k m l"]:
+    # Logits with the recipe's test-time augmentation.
     if work.strategy == "sequential":
         return _logits_of_one(work, variables, work.recipe.evaluation.tta_level, clock, "evaluate")[None]
     clock.begin("evaluate")
@@ -314,8 +319,10 @@ def _validate(work: Work, variables: Variables, clock: Clock) -> float:
     return float((logits.argmax(1) == np.asarray(work.arrays.test_labels)).mean())
 
 
-def _logits_of_one(work: Work, variables: Variables, level: int, clock: Clock, stage: Stage) -> np.ndarray:
-    # Compiled first, which is none of the evaluation's time.
+def _logits_of_one(
+    work: Work, variables: Variables, level: int, clock: Clock, stage: Stage
+) -> Float[np.ndarray, "m l"]:
+    # Compile first: that is no part of the evaluation's time.
     clock.begin("compile")
     compile_logits(work.recipe, level, work.backend)
     images = work.arrays.test_images

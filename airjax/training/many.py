@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple, get_args
 import jax
 import numpy as np
 from jax import Array
+from jaxtyping import Bool, Float, Int, Key
 
 from airjax.data.dataset import Dataset
 from airjax.kernels.backend import Driver
@@ -31,23 +32,23 @@ from airjax.utils.seeds import check_seed, make_keys
 
 
 class ManyRuns(NamedTuple):
-    """K finished trainings."""
+    """k finished trainings."""
 
     recipe: Recipe  # with its precision resolved
     strategy: Strategy
     group: int  # members that were trained at once
-    metrics: StepMetrics  # each [K,T]
-    logits: np.ndarray  # [K,M,L] of the test images, with test-time augmentation
-    accuracy: np.ndarray  # [K] fraction of the test images classified right; a diverged network has one, too
-    diverged: np.ndarray  # [K] bool: a loss or a logit is not finite
-    variables: list[Variables]  # K networks; empty unless asked for
+    metrics: StepMetrics  # each [k,t]
+    logits: Float[np.ndarray, "k m l"]  # of the test images, with test-time augmentation
+    accuracy: Float[np.ndarray, " k"]  # fraction of the test images classified right; a diverged network has one, too
+    diverged: Bool[np.ndarray, " k"]  # a loss or a logit is not finite
+    variables: list[Variables]  # k networks; empty unless asked for
     seconds: dict[str, float]  # compile, whiten, train, evaluate: of all members together
 
     def __repr__(self) -> str:
         return one_line(self)
 
     def runs(self, seeds: Sequence[int]) -> list[TrainedRun]:
-        """The trainings one by one, each with an equal share of the time.
+        """Return the trainings one by one, each with an equal fraction of the time.
 
         Raises ValueError without the variables, or for another number of seeds.
         """
@@ -73,7 +74,7 @@ class ManyRuns(NamedTuple):
 
 def run_many(
     recipe: Recipe | str,
-    members: Members | Array,
+    members: Members | Key[Array, " k"],
     data: Dataset,
     *,
     strategy: Strategy | Literal["auto"] = "auto",
@@ -92,7 +93,7 @@ def run_many(
 
     Args:
         recipe: the method of all of them, or its name.
-        members: what differs, or simply their keys [K]; `seed_keys` gives those of seeds.
+        members: what differs, or simply their keys; `seed_keys` gives those of seeds.
         data: the data set. With subsets its training split may be larger than the recipe's train_examples.
         strategy: "sequential", one after the other; "map", one after the other inside one program; "vmap", each step of
             all members at once; "vmap-matmul", the same with convolutions as batched matrix products; "sharded", spread
@@ -105,10 +106,10 @@ def run_many(
         progress: show a line with what is being done; None does so on a terminal and in notebooks.
         on_phase: called with what begins, before it does, in every group.
         on_step: called after every call with the number of steps that the group has done and the metrics of the latest
-            ones at hand, each [G] or [G,S]. A group that runs out of memory begins again.
+            ones at hand, each [g] or [g,s]. A group that runs out of memory begins again.
         on_epoch: called after every epoch of a group, with the means over its members.
         on_group: called with the number of members finished so far.
-        keeping: where and how often snapshots of each group are taken, from which the same call goes on.
+        keeping: where and how often snapshots of each group are taken. Rerunning the same call resumes from the last.
 
     Raises ValueError for members or a group that do not fit, or fewer examples than the recipe uses, and TypeError for
     arguments of another type.
@@ -148,8 +149,8 @@ def run_many(
     return ManyRuns(recipe, strategy, group, metrics, logits, accuracy, diverged, variables, clock.seconds)
 
 
-def seed_keys(seeds: Sequence[int] | np.ndarray) -> Array:
-    """The keys [K] of seeds: those from which `airjax.training.loop.train` trains the same networks.
+def seed_keys(seeds: Sequence[int] | Int[np.ndarray, " k"]) -> Key[Array, " k"]:
+    """Return the keys of k seeds: those from which `airjax.training.loop.train` trains the same networks.
 
     Raises ValueError for a seed that is not a whole number from 0 to 2**32 - 1.
     """
@@ -161,9 +162,9 @@ def seed_keys(seeds: Sequence[int] | np.ndarray) -> Array:
 
 
 class _Group(NamedTuple):
-    metrics: StepMetrics  # each [G,T]
-    logits: np.ndarray  # [G,M,L]
-    networks: list[Variables]  # G networks, or none
+    metrics: StepMetrics  # each [g,t]
+    logits: Float[np.ndarray, "g m l"]
+    networks: list[Variables]  # g networks, or none
 
 
 def _to_device(recipe: Recipe, members: Members, data: Dataset) -> Arrays:
@@ -179,7 +180,7 @@ def _to_device(recipe: Recipe, members: Members, data: Dataset) -> Arrays:
 def _run_groups(
     work: Work, members: Members, data: Dataset, group: int, smallest: int, clock: Clock, *, keep_variables: bool
 ) -> tuple[list[_Group], int]:
-    # All members, so many at a time; and how many at a time fitted into memory.
+    # Trains all members, a group at a time; also returns the size of a group that fitted into memory.
     count, finished = len(members.keys), 0
     done: list[_Group] = []
     while finished < count:
@@ -214,7 +215,7 @@ def _networks(strategy: Strategy, done: Finished) -> list[Variables]:
 
 
 def _take(members: Members, first: int, group: int) -> Members:
-    # The last group is filled up with its last member, so that nothing is compiled for its size.
+    # The last group is padded with its last member, so that nothing is compiled for its size.
     chosen = np.minimum(np.arange(first, first + group), len(members.keys) - 1)
     return jax.tree.map(lambda array: array[chosen], members)
 

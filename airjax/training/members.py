@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 from jax.sharding import Mesh, PartitionSpec
+from jaxtyping import Float, Int, Key
 
 from airjax.augment.batch import Selection
 from airjax.kernels.backend import Backend, Driver, statistics_dtype
@@ -29,11 +30,11 @@ AXIS = "members"
 
 
 class Members(NamedTuple):
-    """What differs between networks; every array has the K members as its leading axis."""
+    """What differs between networks; every array has the k members as its leading axis."""
 
-    keys: Array  # [K] keys
-    hyper: Hyperparameters  # each [K]
-    selection: Selection | None  # [K,N]; None: all see the data set's first examples
+    keys: Key[Array, " k"]
+    hyper: Hyperparameters  # each [k]
+    selection: Selection | None  # each [k,n]; None: all see the data set's first examples
 
     def __repr__(self) -> str:
         return one_line(self)
@@ -41,23 +42,24 @@ class Members(NamedTuple):
 
 def make_members(
     recipe: Recipe | str,
-    keys: Array,
+    keys: Key[Array, " k"],
     *,
     learning_rate: Sequence[float] | float | None = None,
     weight_decay: Sequence[float] | float | None = None,
     momentum: Sequence[float] | float | None = None,
     label_smoothing: Sequence[float] | float | None = None,
-    subsets: np.ndarray | None = None,
-    weights: np.ndarray | None = None,
+    subsets: Int[np.ndarray, "k n"] | None = None,
+    weights: Float[np.ndarray, "k n"] | None = None,
 ) -> Members:
-    """Members from their keys, [K], and from what else differs between them.
+    """Make members from their keys, and from what else differs between them.
 
     Args:
         recipe: gives whatever is not given here. With subsets, its train_examples is their length.
         keys: one for each network; `airjax.training.many.seed_keys` makes those of seeds.
-        learning_rate, weight_decay, momentum, label_smoothing: [K], or one number for all, in the recipe's units.
-        subsets: [K,N] int: the training examples of each network, as indices into the data set's.
-        weights: [K,N]: how much the loss of each example counts.
+        learning_rate, weight_decay, momentum, label_smoothing: one for each of the k networks, or one number for all,
+            in the recipe's units.
+        subsets: the training examples of each network, as indices into the data set's.
+        weights: how much the loss of each example counts.
 
     Raises ValueError for a length that does not fit, or a number that a recipe could not have, and TypeError for keys
     or numbers of another type.
@@ -100,7 +102,7 @@ def _count_keys(keys: Any) -> int:
 
 
 def _column(name: str, values: Any, count: int) -> list[float]:
-    # [K] floats; one number stands for all of them.
+    # One float for each of the keys; one number stands for all of them.
     array = np.asarray(values)
     if not np.issubdtype(array.dtype, np.number) or np.iscomplexobj(array) or array.ndim > 1:
         raise TypeError(f"{name} is {shown(values)}, but it must be a number, or one for each of the {count} keys")
@@ -110,14 +112,14 @@ def _column(name: str, values: Any, count: int) -> list[float]:
 
 
 def strategy_backend(recipe: Recipe, strategy: Strategy, driver: Driver | None = None) -> Backend:
-    """Return what a strategy trains a recipe with here; a driver of None is the fastest there is."""
+    """Return the backend with which a strategy trains a recipe here; a driver of None is the fastest one."""
     if strategy == "vmap-matmul":
         return backend_of(recipe, convolution="matmul", driver=driver)
     return backend_of(recipe, convolution=None if strategy in ("sequential", "map") else "native", driver=driver)
 
 
 def over_members(strategy: Strategy, function: Callable[..., Any], by_member: tuple[Any, ...]) -> Callable[..., Any]:
-    """Turn a function of one network into the same function of a group.
+    """Map a function of one network over a group.
 
     by_member says which arrays of its arguments have a leading axis over the members: for each argument True or False,
     or a tree of these down to where they differ. For "sequential" that axis has length one.

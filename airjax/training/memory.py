@@ -1,4 +1,4 @@
-"""How much memory a compiled program takes, how much there is, and giving back what is not needed."""
+"""How much memory a compiled program needs, how much is available, and returning what is freed."""
 
 import ctypes
 import os
@@ -9,11 +9,11 @@ from typing import Any
 import jax
 
 MEMINFO = Path("/proc/meminfo")
-SHARE = 0.85  # of what is free that one program may take: allocators lose some to fragments
+USABLE = 0.85  # fraction of the free memory that one program may take: allocators lose some to fragmentation
 
 
 def predicted_bytes(programs: Iterable[Any]) -> int:
-    """Memory in bytes of the largest of some compiled programs: its arguments, its results, what it works in.
+    """Return the memory in bytes of the largest of some compiled programs: arguments, results, temporary buffers.
 
     On several devices this is the memory of one of them. 0 where the backend does not say.
     """
@@ -21,7 +21,7 @@ def predicted_bytes(programs: Iterable[Any]) -> int:
 
 
 def available_bytes(meminfo: Path = MEMINFO) -> int | None:
-    """Memory in bytes that a new program may take on the first local device; None where nobody knows.
+    """Return the memory in bytes that a new program may take on the first local device; None where it is unknown.
 
     meminfo is where Linux says how much a CPU's programs may take.
     """
@@ -29,23 +29,23 @@ def available_bytes(meminfo: Path = MEMINFO) -> int | None:
     if device.platform == "cpu":
         free = _host_bytes(meminfo)
         # A CPU's virtual devices share one memory.
-        return None if free is None else int(SHARE * free) // jax.local_device_count()
+        return None if free is None else int(USABLE * free) // jax.local_device_count()
     stats = device.memory_stats() or {}
     if "bytes_limit" not in stats:
         return None
-    return int(SHARE * (stats["bytes_limit"] - stats.get("bytes_in_use", 0)))
+    return int(USABLE * (stats["bytes_limit"] - stats.get("bytes_in_use", 0)))
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a device had too little memory for what was asked of it."""
+    """Return whether an error says that a device has too little memory."""
     text = str(error)
     return isinstance(error, jax.errors.JaxRuntimeError) and ("RESOURCE_EXHAUSTED" in text or "Out of memory" in text)
 
 
 def release_freed() -> None:
-    """Hand memory that this process has freed back to the system, where the C library can.
+    """Return memory that this process has freed to the system, where the C library can.
 
-    A compiler leaves hundreds of megabytes, in small pieces that the C library would keep.
+    Compiling leaves hundreds of megabytes free in small pieces, which the C library would keep.
     """
     try:
         trim = ctypes.CDLL(None).malloc_trim
@@ -56,7 +56,7 @@ def release_freed() -> None:
 
 def _host_bytes(meminfo: Path) -> int | None:
     try:
-        # What the system can free at once counts: most of what is not free are files that it has read.
+        # What the system can free at once counts as free: most of the rest is its cache of files.
         for line in meminfo.read_text().splitlines():
             if line.startswith("MemAvailable:"):
                 return 1024 * int(line.split()[1])

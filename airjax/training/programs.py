@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Int, UInt8
 
 from airjax.augment.batch import Batch, batch_at
 from airjax.kernels.backend import Backend
@@ -18,8 +19,8 @@ from airjax.training.members import Members, Strategy, over_members
 from airjax.training.run import Segment, Task, advance, advance_many, advance_up_to, segments, start_run
 from airjax.training.step import StepMetrics, TrainState, averaged_variables, variables_of
 
-# A chunk's size: a call costs a CPU some milliseconds and page-faults all its memory; a longer one shows progress less
-# often.
+# The size of a chunk. Every call costs a CPU some milliseconds and page-faults the whole temporary buffer; long calls
+# show progress less often.
 CHUNK_FLOPS = 3e12
 CHUNK_STEPS = 32
 
@@ -43,7 +44,7 @@ BY_MEMBER = Task(images=False, labels=False, draws=True, hyper=True, selection=T
 
 
 def steps_per_call(recipe: Recipe, backend: Backend) -> int | None:
-    """Steps that a call takes at most; None: as many as a program can."""
+    """Return the largest number of steps of a call; None: as many as a program can take."""
     if backend.driver == "chunks":
         flops = 6.0 * recipe.forward_macs * recipe.batch_size
         return max(1, min(CHUNK_STEPS, int(CHUNK_FLOPS / flops)))
@@ -70,7 +71,7 @@ def make_steps(
     Only chunks look at count, the steps to take; the others' programs take as many as their kind says.
     """
 
-    def steps(state: TrainState, task: Task, count: Array) -> tuple[TrainState, StepMetrics]:
+    def steps(state: TrainState, task: Task, count: Int[Array, ""]) -> tuple[TrainState, StepMetrics]:
         take = functools.partial(advance, recipe, backend, task=task, frozen=kind.frozen, batch_at=batch_at)
         if backend.driver == "chunks":
             return advance_up_to(take, state, count, kind.num_steps)
@@ -80,7 +81,7 @@ def make_steps(
 
 
 class Programs:
-    """The programs of a group of K networks. Seeds, data and hyperparameters are arguments: no value compiles again."""
+    """The programs of a group of k networks. Seeds, data and hyperparameters are arguments: no value compiles again."""
 
     def __init__(self, recipe: Recipe, backend: Backend, strategy: Strategy, shapes: tuple[Any, Any, Any]) -> None:
         self.recipe, self.backend = recipe, backend
@@ -93,13 +94,13 @@ class Programs:
         self._compiled: dict[Any, Any] = {}
 
     def lacks(self, kinds: Iterable[Kind]) -> list[Kind | None]:
-        """Which of the start (None) and these kinds of training programs are not compiled yet."""
+        """Return which of the start (None) and these kinds of training programs are not compiled yet."""
         return [kind for kind in (None, *kinds) if kind not in self._compiled]
 
     def compile(self, kinds: Iterable[Kind]) -> None:
-        """Compile the start and these kinds of training programs, so far as they are not."""
+        """Compile the start and these kinds of training programs, unless they are compiled already."""
         wanted = self.lacks(kinds)
-        if not wanted:  # as before nearly every call of a program
+        if not wanted:  # the usual case: called before every call of a program
             return
         # The compiler works outside Python's lock, so programs compile while the next one is traced.
         with ThreadPoolExecutor(compilations_at_once(self.backend.platform)) as pool:
@@ -118,7 +119,7 @@ class Programs:
         return self._compiled[kind]
 
     def variables(self, state: TrainState, *, averaged: bool) -> Variables:
-        """The networks of a state, of its end if averaged; of "sequential", the one network without an axis."""
+        """Return the networks of a state, lookahead's average if averaged; of "sequential", the one without an axis."""
         pick = averaged_variables if averaged else variables_of
         if self.strategy != "sequential":
             return pick(state)
@@ -128,7 +129,7 @@ class Programs:
         return self._compiled[averaged](state)
 
     def compiled(self) -> list[Any]:
-        """Every program so far."""
+        """Return every program compiled so far."""
         return list(self._compiled.values())
 
     def _start(self, members: Members, train_images: Array) -> Any:
@@ -149,7 +150,10 @@ class Programs:
 
 
 def programs_of(
-    recipe: Recipe, backend: Backend, strategy: Strategy, arguments: tuple[Members, Array, Array]
+    recipe: Recipe,
+    backend: Backend,
+    strategy: Strategy,
+    arguments: tuple[Members, UInt8[Array, "n h w c"], Int[Array, " n"]],
 ) -> Programs:
     """Return the one set of programs for groups like these members, with these images and labels; not compiled yet."""
     shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), arguments)

@@ -46,7 +46,7 @@ class Output(Protocol):
 
 @contextmanager
 def progress_line(recipe: Recipe, networks: int, shown: bool | None, given: Callbacks) -> Iterator[Callbacks]:
-    """Callbacks that keep a line up to date while the block runs, and call the given ones.
+    """Yield callbacks that keep a line up to date while the block runs, and call the given ones.
 
     Args:
         recipe: what each of the networks is trained by.
@@ -117,7 +117,7 @@ class Line:
 
 
 def choose_output(shown: bool | None) -> Output | None:
-    """The output that this process has for a line; None where it is not to be shown."""
+    """Return the output that this process has for a line; None where none is to be shown."""
     if shown is False:
         return None
     console = Console(stderr=True)

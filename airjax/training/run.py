@@ -8,6 +8,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jaxtyping import Float, Int, Key, UInt8
 
 from airjax.augment.batch import Batch, Selection, batch_at
 from airjax.augment.draws import Draws, sample_draws
@@ -30,10 +31,10 @@ Step = Callable[[TrainState], tuple[TrainState, StepMetrics]]
 class Arrays(NamedTuple):
     """A data set on the device. At least as many examples as the recipe uses."""
 
-    train_images: Array  # [N,H,W,C] uint8
-    train_labels: Array  # [N] int32
-    test_images: Array  # [M,H,W,C] uint8
-    test_labels: Array  # [M] int32
+    train_images: UInt8[Array, "n h w c"]
+    train_labels: Int[Array, " n"]
+    test_images: UInt8[Array, "m h w c"]
+    test_labels: Int[Array, " m"]
 
     def __repr__(self) -> str:
         return one_line(self)
@@ -43,9 +44,9 @@ class RunResult(NamedTuple):
     """What one training yields."""
 
     variables: Variables
-    metrics: StepMetrics  # each [T]: one entry per step
-    logits: Array  # [M,L] of the test images, with test-time augmentation
-    accuracy: Array  # [] fraction of the test images classified right
+    metrics: StepMetrics  # each [t]: one entry per step
+    logits: Float[Array, "m l"]  # of the test images, with test-time augmentation
+    accuracy: Float[Array, ""]  # fraction of the test images classified right
 
     def __repr__(self) -> str:
         return one_line(self)
@@ -54,8 +55,8 @@ class RunResult(NamedTuple):
 class Task(NamedTuple):
     """All arrays that the steps of one network read. A group of networks maps over what differs between them."""
 
-    images: Array  # [N,H,W,C] uint8
-    labels: Array  # [N] int32
+    images: UInt8[Array, "n h w c"]
+    labels: Int[Array, " n"]
     draws: Draws
     hyper: Hyperparameters
     selection: Selection | None = None  # None: the network's examples are the first ones, in the data set's order
@@ -93,12 +94,12 @@ def segments(recipe: Recipe, *, by_epoch: bool, at_most: int | None = None) -> l
 def start_run(
     recipe: Recipe,
     backend: Backend,
-    key: Array,
-    train_images: Array,
+    key: Key[Array, ""],
+    train_images: UInt8[Array, "n h w c"],
     hyper: Hyperparameters,
     selection: Selection | None = None,
 ) -> tuple[TrainState, Draws]:
-    """Return the initial state, with a whitened first convolution, and the draws, from a key and images [N,H,W,C]."""
+    """Return the initial state, with a whitened first convolution, and the draws, from a key and images."""
     with fixed_algorithm():
         init_key, draws_key = jax.random.split(key)
     variables, whitening = init_variables(recipe, backend, init_key), recipe.network.whitening
@@ -134,8 +135,8 @@ def advance_many(take: Step, state: TrainState, num_steps: int, unroll: int = 1)
     return lax.scan(lambda carried, _: take(carried), state, length=num_steps, unroll=unroll)
 
 
-def advance_up_to(take: Step, state: TrainState, count: Array, at_most: int) -> tuple[TrainState, StepMetrics]:
-    """Take a step count [] <= at_most times, compiled for any count. Of metrics [at_most] the first count hold."""
+def advance_up_to(take: Step, state: TrainState, count: Int[Array, ""], at_most: int) -> tuple[TrainState, StepMetrics]:
+    """Take a step count <= at_most times, compiled for any count. Of metrics [at_most] the first count hold."""
 
     def body(done: Array, carried: tuple[TrainState, StepMetrics]) -> tuple[TrainState, StepMetrics]:
         state, metrics = take(carried[0])
@@ -156,7 +157,7 @@ def make_run(recipe: Recipe | str) -> Callable[[Array, Arrays], RunResult]:
     return functools.partial(_run, recipe, backend_of(recipe, convolution="native"))
 
 
-def _run(recipe: Recipe, backend: Backend, key: Array, data: Arrays) -> RunResult:
+def _run(recipe: Recipe, backend: Backend, key: Key[Array, ""], data: Arrays) -> RunResult:
     statistics = backend.precision.statistics
     hyper = hyperparameters(recipe)
     state, draws = start_run(recipe, backend, key, data.train_images, hyper)

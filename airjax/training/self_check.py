@@ -1,7 +1,7 @@
-"""Self-check: does this compiler, on this device, compute what the method needs? python -m airjax.doctor.
+"""The self-check: does the compiler compute the method right on this device? python -m airjax.doctor.
 
 Each check compares a compiled piece of the method with plain numpy in float64. A compiler that returns wrong numbers is
-rare, and it ruins a sweep in silence, so every sweep begins with these.
+rare, but it ruins a sweep silently, so every sweep begins with these checks.
 """
 
 from collections.abc import Callable
@@ -23,15 +23,15 @@ ALLOWED = {"float32": 1e-5, "bfloat16": 2**-8}
 
 
 class Check(NamedTuple):
-    """One known answer."""
+    """The result of one check."""
 
     name: str
-    error: float  # largest difference, over the largest magnitude of the answer; infinite where it is no number
+    error: float  # largest difference, over the largest magnitude of the exact result; infinite where one is not finite
     allowed: float
 
     @property
     def passed(self) -> bool:
-        """Whether the answer is right."""
+        """Whether the result is right."""
         return self.error <= self.allowed
 
 
@@ -76,7 +76,7 @@ def run_checks(ops_of: Callable[[str], Ops] = default_ops, take: Callable[..., A
 
 
 def fingerprint(checks: list[Check]) -> str:
-    """Digest of device, settings, versions and which known answers were right: one environment has one of them."""
+    """Return a digest of device, settings, versions and which checks passed: the same for the same environment."""
     return fingerprint_of(describe() | {"answers": {check.name: check.passed for check in checks}})
 
 
@@ -88,11 +88,11 @@ def _run(function: Callable[..., Any], *arguments: np.ndarray) -> Any:
 def _convolution_checks(
     ops: Ops, x: np.ndarray, kernel: np.ndarray, cotangent: np.ndarray, dtype: str, allowed: float
 ) -> list[Check]:
-    answer, in_dtype = _convolve(x, kernel), "" if dtype == "float32" else f" in {dtype}"
-    checks = [Check(f"convolution{in_dtype}", _difference(_run(ops.conv_same, x, kernel), answer), allowed)]
+    exact, in_dtype = _convolve(x, kernel), "" if dtype == "float32" else f" in {dtype}"
+    checks = [Check(f"convolution{in_dtype}", _difference(_run(ops.conv_same, x, kernel), exact), allowed)]
     gradients = _run(lambda x, k, g: jax.vjp(ops.conv_same, x, k)[1](g), x, kernel, cotangent)
-    exact = _convolution_gradients(x, kernel, cotangent)
-    for name, ours, right in zip(("input", "kernel"), gradients, exact, strict=True):
+    exact_gradients = _convolution_gradients(x, kernel, cotangent)
+    for name, ours, right in zip(("input", "kernel"), gradients, exact_gradients, strict=True):
         checks.append(Check(f"convolution's gradient by its {name}{in_dtype}", _difference(ours, right), allowed))
     pooled = _run(lambda x, kernel: ops.max_pool(ops.conv_to_pool(x, kernel), 2), x[:, :7, :7], kernel)
     right = _pool(_convolve(x[:, :7, :7], kernel))
@@ -116,7 +116,7 @@ def _move(images: np.ndarray, flips: np.ndarray, mirrors: np.ndarray, shifts: np
 
 
 def _windows(x: np.ndarray) -> np.ndarray:
-    # [N,H,W,3,3,I] of x [N,H,W,I], padded by one zero.
+    # [n,h,w,3,3,i] of x [n,h,w,i], padded by one zero.
     padded = np.pad(x.astype(np.float64), ((0, 0), (1, 1), (1, 1), (0, 0)))
     return np.moveaxis(np.lib.stride_tricks.sliding_window_view(padded, (3, 3), (1, 2)), 3, 5)
 

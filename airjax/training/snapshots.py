@@ -1,10 +1,10 @@
-"""Trainings on disk while they run, so that another process goes on where one was stopped, to the same bits.
+"""Snapshots of trainings on disk, from which another process resumes one that was stopped, to the same bits.
 
-    DIR/DIGEST/STEP/...      written whole or not at all by orbax; the last ones are kept
+    DIR/DIGEST/STEP/...      written by orbax, completely or not at all; the last ones are kept
 
 A snapshot is taken between two calls of a training program. What is random is drawn anew from the keys, so a snapshot
 holds the state of the networks, the metrics so far and the seconds. The digest is of everything that the bits depend
-on: recipe, members, data, how steps are called, versions. So a snapshot of another training is never taken up.
+on: recipe, members, data, how steps are called, versions. So a training never resumes from the snapshot of another one.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ from airjax.training.members import Members, Strategy
 from airjax.training.step import StepMetrics, TrainState
 
 METRICS = np.float64  # on disk: exact for every precision
-KEPT = 2  # the one before the last is there in case that the last is damaged
+KEPT = 2  # the one before the last, too, in case the last is damaged
 
 
 class StoppedError(Exception):
@@ -38,10 +38,10 @@ class StoppedError(Exception):
 
 
 class Snapshot(NamedTuple):
-    """A group of K networks between two calls."""
+    """A group of k networks between two calls."""
 
     state: TrainState
-    metrics: StepMetrics  # numpy arrays [K,t] of the steps done
+    metrics: StepMetrics  # numpy arrays [k,t] of the steps done
     calls_done: int
     seconds: dict[str, float]  # of each stage so far
 
@@ -65,7 +65,7 @@ class Snapshots:
         self._manager: Any = None
 
     def due(self, epoch: int) -> bool:
-        """Whether a snapshot is to be taken at the end of a 0-based epoch."""
+        """Return whether a snapshot is to be taken at the end of a 0-based epoch."""
         return (epoch + 1) % self.every == 0
 
     def save(self, snapshot: Snapshot, steps_done: int) -> None:
@@ -86,7 +86,7 @@ class Snapshots:
         manager.wait_until_finished()
 
     def restore(self, like: TrainState) -> Snapshot | None:
-        """Return the newest snapshot that is whole, on the device, or None. like is a state of the same networks."""
+        """Return the newest snapshot that is complete, on the device, or None. like is a state of the same networks."""
         if not self.folder.exists():
             return None
         for step in sorted(self._open().all_steps(), reverse=True):

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
+from jax.typing import DTypeLike
+from jaxtyping import Float, Int
 
 from airjax.augment.batch import Batch
 from airjax.kernels.backend import Backend
@@ -21,7 +23,7 @@ from airjax.utils.reprs import one_line
 class TrainState(NamedTuple):
     """What one step hands to the next."""
 
-    step: Array  # [] int32: optimizer steps done
+    step: Int[Array, ""]  # optimizer steps done
     params: Any  # trained parameters
     frozen: Any  # whitening filters; empty where the first convolution is trained
     batch_stats: Any  # BatchNorm's running means and variances
@@ -35,7 +37,7 @@ class TrainState(NamedTuple):
 class StepMetrics(NamedTuple):
     """What one step reports, about the batch as it was trained on."""
 
-    loss: Any  # [] mean loss per example, weighted where the examples are; [T] for the steps of a run
+    loss: Any  # [] mean loss per example, weighted where the examples are; [t] for the steps of a run
     accuracy: Any  # the same: fraction of examples classified right, before the update
 
     def __repr__(self) -> str:
@@ -56,12 +58,14 @@ def init_state(recipe: Recipe, backend: Backend, variables: Variables, hyper: Hy
 
 
 def variables_of(state: TrainState) -> Variables:
-    """The network in a state."""
+    """Return the network in a state."""
     return {"params": state.params, "frozen": state.frozen, "batch_stats": state.batch_stats}
 
 
-def smoothed_loss(logits: Array, labels: Array, label_smoothing: Array) -> Array:
-    """Cross entropy [N] of logits [N,L] with labels [N] int, smoothed over all L classes. (§4.1)"""
+def smoothed_loss(
+    logits: Float[Array, "n l"], labels: Int[Array, " n"], label_smoothing: Float[Array, ""]
+) -> Float[Array, " n"]:
+    """Compute each example's cross entropy with its label, smoothed over all l classes. (§4.1)"""
     targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype), label_smoothing)
     return optax.softmax_cross_entropy(logits, targets)
 
@@ -106,15 +110,17 @@ def train_step(
 
 
 def stop_gradients(params: Any, frozen: tuple[str, ...]) -> Any:
-    """Return the parameters, those of frozen groups as constants."""
+    """Return the parameters, with those of frozen groups as constants."""
     if not frozen:
         return params
     labels = label_params(params)
     return jax.tree.map(lambda one, label: jax.lax.stop_gradient(one) if label in frozen else one, params, labels)
 
 
-def accuracy_of(logits: Array, labels: Array, dtype: Any = jnp.float32) -> Array:
-    """Fraction [] of the rows of logits [N,L] whose largest entry is at labels [N]."""
+def accuracy_of(
+    logits: Float[Array, "n l"], labels: Int[Array, " n"], dtype: DTypeLike = jnp.float32
+) -> Float[Array, ""]:
+    """Compute the fraction of the rows of logits whose largest entry is at the label."""
     return (logits.argmax(-1).astype(labels.dtype) == labels).mean(dtype=dtype)
 
 

@@ -1,4 +1,4 @@
-"""Which way to train many networks is the fastest here: looked up in measurements, never guessed."""
+"""The fastest strategy to train many networks here: looked up in measurements, never guessed."""
 
 import functools
 import json
@@ -13,12 +13,12 @@ from airjax.training.members import Strategy
 
 TABLE = Path(__file__).with_name("strategies.jsonl")
 
-# What a group has to be faster by: one network after another shows every step, and each is kept once it is finished.
+# How much faster a group has to be: one network after another shows every step, and each is kept once it is finished.
 WORTH_A_GROUP = 1.1
 
 
 def choose_strategy(recipe: Recipe, count: int) -> tuple[Strategy, int | None]:
-    """The fastest measured strategy for so many networks, and how many to train at once.
+    """Return the fastest measured strategy for so many networks, and how many to train at once.
 
     Measured for this device and this recipe, or else the recipe nearest in work per step. It is one after the other for
     a single network, where no group is faster by a tenth, and where nothing was measured on this kind of device: that
@@ -34,7 +34,7 @@ def choose_strategy(recipe: Recipe, count: int) -> tuple[Strategy, int | None]:
 
 
 def best_of(rows: Sequence[dict[str, Any]]) -> tuple[Strategy, int | None]:
-    """The strategy to take by measurements of one device and recipe, and how many networks to train at once."""
+    """Choose a strategy by measurements of one device and recipe, and how many networks to train at once."""
     best = max(rows, key=lambda row: row["networks_per_hour"])
     alone = max((row["networks_per_hour"] for row in rows if row["strategy"] == "sequential"), default=0.0)
     if best["networks_per_hour"] < WORTH_A_GROUP * alone:
@@ -52,7 +52,7 @@ def _work(recipe: Recipe) -> float:
 
 
 def predict_seconds(recipe: Recipe) -> float | None:
-    """Seconds for one network, at the best measured rate on this device; None where nothing was measured."""
+    """Predict the seconds of one network, at the best measured rate on this device; None where nothing was measured."""
     rows = [row for row in _measured() if row["device"] == describe()["device"]]
     if not rows:
         return None

@@ -29,7 +29,7 @@ def check_fields(instance: Any, ranges: Mapping[str, Range] | None = None, prefi
 
 
 def check_value(name: str, value: object, kind: Any, within: Range | None = None) -> Any:
-    """The value as the annotated type. Raises ValueError naming the field, its value and what is allowed."""
+    """Return the value as the annotated type. Raises ValueError naming the field, its value and what is allowed."""
     try:
         converted = _convert(value, kind)
         if converted is None or within is None or within[0](converted):
@@ -41,7 +41,7 @@ def check_value(name: str, value: object, kind: Any, within: Range | None = None
 
 
 def describe_type(kind: Any) -> str:
-    """An annotation in words: "a whole number", "true or false", "one of none, random"."""
+    """Put an annotation in words: "a whole number", "true or false", "one of none, random"."""
     if _is_union(kind):
         return " or ".join(describe_type(choice) for choice in _choices(kind))
     if dataclasses.is_dataclass(kind):
@@ -56,7 +56,7 @@ def describe_type(kind: Any) -> str:
 
 
 def allows_none(kind: Any) -> bool:
-    """Whether None is a value of an annotated type."""
+    """Return whether None is a value of an annotated type."""
     return _is_union(kind) and NoneType in get_args(kind)
 
 

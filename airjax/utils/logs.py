@@ -6,9 +6,9 @@ from pathlib import Path
 
 
 def silence_cache_warnings() -> None:
-    """Keep XLA from filling pages, for every program that it finds on disk, with processor features that are none.
+    """Keep XLA from logging pages about processor features for every program that it loads from disk.
 
-    It holds for a process that has not started XLA yet, and for children. What TF_CPP_MIN_LOG_LEVEL says already stays.
+    This works in a process that has not started XLA yet, and in its children. A TF_CPP_MIN_LOG_LEVEL that is set stays.
     """
     # Importing jax sets 1, which does not hide them: they are logged as errors.
     if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1":

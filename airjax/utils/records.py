@@ -12,7 +12,7 @@ from typing import IO, Any
 
 
 def write_atomically(file: Path, content: bytes) -> None:
-    """Replace a file's content. After a crash at any moment, the old or the new content is there, whole.
+    """Replace a file's content. After a crash at any moment the file has either the old or the new content, complete.
 
     A link stays a link, and a device or pipe is written to as it is. Raises OSError, which names the file, or the
     folder that is missing.
@@ -40,7 +40,7 @@ def write_atomically(file: Path, content: bytes) -> None:
 
 
 def dump_json(value: Any, *, indent: int | None = None) -> str:
-    """A value as JSON text: null for NaN and infinity, which JSON does not have."""
+    """Return a value as JSON text: null for NaN and infinity, which JSON does not have."""
     return json.dumps(plain(value), indent=indent, allow_nan=False)
 
 
@@ -67,7 +67,7 @@ def append_line(file: Path, record: dict[str, Any]) -> None:
 
 
 def read_lines(file: Path) -> list[dict[str, Any]]:
-    """The whole records of a log, in order; none where there is no file. Torn lines are left out."""
+    """Read the complete records of a log, in order; none where there is no file. Torn lines are left out."""
     if not file.exists():
         return []
     records = []
@@ -100,7 +100,7 @@ def lock_folder(folder: Path) -> IO[str]:
 
 
 def plain(value: Any) -> Any:
-    """The same value with None for every number that JSON does not have, and lists for tuples."""
+    """Return a value with None for every number that JSON does not have, and lists for tuples."""
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -110,7 +110,7 @@ def plain(value: Any) -> Any:
 
 @contextlib.contextmanager
 def _named_in_errors(file: Path) -> Iterator[None]:
-    # A write to a full disk does not say where, and one to a temporary file names that.
+    # The error of a full disk names no file, and that of a temporary file the wrong one.
     try:
         yield
     except OSError as error:

@@ -8,7 +8,7 @@ MOST_ITEMS = 4  # of a list or a dict that is shown in full
 
 
 def one_line(value: Any) -> str:
-    """A named tuple as Name(field=..., ...), for its __repr__: `Trained(accuracy=0.9416, logits=float32[10000,10])`."""
+    """Write a named tuple as Name(field=...) for __repr__: `Trained(accuracy=0.9416, logits=float32[10000,10])`."""
     fields = ", ".join(f"{name}={_part(part)}" for name, part in zip(value._fields, value, strict=True))
     return f"{type(value).__name__}({fields})"
 

@@ -1,4 +1,4 @@
-"""Seeds and the keys made of them: the same numbers whatever JAX's settings are."""
+"""Seeds and their keys, whose random numbers are the same under all of JAX's settings."""
 
 import operator
 from collections.abc import Sequence
@@ -9,12 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jaxtyping import Key
 
 LARGEST_SEED = 2**32 - 1
 
 
 def check_seed(seed: Any) -> int:
-    """The seed as an int, if it is a whole number from 0 to 2**32 - 1, of Python's or numpy's; otherwise ValueError."""
+    """Return the seed as an int. Raises ValueError unless it is a whole number from 0 to 2**32 - 1."""
     try:
         number = -1 if isinstance(seed, bool) else operator.index(seed)
     except TypeError:
@@ -24,13 +25,13 @@ def check_seed(seed: Any) -> int:
     return number
 
 
-def make_key(seed: Any) -> Array:
-    """The key [] of a seed. Raises ValueError for what `check_seed` does not take."""
+def make_key(seed: Any) -> Key[Array, ""]:
+    """Return the key of a seed. Raises ValueError for what `check_seed` does not take."""
     return make_keys([check_seed(seed)])[0]
 
 
-def make_keys(seeds: Sequence[int]) -> Array:
-    """The keys [K] of seeds that were checked: the same numbers whatever JAX's settings for random numbers are.
+def make_keys(seeds: Sequence[int]) -> Key[Array, " k"]:
+    """Return the keys of k seeds that were checked, whatever JAX's settings for random numbers are.
 
     They are those of `jax.random.key` with threefry, JAX's default, and no JAX_RANDOM_SEED_OFFSET.
     """
@@ -40,8 +41,8 @@ def make_keys(seeds: Sequence[int]) -> Array:
 
 
 def fixed_algorithm() -> AbstractContextManager[Any]:
-    """Within it a key gives the same random numbers whatever JAX_THREEFRY_PARTITIONABLE says.
+    """Return a context in which a key gives the same random numbers whatever JAX_THREEFRY_PARTITIONABLE says.
 
-    What is traced within it keeps that algorithm wherever it is compiled.
+    Functions that are traced in it keep that algorithm wherever they are compiled.
     """
     return jax.threefry_partitionable(True)

@@ -76,7 +76,7 @@ def test_alternating_flip_covers_all_2n_inputs_in_any_two_consecutive_epochs(rec
     draws = sample_draws(recipe.override(flip=flip), jax.random.key(3))
     # Two-pixel images (i, i + 0.5): an image and its mirror are told apart by their left pixel.
     left = np.arange(256, dtype=np.float32)
-    images = np.stack([left, left + 0.5], axis=1).reshape(256, 1, 2, 1)
+    images = jnp.asarray(np.stack([left, left + 0.5], axis=1).reshape(256, 1, 2, 1))
     for epoch in range(4):
         shown = [np.asarray(alternating_flip(images, draws.flips, e))[:, 0, 0, 0] for e in (epoch, epoch + 1)]
         assert len(set(np.concatenate(shown).tolist())) == 2 * 256
