@@ -14,7 +14,7 @@ from benchmarks.record import add_output_options, describe_data, save
 from benchmarks.speed import command_line, warn_of_load
 
 FILE = "scaling.jsonl"
-SHARES = (0.25, 0.5, 0.75, 1.0)  # of the recipe's epochs and training examples
+FRACTIONS = (0.25, 0.5, 0.75, 1.0)  # of the recipe's epochs and training examples
 COUNTS = (1, 2, 3, 4)  # networks
 
 
@@ -51,9 +51,11 @@ def main(arguments: list[str]) -> int:
             whole, seed_keys(range(seed, seed + count)), data, strategy="sequential", progress=False
         ).seconds
 
-    sizes = [round(share * whole.train_examples) for share in SHARES]
+    sizes = [round(fraction * whole.train_examples) for fraction in FRACTIONS]
     curves = {
-        "epochs": measure([share * whole.epochs for share in SHARES], lambda x, s: one(s, epochs=x), options.repeats),
+        "epochs": measure(
+            [fraction * whole.epochs for fraction in FRACTIONS], lambda x, s: one(s, epochs=x), options.repeats
+        ),
         "train_examples": measure(sizes, lambda x, s: one(s, train_examples=x), options.repeats),
         "networks": measure(COUNTS, lambda x, s: many(s, x), options.repeats),
     }
@@ -88,7 +90,7 @@ def measure(points: Any, work: Callable[[Any, int], dict[str, float]], repeats: 
 
 
 def fit_line(x: list[float], y: list[float]) -> dict[str, Any]:
-    """The least-squares line through points, and the share of the variance of y that it explains."""
+    """The least-squares line through points, and the fraction of the variance of y that it explains."""
     from scipy.stats import linregress
 
     slope, intercept, correlation = np.asarray(linregress(x, y))[:3]

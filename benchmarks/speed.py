@@ -17,11 +17,11 @@ from airjax.training.arrays import fit_recipe
 from airjax.utils.records import dump_json
 from benchmarks.record import add_output_options, describe_data, save, save_block, without_output_options
 from parity.environment import Device, default_device, describe
-from parity.timing import ArmName, Work
+from parity.timing import ImplementationName, TimedWork
 from parity.worker import WorkerError
 
 FILE = "speed.jsonl"
-ARMS: dict[str, tuple[ArmName, ...]] = {
+IMPLEMENTATIONS: dict[str, tuple[ImplementationName, ...]] = {
     "torch": ("eager", "compiled"),
     "eager": ("eager",),
     "compiled": ("compiled",),
@@ -42,7 +42,7 @@ CHANGES = ("batch_size", "epochs", "train_examples", "test_examples")
 
 
 def main(task: str, arguments: list[str]) -> int:
-    """Measure one kind of work, print the arms, and save the record. Returns the exit code.
+    """Measure one kind of work, print the implementations, and save the record. Returns the exit code.
 
     Raises ValueError and DataError for bad input, WorkerError where every process fails.
     """
@@ -53,11 +53,17 @@ def main(task: str, arguments: list[str]) -> int:
     os.environ.update(ALLOCATORS[options.allocator])  # of the processes to come
     changed = {name: getattr(options, name) for name in CHANGES if getattr(options, name) is not None}
 
-    def show(number: int, arm: ArmName, parts: dict[str, float]) -> None:
+    def show(number: int, implementation: ImplementationName, parts: dict[str, float]) -> None:
         name = "warm-up" if number < 0 else f"{number + 1}/{options.repeats}"
-        print(f"{name:>9}  {arm:9} {total(works[0], parts):.4g} s", flush=True)
+        print(f"{name:>9}  {implementation:9} {total(works[0], parts):.4g} s", flush=True)
         if number >= 0:
-            block = {"recipe": options.recipe, "changed": changed, "round": number, "arm": arm, "parts": parts}
+            block = {
+                "recipe": options.recipe,
+                "changed": changed,
+                "round": number,
+                "implementation": implementation,
+                "parts": parts,
+            }
             save_block(options.results, task, block)
 
     measured, failed = measure(works, options.repeats, options.warmups, show, options.seconds)
@@ -97,12 +103,12 @@ def warn_of_load() -> float:
 
 
 def finish(record: dict[str, Any], options: argparse.Namespace) -> int:
-    """Print a comparison and save it. Returns 1 where an arm failed or the ratio is above --max-ratio, else 0."""
-    for name, arm in record["arms"].items():
-        low, high = arm["quartiles"]
-        share = f", {arm['mfu']:.0%} of the matrix rate" if "mfu" in arm else ""
+    """Print a comparison and save it. Returns 1 where a process failed or the ratio is above --max-ratio, else 0."""
+    for name, found in record["implementations"].items():
+        low, high = found["quartiles"]
+        rate = f", {found['mfu']:.0%} of the matrix rate" if "mfu" in found else ""
         print(
-            f"{name:14} {arm['median']:.4g} s (quartiles {low:.4g} to {high:.4g}, minimum {arm['minimum']:.4g}){share}"
+            f"{name:14} {found['median']:.4g} s (quartiles {low:.4g} to {high:.4g}, minimum {found['minimum']:.4g}){rate}"
         )
     if "ratio" in record:
         low, high = record["interval95"]
@@ -121,8 +127,8 @@ def finish(record: dict[str, Any], options: argparse.Namespace) -> int:
     return 0
 
 
-def plan(task: Any, options: argparse.Namespace) -> tuple[list[Work], dict[str, str]]:
-    """The same work for airjax and every arm that it is compared with, and what the record says of its data.
+def plan(task: Any, options: argparse.Namespace) -> tuple[list[TimedWork], dict[str, str]]:
+    """The same work for airjax and every implementation that it is compared with, and what the record says of its data.
 
     Raises ValueError and DataError.
     """
@@ -142,16 +148,21 @@ def plan(task: Any, options: argparse.Namespace) -> tuple[list[Work], dict[str, 
     else:
         data = make_noise(recipe)
         described = describe_data(data)
-    arms: tuple[ArmName, ...] = ("airjax", *parse_arms(options.against))
-    return [Work(task, arm, recipe, data, device, options.steps or STEPS[device]) for arm in arms], described
+    implementations: tuple[ImplementationName, ...] = ("airjax", *parse_implementations(options.against))
+    return [
+        TimedWork(task, implementation, recipe, data, device, options.steps or STEPS[device])
+        for implementation in implementations
+    ], described
 
 
-def parse_arms(names: str) -> tuple[ArmName, ...]:
-    """The PyTorch arms of --against, such as "torch,airbench". Raises ValueError for another name."""
-    unknown = [name for name in names.split(",") if name not in ARMS]
+def parse_implementations(names: str) -> tuple[ImplementationName, ...]:
+    """The PyTorch implementations of --against, such as "torch,airbench". Raises ValueError for another name."""
+    unknown = [name for name in names.split(",") if name not in IMPLEMENTATIONS]
     if unknown:
-        raise ValueError(f"--against has {unknown[0]!r}, but it takes {', '.join(ARMS)}, separated by commas")
-    return tuple(dict.fromkeys(arm for name in names.split(",") for arm in ARMS[name]))
+        raise ValueError(
+            f"--against has {unknown[0]!r}, but it takes {', '.join(IMPLEMENTATIONS)}, separated by commas"
+        )
+    return tuple(dict.fromkeys(implementation for name in names.split(",") for implementation in IMPLEMENTATIONS[name]))
 
 
 def changed_recipe(options: argparse.Namespace) -> Recipe:
@@ -187,11 +198,13 @@ def make_parser(task: str) -> argparse.ArgumentParser:
         "--against",
         default="torch",
         metavar="NAMES",
-        help=f"of {', '.join(get_args(ArmName)[1:])}, separated by commas; torch is eager,compiled",
+        help=f"of {', '.join(get_args(ImplementationName)[1:])}, separated by commas; torch is eager,compiled",
     )
     parser.add_argument("--device", choices=get_args(Device), help="of both; the default is a GPU if there is one")
-    parser.add_argument("--repeats", type=int, default=11, metavar="N", help="blocks of each arm that count")
-    parser.add_argument("--warmups", type=int, default=1, metavar="N", help="blocks of each arm before those")
+    parser.add_argument("--repeats", type=int, default=11, metavar="N", help="blocks of each implementation that count")
+    parser.add_argument(
+        "--warmups", type=int, default=1, metavar="N", help="blocks of each implementation before those"
+    )
     parser.add_argument(
         "--seconds",
         type=float,

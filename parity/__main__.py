@@ -68,23 +68,23 @@ def _numerical(options: argparse.Namespace) -> int:
         use_cores(options.threads)
     # The suite's arrays are small: a second thread costs PyTorch more than it gives.
     torch.set_num_threads(options.threads or 1)
-    peer = _peer(options.against)
-    recipes = numerical.recipe_names(peer, tuple(options.recipe) if options.recipe else None)
-    unknown = set(options.rung or ()) - set(numerical.RUNG_NAMES)
+    reference = _reference(options.against)
+    recipes = numerical.recipe_names(reference, tuple(options.recipe) if options.recipe else None)
+    unknown = set(options.check or ()) - set(numerical.CHECK_NAMES)
     if unknown:
-        raise ValueError(f"unknown check {', '.join(sorted(unknown))}; there are {', '.join(numerical.RUNG_NAMES)}")
+        raise ValueError(f"unknown check {', '.join(sorted(unknown))}; there are {', '.join(numerical.CHECK_NAMES)}")
     data = numerical.load_dataset(options.data, options.data_dir)
     order = " in shuffled order" if data.content == "shuffled" else ""
-    print(f"airjax against {peer.name}, images of {data.name}{order}\n{numerical.HEADER}")
-    result = numerical.climb(
-        peer,
+    print(f"airjax against {reference.name}, images of {data.name}{order}\n{numerical.HEADER}")
+    result = numerical.run_suite(
+        reference,
         numerical.first_images(data),
         recipes=recipes,
-        rungs=tuple(options.rung or numerical.RUNG_NAMES),
+        checks=tuple(options.check or numerical.CHECK_NAMES),
         seeds=seeds,
         on_step=lambda part: print(*map(numerical.format_row, part.rows), sep="\n", flush=True),
     )
-    failed = [f"{row.rung} ({row.recipe}, {row.precision})" for row in result.rows if not row.passed]
+    failed = [f"{row.check} ({row.recipe}, {row.precision})" for row in result.rows if not row.passed]
     count = len(result.comparisons)
     print(f"failed: {', '.join(failed)}" if failed else f"all {len(result.rows)} checks hold, {count} arrays compared")
     if options.json:
@@ -123,7 +123,7 @@ def _statistical(options: argparse.Namespace) -> int:
         study = run_study(file, plan, recipe, data, _print_run)
     except KeyboardInterrupt:
         print(
-            f"interrupted; {len(load_study(file).runs)} networks are in {file}, the same command goes on",
+            f"interrupted; {len(load_study(file).runs)} networks are in {file}, rerunning the same command resumes",
             file=sys.stderr,
         )
         return EXIT_INTERRUPTED
@@ -143,7 +143,8 @@ def _print_run(progress: Any) -> None:
     accuracy = "diverged" if run["diverged"] else f"{run['accuracy']:.2%}"
     seconds = sum(run["seconds"].values())
     print(
-        f"{progress.done:6}/{progress.total}  {run['arm']:7} {run['seed']:5}  {accuracy}  {seconds:.1f} s", flush=True
+        f"{progress.done:6}/{progress.total}  {run['framework']:7} {run['seed']:5}  {accuracy}  {seconds:.1f} s",
+        flush=True,
     )
 
 
@@ -151,10 +152,10 @@ def _print_tables(result: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from parity.tables import arm_table, power_sentence, test_table
+    from parity.tables import network_table, power_sentence, test_table
 
     console = Console()
-    tables = [arm_table(result)]
+    tables = [network_table(result)]
     if "means" in result:
         tables.append(test_table(result))
     for found in tables:
@@ -169,19 +170,19 @@ def _print_tables(result: dict[str, Any]) -> None:
 def _report(options: argparse.Namespace) -> int:
     from parity.report import write_report
 
-    write_report(options.study, options.ladder, options.out)
+    write_report(options.study, options.suite, options.out)
     print(f"wrote {options.out}")
     return EXIT_OK
 
 
-def _peer(name: str):
+def _reference(name: str):
     if name == "reference":
-        from parity.peer import OWN
+        from parity.torch_implementation import OWN
 
         return OWN
-    from parity.upstream import make_peer
+    from parity.upstream import make_implementation
 
-    return make_peer()
+    return make_implementation()
 
 
 def _import_recipe(options: argparse.Namespace) -> Recipe:
@@ -192,22 +193,23 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m parity", description="Compare airjax with PyTorch.")
     commands = parser.add_subparsers(dest="command", required=True)
 
-    ladder = commands.add_parser("numerical", help="the parity suite: checks from single pixels to a whole training")
-    ladder.add_argument(
-        "--check", "--rung", dest="rung", action="append", metavar="NAME", help="only this check; may be repeated"
+    suite = commands.add_parser("numerical", help="the parity suite: checks from single pixels to a whole training")
+    suite.add_argument(
+        "--check", dest="check", action="append", metavar="NAME", help="only this check; may be repeated"
     )
-    ladder.add_argument("--recipe", action="append", metavar="NAME", help="only this recipe; may be repeated")
-    ladder.add_argument("--against", choices=("reference", "upstream"), default="reference")
-    ladder.add_argument("--data", choices=("auto", "cifar10", "synthetic", "builtin"), default="auto")
-    ladder.add_argument("--data-dir", help="where CIFAR-10 lies; the default is AIRJAX_DATA")
-    ladder.add_argument("--seed", type=int, default=0, metavar="N", help="of all weights and random choices (0)")
-    ladder.add_argument(
+    suite.add_argument("--rung", dest="check", action="append", help=argparse.SUPPRESS)  # its name until version 0.2
+    suite.add_argument("--recipe", action="append", metavar="NAME", help="only this recipe; may be repeated")
+    suite.add_argument("--against", choices=("reference", "upstream"), default="reference")
+    suite.add_argument("--data", choices=("auto", "cifar10", "synthetic", "builtin"), default="auto")
+    suite.add_argument("--data-dir", help="where CIFAR-10 lies; the default is AIRJAX_DATA")
+    suite.add_argument("--seed", type=int, default=0, metavar="N", help="of all weights and random choices (0)")
+    suite.add_argument(
         "--seeds", type=int, default=1, metavar="N", help="run every check with N seeds from --seed on (1)"
     )
-    ladder.add_argument(
+    suite.add_argument(
         "--threads", type=int, metavar="N", help="of PyTorch, and cores of JAX; the default is 1, and all cores"
     )
-    ladder.add_argument("--json", action="store_true", help="end with one line of JSON: passed, and the checks")
+    suite.add_argument("--json", action="store_true", help="end with one line of JSON: passed, and the checks")
 
     study = commands.add_parser("statistical", help="many networks of each framework: are the accuracies alike?")
     study.add_argument("--runs", type=int, required=True, metavar="N", help="networks of each framework")
@@ -228,13 +230,14 @@ def _parser() -> argparse.ArgumentParser:
     report = commands.add_parser("report", help="a study as one HTML page with its figures")
     report.add_argument("study", type=Path, metavar="STUDY.jsonl", help="the record that `statistical` wrote")
     report.add_argument(
-        "--ladder",
+        "--suite",
         type=Path,
         action="append",
         default=[],
         metavar="FILE",
         help="what `numerical --json` printed; may be repeated",
     )
+    report.add_argument("--ladder", dest="suite", type=Path, action="append", help=argparse.SUPPRESS)  # its old name
     report.add_argument("--out", type=Path, default=Path("parity.html"), metavar="FILE.html")
 
     export = commands.add_parser("export", help="airjax model -> state_dict under the released package's key names")

@@ -26,13 +26,13 @@ EVAL_BATCH = {"cpu": 100, "cuda": 2000}  # images per forward pass of an evaluat
 CompileMode = Literal["default", "reduce-overhead", "max-autotune"]
 
 
-class Trained(NamedTuple):
+class FinishedTraining(NamedTuple):
     """A finished training and what it cost."""
 
     network: nn.Module
     losses: np.ndarray  # [T] mean training loss of every step
     logits: np.ndarray  # [M,10] of the test images, with test-time augmentation
-    accuracy: float  # share of the test images classified right
+    accuracy: float  # fraction of the test images classified right
     seconds: dict[str, float]  # whiten, train, evaluate
 
 
@@ -73,7 +73,7 @@ def train(
     device: str = "cpu",
     compile_mode: CompileMode | None = None,
     on_step: Callable[[int, nn.Module], None] | None = None,
-) -> Trained:
+) -> FinishedTraining:
     """Train one network and evaluate it.
 
     Args:
@@ -123,7 +123,7 @@ def train(
     clock.stop("evaluate")
     accuracy = float((logits.argmax(1) == data.test_labels).mean())
     mean_losses = torch.stack(losses).double().cpu().numpy() / recipe.batch_size
-    return Trained(network, mean_losses, logits, accuracy, clock.seconds)
+    return FinishedTraining(network, mean_losses, logits, accuracy, clock.seconds)
 
 
 def advance(recipe: Recipe, training: Training, step: int, images: Tensor, labels: Tensor) -> Tensor:

@@ -20,9 +20,9 @@ from airjax.augment.draws import Draws
 from airjax.data.dataset import CIFAR10_CLASSES, Dataset
 from airjax.data.info import CIFAR10
 from airjax.recipes.recipe import Recipe
-from parity.peer import Peer, State, copy_state
 from parity.torch_draws import place_draws
 from parity.torch_images import augment_epoch, prepare_images
+from parity.torch_implementation import State, TorchImplementation, copy_state
 from parity.torch_network import dtype_of
 from parity.upstream_cpu import load_package, on_cpu
 
@@ -33,10 +33,10 @@ FIXED = (
 )  # fmt: skip
 
 
-def make_peer() -> Peer:
-    """The package as the ladder needs it. Raises MissingError."""
+def make_implementation() -> TorchImplementation:
+    """The package as the parity suite needs it. Raises MissingError."""
     load_package()
-    return Peer(
+    return TorchImplementation(
         name=f"airbench {importlib.metadata.version('airbench')}",
         recipes=("94", "95", "96-paper"),
         build=build,

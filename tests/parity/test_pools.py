@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from airjax.nn import airbench as model
-from parity import rungs_training
-from parity.numerical import climb
-from parity.peer import OWN
+from parity import checks_training
+from parity.check_setup import jax_precision
+from parity.numerical import run_suite
 from parity.pools import SIZES, direct_pools, picks, smallest_lead, watch_pools, winners
-from parity.setting import jax_precision
+from parity.torch_implementation import OWN
 
 Pixels = tuple[str, np.ndarray, np.ndarray]
 EPS = float(np.finfo(np.float32).eps)
@@ -36,11 +36,11 @@ def test_ties_may_fall_either_way(monkeypatch: pytest.MonkeyPatch, builtin: Pixe
     name, pixels, labels = builtin
     flat = (name, pixels // 128 * np.uint8(255), labels)
     round_otherwise(monkeypatch)
-    held = climb(OWN, flat, recipes=("94",), rungs=("drift",), precisions=("float32",))
-    assert held.passed, held.rows
+    result = run_suite(OWN, flat, recipes=("94",), checks=("drift",), precisions=("float32",))
+    assert result.passed, result.rows
     # Without directions PyTorch sends the gradients of those windows to other pixels.
-    monkeypatch.setattr(rungs_training, "direct_pools", lambda network, taken, seen: None)
-    lost = climb(OWN, flat, recipes=("94",), rungs=("drift",), precisions=("float32",))
+    monkeypatch.setattr(checks_training, "direct_pools", lambda network, taken, seen: None)
+    lost = run_suite(OWN, flat, recipes=("94",), checks=("drift",), precisions=("float32",))
     assert not lost.passed, lost.rows
 
 
