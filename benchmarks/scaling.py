@@ -1,7 +1,6 @@
 """Does the cost grow in proportion? Seconds against epochs, training examples and networks, and straight lines."""
 
 import argparse
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,7 +43,7 @@ def main(arguments: list[str]) -> int:
     whole = fit_recipe(whole, data)
 
     def one(seed: int, **changes: Any) -> dict[str, float]:
-        return train(dataclasses.replace(whole, **changes), data, seed).seconds
+        return train(whole.override(**changes), data, seed).seconds
 
     def many(seed: int, count: int) -> dict[str, float]:
         return run_many(

@@ -108,7 +108,8 @@ def finish(record: dict[str, Any], options: argparse.Namespace) -> int:
         low, high = found["quartiles"]
         rate = f", {found['mfu']:.0%} of the matrix rate" if "mfu" in found else ""
         print(
-            f"{name:14} {found['median']:.4g} s (quartiles {low:.4g} to {high:.4g}, minimum {found['minimum']:.4g}){rate}"
+            f"{name:14} {found['median']:.4g} s (quartiles {low:.4g} to {high:.4g}, "
+            f"minimum {found['minimum']:.4g}){rate}"
         )
     if "ratio" in record:
         low, high = record["interval95"]

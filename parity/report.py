@@ -34,7 +34,8 @@ def load_suites(files: list[Path]) -> list[dict[str, Any]]:
         found = [record for record in read_records(file) if "checks" in record and "against" in record]
         if not found:
             raise StudyError(
-                f"{file} has no result of the parity suite, which `python -m parity numerical --json` prints as its last line"
+                f"{file} has no result of the parity suite; `python -m parity numerical --json` prints one as its "
+                "last line"
             )
         suites |= {record["against"]: {"drift": {}} | record for record in found}
     return list(suites.values())

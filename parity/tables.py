@@ -71,6 +71,6 @@ def power_sentence(result: dict[str, Any]) -> str:
     means = result["means"]
     return (
         f"With equal means and these spreads, {result['networks']['airjax']['n']} networks of each are shown "
-        f"equivalent at this margin with probability {means['power']:.0%}; for 90% it takes {means['runs_needed']:,} of each. The "
-        "p-values of the last four tests are adjusted for being four (Holm)."
+        f"equivalent at this margin with probability {means['power']:.0%}; for 90% it takes {means['runs_needed']:,} "
+        "of each. The p-values of the last four tests are adjusted for being four (Holm)."
     )

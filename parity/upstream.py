@@ -168,7 +168,7 @@ def require_recipe(recipe: Recipe) -> None:
     """Raise ValueError for a recipe that the package cannot train."""
     _functions(recipe)
     for name in FIXED:
-        has, asked = getattr(Recipe(), name), getattr(recipe, name)
+        has, asked = Recipe().value_of(name), recipe.value_of(name)
         if has != asked:
             raise ValueError(f"airbench trains with {name} {has} only, not {asked}")
 
