@@ -1,6 +1,6 @@
 """What is measured of a device: parts, each a command with a time limit, in the order of their value.
 
-A command measures what exists: another choice to try is another variant of benchmarks/ablation.py, named here.
+A command measures what exists: another choice to try is another of benchmarks/ablation_variants.py, named here.
 """
 
 from pathlib import Path

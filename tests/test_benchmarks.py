@@ -25,6 +25,7 @@ from airjax.training.run import Task, advance, start_run
 from airjax.utils.records import append_line, read_lines
 from benchmarks import (
     ablation,
+    ablation_variants,
     kernels,
     parity_tables,
     profile,
@@ -743,7 +744,7 @@ def test_made_up_lines_are_scanned_and_have_the_fields_of_real_ones(
 
 @pytest.mark.slow
 def test_every_choice_can_be_undone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    here = [name for name, variant in ablation.VARIANTS.items() if jax.default_backend() in variant.platforms]
+    here = [name for name, variant in ablation_variants.VARIANTS.items() if jax.default_backend() in variant.platforms]
     assert ablation.main(["--recipe", "tiny", "--turns", "1", "--steps", "2", "--results", str(tmp_path)]) == 0
     kept = read_lines(tmp_path / ablation.FILE)
     assert list(kept[0]["steps"]) == here
@@ -768,13 +769,13 @@ def test_an_undone_choice_computes_the_same(tiny: Recipe) -> None:
     state, draws = start_run(recipe, backend_of(recipe), jax.random.key(0), images, hyper)
     task = Task(jnp.asarray(images), jnp.asarray(labels), draws, hyper)
 
-    def loss(variant: ablation.Variant) -> float:
-        _, backend = ablation.make_variant(variant, recipe, jax.default_backend(), 1)
+    def loss(variant: ablation_variants.Variant) -> float:
+        _, backend = ablation_variants.make_variant(variant, recipe, jax.default_backend(), 1)
         step = partial(advance, recipe, backend, frozen=("whiten_bias",), batch_at=variant.batch_at)
-        with ablation.threads_of(variant):
+        with ablation_variants.threads_of(variant):
             _, metrics = jax.jit(step)(state, task)
         return float(metrics.loss)
 
-    as_it_is = loss(ablation.Variant())
-    for variant in ablation.VARIANTS.values():
+    as_it_is = loss(ablation_variants.Variant())
+    for variant in ablation_variants.VARIANTS.values():
         assert loss(variant) == pytest.approx(as_it_is, rel=1e-4)

@@ -28,14 +28,14 @@ from parity.compare import (
     measured,
     summarize,
 )
-from parity.numerical import CHECK_NAMES, SUITE, Step, run_suite
+from parity.numerical import CHECK_NAMES, SUITE, SuiteStep, run_suite
 from parity.torch_implementation import OWN
 
 Pixels = tuple[str, np.ndarray, np.ndarray]
 
 
 @pytest.mark.parametrize("step", SUITE, ids=lambda step: step.checks[0])
-def test_check_holds_against_the_reference(step: Step, pixels: Pixels) -> None:
+def test_check_holds_against_the_reference(step: SuiteStep, pixels: Pixels) -> None:
     result = run_suite(OWN, pixels, checks=step.checks)
     print("", *map(numerical.format_row, result.rows), sep="\n")
     assert {row.check for row in result.rows} == set(step.checks)
@@ -91,7 +91,7 @@ def test_a_row_shows_the_worst_array_and_fails_with_any() -> None:
 
 
 def test_a_suite_without_checks_does_not_pass() -> None:
-    assert not numerical.Result("reference", "builtin", [], []).passed
+    assert not numerical.SuiteResult("reference", "builtin", [], []).passed
 
 
 def test_command_line_ends_with_json_and_code_0(capsys: pytest.CaptureFixture[str]) -> None:
@@ -109,7 +109,7 @@ def test_a_failing_check_is_code_1_and_null_where_not_finite(
         del setup
         return [compare(Place("schedule", "94", "float64"), "factors", [math.nan], [1.0])]
 
-    monkeypatch.setattr(numerical, "SUITE", (Step(("schedule",), broken),))  # pyright: ignore[reportArgumentType]
+    monkeypatch.setattr(numerical, "SUITE", (SuiteStep(("schedule",), broken),))  # pyright: ignore[reportArgumentType]
     assert main(["numerical", "--json", "--data", "builtin", "--recipe", "94"]) == 1
     output = capsys.readouterr().out.splitlines()
     assert "failed: schedule (94, float64)" in output
@@ -191,7 +191,7 @@ def test_drift_of_the_first_seed_is_the_curve() -> None:
         for seed, value in ((3, 1.0), (4, 2.0))
         for name in ("all tensors after 0 steps", "pool 0, pixels taken in step 0")
     ]
-    record = numerical.to_json(numerical.Result("reference", "builtin", summarize(found), found, (3, 4)))
+    record = numerical.to_json(numerical.SuiteResult("reference", "builtin", summarize(found), found, (3, 4)))
     assert record["drift"] == {"94": {"distance": [1.0], "allowed": [9.0]}}
 
 

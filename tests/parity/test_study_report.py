@@ -71,6 +71,18 @@ def test_page_of_an_unfinished_study_draws_no_conclusion(tmp_path: Path, study_f
     assert "Brown-Forsythe" not in text
 
 
+def test_a_result_of_an_earlier_version_gives_the_same_page(tmp_path: Path, study_file: Path) -> None:
+    row = {("rung" if key == "check" else key): value for key, value in ROW.items()}
+    old = {key: value for key, value in SUITE.items() if key != "checks"} | {"rungs": [row]}
+    (tmp_path / "old.jsonl").write_text(json.dumps(old) + "\n")
+    (tmp_path / "new.jsonl").write_text(json.dumps(SUITE) + "\n")
+    for option, name in (("--ladder", "old"), ("--suite", "new")):
+        page = str(tmp_path / f"{name}.html")
+        assert main(["report", str(study_file), option, str(tmp_path / f"{name}.jsonl"), "--out", page]) == 0
+    assert (tmp_path / "old.html").read_bytes() == (tmp_path / "new.html").read_bytes()
+    assert "all 1 checks hold" in (tmp_path / "old.html").read_text()
+
+
 def test_a_failing_check_is_shown(tmp_path: Path, study_file: Path) -> None:
     suite = tmp_path / "suite.jsonl"
     suite.write_text(json.dumps(SUITE | {"checks": [ROW, ROW | {"passed": False}]}) + "\n")
@@ -86,5 +98,5 @@ def test_files_that_hold_something_else_are_named(
     assert main(["report", str(tmp_path / "none.jsonl"), "--out", str(tmp_path / "page.html")]) == 2
     assert "is not the record of a study" in capsys.readouterr().err
     assert main(["report", str(study_file), "--suite", str(study_file), "--out", str(tmp_path / "page.html")]) == 2
-    assert "has no suite" in capsys.readouterr().err
+    assert "has no result of the parity suite" in capsys.readouterr().err
     assert not (tmp_path / "page.html").exists()
