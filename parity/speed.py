@@ -147,8 +147,8 @@ def _prepare_augment(work: TimedWork) -> Prepared:
 
 
 def _prepare_airbench(work: TimedWork) -> Prepared:
-    from parity.upstream import Trainer
     from parity.upstream_compiled import CompiledTrainer
+    from parity.upstream_trainer import Trainer
 
     if work.task != "run":
         raise ValueError(

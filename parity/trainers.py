@@ -65,10 +65,10 @@ def _own_trainer(job: StudyJob) -> Callable[[int], RunOutcome]:
 
 
 def _upstream_trainer(job: StudyJob) -> Callable[[int], RunOutcome]:
-    from parity import upstream
+    from parity import upstream_trainer
 
     labels = job.labels
-    package = upstream.Trainer(job.recipe, job.data, job.device)
+    package = upstream_trainer.Trainer(job.recipe, job.data, job.device)
 
     def run(seed: int) -> RunOutcome:
         logits, seconds = package.train(seed)

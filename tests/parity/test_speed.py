@@ -10,13 +10,13 @@ import airjax
 from airjax.recipes.published import RECIPES
 from airjax.recipes.recipe import Recipe
 from benchmarks.__main__ import main
-from parity import reference, speed, upstream, upstream_compiled
+from parity import reference, speed, upstream, upstream_compiled, upstream_trainer
 from parity.timing import TimedWork
 from parity.torch_draws import sample_draws
 from parity.torch_images import augment_epoch, prepare_images
-from parity.upstream import Trainer
 from parity.upstream_compiled import CompiledTrainer
 from parity.upstream_cpu import INSTALL
+from parity.upstream_trainer import Trainer
 
 
 @pytest.fixture(autouse=True)
@@ -139,8 +139,8 @@ def test_the_compiled_package_steps_as_the_package_does(toy: airjax.Dataset, mon
     # Both from the same weights, and the loader's random numbers from the same seed.
     monkeypatch.setattr(upstream_compiled, "reinitialise", lambda network: seeded(network, start))
     logits, _ = trainer.train(5)
-    made = upstream.make_network
-    monkeypatch.setattr(upstream, "make_network", lambda recipe: seeded(made(recipe), start))
+    made = upstream_trainer.make_network
+    monkeypatch.setattr(upstream_trainer, "make_network", lambda recipe: seeded(made(recipe), start))
     expected, _ = plain.train(5)
     np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-7)
 
