@@ -2,6 +2,7 @@
 
 import sys
 
+from airjax.cli.console import run_main
 from airjax.data.dataset import DataError
 from parity.worker import WorkerError
 
@@ -65,4 +66,4 @@ def run(command: str, arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run_main(lambda: main(sys.argv[1:]), keep_running=True)

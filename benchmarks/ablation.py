@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from airjax.cli.console import run_main
 from airjax.optim.nesterov import hyperparameters
 from airjax.recipes.published import get_recipe
 from airjax.recipes.recipe import Recipe
@@ -131,4 +132,4 @@ def prepare(variant: Variant, recipe: Recipe, data: Arrays, steps: int) -> Calla
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run_main(lambda: main(sys.argv[1:]), keep_running=True)

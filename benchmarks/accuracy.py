@@ -6,6 +6,7 @@ Arguments are those of `python -m airjax.train`, for example `python -m benchmar
 
 import sys
 
+from airjax.cli.console import run_main
 from benchmarks.record import run_json, save, take_output_options
 
 
@@ -19,4 +20,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run_main(lambda: main(sys.argv[1:]), keep_running=True)

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+from airjax.cli.console import run_main
 from airjax.sweep import store as results
 from airjax.training.environment import describe
 from airjax.utils.records import dump_json, read_lines
@@ -116,4 +117,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run_main(lambda: main(sys.argv[1:]), keep_running=True)

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from airjax.cli.console import run_main
 from airjax.stats.datamodels import PENALTIES, column_correlations, fit_datamodels
 from airjax.training.environment import describe, versions
 from airjax.utils.records import dump_json
@@ -124,4 +125,4 @@ def _measure(fit: Callable[..., tuple[np.ndarray, ...]], size: tuple[int, int, i
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run_main(lambda: main(sys.argv[1:]), keep_running=True)

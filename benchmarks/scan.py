@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from airjax.cli.console import run_main
 from airjax.sweep.store import completed_ids
 from airjax.training.environment import describe
 from airjax.utils.records import dump_json
@@ -89,4 +90,4 @@ def _summarise(out: Path, networks: int) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run_main(lambda: main(sys.argv[1:]), keep_running=True)

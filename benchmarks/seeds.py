@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from airjax.cli.console import run_main
 from airjax.data.dataset import Dataset
 from airjax.recipes.recipe import Recipe
 from airjax.utils.records import dump_json, read_lines
@@ -165,4 +166,4 @@ def write_table() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run_main(lambda: main(sys.argv[1:]), keep_running=True)

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from airjax.cli.console import run_main
 from airjax.data import DataError, Dataset
 from airjax.report.drawing import render_figure
 from airjax.stats.datamodels import column_correlations, fit_datamodels, inclusion, margins, predict_outputs
@@ -189,4 +190,4 @@ Study = Callable[[Results, dict[str, Any], Dataset], tuple[dict[str, Any], dict[
 STUDIES: dict[str, Study] = {"variance": study_variance, "attribution": study_attribution}
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run_main(lambda: main(sys.argv[1:]), keep_running=True)

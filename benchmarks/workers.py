@@ -12,6 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from airjax.cli.console import run_main
 from airjax.training.environment import describe
 from airjax.utils.records import read_lines
 from benchmarks.record import add_output_options, save
@@ -52,4 +53,4 @@ def measure(recipe: str, data: str, workers: int, networks: int) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run_main(lambda: main(sys.argv[1:]), keep_running=True)

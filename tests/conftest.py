@@ -60,6 +60,16 @@ def small_builtin(toy: airjax.Dataset, monkeypatch: pytest.MonkeyPatch) -> airja
     return toy
 
 
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sends every request, also those of child processes, to a proxy that does not exist."""
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+        monkeypatch.setenv(name.upper(), "http://127.0.0.1:1")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+
+
 @pytest.fixture(scope="session")
 def cifar10_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The real CIFAR-10 in its official order: AIRJAX_DATA, or made from the files beside the project."""

@@ -17,6 +17,7 @@ import tyro
 
 import airjax
 from airjax.cli import predict
+from airjax.cli.commands import COMMANDS
 from airjax.cli.train_options import parse
 from airjax.sweep.plan import load_plan
 from airjax.sweep.store import Writer
@@ -25,7 +26,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 VARIABLES = re.compile(r"^(\w+=\S+ +)+")  # set for one command
-INLINE = re.compile(r"`(python -m [^`\n]* --[^`\n]*)`")
+INLINE = re.compile(r"`((?:python -m|airjax) [^`\n]* --[^`\n]*)`")
 
 SMALL = {
     "airjax.load_cifar10()": "airjax.load_builtin(300, 100)",
@@ -46,6 +47,7 @@ FOREIGN = {
 }
 SCRIPTS = {"docs/scale.md": "needs a SLURM cluster"}
 COMPILES_LONG = ("docs/data_selection.md", "docs/seeds.md")
+INSTALLED = ("airjax", ".venv/bin/airjax")
 NO_FLAGS = {"pytest": "pytest's own", "venv": "Python's own"}
 
 
@@ -84,15 +86,25 @@ def commands() -> list[tuple[str, str]]:
 def is_ours(command: str) -> bool:
     """Whether a command is one of this package's, whose flags can be parsed."""
     words = shlex.split(command)
+    if words[0] in INSTALLED:
+        return True
     called = words[0] in ("python", "python3", ".venv/bin/python") and words[1] == "-m"
     return called and words[2] not in NO_FLAGS
+
+
+def module_and_arguments(command: str) -> tuple[str, list[str]]:
+    """What one of our commands runs, and with which arguments."""
+    words = shlex.split(command.split(" > ", maxsplit=1)[0])
+    if words[0] in INSTALLED:
+        return COMMANDS[words[1]].module, words[2:]
+    return words[2], words[3:]
 
 
 def test_every_block_is_of_a_kind_that_is_checked_here() -> None:
     assert {block.language for block in ALL} == {"", "python", "toml", "bash"}
     assert {block.page for block in ALL if block.language == "bash"} == set(SCRIPTS)
     others = {shlex.split(command)[0] for _, command in commands() if not is_ours(command)}
-    assert others - {".venv/bin/python"} == set(FOREIGN)
+    assert others - {".venv/bin/python", *INSTALLED} == set(FOREIGN)
     assert len([command for _, command in commands() if is_ours(command)]) > 40
 
 
@@ -138,18 +150,20 @@ class Parsed(BaseException):
 
 @pytest.mark.parametrize(("page", "command"), [pair for pair in commands() if is_ours(pair[1])])
 def test_the_flags_of_a_command_are_its_own(page: str, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    words = shlex.split(command)[2:]
-    module, arguments = words[0], words[1:]
+    module, arguments = module_and_arguments(command)
     if module in ("benchmarks.accuracy", "benchmarks.parity"):  # which hand their arguments on
         from benchmarks.record import take_output_options
 
         module = {"benchmarks.accuracy": "airjax.train", "benchmarks.parity": "parity"}[module]
         arguments = take_output_options(arguments)[1]
+    if arguments == ["--help"]:  # which any command has
+        importlib.import_module(module)
+        return
     if arguments[-1:] == ["--help"]:
         arguments = arguments[:-1]
-    if module == "airjax.train":
+    if module in ("airjax.train", "airjax.cli.train"):
         parse(arguments)
-    elif module == "airjax.predict":
+    elif module in ("airjax.predict", "airjax.cli.predict"):
         tyro.cli(predict.Options, args=arguments)
     else:
         _parse_with_argparse(module, arguments, monkeypatch)
@@ -182,4 +196,4 @@ def test_a_wrong_flag_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_public_names_of_the_blocks_are_those_of_the_package() -> None:
     used = {name for block in ALL if block.language == "python" for name in re.findall(r"\bairjax\.(\w+)", block.text)}
-    assert used - {"results"} <= set(airjax.__all__)
+    assert used <= {*airjax.__all__, *airjax.MODULES}

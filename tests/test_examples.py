@@ -98,7 +98,11 @@ def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, FILE, *arguments], capture_output=True, text=True, check=False)
 
 
-def test_the_command_line_trains_and_prints_the_accuracy(folders: dict[str, Path]) -> None:
+def test_the_command_line_trains_and_prints_the_accuracy(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What it prints is tested here, the numbers above: the child compiles without optimising.
+    monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0")
     small = ["--train-examples", "100", "--batch-size", "50", "--epochs", "3", "--widths", "4,4,4"]
     done = run(folders["python"], *small, "--whiten-bias-epochs", "9", "--compute", "bfloat16")
     assert done.returncode == 0, done.stderr

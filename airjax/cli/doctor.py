@@ -1,4 +1,4 @@
-"""The command that checks this device's compiled pieces: python -m airjax.doctor."""
+"""The command that checks this device's compiled pieces: airjax doctor, or python -m airjax.doctor."""
 
 import argparse
 
@@ -7,11 +7,9 @@ from airjax.training.self_check import fingerprint, run_checks
 from airjax.utils.records import dump_json
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, prog: str = "python -m airjax.doctor") -> int:
     """Print the checks, as a table or with --json as one line. Returns the exit code: 1 where one fails."""
-    parser = argparse.ArgumentParser("python -m airjax.doctor", description="Compare compiled pieces with numpy.")
-    parser.add_argument("--json", action="store_true", help="one line of JSON")
-    options = parser.parse_args(arguments)
+    options = make_parser(prog).parse_args(arguments)
     checks = run_checks()
     passed = all(check.passed for check in checks)
     if options.json:
@@ -23,3 +21,12 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"{check.name:48}{check.error:10.1e} of {check.allowed:.0e}  {state}")
         print(f"fingerprint {fingerprint(checks)}")
     return 0 if passed else 1
+
+
+def make_parser(prog: str) -> argparse.ArgumentParser:
+    """The parser of the command's arguments."""
+    parser = argparse.ArgumentParser(
+        prog, description="Compare compiled pieces with numpy. Exits with 1 if one is wrong."
+    )
+    parser.add_argument("--json", action="store_true", help="one line of JSON")
+    return parser

@@ -23,14 +23,9 @@ ROWS = 1_000  # networks in memory at once
 LEFT_OUT = ("row", "folder", "changes")  # where a network lies, and what has columns of its own
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, prog: str = "python -m airjax.export") -> int:
     """Run the command line and return its exit code: 0 written, 1 not written, 2 bad usage or input."""
-    parser = argparse.ArgumentParser("python -m airjax.export", description="A sweep's results as one Parquet file.")
-    parser.add_argument("sweep", type=Path, metavar="DIR")
-    parser.add_argument("file", type=Path, metavar="FILE.parquet")
-    parser.add_argument("--array", action="append", choices=ARRAYS, help="with this; may be repeated; default: none")
-    parser.add_argument("--mixed", action="store_true", help="pool the results of different environments")
-    options = parser.parse_args(arguments)
+    options = make_parser(prog).parse_args(arguments)
     try:
         results = load(options.sweep, mixed=options.mixed)
         count = export(results, options.file, options.array or [], recipes_by_setting(options.sweep))
@@ -42,6 +37,16 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     print(f"wrote {count} networks to {options.file}")
     return 0
+
+
+def make_parser(prog: str) -> argparse.ArgumentParser:
+    """The parser of the command's arguments."""
+    parser = argparse.ArgumentParser(prog, description="A sweep's results as one Parquet file.")
+    parser.add_argument("sweep", type=Path, metavar="DIR", help="what a sweep wrote")
+    parser.add_argument("file", type=Path, metavar="FILE.parquet", help="is replaced if it is there")
+    parser.add_argument("--array", action="append", choices=ARRAYS, help="with this; may be repeated; default: none")
+    parser.add_argument("--mixed", action="store_true", help="pool the results of different environments")
+    return parser
 
 
 def export(results: Results, file: Path, arrays: list[str], recipes: dict[str, dict[str, Any]] | None = None) -> int:

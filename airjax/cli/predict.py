@@ -1,5 +1,6 @@
 """The command line that classifies images: python -m airjax.predict MODEL IMAGE..."""
 
+import argparse
 import dataclasses
 import sys
 import warnings
@@ -30,7 +31,7 @@ class Options:
     """
 
     model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MODEL")]
-    """A model-SEED.safetensors that python -m airjax.train --out DIR wrote."""
+    """A model-SEED.safetensors that a training wrote to its --out DIR."""
     images: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="IMAGE...")]
     """Image files, of the size and colours that the network was trained on. Of an animation the first frame counts."""
     fit: tyro.conf.FlagCreatePairsOff[bool] = False
@@ -40,9 +41,9 @@ class Options:
     """Print one line of JSON: a list of objects with file, class and probabilities, or with file and error."""
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, prog: str = "python -m airjax.predict") -> int:
     """Run the command line and return its exit code: see `Options`."""
-    options = tyro.cli(Options, args=arguments, prog="python -m airjax.predict")
+    options = tyro.cli(Options, args=arguments, prog=prog)
     try:
         if not options.images:
             raise ImageError("no image given; name at least one image file after the model")
@@ -67,6 +68,11 @@ def main(arguments: list[str] | None = None) -> int:
     if failed == len(options.images):
         return EXIT_USAGE
     return EXIT_SOME_FAILED if failed else EXIT_OK
+
+
+def make_parser(prog: str) -> argparse.ArgumentParser:
+    """The flags as argparse has them, or rather tyro's copy of it: what completion scripts are made from."""
+    return tyro.extras.get_parser(Options, prog=prog)  # pyright: ignore[reportReturnType]
 
 
 def classify(model: Model, files: Sequence[Path], *, fit: bool) -> Iterator[dict[str, Any]]:

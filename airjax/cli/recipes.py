@@ -1,4 +1,4 @@
-"""The list of recipes: python -m airjax.recipe."""
+"""The list of recipes: airjax recipes, or python -m airjax.recipe."""
 
 import argparse
 
@@ -6,11 +6,9 @@ from airjax.recipes.published import RECIPES, summarize
 from airjax.utils.records import dump_json
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, prog: str = "python -m airjax.recipe") -> int:
     """List the recipes, as a table or with --json as one line. Returns the exit code."""
-    parser = argparse.ArgumentParser("python -m airjax.recipe", description="What each recipe costs and promises.")
-    parser.add_argument("--json", action="store_true", help="one line of JSON")
-    options = parser.parse_args(arguments)
+    options = make_parser(prog).parse_args(arguments)
     rows = [summarize(name) for name in RECIPES]
     if options.json:
         print(dump_json(rows))
@@ -25,3 +23,10 @@ def main(arguments: list[str] | None = None) -> int:
             f"{expected:>10}  {row['summary']}; {row['evidence']}"
         )
     return 0
+
+
+def make_parser(prog: str) -> argparse.ArgumentParser:
+    """The parser of the command's arguments."""
+    parser = argparse.ArgumentParser(prog, description="What each recipe costs and promises.")
+    parser.add_argument("--json", action="store_true", help="one line of JSON")
+    return parser

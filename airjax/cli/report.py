@@ -19,9 +19,9 @@ class ReportError(ValueError):
     """A report that cannot be written; the message names the remedy."""
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, prog: str = "python -m airjax.report") -> int:
     """Run the command line and return its exit code: 0 written, 1 the disk failed, 2 bad usage or input."""
-    options = _parser().parse_args(arguments)
+    options = make_parser(prog).parse_args(arguments)
     try:
         file = write_report(options.sweep, options.out, options.data_dir, mixed=options.mixed)
     except (ReportError, SurveyError, ResultsError, DataError, MissingExtraError) as error:
@@ -61,9 +61,10 @@ def write_report(sweep: Path, out: Path | None = None, data_dir: Path | None = N
     return out / "report.html"
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m airjax.report", description="A sweep as one HTML page with figures.")
-    parser.add_argument("sweep", type=Path, metavar="DIR", help="what `python -m airjax.sweep --out DIR` wrote")
+def make_parser(prog: str) -> argparse.ArgumentParser:
+    """Make the parser of the command's arguments."""
+    parser = argparse.ArgumentParser(prog, description="A sweep as one HTML page with figures.")
+    parser.add_argument("sweep", type=Path, metavar="DIR", help="what a sweep wrote to its --out DIR")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="of the page and its figures; default: DIR/report")
     parser.add_argument(
         "--data-dir", type=Path, help="where CIFAR-10 lies; default: where the sweep found it, or the cache"

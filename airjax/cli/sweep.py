@@ -18,9 +18,10 @@ from rich.console import Console
 from airjax.data import DataError
 from airjax.stats.intervals import mean_interval
 from airjax.sweep.cluster import ClusterError, ClusterPool, NodeLostError
-from airjax.sweep.folder import SweepError, check_data, lock_folder, planned_ids, prepare_folder, require_space
+from airjax.sweep.folder import SweepError, check_data, planned_ids, prepare_folder, require_space
 from airjax.sweep.plan import Plan, PlanError, Run, load_plan, title
 from airjax.sweep.pool import LocalPool
+from airjax.sweep.shard import WHOLE, Shard, own_shard, parse_shard, prepared_alone
 from airjax.sweep.status import clear_phases, read_phases
 from airjax.sweep.store import ResultsError, Writer, completed_ids, load, read_plan
 from airjax.sweep.watch import Watch, print_line
@@ -37,17 +38,18 @@ from airjax.utils.units import format_bytes, format_seconds
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 CHUNK = 8  # networks that a worker is given at once
 TRIES = 2  # of a network whose worker died; it may have been the network's fault
+COUNTED = 3_000_000  # networks of a plan that are counted one by one
 TURN = 1.0  # seconds between two looks at what workers are doing
 MOVES = 5  # of a chunk whose machine was lost, before it is held to be the networks' fault
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, prog: str = "python -m airjax.sweep") -> int:
     """Run the command line and return its exit code: 0 all trained, 1 some failed, 2 bad usage or input."""
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         if arguments[:1] == ["status"]:
-            return _status(_status_parser().parse_args(arguments[1:]).out)
-        options = _parser().parse_args(arguments)
+            return _status(_status_parser(f"{prog} status").parse_args(arguments[1:]).out)
+        options = make_parser(prog).parse_args(arguments)
         if options.dry_run:
             print_prediction(load_plan(options.plan), options.workers or 1, local=options.cluster is None)
             return EXIT_OK
@@ -74,15 +76,19 @@ def run_sweep(options: argparse.Namespace) -> int:
     print("looking for devices and loading the data", flush=True)
     with contextlib.closing(_open_pool(options)) as pool:
         plan = load_plan(options.plan, pool.platform)
-        with lock_folder(out):
+        shard = options.shard
+        with own_shard(out, shard):
             data = check_data(plan, data_dir)
-            names = prepare_folder(plan, out, data)
+            with prepared_alone(out, shard):
+                names = prepare_folder(plan, out, data)
             finished = planned_ids(plan, names, completed_ids(out))
-            missing = plan.num_runs - len(finished)
-            print(f"{plan.num_runs:,} networks, {len(finished):,} of them finished before", flush=True)
+            mine, total = sum(map(shard.has, finished)), count_runs(plan, names, shard)
+            missing = total - mine
+            of_all = "" if shard == WHOLE else f" of the {plan.num_runs:,}, shard {shard.number} of {shard.num_shards}"
+            print(f"{total:,} networks{of_all}, {mine:,} of them finished before", flush=True)
             require_space(out, plan.disk_bytes * missing // plan.num_runs)
             job = Job(plan, out, data_dir, options.strategy, pool.platform, data, options.checkpoint_every)
-            chunks = make_chunks(plan, names, finished, options.chunk)
+            chunks = make_chunks(plan, names, finished, options.chunk, shard)
             try:
                 failed = _train_all(job, pool, chunks, missing, options.minutes)
             except (KeyboardInterrupt, ClusterError) as error:
@@ -97,7 +103,16 @@ def run_sweep(options: argparse.Namespace) -> int:
     return EXIT_FAILED if failed else EXIT_OK
 
 
-def make_chunks(plan: Plan, names: Sequence[str], finished: Collection[str], size: int) -> Iterator[Chunk]:
+def count_runs(plan: Plan, names: Sequence[str], shard: Shard) -> int:
+    """How many networks of a plan are a shard's; of so many that counting takes minutes, about how many."""
+    if shard == WHOLE or plan.num_runs > COUNTED:
+        return plan.num_runs // shard.num_shards
+    return sum(shard.has(run.id) for index, name in enumerate(names) for run in plan.runs_of(index, name))
+
+
+def make_chunks(
+    plan: Plan, names: Sequence[str], finished: Collection[str], size: int, shard: Shard = WHOLE
+) -> Iterator[Chunk]:
     """The networks that are not finished, so many at a time; those of a chunk share a program and a data set.
 
     Args:
@@ -105,13 +120,15 @@ def make_chunks(plan: Plan, names: Sequence[str], finished: Collection[str], siz
         names: the ids of its settings.
         finished: ids of networks to leave out.
         size: networks of a chunk; the last one of a program may have fewer.
+        shard: whose networks.
     """
     programs: dict[tuple[Any, ...], list[int]] = {}
     for index, setting in enumerate(plan.settings):
         program = setting.recipe.split()[0], setting.pool, setting.data
         programs.setdefault(program, []).append(index)
     for settings in programs.values():
-        runs = (run for index in settings for run in plan.runs_of(index, names[index]) if run.id not in finished)
+        planned = (run for index in settings for run in plan.runs_of(index, names[index]))
+        runs = (run for run in planned if run.id not in finished and shard.has(run.id))
         while chunk := tuple(itertools.islice(runs, size)):
             yield Chunk(chunk)
 
@@ -268,8 +285,11 @@ def _reason(error: BaseException, minutes: float | None) -> str:
     return f"its process died: {error}"
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m airjax.sweep", description="Train all networks of a plan.")
+def make_parser(prog: str) -> argparse.ArgumentParser:
+    """The parser of the arguments with which networks are trained."""
+    parser = argparse.ArgumentParser(
+        prog, description="Train all networks of a plan.", epilog=f"{prog} status DIR says how far a sweep has got."
+    )
     parser.add_argument("plan", type=Path, metavar="PLAN.toml", help="settings x seeds x subsets (docs/sweeps.md)")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="a sweep already there is resumed")
     parser.add_argument(
@@ -280,6 +300,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--cluster", metavar="ADDRESS", help="train on a Ray cluster: auto, or host:port (docs/scale.md)"
+    )
+    parser.add_argument(
+        "--shard",
+        type=_shard,
+        default=WHOLE,
+        metavar="i/n",
+        help="train only the i-th of n parts, from 0: for arrays of jobs that share DIR (docs/sweeps.md)",
     )
     parser.add_argument("--chunk", type=_positive, default=CHUNK, help=f"networks given to a worker at once ({CHUNK})")
     parser.add_argument("--strategy", choices=STRATEGIES, help="how a chunk is trained; default: as measured here")
@@ -295,9 +322,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _status_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m airjax.sweep status", description="How far a sweep has got.")
-    parser.add_argument("out", type=Path, metavar="DIR")
+def _status_parser(prog: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog, description="How far a sweep has got.")
+    parser.add_argument("out", type=Path, metavar="DIR", help="what --out named")
     return parser
 
 
@@ -305,6 +332,13 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1")
     return int(text)
+
+
+def _shard(text: str) -> Shard:
+    try:
+        return parse_shard(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _minutes(text: str) -> float:

@@ -1,4 +1,4 @@
-"""The command line: python -m airjax.train --target 94."""
+"""The command line: airjax train --target 94, or python -m airjax.train --target 94."""
 
 import sys
 import warnings
@@ -12,7 +12,7 @@ from airjax.cli.console import EXIT_CLOSED, keep_running
 from airjax.cli.display import Display
 from airjax.cli.stopping import watch_signals
 from airjax.cli.train_folder import FolderError, hold, keep_run, open_folder, setting_of
-from airjax.cli.train_options import Options, UsageError, parse
+from airjax.cli.train_options import Options, UsageError, make_parser, parse
 from airjax.cli.train_result import describe_result, record_run, summarize_runs
 from airjax.data import DataError, Dataset, load_data
 from airjax.data.dataset import describe_resized
@@ -29,6 +29,8 @@ from airjax.training.snapshots import NOTHING_KEPT, Keeping, StoppedError
 from airjax.training.strategy import choose_strategy
 from airjax.utils.platform import DeviceError
 from airjax.utils.records import dump_json
+
+__all__ = ["main", "make_parser", "run"]
 
 EXIT_OK, EXIT_FAILURE, EXIT_USAGE, EXIT_BELOW_TARGET, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
 NEVER = 1_000_000  # epochs: more than any recipe has
@@ -51,11 +53,13 @@ class Job(NamedTuple):
         return range(self.options.seed, self.options.seed + self.options.seeds)
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, prog: str = "python -m airjax.train") -> int:
     """Run the command line and return its exit code: 0 trained, 1 failure, 2 bad usage or input, 3 below the target."""
-    arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        options, name = parse(arguments)
+        options, name = parse(sys.argv[1:] if arguments is None else arguments, prog)
+    except UsageError as error:
+        return _fail(error, EXIT_USAGE)
+    try:
         return run(options, name)
     except (UsageError, DataError, DeviceError, FolderError) as error:
         return _fail(error, EXIT_USAGE)

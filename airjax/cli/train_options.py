@@ -1,10 +1,11 @@
-"""The flags of python -m airjax.train: every field of a recipe, and what is done with it."""
+"""The flags of the command train: every field of a recipe, and what is done with it."""
 
 import argparse
 import contextlib
 import dataclasses
 import io
 import itertools
+import re
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, TypeVar, get_args
 
@@ -18,6 +19,14 @@ from airjax.utils.seeds import check_seed
 
 Target = Literal["94", "95", "96"]
 
+# What Python and tyro say of a value that cannot be read, and the same without the names of types and functions.
+PLAIN = (
+    (r"invalid literal for int\(\) with base 10: (.+)$", r"\1 is not a whole number"),
+    (r"could not convert string to float: (.+)$", r"\1 is not a number"),
+    (r"no type matching \{None\}\|INT could be instantiated from \[(.+)\]", r"\1 is neither None nor a whole number"),
+    (r"no type matching \{None\}\|FLOAT could be instantiated from \[(.+)\]", r"\1 is neither None nor a number"),
+    (r"Could not parse arguments \[(.+)\] into tuple type typing\.Tuple\[int.*\]", r"\1 are not all whole numbers"),
+)
 LARGEST_SEEDS = 1_000_000  # networks of one command, whose accuracies are one record
 
 
@@ -37,7 +46,7 @@ class Options(Generic[Method]):
     target: Target | None = None
     """Test accuracy to reach, in percent; also chooses the recipe unless --recipe does."""
     recipe: str | None = None
-    """Recipe to train: 94, 95, 96, 96-paper, mini or tiny (python -m airjax.recipe). Default: the target's, or 94."""
+    """Recipe to train: 94, 95, 96, 96-paper, mini or tiny (airjax recipes lists them). Default: the target's, or 94."""
     seeds: int = 1
     """Number of networks to train."""
     seed: int = 0
@@ -70,7 +79,7 @@ class Options(Generic[Method]):
     """Exit with code 3 if the mean accuracy is below the target, or the target does not apply."""
 
 
-def parse(arguments: list[str]) -> tuple[Options[Recipe], str]:
+def parse(arguments: list[str], prog: str = "python -m airjax.train") -> tuple[Options[Recipe], str]:
     """Options and the recipe's name. The recipe is looked up first, so that --help shows its numbers as defaults.
 
     Raises UsageError, and SystemExit after --help.
@@ -81,7 +90,7 @@ def parse(arguments: list[str]) -> tuple[Options[Recipe], str]:
     try:
         chosen, _ = first.parse_known_args(arguments)
         name = chosen.recipe or chosen.target or "94"
-        options = _parse_flags(arguments, get_recipe(name))
+        options = _parse_flags(arguments, get_recipe(name), prog)
     except (argparse.ArgumentError, ValueError) as error:
         raise UsageError(error) from error
     if not 1 <= options.seeds <= LARGEST_SEEDS:
@@ -102,9 +111,15 @@ def parse(arguments: list[str]) -> tuple[Options[Recipe], str]:
     return options, name
 
 
-def _parse_flags(arguments: list[str], recipe: Recipe) -> Options[Recipe]:
+def make_parser(prog: str) -> argparse.ArgumentParser:
+    """The flags as argparse has them, or rather tyro's copy of it: what completion scripts are made from."""
+    flags, defaults = _flags(get_recipe("94"))
+    return tyro.extras.get_parser(flags, default=defaults, prog=prog)  # pyright: ignore[reportReturnType]
+
+
+def _parse_flags(arguments: list[str], recipe: Recipe, prog: str) -> Options[Recipe]:
     # Raises UsageError with tyro's message in one line, and ValueError for values that a recipe cannot have.
-    given = _parse_with_tyro(arguments, recipe)
+    given = _parse_with_tyro(arguments, recipe, prog)
     before = recipe.flat()
     changes = {name: value for name, value in vars(given.method).items() if value != before[name]}
     return dataclasses.replace(given, method=recipe.override(**changes))
@@ -119,13 +134,18 @@ def _recipe_flags(recipe: Recipe) -> Any:
     return dataclasses.make_dataclass("method", flags, frozen=True)()
 
 
-def _parse_with_tyro(arguments: list[str], recipe: Recipe) -> Options[Any]:
+def _flags(recipe: Recipe) -> tuple[Any, Options[Any]]:
+    # What tyro makes flags from, and their defaults.
     method = _recipe_flags(recipe)
-    parser = tyro.conf.OmitArgPrefixes[Annotated[Options[type(method)], tyro.conf.arg(name="")]]
+    return tyro.conf.OmitArgPrefixes[Annotated[Options[type(method)], tyro.conf.arg(name="")]], Options(method)
+
+
+def _parse_with_tyro(arguments: list[str], recipe: Recipe, prog: str) -> Options[Any]:
+    flags, defaults = _flags(recipe)
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            return tyro.cli(parser, args=arguments, default=Options(method), prog="python -m airjax.train")
+            return tyro.cli(flags, args=arguments, default=defaults, prog=prog)
     except SystemExit as end:
         if not said.getvalue():  # help, or a reader of the output that has left
             raise
@@ -140,6 +160,8 @@ def _in_one_line(box: str) -> str:
     sections = [list(section) for filled, section in itertools.groupby(texts, key=bool) if filled]
     message = " ".join(sections[0 if "╭" in box else 1])
     text = message.removeprefix("Error parsing ").removeprefix("method: ").rstrip(".")
+    for pattern, words in PLAIN:
+        text = re.sub(pattern, words, text)
     for section in sections:
         if section[0] == "Perhaps you meant:":
             text += f"; perhaps you meant {section[1].split()[0]}"

@@ -10,7 +10,7 @@ from airjax.cli.train_folder import describe_differences
 from airjax.data import Dataset
 from airjax.data.dataset import SYNTHETIC
 from airjax.recipes.published import CLAIMS, RECIPES
-from airjax.recipes.recipe import Recipe
+from airjax.recipes.recipe import Recipe, has_part
 from airjax.stats.intervals import TargetVerdict, mean_interval, target_verdict
 from airjax.training.loop import TrainedRun
 from airjax.utils.records import read_lines
@@ -92,7 +92,9 @@ def summarize_runs(
 def changed_fields(name: str, recipe: Recipe) -> dict[str, Any]:
     """The fields in which a recipe differs from the one of that name, with their values."""
     named = RECIPES[name].flat()
-    return {field: value for field, value in recipe.flat().items() if value != named[field]}
+    now = recipe.flat()
+    # Of a part that is left out its switch says all.
+    return {name: now[name] for name in named if now[name] != named[name] and has_part(recipe, name)}
 
 
 def is_whole_test_set(recipe: Recipe, dataset: Dataset) -> bool:

@@ -14,6 +14,7 @@ from airjax.recipes.inputs import Inputs
 from airjax.recipes.network import AirbenchNet, Network, Whitening
 from airjax.recipes.optimizer import CrossEntropy, Lookahead, Nesterov, Triangle
 from airjax.recipes.ranges import above, at_least, between
+from airjax.recipes.stored import from_plain, require_fields, to_plain
 from airjax.utils.fields import Range, check_fields, check_value
 
 PrecisionName = Literal["auto", "float32", "bfloat16", "float16", "float64"]
@@ -180,19 +181,20 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the parts as plain values, for JSON; each with its kind."""
-        from airjax.recipes.stored import to_plain
-
         return to_plain(self)
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> "Recipe":
-        """Invert to_dict; the flat form of version 0.1 loads, too.
+        """Invert to_dict; the flat table of version 0.1 loads, too.
 
         Raises ValueError for fields that are unknown, missing, or of the wrong type.
         """
-        from airjax.recipes.stored import from_plain
-
-        return from_plain(values)
+        if not isinstance(values, dict):
+            raise ValueError(f"a recipe must be a table of its fields, but it is {values!r}")
+        if "network" in values:
+            return from_plain(Recipe, values)
+        require_fields(set(FIELDS), set(values))
+        return Recipe().override(**values)
 
 
 class FieldOf(NamedTuple):
@@ -211,6 +213,11 @@ def _fields_of(kind: type[Any], path: tuple[str, ...] = ()) -> Iterator[tuple[st
         else:
             assert default is not MISSING
             yield one.name, FieldOf(path, one.type, default)
+
+
+def has_part(recipe: Recipe, name: str) -> bool:
+    """Whether the part of a field is there; that of a switch always is."""
+    return _part_of(recipe, FIELDS[name].path) is not None
 
 
 def part_classes() -> list[type[Any]]:

@@ -1,4 +1,4 @@
-"""Recipes as plain values for JSON, and what earlier versions wrote."""
+"""Parts of recipes as plain values for JSON."""
 
 from dataclasses import fields, is_dataclass
 from typing import Any
@@ -7,7 +7,6 @@ from airjax.recipes.augmentation import Augmentation, Tta
 from airjax.recipes.inputs import Inputs
 from airjax.recipes.network import AirbenchNet, Whitening
 from airjax.recipes.optimizer import CrossEntropy, Lookahead, Nesterov, Triangle
-from airjax.recipes.recipe import FIELDS, Recipe
 
 # The kind that a part is stored under. Names of kinds and fields are for good: files keep them.
 KINDS: dict[str, type[Any]] = {
@@ -23,23 +22,27 @@ KINDS: dict[str, type[Any]] = {
 }
 NAMES = {kind: name for name, kind in KINDS.items()}
 
-# Fields that came later have the value that the versions before them had.
-ADDED = {"tta_mirror": True, "inputs": Inputs()}
+# Fields that came later than version 0.1, which may be missing: their defaults are what the versions before them did.
+ADDED = frozenset({"tta_mirror", "inputs"})
 
 
 def to_plain(part: Any) -> dict[str, Any]:
-    """Return a part's fields as plain values, with the kind of every part but the recipe itself."""
-    tag = {} if isinstance(part, Recipe) else {"kind": NAMES[type(part)]}
-    return tag | {one.name: _plain(getattr(part, one.name)) for one in fields(part)}
+    """Return the fields of a recipe or of a part as plain values; a part names its kind."""
+    kind = {"kind": NAMES[type(part)]} if type(part) in NAMES else {}
+    return kind | {one.name: _plain(getattr(part, one.name)) for one in fields(part)}
 
 
-def from_plain(values: Any) -> Recipe:
-    """Return the recipe of plain values, as this version or version 0.1 writes them; ValueError for anything else."""
-    if not isinstance(values, dict):
-        raise ValueError(f"a recipe must be a table of its fields, but it is {values!r}")
-    if "network" in values:
-        return _read(Recipe, values)
-    return _lift(values)
+def from_plain(kind: type[Any], values: dict[str, Any]) -> Any:
+    """Return the recipe or the part of plain values. Raises ValueError for fields that are unknown or missing."""
+    require_fields({one.name for one in fields(kind)}, set(values))
+    return kind(**{name: _read(name, value) for name, value in values.items()})
+
+
+def require_fields(known: set[str], given: set[str]) -> None:
+    """Raise ValueError for fields that are unknown or missing."""
+    for problem, names in (("unknown", given - known), ("missing", known - given - ADDED)):
+        if names:
+            raise ValueError(f"{problem} recipe field {', '.join(sorted(names))}; was it written by another version?")
 
 
 def _plain(value: Any) -> Any:
@@ -48,28 +51,10 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _read(kind: type[Any], values: dict[str, Any]) -> Any:
-    values = {name: value for name, value in values.items() if kind is Recipe or name != "kind"}
-    _require({one.name for one in fields(kind)}, set(values))
-    return kind(**{name: _read_value(name, value) for name, value in values.items()})
-
-
-def _read_value(name: str, value: Any) -> Any:
+def _read(name: str, value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     kind = value.get("kind")
     if kind not in KINDS:
         raise ValueError(f"{name} is of the kind {kind!r}, but the kinds are {', '.join(KINDS)}")
-    return _read(KINDS[kind], value)
-
-
-def _lift(values: dict[str, Any]) -> Recipe:
-    # Version 0.1: one flat table. Fields of a part that it switches off say nothing.
-    _require(set(FIELDS), set(values))
-    return Recipe().override(**values)
-
-
-def _require(known: set[str], given: set[str]) -> None:
-    for problem, names in (("unknown", given - known), ("missing", known - given - set(ADDED))):
-        if names:
-            raise ValueError(f"{problem} recipe field {', '.join(sorted(names))}; was it written by another version?")
+    return from_plain(KINDS[kind], {field: inner for field, inner in value.items() if field != "kind"})

@@ -96,7 +96,7 @@ def read_survey(folder: Path, data_dir: Path | None = None, *, mixed: bool = Fal
         )
     described = plan["settings"] | {row["setting"]: row["changes"] | {"data": row["data"]} for row in finished.rows}
     titles = dict(zip(described, short_titles(list(described.values())), strict=True))
-    recipes = {name: flatten_fields(recipe) for name, recipe in recipes_by_setting(folder).items()}
+    recipes = recipes_by_setting(folder)
     by_setting = {name: finished.only(setting=name) for name in described}
     tests: dict[tuple[str, int], SurveyedTestSet] = {}
     settings = []
@@ -125,21 +125,6 @@ def read_survey(folder: Path, data_dir: Path | None = None, *, mixed: bool = Fal
         [conflict.id for conflict in results.conflicts],
         [_environment(folder, name) for name in environments],
     )
-
-
-def flatten_fields(recipe: dict[str, Any]) -> dict[str, Any]:
-    """Put the fields of a recipe's parts beside its own; the name of a part stands for its kind.
-
-    Recipes of version 0.1 have no parts, and stay as they are.
-    """
-    flat: dict[str, Any] = {}
-    for name, value in recipe.items():
-        if isinstance(value, dict):
-            flat[name] = value.get("kind")
-            flat |= flatten_fields({inner: part for inner, part in value.items() if inner != "kind"})
-        else:
-            flat[name] = value
-    return flat
 
 
 def short_titles(described: list[dict[str, Any]]) -> list[str]:

@@ -27,7 +27,7 @@ class Agreement(NamedTuple):
 
 
 def compare_examples(
-    correct_a: np.ndarray, correct_b: np.ndarray, seed: int = 0, resamples: int = RESAMPLES
+    correct_a: np.ndarray, correct_b: np.ndarray, seed: int = 0, resamples: int = RESAMPLES, splits: int = SPLITS
 ) -> Agreement:
     """Compare correctness [runs,N] bool over the same N examples. Raises ValueError for fewer than 4 runs of either."""
     if min(len(correct_a), len(correct_b)) < 4 or correct_a.shape[1:] != correct_b.shape[1:]:
@@ -35,7 +35,7 @@ def compare_examples(
     a, b = correct_a.astype(np.float32), correct_b.astype(np.float32)
     generator = np.random.default_rng(seed)
     distances, correlations = [], []
-    for _ in range(SPLITS):
+    for _ in range(splits):
         half = min(len(a), len(b)) // 2
         (a1, a2), (b1, b2) = (
             (values[chosen[:half]].mean(0), values[chosen[half : 2 * half]].mean(0))

@@ -159,17 +159,17 @@ def vote_interval(
     return clip_interval((float(value - reach), float(value + reach)), 0.0, largest)
 
 
-def half_votes(predictions: np.ndarray, classes: int = 10, seed: int = 0) -> np.ndarray:
+def half_votes(predictions: np.ndarray, classes: int = 10, seed: int = 0, *, columns: int = COLUMNS) -> np.ndarray:
     """Count the votes of random halves of the runs: predictions [R,N] -> [HALVES,N,K] int32."""
     runs, examples = _require(predictions)
     order = np.random.default_rng(seed).permuted(np.tile(np.arange(runs), (HALVES, 1)), axis=1)
     chosen = (order < runs // 2).astype(np.float32)
     votes = np.empty((HALVES, examples, classes), np.int32)
     # A product of matrices for each class and some of the examples, because an array of all votes would be large.
-    for start in range(0, examples, COLUMNS):
-        part = predictions[:, start : start + COLUMNS]
+    for start in range(0, examples, columns):
+        part = predictions[:, start : start + columns]
         for k in range(classes):
-            votes[:, start : start + COLUMNS, k] = chosen @ (part == k).astype(np.float32)
+            votes[:, start : start + columns, k] = chosen @ (part == k).astype(np.float32)
     return votes
 
 

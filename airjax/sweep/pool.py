@@ -10,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 
-from airjax.sweep.devices import claim_device, find_devices, share_cores
+from airjax.sweep.devices import Devices, claim_device, find_devices, share_cores
 from airjax.sweep.worker import Chunk, Job, Report, start_worker
 from airjax.utils.platform import DeviceError
 
@@ -24,11 +24,12 @@ class LocalPool:
     Args:
         workers: how many.
         all_devices: give the only worker all accelerators, for the strategy "sharded".
+        devices: what there is to be given; None finds out.
     """
 
-    def __init__(self, workers: int, *, all_devices: bool = False) -> None:
+    def __init__(self, workers: int, *, all_devices: bool = False, devices: Devices | None = None) -> None:
         self.workers = workers
-        self.platform, self._ordinals = find_devices()
+        self.platform, self._ordinals = devices or find_devices()
         if self.platform == "cpu":
             self._ordinals = ()  # its cores are shared by any number of processes
         elif all_devices and workers > 1:

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from airjax.recipes.recipe import Recipe
 from airjax.utils.extras import import_extra
 from airjax.utils.records import append_line, read_lines, sync_folder, write_json
 
@@ -187,8 +188,33 @@ def read_plan(out: Path) -> dict[str, Any]:
 
 
 def recipes_by_setting(out: Path) -> dict[str, dict[str, Any]]:
-    """All fields of the recipe of each setting of a sweep, by its id; empty where its folder does not say."""
+    """All fields of the recipe of each setting of a sweep, by their own names, by the setting's id.
+
+    Empty where its folder does not say.
+    """
     if not (out / "plan.json").exists():
         return {}
     plan = read_plan(out)
-    return dict(zip(plan["settings"], plan.get("recipes", []), strict=False))
+    return {name: _flat(recipe) for name, recipe in zip(plan["settings"], plan.get("recipes", []), strict=False)}
+
+
+def _flat(recipe: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return Recipe.from_dict(recipe).flat()
+    except ValueError:  # of another version
+        return flatten_fields(recipe)
+
+
+def flatten_fields(recipe: dict[str, Any]) -> dict[str, Any]:
+    """Put the fields of a recipe's parts beside its own; the name of a part stands for its kind.
+
+    Recipes of version 0.1 have no parts, and stay as they are.
+    """
+    flat: dict[str, Any] = {}
+    for name, value in recipe.items():
+        if isinstance(value, dict):
+            flat[name] = value.get("kind")
+            flat |= flatten_fields({inner: part for inner, part in value.items() if inner != "kind"})
+        else:
+            flat[name] = value
+    return flat

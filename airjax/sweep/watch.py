@@ -27,13 +27,21 @@ class Watch:
         plan: the sweep's.
         total: networks that are to come in.
         read: what each worker is doing, by its name (`airjax.sweep.status.read_phases`).
+        clock: seconds since whenever.
     """
 
-    def __init__(self, console: Console, plan: Plan, total: int, read: Callable[[], dict[str, str]] = dict) -> None:
-        self._console, self._plan, self._total, self._read = console, plan, total, read
+    def __init__(
+        self,
+        console: Console,
+        plan: Plan,
+        total: int,
+        read: Callable[[], dict[str, str]] = dict,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._console, self._plan, self._total, self._read, self._clock = console, plan, total, read, clock
         self.done = self.failed = self.diverged = 0
         self._accuracies: dict[int, list[float]] = {}
-        self._began, self._said = time.monotonic(), -math.inf
+        self._began, self._said = self._clock(), -math.inf
         self._workers: dict[str, tuple[str, float]] = {}  # what each is doing, and since when
         self._doing: list[str] = []  # what the last plain line said of them
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
@@ -66,12 +74,12 @@ class Watch:
                 self._accuracies.setdefault(outcome.setting, []).append(100 * outcome.accuracy)
         if self._live:
             self._live.update(self.table(), refresh=True)
-        elif time.monotonic() - self._said >= LINE_EVERY:
+        elif self._clock() - self._said >= LINE_EVERY:
             self.line()
 
     def refresh(self) -> None:
         """Show what the workers are doing now: to be called about once a second."""
-        now = time.monotonic()
+        now = self._clock()
         self._workers = {
             name: self._workers[name] if self._workers.get(name, ("",))[0] == phase else (phase, now)
             for name, phase in self._read().items()
@@ -85,7 +93,7 @@ class Watch:
 
     def line(self) -> None:
         """Print where the sweep is."""
-        self._said = time.monotonic()
+        self._said = self._clock()
         print_line(self._console, ", ".join(self._lines()[: 1 if self._live else None]))
 
     def table(self) -> Table:
@@ -108,7 +116,7 @@ class Watch:
         return table
 
     def _state(self) -> str:
-        per_hour = 3600 * self.done / max(1e-9, time.monotonic() - self._began)
+        per_hour = 3600 * self.done / max(1e-9, self._clock() - self._began)
         text = f"{self.done} of {self._total} networks, {self.failed} failed, {self.diverged} diverged"
         if 0 < self.done < self._total:
             text += f", {per_hour:,.0f} an hour, {format_seconds(3600 * (self._total - self.done) / per_hour)} left"
@@ -120,7 +128,7 @@ class Watch:
 
     def _activity(self) -> str:
         # What most workers are doing comes first; the clock is that of the one that has done it for the longest.
-        now = time.monotonic()
+        now = self._clock()
         if not self._workers:
             return f"starting workers ({format_seconds(now - self._began)})"
         since: dict[str, list[float]] = {}

@@ -9,7 +9,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 import jax
 import numpy as np
@@ -169,6 +169,16 @@ def train_group(work: Work, members: Members, data: Dataset, clock: Clock) -> Fi
     return done
 
 
+def compile_group(work: Work, members: Members) -> list[Any]:
+    """Compile all that a group of these members needs, so far as it is not, and return the programs."""
+    programs = group_programs(work, members)
+    programs.compile(kinds_of(work.calls))
+    images, plan = work.arrays.test_images, work.evaluation
+    compile_part(images.shape, images.dtype, plan.images)
+    logits = compile_group_logits(work.recipe, work.backend, work.strategy, len(members.keys), plan)
+    return [*programs.compiled(), logits]
+
+
 def run_group(work: Work, programs: Programs, members: Members, clock: Clock) -> Finished:
     """Train a group of networks and evaluate them."""
     arrays, count = work.arrays, len(members.keys)
@@ -292,11 +302,8 @@ def _evaluate(work: Work, variables: Variables, clock: Clock) -> np.ndarray:
     # Logits [K,M,L] with the recipe's test-time augmentation.
     if work.strategy == "sequential":
         return _logits_of_one(work, variables, work.recipe.evaluation.tta_level, clock, "evaluate")[None]
-    clock.begin("compile")
-    images, plan = work.arrays.test_images, work.evaluation
-    compile_part(images.shape, images.dtype, plan.images)
-    compile_group_logits(work.recipe, work.backend, work.strategy, len(jax.tree.leaves(variables)[0]), plan)
     clock.begin("evaluate")
+    images, plan = work.arrays.test_images, work.evaluation
     logits = group_logits(work.recipe, work.backend, work.strategy, variables, images, plan)
     clock.pause()
     return logits

@@ -18,10 +18,10 @@ from airjax.training.arrays import to_device
 from airjax.training.backend import resolve_precision
 from airjax.training.evaluate import EvalPlan, eval_plan
 from airjax.training.events import Callbacks, Clock, EpochReport, Stage
-from airjax.training.loop import Finished, TrainedRun, Work, group_programs, train_group
+from airjax.training.loop import Finished, TrainedRun, Work, compile_group, train_group
 from airjax.training.members import STRATEGIES, Members, Strategy, make_members, strategy_backend
 from airjax.training.memory import available_bytes, is_out_of_memory, predicted_bytes
-from airjax.training.programs import kinds_of, plan_calls
+from airjax.training.programs import plan_calls
 from airjax.training.run import Arrays
 from airjax.training.snapshots import NOTHING_KEPT, Keeping
 from airjax.training.step import StepMetrics
@@ -185,11 +185,9 @@ def _run_groups(
     while finished < count:
         try:
             part = _take(members, finished, group)
-            programs = group_programs(work, part)
             if work.strategy != "sequential":
                 clock.begin("compile")
-                programs.compile(kinds_of(work.calls))
-                needed, available = predicted_bytes(programs.compiled()), available_bytes()
+                needed, available = predicted_bytes(compile_group(work, part)), available_bytes()
                 clock.pause()
                 if available is not None and needed > available and group > smallest:
                     group = _halve(group, smallest)

@@ -20,11 +20,14 @@ def predicted_bytes(programs: Iterable[Any]) -> int:
     return max((_bytes_of(program.memory_analysis()) for program in programs), default=0)
 
 
-def available_bytes() -> int | None:
-    """Memory in bytes that a new program may take on the first local device; None where nobody knows."""
+def available_bytes(meminfo: Path = MEMINFO) -> int | None:
+    """Memory in bytes that a new program may take on the first local device; None where nobody knows.
+
+    meminfo is where Linux says how much a CPU's programs may take.
+    """
     device = jax.local_devices()[0]
     if device.platform == "cpu":
-        free = _host_bytes()
+        free = _host_bytes(meminfo)
         # A CPU's virtual devices share one memory.
         return None if free is None else int(SHARE * free) // jax.local_device_count()
     stats = device.memory_stats() or {}
@@ -51,10 +54,10 @@ def release_freed() -> None:
     trim(ctypes.c_size_t(0))
 
 
-def _host_bytes() -> int | None:
+def _host_bytes(meminfo: Path) -> int | None:
     try:
         # What the system can free at once counts: most of what is not free are files that it has read.
-        for line in MEMINFO.read_text().splitlines():
+        for line in meminfo.read_text().splitlines():
             if line.startswith("MemAvailable:"):
                 return 1024 * int(line.split()[1])
     except OSError:  # not Linux

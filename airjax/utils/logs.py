@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 
 
 def silence_cache_warnings() -> None:
@@ -14,7 +15,8 @@ def silence_cache_warnings() -> None:
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
 
-# While a package is imported for one of its command lines, this is the name of the program. As a library airjax hides
-# nothing, and keeps nothing on disk that XLA would complain about.
-if sys.argv[:1] == ["-m"]:
+# While a package is imported for one of its modules that is run, "-m" is the name of the program; for the installed
+# command it is that command's path. As a library airjax hides nothing, and keeps nothing on disk that XLA would
+# complain about.
+if sys.argv and (sys.argv[0] == "-m" or Path(sys.argv[0]).stem == "airjax"):
     silence_cache_warnings()

@@ -52,7 +52,7 @@ def test_networks_and_arrays_are_read_by_others(
         (found,) = database.sql(query).fetchall()
     expected = (0.25, results.array("predictions")[:, 0].sum(), results.array("curves")[:, 1, 0].sum())
     np.testing.assert_allclose(found, expected, rtol=1e-6)
-    assert [entry.name for entry in tmp_path.iterdir() if entry.name.startswith(".")] == []
+    assert {entry.name for entry in tmp_path.iterdir()} == {"sweep", "networks.parquet"}
 
 
 def test_settings_of_every_kind_are_exported_with_the_value_that_each_network_had(tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_settings_of_every_kind_are_exported_with_the_value_that_each_network_ha
     for place, values in enumerate(changes):
         record = {"id": f"s{place}-0", "setting": f"s{place}", "changes": values, "error": None, "environment": "e"}
         writer.add(record | ({"content": "official"} if place else {}))
-    recipe = RECIPES["tiny"].to_dict() | {"seed_of_another_kind": "text"}
+    recipe = RECIPES["tiny"].flat() | {"seed_of_another_kind": "text"}
     file = tmp_path / "networks.parquet"
     assert export.export(load(tmp_path / "sweep"), file, [], {f"s{place}": recipe for place in range(4)}) == 4
     frame = pd.read_parquet(file)

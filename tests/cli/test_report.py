@@ -24,6 +24,7 @@ pytest.importorskip("matplotlib", reason="matplotlib is not installed (pip insta
 pytest.importorskip("jinja2", reason="jinja2 is not installed (pip install '.[report]')")
 
 ENVIRONMENT = {"environment": "e1", "device": "a processor", "commit": None, "versions": {"jax": "1.2.3"}}
+OUTSIDE = re.compile(r'(src|href)="(?!data:)|<script|<link|@import|url\(')  # what a page would load from elsewhere
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 
 
@@ -35,7 +36,9 @@ def _toy_tests(monkeypatch: pytest.MonkeyPatch, small_builtin: airjax.Dataset) -
 @pytest.fixture
 def drafts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures are drawn, but not rendered: for tests of what a page says."""
-    monkeypatch.setattr("airjax.report.drawing.render_figure", lambda figure, kind: kind.encode())
+    from airjax.report import drawing
+
+    monkeypatch.setattr(drawing, "render_figure", lambda figure, kind: kind.encode())
 
 
 def network(labels: np.ndarray, right: int) -> np.ndarray:
@@ -126,7 +129,10 @@ def test_page_is_whole_in_itself_and_its_figures_are_beside_it(sweep: Path) -> N
     assert {file.stem for file in (sweep / "report").glob("*.png")} == names
     assert all(file.read_bytes().startswith(b"\x89PNG") for file in (sweep / "report").glob("*.png"))
     assert text.count('src="data:image/svg+xml;base64,') == len(names)
-    assert not re.search(r'(src|href)="(?!data:)|<script|<link|@import|url\(', text)
+    assert not OUTSIDE.search(text)
+    for loaded in ('<img src="figure.png">', "<script>", '<link rel="icon">', "@import", "background: url(x.png)"):
+        assert OUTSIDE.search(text.replace("</body>", f"{loaded}</body>"))
+    assert all(heading in text for heading in ("Learning curves", "Confusion", "<h2>Differences"))
     assert "flip alternating &lt;&amp;&gt;" in text
     assert "<&>" not in text
 

@@ -90,7 +90,7 @@ def test_a_network_whose_file_is_gone_or_damaged_does_not_count(
     elif fault == "cut off":
         file.write_bytes(file.read_bytes()[:-10])
     else:
-        other = Recipe.from_dict(recipe.to_dict() | {"momentum": 0.5})
+        other = recipe.override(momentum=0.5)
         keep_run(out, model._replace(recipe=other), {"seed": 1}, setting_of(recipe, DATA), HERE)
     contents = opened(out, recipe)
     assert list(contents.runs) == [0]
@@ -103,7 +103,7 @@ def test_networks_of_another_recipe_or_data_set_are_refused(out: Path, recipe: R
     if not recipe_json:
         (out / "recipe.json").unlink()
     before = (out / "runs.jsonl").read_bytes()
-    other = Recipe.from_dict(recipe.to_dict() | {"momentum": 0.5})
+    other = recipe.override(momentum=0.5)
     message = (
         r"another recipe \(momentum 0\.85, now 0\.5\)" if recipe_json else "another recipe or data set: seed 0's is"
     )

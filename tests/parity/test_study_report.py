@@ -11,6 +11,7 @@ from parity.study import RunOutcome, add_run, open_study
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed (pip install '.[report]')")
 
+OUTSIDE = r'(src|href)="(?!data:)'  # what a page would load from elsewhere
 ROW = {
     "check": "loss",
     "recipe": "94",
@@ -47,7 +48,8 @@ def test_page_is_whole_in_itself(tmp_path: Path, study_file: Path) -> None:
     assert main(["report", str(study_file), "--suite", str(suite), "--out", str(page)]) == 0
     text = page.read_text()
     assert text.count('src="data:image/svg+xml;base64,') == 5
-    assert not re.search(r'(src|href)="(?!data:)', text)
+    assert not re.search(OUTSIDE, text)
+    assert re.search(OUTSIDE, text.replace("</body>", '<img src="figure.png"></body>'))
     assert "$" not in text
     assert "mini &lt;&amp;&gt;" in text
     assert "mini <&>" not in text

@@ -93,15 +93,14 @@ def test_reliability_by_hand() -> None:
     assert found.error == pytest.approx((1 / 3 + 1 / 3) / 2)
 
 
-def test_halves_are_votes_of_half_the_runs_without_repetition(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_halves_are_votes_of_half_the_runs_without_repetition() -> None:
     predictions = np.random.default_rng(6).integers(0, 10, (7, 23)).astype(np.uint8)
     halves = half_votes(predictions)
     assert halves.shape == (HALVES, 23, 10)
     np.testing.assert_array_equal(halves.sum(2), 3)
     assert (halves <= count_votes(predictions)).all()
     assert len(np.unique(halves, axis=0)) > 20
-    monkeypatch.setattr("airjax.stats.variance.COLUMNS", 5)
-    np.testing.assert_array_equal(half_votes(predictions), halves)
+    np.testing.assert_array_equal(half_votes(predictions, columns=5), halves)
 
 
 @pytest.mark.parametrize("runs", [20, 41])

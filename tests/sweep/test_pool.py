@@ -50,8 +50,8 @@ def die(chunk: Chunk) -> Report:
 
 
 @contextlib.contextmanager
-def started(out: Path, workers: int) -> Iterator[LocalPool]:
-    with contextlib.closing(LocalPool(workers)) as pool:
+def started(out: Path, workers: int, devices: Devices | None = None) -> Iterator[LocalPool]:
+    with contextlib.closing(LocalPool(workers, devices=devices)) as pool:
         pool.start(Job(make_plan({"recipe": "tiny", "seeds": 1}), out, None, None, pool.platform, {}))
         yield pool
 
@@ -85,10 +85,9 @@ def test_workers_of_a_cpu_share_its_threads(tmp_path: Path, monkeypatch: pytest.
         assert pool.schedule(look_around, CHUNK, None).result().environment["threads"] == "7"
 
 
-def test_each_worker_sees_one_gpu_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airjax.sweep.pool.find_devices", lambda: Devices("gpu", (2, 3)))
+def test_each_worker_sees_one_gpu_of_its_own(tmp_path: Path) -> None:
     seen: dict[int, str] = {}
-    with started(tmp_path, 2) as pool:
+    with started(tmp_path, 2, Devices("gpu", (2, 3))) as pool:
         while len(seen) < 2:
             reports = [pool.schedule(look_around, CHUNK, None) for _ in range(4)]
             seen |= {
@@ -97,12 +96,11 @@ def test_each_worker_sees_one_gpu_of_its_own(tmp_path: Path, monkeypatch: pytest
     assert sorted(seen.values()) == ["2", "3"]
 
 
-def test_more_workers_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airjax.sweep.pool.find_devices", lambda: Devices("gpu", (0, 1)))
+def test_more_workers_than_gpus_are_refused() -> None:
+    two = Devices("gpu", (0, 1))
     with pytest.raises(DeviceError, match="--workers is 3, but this machine has 2 gpus"):
-        LocalPool(3)
+        LocalPool(3, devices=two)
     with pytest.raises(DeviceError, match="sharded takes all devices, but --workers is 2"):
-        LocalPool(2, all_devices=True)
-    assert LocalPool(1, all_devices=True).platform == "gpu"
-    monkeypatch.setattr("airjax.sweep.pool.find_devices", lambda: Devices("cpu", (0,)))
-    assert LocalPool(64).workers == 64
+        LocalPool(2, all_devices=True, devices=two)
+    assert LocalPool(1, all_devices=True, devices=two).platform == "gpu"
+    assert LocalPool(64, devices=Devices("cpu", (0,))).workers == 64

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -34,6 +35,7 @@ from airjax.training import self_check
 from airjax.training.environment import versions
 from airjax.training.loop import train
 from airjax.training.many import run_many
+from airjax.training.snapshots import StoppedError
 from airjax.utils.records import lock_folder, write_json
 from benchmarks.kills import sweep_with_kills
 
@@ -177,7 +179,7 @@ def test_one_faulty_network_takes_no_other_with_it(
             raise RuntimeError("no luck")
         return run_many(recipe, members, *rest, **options)
 
-    monkeypatch.setattr("airjax.sweep.worker.run_many", fail_on_seed_one)
+    monkeypatch.setattr(workers, "run_many", fail_on_seed_one)
     found = train_here(job_of(make_plan(CONTENT), tmp_path, strategy="vmap"))
     assert {row["seed"]: row["error"] for row in found.rows} == {0: None, 1: "RuntimeError: no luck", 2: None}
 
@@ -191,7 +193,7 @@ def test_out_of_memory_is_tried_once_more_with_a_smaller_evaluation(
         sizes.append(eval_size)
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
 
-    monkeypatch.setattr("airjax.sweep.worker.run_many", run_out)
+    monkeypatch.setattr(workers, "run_many", run_out)
     found = train_here(job_of(make_plan(CONTENT | {"seeds": 1}), tmp_path))
     assert sizes == [None, 12]
     assert "RESOURCE_EXHAUSTED" in found.rows[0]["error"]
@@ -201,7 +203,7 @@ def test_a_disk_without_room_trains_nothing(
     tmp_path: Path, small_builtin: airjax.Dataset, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     usage = shutil.disk_usage(tmp_path)._replace(free=40_000)
-    monkeypatch.setattr("shutil.disk_usage", lambda folder: usage)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
     (tmp_path / "plan.toml").write_text('recipe = "tiny"\ndata = "builtin"\nseeds = 100\n[set]\ntrain_examples = 256\n')
     assert main([str(tmp_path / "plan.toml"), "--out", str(tmp_path / "out")]) == 2
     assert "needs 51.6 kB, but" in capsys.readouterr().err
@@ -417,6 +419,9 @@ def test_a_machine_that_would_train_something_else_trains_nothing(
         job_of(plan, tmp_path, data_dir=tmp_path / "nowhere", data={"cifar10": Source("another", "unknown", None)})
     )
     assert not (tmp_path / "workers").exists()
+    right = Source(small_builtin.fingerprint, "unknown", None)
+    workers._check_and_load(job_of(plan, tmp_path, data={"builtin": right}))
+    assert (tmp_path / "workers").exists()
 
 
 DRIVER = """
@@ -540,3 +545,22 @@ def test_a_dry_run_trains_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "2 settings, 2,000 networks" in output
     assert "disk: 1.0 MB" in output
     assert not (tmp_path / "out").exists()
+
+
+def test_a_stopped_worker_leaves_a_snapshot_and_the_next_one_goes_on(
+    tmp_path: Path, train_here: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = make_plan(CONTENT | {"seeds": 2, "set": {"epochs": 4.0, "train_examples": 64, "test_examples": 20}})
+    whole = train_here(job_of(plan, tmp_path / "whole", checkpoint_every=1))
+    asked = threading.Event()
+    monkeypatch.setattr(workers, "_asked_to_stop", asked)
+    asked.set()
+    with pytest.raises(StoppedError):
+        train_here(job_of(plan, tmp_path / "cut", checkpoint_every=1))
+    assert list((tmp_path / "cut" / "snapshots").glob("*/[0-9]*"))
+    assert results.load(tmp_path / "cut").rows == []  # a network that was stopped is no failure
+    asked.clear()
+    resumed = train_here(job_of(plan, tmp_path / "cut", checkpoint_every=1))
+    for name in ("predictions", "curves"):
+        np.testing.assert_array_equal(resumed.array(name), whole.array(name))
+    assert list((tmp_path / "cut" / "snapshots").iterdir()) == []

@@ -1,6 +1,5 @@
 import io
 
-import pytest
 from rich.console import Console
 
 from airjax.sweep.plan import make_plan
@@ -14,11 +13,10 @@ def finished(setting: int, accuracy: float, *, diverged: bool = False) -> Outcom
     return Outcome("id", setting, accuracy, diverged, None)
 
 
-def test_plain_lines_count_what_came_in(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plain_lines_count_what_came_in() -> None:
     now = [0.0]
-    monkeypatch.setattr("airjax.sweep.watch.time.monotonic", lambda: now[0])
     stream = io.StringIO()
-    with Watch(Console(file=stream, width=200), PLAN, 8) as watch:
+    with Watch(Console(file=stream, width=200), PLAN, 8, clock=lambda: now[0]) as watch:
         now[0] = 3600.0
         watch.add([finished(0, 0.5), finished(0, 0.6, diverged=True)])
         now[0] += 1.0  # too soon for another line
@@ -31,13 +29,10 @@ def test_plain_lines_count_what_came_in(monkeypatch: pytest.MonkeyPatch) -> None
     ]
 
 
-def test_plain_lines_say_what_the_workers_do_until_a_network_is_done_and_after_a_silence(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_plain_lines_say_what_the_workers_do_until_a_network_is_done_and_after_a_silence() -> None:
     now, doing = [0.0], {}
-    monkeypatch.setattr("airjax.sweep.watch.time.monotonic", lambda: now[0])
     stream = io.StringIO()
-    with Watch(Console(file=stream, width=200), PLAN, 8, lambda: doing) as watch:
+    with Watch(Console(file=stream, width=200), PLAN, 8, lambda: doing, lambda: now[0]) as watch:
         for time, phases in (
             (2.0, {}),
             (3.0, {"a": "self-check"}),

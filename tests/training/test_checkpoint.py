@@ -111,6 +111,8 @@ def test_a_network_that_is_not_its_recipes_is_not_written(fresh: airjax.Model, t
     with pytest.raises(airjax.ModelError, match=r"classes is .* but it must be 10 names"):
         airjax.save_model(tmp_path / "m", fresh._replace(classes=("cat", "dog")))
     assert list(tmp_path.iterdir()) == []
+    airjax.save_model(tmp_path / "m", fresh)
+    assert list(tmp_path.iterdir()) == [tmp_path / "m"]
 
 
 def test_a_diverged_network_can_be_kept_but_not_used(fresh: airjax.Model, tmp_path: Path) -> None:

@@ -209,5 +209,5 @@ def test_bad_groups_and_subsets_are_refused(toy: airjax.Dataset, tiny: Recipe) -
     with pytest.raises(ValueError, match="group is 0"):
         run_many(tiny, seed_keys([0]), toy, group=0)
     members = make_members(tiny, seed_keys([0]), subsets=np.full((1, 256), 300))
-    with pytest.raises(ValueError, match="training example 300, but builtin has 300"):
+    with pytest.raises(ValueError, match="training example 300, but synthetic has 300"):
         run_many(tiny, members, toy)

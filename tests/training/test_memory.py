@@ -24,11 +24,10 @@ def test_something_is_available() -> None:
     assert available is None or 1_000_000 < available < 10**14
 
 
-def test_memory_that_holds_files_counts_as_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_that_holds_files_counts_as_free(tmp_path: Path) -> None:
     (tmp_path / "meminfo").write_text("MemTotal: 9000 kB\nMemFree: 10 kB\nMemAvailable: 2000 kB\n")
-    monkeypatch.setattr("airjax.training.memory.MEMINFO", tmp_path / "meminfo")
     if jax.default_backend() == "cpu":
-        assert available_bytes() == int(0.85 * 2_048_000) // jax.local_device_count()
+        assert available_bytes(tmp_path / "meminfo") == int(0.85 * 2_048_000) // jax.local_device_count()
 
 
 def resident_bytes() -> int:

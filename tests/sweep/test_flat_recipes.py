@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from airjax.recipes.published import RECIPES
-from airjax.report.survey import flatten_fields
+from airjax.sweep.store import flatten_fields
 
 OLD = {"epochs": 2.0, "flip": "alternating", "lookahead": True, "widths": [8, 8, 8]}
 
@@ -27,4 +27,4 @@ def test_fields_of_parts_stand_beside_those_of_the_recipe(recipe: dict[str, Any]
 
 
 def test_a_published_recipe_has_what_reports_ask_for() -> None:
-    assert {"epochs", "flip", "train_examples"} <= set(flatten_fields(RECIPES["tiny"].to_dict()))
+    assert {"epochs", "flip", "train_examples"} <= set(RECIPES["tiny"].flat())
