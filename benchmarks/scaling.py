@@ -25,15 +25,7 @@ def main(arguments: list[str]) -> int:
     from airjax.training.loop import train
     from airjax.training.many import run_many, seed_keys
 
-    parser = argparse.ArgumentParser("python -m benchmarks scaling", description="Cost against epochs, data and seeds.")
-    parser.add_argument("--recipe", default="mini", metavar="NAME")
-    parser.add_argument("--epochs", type=float, metavar="E", help="the longest training, if not the recipe's")
-    parser.add_argument("--repeats", type=int, default=3, metavar="N")
-    parser.add_argument("--data", choices=("auto", "cifar10", "synthetic", "builtin"), default="auto")
-    parser.add_argument("--data-dir", type=Path, help="where CIFAR-10 lies; the default is AIRJAX_DATA")
-    parser.add_argument("--json", action="store_true", help="end with one line of JSON")
-    add_output_options(parser)
-    options = parser.parse_args(arguments)
+    options = make_parser().parse_args(arguments)
     if options.repeats < 1:
         raise ValueError(f"repeats is {options.repeats}, but it must be at least 1")
     whole, load = get_recipe(options.recipe), warn_of_load()
@@ -75,6 +67,19 @@ def main(arguments: list[str]) -> int:
     if options.json:
         print(dump_json(record), flush=True)
     return 0
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the options."""
+    parser = argparse.ArgumentParser("python -m benchmarks scaling", description="Cost against epochs, data and seeds.")
+    parser.add_argument("--recipe", default="mini", metavar="NAME")
+    parser.add_argument("--epochs", type=float, metavar="E", help="the longest training, if not the recipe's")
+    parser.add_argument("--repeats", type=int, default=3, metavar="N")
+    parser.add_argument("--data", choices=("auto", "cifar10", "synthetic", "builtin"), default="auto")
+    parser.add_argument("--data-dir", type=Path, help="where CIFAR-10 lies; the default is AIRJAX_DATA")
+    parser.add_argument("--json", action="store_true", help="end with one line of JSON")
+    add_output_options(parser)
+    return parser
 
 
 def measure(points: Any, work: Callable[[Any, int], dict[str, float]], repeats: int) -> dict[str, Any]:

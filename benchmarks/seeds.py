@@ -30,7 +30,7 @@ COLUMNS = ("device", "recipe", "strategy", "members", "networks_per_hour")
 def main(arguments: list[str]) -> int:
     """Measure, or write the table. Returns an exit code."""
     from airjax.training.members import STRATEGIES
-    from benchmarks.speed import parse_implementations
+    from benchmarks.speed_options import parse_implementations
 
     choices = STRATEGIES + ALONE[1:] if "--one" in arguments else STRATEGIES
     parser = argparse.ArgumentParser("python -m benchmarks.seeds", description="Networks per hour of every strategy.")

@@ -8,7 +8,8 @@ import sys
 import tempfile
 from typing import Any, get_args
 
-from benchmarks.speed import add_comparison_options, changed_recipe, command_line, finish, warn_of_load
+from benchmarks.speed import command_line, finish, warn_of_load
+from benchmarks.speed_options import add_comparison_options, changed_recipe
 from benchmarks.verdict import compare, spread
 from parity.environment import Device, default_device, describe
 from parity.worker import WorkerError
@@ -28,15 +29,7 @@ def main(arguments: list[str]) -> int:
 
     The ratio is that of the starts without a cache. Raises WorkerError where a process fails.
     """
-    parser = argparse.ArgumentParser(
-        "python -m benchmarks compile", description="From a fresh process to the first step, airjax and PyTorch."
-    )
-    parser.add_argument("--recipe", default="94", metavar="NAME")
-    parser.add_argument("--batch-size", type=int, metavar="N")
-    parser.add_argument("--device", choices=get_args(Device))
-    parser.add_argument("--repeats", type=int, default=3, metavar="N", help="processes of each start")
-    add_comparison_options(parser)
-    options = parser.parse_args(arguments)
+    options = make_parser().parse_args(arguments)
     if options.repeats < 1:
         raise ValueError(f"repeats is {options.repeats}, but it must be at least 1")
     device, recipe, load = options.device or default_device(), changed_recipe(options), warn_of_load()
@@ -75,6 +68,19 @@ def main(arguments: list[str]) -> int:
         **describe(device),
     }
     return finish(record, options)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the options."""
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks compile", description="From a fresh process to the first step, airjax and PyTorch."
+    )
+    parser.add_argument("--recipe", default="94", metavar="NAME")
+    parser.add_argument("--batch-size", type=int, metavar="N")
+    parser.add_argument("--device", choices=get_args(Device))
+    parser.add_argument("--repeats", type=int, default=3, metavar="N", help="processes of each start")
+    add_comparison_options(parser)
+    return parser
 
 
 def start(implementation: str, recipe: str, device: str, folder: str) -> dict[str, Any]:
