@@ -28,7 +28,7 @@ from typing import Any, NoReturn
 
 from benchmarks.device_archive import keep_lines, restore, write_archive
 from benchmarks.device_machine import device_name, environment_of, source_name
-from benchmarks.device_parts import Part, make_parts
+from benchmarks.device_parts import Part, make_parts, with_more_time
 from benchmarks.device_process import run_limited
 from benchmarks.gpu import gpu_name
 
@@ -68,6 +68,13 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", metavar="DIR", help="where CIFAR-10 lies; or the word synthetic, for a trial")
     parser.add_argument("--recipe", default="94", metavar="NAME")
     parser.add_argument("--seconds", type=float, default=540, help="start no part that does not fit into so many (540)")
+    parser.add_argument(
+        "--time-factor",
+        type=float,
+        default=1.0,
+        metavar="F",
+        help="multiply --seconds and every part's limit, for a machine that is slow or busy (1)",
+    )
     parser.add_argument("--archive-mib", type=float, default=16, help="size of results.tgz, which caches fill up (16)")
     parser.add_argument("--keep", type=Path, metavar="FILE", help="append the lines of results.tgz to our results")
     return parser
@@ -75,7 +82,9 @@ def make_parser() -> argparse.ArgumentParser:
 
 def run_call(options: argparse.Namespace) -> int:
     """Run what is left of a call's parts, as far as its time reaches. Returns the exit code."""
-    began = time.monotonic()
+    if not options.time_factor > 0:
+        raise ValueError(f"--time-factor is {options.time_factor:g}, but it must be above 0")
+    began, allowed = time.monotonic(), options.time_factor * options.seconds
     signal.signal(signal.SIGTERM, interrupt)
     work, archive = (ROOT / options.work).resolve(), options.out.resolve() / "results.tgz"
     archive.parent.mkdir(parents=True, exist_ok=True)
@@ -84,19 +93,20 @@ def run_call(options: argparse.Namespace) -> int:
     gpu, source = gpu_name(), source_name(ROOT)
     device = gpu or device_name()
     parts = choose(options, make_parts(options.recipe, work, gpu is not None, data_options(options.data)))
-    print(f"{device}, {source}, recipe {options.recipe}: {len(parts)} parts, {options.seconds:g} s")
+    parts = [with_more_time(part, options.time_factor) for part in parts]
+    print(f"{device}, {source}, recipe {options.recipe}: {len(parts)} parts, {allowed:g} s")
     place = {"device": device, "commit": source, "recipe": options.recipe}
     known = read_statuses(work, place)
     # What has been tried and did not succeed comes after what has not been tried.
     for part in sorted(parts, key=lambda part: part.name in known):
-        remaining = options.seconds - (time.monotonic() - began) - GRACE - ENDING
+        remaining = allowed - (time.monotonic() - began) - GRACE - ENDING
         row = {"part": part.name, **place}
         if known.get(part.name) in DONE:
             status, detail = known[part.name], "recorded"
         elif part.needs_data and not options.data:
             status, detail = "no data", "needs --data"
         elif remaining < (part.least or part.seconds):
-            status, detail = "no time", f"needs {part.least or part.seconds} s, {max(0, remaining):.0f} s are left"
+            status, detail = "no time", f"needs {part.least or part.seconds:g} s, {max(0, remaining):.0f} s are left"
         else:
             limit = min(part.seconds, remaining)
             print(f"{time.monotonic() - began:5.0f} s  {part.name:13} starts, at most {limit:.0f} s", flush=True)

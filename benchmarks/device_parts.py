@@ -1,6 +1,6 @@
 """What is measured of a device: parts, each a command with a time limit, in the order of their value.
 
-A command measures what exists: another choice to try is another variant of benchmarks/ablation.py, named here.
+A command measures what exists: another choice to try is another of benchmarks/ablation_variants.py, named here.
 """
 
 from pathlib import Path
@@ -24,12 +24,17 @@ class Part(NamedTuple):
 
     name: str
     call: int  # in which call it is due: each has at most ten minutes
-    seconds: int  # its limit
+    seconds: float  # its limit
     command: tuple[str, ...]  # arguments of python; {seconds} is the limit less what it takes to start and to end
-    least: int | None = None  # seconds with which it is worth starting; None: its limit
+    least: float | None = None  # seconds with which it is worth starting; None: its limit
     needs_data: bool = False
     undecided: int | None = None  # the exit code that says that it measured, but decides nothing
     own_caches: bool = False  # compiles everything anew, as the first process on a machine does
+
+
+def with_more_time(part: Part, factor: float) -> Part:
+    """Return a part whose limit, and the least that it is worth starting with, are so many times as long."""
+    return part._replace(seconds=factor * part.seconds, least=None if part.least is None else factor * part.least)
 
 
 def make_parts(recipe: str, work: Path, gpu: bool, data: tuple[str, ...]) -> list[Part]:

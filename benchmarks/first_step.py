@@ -15,14 +15,14 @@ class FirstStepError(Exception):
 
 
 def main(arguments: list[str]) -> int:
-    """Arguments: arm, recipe as JSON, device. Prints the seconds of each part and the peak memory; returns 0.
+    """Print the seconds of each part and the peak memory; return 0. Arguments: implementation, recipe as JSON, device.
 
     airjax's part after the import is `airjax.training.loop.train` up to its first report of a step; that of PyTorch
     is the preparation of our reference, and its step.
     """
-    arm, recipe, device = arguments
+    implementation, recipe, device = arguments
     start = time.perf_counter()
-    if arm == "airjax":
+    if implementation == "airjax":
         import airjax  # noqa: F401
     else:
         import torch  # noqa: F401
@@ -32,11 +32,11 @@ def main(arguments: list[str]) -> int:
     from airjax.utils.records import dump_json
     from benchmarks.speed import make_noise
     from benchmarks.work import make_answer
-    from parity.timing import Work, host_peak_bytes
+    from parity.timing import TimedWork, host_peak_bytes
 
     method = Recipe.from_dict(json.loads(recipe))
     data = make_noise(method)
-    if arm == "airjax":
+    if implementation == "airjax":
         from airjax.training.loop import train
         from parity.environment import start_jax
 
@@ -50,7 +50,7 @@ def main(arguments: list[str]) -> int:
         seconds = time.perf_counter() - start
     else:
         start = time.perf_counter()
-        answer = make_answer(Work("step", arm, method, data, device, steps=1))  # pyright: ignore[reportArgumentType]
+        answer = make_answer(TimedWork("step", implementation, method, data, device, steps=1))  # pyright: ignore[reportArgumentType]
         prepared = time.perf_counter() - start
         seconds = prepared + next(iter(answer(0).values()))  # the first phase's
     print(dump_json({"seconds": {"import": imported, "first step": seconds}, "peak_bytes": host_peak_bytes()}))

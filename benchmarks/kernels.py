@@ -28,7 +28,7 @@ from airjax.training.memory import predicted_bytes
 from airjax.training.run import Task, start_run
 from airjax.utils.records import dump_json
 from airjax.utils.seeds import make_key
-from benchmarks.ablation import AS_IT_IS, VARIANTS, Variant, make_variant
+from benchmarks.ablation_variants import AS_IT_IS, VARIANTS, Variant, make_variant
 from benchmarks.profile import names_of_operations, part_of
 from benchmarks.record import add_output_options, save
 from benchmarks.speed import command_line

@@ -102,7 +102,7 @@ def _judge(out: Path, networks: int, killed: "collections.Counter[str]", seconds
 
 def main(arguments: list[str]) -> int:
     """Sweep, kill, and keep the line. Returns 0 where nothing is lost and nothing is there twice."""
-    parser = argparse.ArgumentParser("python -m benchmarks.kills", description="A sweep that is killed and goes on.")
+    parser = argparse.ArgumentParser("python -m benchmarks.kills", description="A sweep that is killed and resumed.")
     parser.add_argument("--networks", type=int, default=1000)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="an empty folder")

@@ -11,26 +11,26 @@ def official_last(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(records, key=lambda record: record.get("content") != "shuffled")
 
 
-def ladder_table(records: list[dict[str, Any]]) -> str:
+def suite_table(records: list[dict[str, Any]]) -> str:
     """The worst of every check against both PyTorch implementations, and where and with what they were compared."""
     # Of the procedural images only the list of runs below the table tells.
-    ladders = [r for r in records if "rungs" in r and r["data"] == "cifar10"]
-    last = {r["against"].split()[0]: r for r in official_last(ladders)}
+    suites = [r for r in records if "checks" in r and r["data"] == "cifar10"]
+    last = {r["against"].split()[0]: r for r in official_last(suites)}
     if set(last) != {"reference", "airbench"}:
         return "Not measured yet: `python -m benchmarks.parity numerical` does, also with `--against upstream`."
     lines = []
-    listed = {(r["against"].split()[0], order_of(r)): r for r in ladders}
+    listed = {(r["against"].split()[0], order_of(r)): r for r in suites}
     for record in [*last.values(), *(r for key, r in listed.items() if key[1] and r not in last.values())]:
-        where, rungs = record["environment"], record["rungs"]
-        failed = sum(not row["passed"] for row in rungs)
-        verdict = f"{failed} of {len(rungs)} rows FAIL" if failed else f"all {len(rungs)} rows hold"
+        where, checks = record["environment"], record["checks"]
+        failed = sum(not row["passed"] for row in checks)
+        verdict = f"{failed} of {len(checks)} rows FAIL" if failed else f"all {len(checks)} rows hold"
         lines.append(
-            f"Against {record['against']}: {verdict}, {sum(row['arrays'] for row in rungs):,} arrays; "
+            f"Against {record['against']}: {verdict}, {sum(row['arrays'] for row in checks):,} arrays; "
             f"{where['device']}, jax {where['versions']['jax']}, torch {where['versions']['torch']}, images of "
             f"{record['data']}{order_of(record)}."
         )
     cells = []
-    found = {name: rungs_by_kind(record["rungs"]) for name, record in last.items()}
+    found = {name: checks_by_kind(record["checks"]) for name, record in last.items()}
     for kind, rows in found["reference"].items():
         worst = [cell for name in ("reference", "airbench") for cell in worst_of(found[name].get(kind, []))]
         cells.append([*kind, sum(row["arrays"] for row in rows), *worst])
@@ -44,13 +44,13 @@ def parity_runs_table(records: list[dict[str, Any]]) -> str:
     for record in records:
         if "seeds" not in record:
             continue
-        rungs, where = record["rungs"], record["environment"]
+        checks, where = record["checks"], record["environment"]
         images = record["data"] + ("" if record["data"] in ("synthetic", "builtin") else f", {record['content']} order")
         threads = f"{record['threads']['torch']} and {record['threads']['jax']}"
         how = (record["against"], images, ", ".join(map(str, record["seeds"])), record["convolution"], threads)
-        failed = [f"{row['rung']} ({row['recipe']}, {row['precision']})" for row in rungs if not row["passed"]]
-        arrays = f"{sum(row['arrays'] for row in rungs):,}"
-        verdict = f"FAIL: {', '.join(failed)}" if failed else f"all {len(rungs)} rows hold"
+        failed = [f"{row['check']} ({row['recipe']}, {row['precision']})" for row in checks if not row["passed"]]
+        arrays = f"{sum(row['arrays'] for row in checks):,}"
+        verdict = f"FAIL: {', '.join(failed)}" if failed else f"all {len(checks)} rows hold"
         runs[(*how, where["device"])] = (arrays, verdict, record["date"])
     if not runs:
         return "Not measured yet: `python -m benchmarks.parity numerical` does."
@@ -59,11 +59,11 @@ def parity_runs_table(records: list[dict[str, Any]]) -> str:
     return format_markdown(Table([*heads, "arrays", "verdict", "date"], rows))
 
 
-def rungs_by_kind(rungs: list[dict[str, Any]]) -> dict[tuple[str, str], list[dict[str, Any]]]:
-    """The rows of the ladder by rung and precision: one for each recipe."""
+def checks_by_kind(checks: list[dict[str, Any]]) -> dict[tuple[str, str], list[dict[str, Any]]]:
+    """The rows of the suite by check and precision: one for each recipe."""
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for row in rungs:
-        found.setdefault((row["rung"], row["precision"]), []).append(row)
+    for row in checks:
+        found.setdefault((row["check"], row["precision"]), []).append(row)
     return found
 
 

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from airjax.utils.records import read_lines, write_atomically
-from benchmarks.parity_tables import ladder_table, parity_runs_table
+from airjax.utils.records import write_atomically
+from benchmarks.parity_tables import parity_runs_table, suite_table
 from benchmarks.record import RESULTS
 from benchmarks.speed import FILE
 from benchmarks.speed_tables import (
@@ -19,6 +19,7 @@ from benchmarks.speed_tables import (
     starts_table,
 )
 from benchmarks.step_tables import ablation_table, kernels_table, profile_table
+from parity.records import read_records
 
 ROOT = Path(__file__).parent.parent
 PLOT = "docs/roofline.svg"
@@ -46,7 +47,7 @@ def main(arguments: list[str]) -> int:
 
 def results(file: str) -> list[dict[str, Any]]:
     """The lines of a file of results; none where there is no such file."""
-    return read_lines(RESULTS / file) if (RESULTS / file).exists() else []
+    return read_records(RESULTS / file) if (RESULTS / file).exists() else []
 
 
 def render(page: str) -> str:
@@ -74,7 +75,7 @@ TABLES = {
     "choices": PageTable("docs/performance.md", "ablation.jsonl", ablation_table),
     "profile": PageTable("docs/performance.md", "profile.jsonl", profile_table),
     "kernels": PageTable("docs/performance.md", "kernels.jsonl", kernels_table),
-    "ladder": PageTable("docs/parity.md", "parity.jsonl", ladder_table),
+    "parity-suite": PageTable("docs/parity.md", "parity.jsonl", suite_table),
     "parity-runs": PageTable("docs/parity.md", "parity.jsonl", parity_runs_table),
     "scaling": PageTable("docs/performance.md", "scaling.jsonl", scaling_table),
 }

@@ -21,9 +21,11 @@ def draw(rows: list[dict[str, Any]]) -> bytes:
             axes.loglog(reach, np.minimum(matmul, reach * copy) / 1e9, color=GREY, linewidth=1)
             axes.annotate(device, (reach[-1], matmul / 1e9), ha="right", va="bottom", fontsize=7, color=GREY)
         for row, x in zip(rows, intensities, strict=True):
-            for arm, color in (("airjax", AIRJAX), (row["best_torch"], TORCH)):
-                axes.loglog(x, row["arms"][arm]["flops_per_second"] / 1e9, "o", color=color, markersize=5)
-            y = row["arms"]["airjax"]["flops_per_second"] / 1e9
+            for implementation, color in (("airjax", AIRJAX), (row["best_torch"], TORCH)):
+                axes.loglog(
+                    x, row["implementations"][implementation]["flops_per_second"] / 1e9, "o", color=color, markersize=5
+                )
+            y = row["implementations"]["airjax"]["flops_per_second"] / 1e9
             axes.annotate(f" {row['benchmark']} {row['recipe']}", (x, y), fontsize=7)
         for name, color in (("airjax", AIRJAX), ("best PyTorch", TORCH)):
             axes.plot([], [], "o", color=color, markersize=5, label=name)

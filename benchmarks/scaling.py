@@ -1,7 +1,6 @@
 """Does the cost grow in proportion? Seconds against epochs, training examples and networks, and straight lines."""
 
 import argparse
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from benchmarks.record import add_output_options, describe_data, save
 from benchmarks.speed import command_line, warn_of_load
 
 FILE = "scaling.jsonl"
-SHARES = (0.25, 0.5, 0.75, 1.0)  # of the recipe's epochs and training examples
+FRACTIONS = (0.25, 0.5, 0.75, 1.0)  # of the recipe's epochs and training examples
 COUNTS = (1, 2, 3, 4)  # networks
 
 
@@ -26,15 +25,7 @@ def main(arguments: list[str]) -> int:
     from airjax.training.loop import train
     from airjax.training.many import run_many, seed_keys
 
-    parser = argparse.ArgumentParser("python -m benchmarks scaling", description="Cost against epochs, data and seeds.")
-    parser.add_argument("--recipe", default="mini", metavar="NAME")
-    parser.add_argument("--epochs", type=float, metavar="E", help="the longest training, if not the recipe's")
-    parser.add_argument("--repeats", type=int, default=3, metavar="N")
-    parser.add_argument("--data", choices=("auto", "cifar10", "synthetic", "builtin"), default="auto")
-    parser.add_argument("--data-dir", type=Path, help="where CIFAR-10 lies; the default is AIRJAX_DATA")
-    parser.add_argument("--json", action="store_true", help="end with one line of JSON")
-    add_output_options(parser)
-    options = parser.parse_args(arguments)
+    options = make_parser().parse_args(arguments)
     if options.repeats < 1:
         raise ValueError(f"repeats is {options.repeats}, but it must be at least 1")
     whole, load = get_recipe(options.recipe), warn_of_load()
@@ -44,16 +35,18 @@ def main(arguments: list[str]) -> int:
     whole = fit_recipe(whole, data)
 
     def one(seed: int, **changes: Any) -> dict[str, float]:
-        return train(dataclasses.replace(whole, **changes), data, seed).seconds
+        return train(whole.override(**changes), data, seed).seconds
 
     def many(seed: int, count: int) -> dict[str, float]:
         return run_many(
             whole, seed_keys(range(seed, seed + count)), data, strategy="sequential", progress=False
         ).seconds
 
-    sizes = [round(share * whole.train_examples) for share in SHARES]
+    sizes = [round(fraction * whole.train_examples) for fraction in FRACTIONS]
     curves = {
-        "epochs": measure([share * whole.epochs for share in SHARES], lambda x, s: one(s, epochs=x), options.repeats),
+        "epochs": measure(
+            [fraction * whole.epochs for fraction in FRACTIONS], lambda x, s: one(s, epochs=x), options.repeats
+        ),
         "train_examples": measure(sizes, lambda x, s: one(s, train_examples=x), options.repeats),
         "networks": measure(COUNTS, lambda x, s: many(s, x), options.repeats),
     }
@@ -76,6 +69,19 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
+def make_parser() -> argparse.ArgumentParser:
+    """Return the options."""
+    parser = argparse.ArgumentParser("python -m benchmarks scaling", description="Cost against epochs, data and seeds.")
+    parser.add_argument("--recipe", default="mini", metavar="NAME")
+    parser.add_argument("--epochs", type=float, metavar="E", help="the longest training, if not the recipe's")
+    parser.add_argument("--repeats", type=int, default=3, metavar="N")
+    parser.add_argument("--data", choices=("auto", "cifar10", "synthetic", "builtin"), default="auto")
+    parser.add_argument("--data-dir", type=Path, help="where CIFAR-10 lies; the default is AIRJAX_DATA")
+    parser.add_argument("--json", action="store_true", help="end with one line of JSON")
+    add_output_options(parser)
+    return parser
+
+
 def measure(points: Any, work: Callable[[Any, int], dict[str, float]], repeats: int) -> dict[str, Any]:
     """Median seconds of work(point, seed) at each point, without compilation, and the straight line through them."""
     seconds = np.empty((repeats, len(points)))
@@ -88,7 +94,7 @@ def measure(points: Any, work: Callable[[Any, int], dict[str, float]], repeats: 
 
 
 def fit_line(x: list[float], y: list[float]) -> dict[str, Any]:
-    """The least-squares line through points, and the share of the variance of y that it explains."""
+    """The least-squares line through points, and the fraction of the variance of y that it explains."""
     from scipy.stats import linregress
 
     slope, intercept, correlation = np.asarray(linregress(x, y))[:3]

@@ -1,6 +1,6 @@
 """How long the lines of a sweep of millions take to read: made-up lines, in the folders that its workers would leave.
 
-`python -m benchmarks.scan --out DIR` writes the lines of three million networks, times what a sweep does that goes on
+`python -m benchmarks.scan --out DIR` writes the lines of three million networks, times what a sweep does that resumes
 (`results.completed_ids`) and a summary by duckdb, and appends what it found to scan.jsonl.
 """
 

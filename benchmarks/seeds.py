@@ -21,7 +21,7 @@ from airjax.utils.records import dump_json, read_lines
 from benchmarks.record import RESULTS, add_output_options, describe_data, save, without_output_options
 
 FILE = "seeds.jsonl"
-TABLE = Path(__file__).parent.parent / "airjax" / "strategies.jsonl"
+TABLE = Path(__file__).parent.parent / "airjax" / "training" / "strategies.jsonl"
 SIZES = (1, 2, 4, 8, 16)
 ALONE = ("sequential", "eager", "compiled")  # one after another: the same whatever their number
 COLUMNS = ("device", "recipe", "strategy", "members", "networks_per_hour")
@@ -30,7 +30,7 @@ COLUMNS = ("device", "recipe", "strategy", "members", "networks_per_hour")
 def main(arguments: list[str]) -> int:
     """Measure, or write the table. Returns an exit code."""
     from airjax.training.members import STRATEGIES
-    from benchmarks.speed import parse_arms
+    from benchmarks.speed_options import parse_implementations
 
     choices = STRATEGIES + ALONE[1:] if "--one" in arguments else STRATEGIES
     parser = argparse.ArgumentParser("python -m benchmarks.seeds", description="Networks per hour of every strategy.")
@@ -51,8 +51,8 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     if options.networks < 1:
         parser.error("--networks must be at least 1")
-    arms = parse_arms(options.against) if options.against else ()
-    if any(arm.startswith("airbench") for arm in arms):
+    implementations = parse_implementations(options.against) if options.against else ()
+    if any(implementation.startswith("airbench") for implementation in implementations):
         parser.error("--against takes torch, eager and compiled; the released package is compared by `benchmarks run`")
     if options.table:
         write_table()
@@ -62,7 +62,7 @@ def main(arguments: list[str]) -> int:
         return 0
     records, sizes = [], options.members or SIZES
     for members in sizes:
-        for strategy in (*(options.strategy or STRATEGIES), *arms):
+        for strategy in (*(options.strategy or STRATEGIES), *implementations):
             if strategy in ALONE and members != min(sizes):
                 continue
             command = [*without_output_options(arguments), "--one", "--strategy", strategy, "--members", str(members)]
@@ -132,14 +132,16 @@ def train_groups(
     return [done.seconds for done in rest], told | describe()
 
 
-def train_torch(arm: Any, recipe: Recipe, data: Dataset, repeats: int) -> tuple[list[dict[str, float]], dict[str, Any]]:
+def train_torch(
+    implementation: Any, recipe: Recipe, data: Dataset, repeats: int
+) -> tuple[list[dict[str, float]], dict[str, Any]]:
     """The same of single networks in PyTorch."""
     from parity import speed
     from parity.environment import default_device, describe
-    from parity.timing import Work
+    from parity.timing import TimedWork
 
     device, data = default_device(), data.head(recipe.train_examples, recipe.test_examples)
-    ready = speed.prepare(Work("run", arm, recipe, data, device, steps=1))
+    ready = speed.prepare(TimedWork("run", implementation, recipe, data, device, steps=1))
     _, *groups = (ready.block(seed) for seed in range(repeats + 1))
     told = {"group": 1, "compile_seconds": ready.compile_seconds, "peak_bytes": speed.peak_bytes(device)}
     return groups, told | {"platform": device} | describe(device)

@@ -4,45 +4,26 @@ import argparse
 import os
 import shlex
 import sys
-from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 
 from airjax.data.dataset import CIFAR10_CLASSES, Dataset
 from airjax.data.info import CIFAR10
-from airjax.recipes.published import get_recipe
 from airjax.recipes.recipe import Recipe
 from airjax.training.arrays import fit_recipe
 from airjax.utils.records import dump_json
-from benchmarks.record import add_output_options, describe_data, save, save_block, without_output_options
+from benchmarks.record import describe_data, save, save_block, without_output_options
+from benchmarks.speed_options import ALLOCATORS, CHANGES, STEPS, changed_recipe, make_parser, parse_implementations
 from parity.environment import Device, default_device, describe
-from parity.timing import ArmName, Work
+from parity.timing import ImplementationName, TimedWork
 from parity.worker import WorkerError
 
 FILE = "speed.jsonl"
-ARMS: dict[str, tuple[ArmName, ...]] = {
-    "torch": ("eager", "compiled"),
-    "eager": ("eager",),
-    "compiled": ("compiled",),
-    "airbench": ("airbench",),
-    "airbench-compiled": ("airbench-compiled",),
-}
-STEPS: dict[Device, int] = {"cpu": 10, "cuda": 100}
-# What glibc reads when a process starts.
-ALLOCATORS: dict[str, dict[str, str]] = {
-    "default": {},
-    # No arrays in mappings of their own, nothing handed back to the system, and one heap for all threads, because the
-    # heaps of other threads are too small for XLA's arrays, which get mappings after all.
-    "keep": {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "-1"},
-    # Mappings of arrays ask for huge pages, of which there are fewer to clear.
-    "huge": {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"},
-}
-CHANGES = ("batch_size", "epochs", "train_examples", "test_examples")
 
 
 def main(task: str, arguments: list[str]) -> int:
-    """Measure one kind of work, print the arms, and save the record. Returns the exit code.
+    """Measure one kind of work, print the implementations, and save the record. Returns the exit code.
 
     Raises ValueError and DataError for bad input, WorkerError where every process fails.
     """
@@ -53,11 +34,17 @@ def main(task: str, arguments: list[str]) -> int:
     os.environ.update(ALLOCATORS[options.allocator])  # of the processes to come
     changed = {name: getattr(options, name) for name in CHANGES if getattr(options, name) is not None}
 
-    def show(number: int, arm: ArmName, parts: dict[str, float]) -> None:
+    def show(number: int, implementation: ImplementationName, parts: dict[str, float]) -> None:
         name = "warm-up" if number < 0 else f"{number + 1}/{options.repeats}"
-        print(f"{name:>9}  {arm:9} {total(works[0], parts):.4g} s", flush=True)
+        print(f"{name:>9}  {implementation:9} {total(works[0], parts):.4g} s", flush=True)
         if number >= 0:
-            block = {"recipe": options.recipe, "changed": changed, "round": number, "arm": arm, "parts": parts}
+            block = {
+                "recipe": options.recipe,
+                "changed": changed,
+                "round": number,
+                "implementation": implementation,
+                "parts": parts,
+            }
             save_block(options.results, task, block)
 
     measured, failed = measure(works, options.repeats, options.warmups, show, options.seconds)
@@ -97,12 +84,13 @@ def warn_of_load() -> float:
 
 
 def finish(record: dict[str, Any], options: argparse.Namespace) -> int:
-    """Print a comparison and save it. Returns 1 where an arm failed or the ratio is above --max-ratio, else 0."""
-    for name, arm in record["arms"].items():
-        low, high = arm["quartiles"]
-        share = f", {arm['mfu']:.0%} of the matrix rate" if "mfu" in arm else ""
+    """Print a comparison and save it. Returns 1 where a process failed or the ratio is above --max-ratio, else 0."""
+    for name, found in record["implementations"].items():
+        low, high = found["quartiles"]
+        rate = f", {found['mfu']:.0%} of the matrix rate" if "mfu" in found else ""
         print(
-            f"{name:14} {arm['median']:.4g} s (quartiles {low:.4g} to {high:.4g}, minimum {arm['minimum']:.4g}){share}"
+            f"{name:14} {found['median']:.4g} s (quartiles {low:.4g} to {high:.4g}, "
+            f"minimum {found['minimum']:.4g}){rate}"
         )
     if "ratio" in record:
         low, high = record["interval95"]
@@ -121,8 +109,8 @@ def finish(record: dict[str, Any], options: argparse.Namespace) -> int:
     return 0
 
 
-def plan(task: Any, options: argparse.Namespace) -> tuple[list[Work], dict[str, str]]:
-    """The same work for airjax and every arm that it is compared with, and what the record says of its data.
+def plan(task: Any, options: argparse.Namespace) -> tuple[list[TimedWork], dict[str, str]]:
+    """The same work for airjax and every implementation that it is compared with, and what the record says of its data.
 
     Raises ValueError and DataError.
     """
@@ -142,23 +130,11 @@ def plan(task: Any, options: argparse.Namespace) -> tuple[list[Work], dict[str, 
     else:
         data = make_noise(recipe)
         described = describe_data(data)
-    arms: tuple[ArmName, ...] = ("airjax", *parse_arms(options.against))
-    return [Work(task, arm, recipe, data, device, options.steps or STEPS[device]) for arm in arms], described
-
-
-def parse_arms(names: str) -> tuple[ArmName, ...]:
-    """The PyTorch arms of --against, such as "torch,airbench". Raises ValueError for another name."""
-    unknown = [name for name in names.split(",") if name not in ARMS]
-    if unknown:
-        raise ValueError(f"--against has {unknown[0]!r}, but it takes {', '.join(ARMS)}, separated by commas")
-    return tuple(dict.fromkeys(arm for name in names.split(",") for arm in ARMS[name]))
-
-
-def changed_recipe(options: argparse.Namespace) -> Recipe:
-    """The recipe with the fields that the options name. Raises ValueError for values that it refuses."""
-    recipe = get_recipe(options.recipe)
-    changes = {name: getattr(options, name) for name in CHANGES if getattr(options, name, None) is not None}
-    return recipe.override(**changes)
+    implementations: tuple[ImplementationName, ...] = ("airjax", *parse_implementations(options.against))
+    return [
+        TimedWork(task, implementation, recipe, data, device, options.steps or STEPS[device])
+        for implementation in implementations
+    ], described
 
 
 def make_noise(recipe: Recipe) -> Dataset:
@@ -175,50 +151,3 @@ def make_noise(recipe: Recipe) -> Dataset:
 def command_line(command: str, arguments: list[str]) -> str:
     """The command that repeats a measurement, without what only concerns its output."""
     return shlex.join(["python", "-m", "benchmarks", command, *without_output_options(arguments)])
-
-
-def make_parser(task: str) -> argparse.ArgumentParser:
-    """The options of a comparison."""
-    parser = argparse.ArgumentParser(
-        f"python -m benchmarks {task}", description="airjax against PyTorch on the same device, measured in turn."
-    )
-    parser.add_argument("--recipe", default="94", metavar="NAME")
-    parser.add_argument(
-        "--against",
-        default="torch",
-        metavar="NAMES",
-        help=f"of {', '.join(get_args(ArmName)[1:])}, separated by commas; torch is eager,compiled",
-    )
-    parser.add_argument("--device", choices=get_args(Device), help="of both; the default is a GPU if there is one")
-    parser.add_argument("--repeats", type=int, default=11, metavar="N", help="blocks of each arm that count")
-    parser.add_argument("--warmups", type=int, default=1, metavar="N", help="blocks of each arm before those")
-    parser.add_argument(
-        "--seconds",
-        type=float,
-        default=float("inf"),
-        help="begin no round that would end after so many: what is measured is saved",
-    )
-    parser.add_argument("--batch-size", type=int, metavar="N")
-    parser.add_argument("--train-examples", type=int, metavar="N")
-    parser.add_argument("--test-examples", type=int, metavar="N")
-    parser.add_argument("--epochs", type=float, metavar="E", help="cut a training short")
-    parser.add_argument(
-        "--allocator",
-        choices=tuple(ALLOCATORS),
-        default="default",
-        help="keep: no process hands memory back to the system; huge: huge pages; on a CPU all are faster for it "
-        "(docs/performance.md)",
-    )
-    parser.add_argument("--steps", type=int, metavar="N", help="of each phase in a block of `step`")
-    if task == "run":
-        parser.add_argument("--data", choices=("auto", "cifar10", "synthetic", "builtin"), default="auto")
-        parser.add_argument("--data-dir", type=Path, help="where CIFAR-10 lies; the default is AIRJAX_DATA")
-    add_comparison_options(parser)
-    return parser
-
-
-def add_comparison_options(parser: argparse.ArgumentParser) -> None:
-    """What every comparison can do with its result."""
-    parser.add_argument("--max-ratio", type=float, metavar="R", help="exit with 1 if airjax takes more than R times")
-    parser.add_argument("--json", action="store_true", help="end with one line of JSON")
-    add_output_options(parser)

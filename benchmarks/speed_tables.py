@@ -13,7 +13,7 @@ NAMES = {
     "augment": "the images of an epoch",
     "compile": "from a fresh process to the first step",
 }
-ARMS = {
+IMPLEMENTATIONS = {
     "eager": "PyTorch",
     "compiled": "torch.compile",
     "airbench": "airbench",
@@ -26,7 +26,7 @@ def latest(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     found = {
         (r["device"], r["benchmark"], r["recipe"], str(sorted(r["changed"].items())), allocator(r), order_of(r)): r
         for r in records
-        if "ratio" in r  # else an arm failed, and there was nothing to compare
+        if "ratio" in r  # else an implementation failed, and there was nothing to compare
     }
     names = list(NAMES)
     return sorted(
@@ -53,16 +53,16 @@ def speed_table(records: list[dict[str, Any]]) -> str:
     heads = ["", "device", "airjax", "best PyTorch", "airjax / PyTorch", "of the matrix rate", "peak memory"]
     cells = []
     for row in rows:
-        (low, high), ours = row["interval95"], row["arms"]["airjax"]
+        (low, high), ours = row["interval95"], row["implementations"]["airjax"]
         fraction = f"{ours['mfu']:.0%}" if "mfu" in ours else ""
         best = row["best_torch"]
-        memory = f"{gibibytes(ours)}, {gibibytes(row['arms'][best])}"
+        memory = f"{gibibytes(ours)}, {gibibytes(row['implementations'][best])}"
         cells.append(
             [
                 f"{NAMES[row['benchmark']]}, {row['recipe']}{allocator(row)}{order_of(row)}",
                 row["device"],
                 f"{row['airjax']:.3g} s",
-                f"{row['torch']:.3g} s, {ARMS[best]}",
+                f"{row['torch']:.3g} s, {IMPLEMENTATIONS[best]}",
                 f"{row['ratio']:.2f} ({low:.2f} to {high:.2f}), {row['verdict']}",
                 fraction,
                 memory,
@@ -86,8 +86,11 @@ def seeds_table(records: list[dict[str, Any]]) -> str:
         rows = {key[3:]: row for key, row in last.items() if key[:3] == (device, recipe, order)}
         sizes = sorted({members for _, members in rows})
         cells = [
-            [ARMS.get(strategy, f"`{strategy}`"), *(rate_and_memory(rows.get((strategy, size))) for size in sizes)]
-            for strategy in (*STRATEGIES, *ARMS)
+            [
+                IMPLEMENTATIONS.get(strategy, f"`{strategy}`"),
+                *(rate_and_memory(rows.get((strategy, size))) for size in sizes),
+            ]
+            for strategy in (*STRATEGIES, *IMPLEMENTATIONS)
             if any((strategy, size) in rows for size in sizes)
         ]
         text = format_markdown(Table([f"{recipe}, {device}{order}", *map(str, sizes)], cells))
@@ -132,17 +135,18 @@ def starts_table(records: list[dict[str, Any]]) -> str:
     rows = [row for row in latest(records) if row["benchmark"] == "compile"]
     if not rows:
         return "Not measured yet: `python -m benchmarks compile` does."
-    parts = list(next(iter(rows[0]["arms"].values()))["parts"])
+    parts = list(next(iter(rows[0]["implementations"].values()))["parts"])
     cells = []
     for row in rows:
-        for name, arm in row["arms"].items():
-            arm_name, _, cached = name.partition(",")
+        for name, found in row["implementations"].items():
+            implementation, _, cached = name.partition(",")
+            title = IMPLEMENTATIONS.get(implementation) or implementation
             cells.append(
                 [
-                    f"{row['recipe']}, {row['device']}: {ARMS.get(arm_name, arm_name)}{cached and ', cached'}",
-                    f"{arm['median']:.1f} s (n={row['repeats']})",
-                    *(f"{arm['parts'][part]:.2f} s" for part in parts),
-                    gibibytes(arm),
+                    f"{row['recipe']}, {row['device']}: {title}{cached and ', cached'}",
+                    f"{found['median']:.1f} s (n={row['repeats']})",
+                    *(f"{found['parts'][part]:.2f} s" for part in parts),
+                    gibibytes(found),
                 ]
             )
     return format_markdown(Table(["", "total", *parts, "peak memory"], cells))

@@ -3,7 +3,7 @@
 from typing import Any
 
 from airjax.report.page import Table, format_markdown
-from benchmarks.ablation import VARIANTS
+from benchmarks.ablation_variants import VARIANTS
 
 
 def ablation_table(records: list[dict[str, Any]]) -> str:

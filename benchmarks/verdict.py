@@ -1,4 +1,4 @@
-"""Seconds of two arms that were measured in turn: how much faster is one, and is that more than chance?"""
+"""Seconds of two implementations that were measured in turn: how much faster is one, and is that more than chance?"""
 
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
@@ -39,7 +39,7 @@ def compare(a: Sequence[float], b: Sequence[float]) -> TimeComparison:
     from scipy.stats import bootstrap, wilcoxon
 
     if len(a) != len(b) or not len(a):
-        raise ValueError(f"{len(a)} and {len(b)} times are no pairs; every round needs one of each arm")
+        raise ValueError(f"{len(a)} and {len(b)} times are no pairs; every round needs one of each implementation")
     ratios = np.log(np.asarray(a) / np.asarray(b))
     p = float(np.asarray(wilcoxon(ratios))[1]) if ratios.any() else 1.0
     ratio = float(np.median(a) / np.median(b))

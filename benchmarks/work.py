@@ -1,4 +1,4 @@
-"""Timed work in airjax, with the same programs and the same driver as its trainings; and the way to every arm."""
+"""Timed work in airjax, with the programs of its trainings; and the way to every implementation."""
 
 import functools
 import math
@@ -26,12 +26,22 @@ from airjax.training.run import Task, start_run
 from airjax.training.step import TrainState, variables_of
 from airjax.utils.seeds import make_key, make_keys
 from parity.environment import start_jax
-from parity.timing import COPY_BYTES, MATMUL_SIZE, RATE_REPEATS, Facts, Phase, Prepared, Work, host_peak_bytes, phases
+from parity.timing import (
+    COPY_BYTES,
+    MATMUL_SIZE,
+    RATE_REPEATS,
+    Facts,
+    Prepared,
+    TimedPhase,
+    TimedWork,
+    host_peak_bytes,
+    timed_phases,
+)
 
 
-def make_answer(work: Work) -> Callable[[int | None], Any]:
+def make_answer(work: TimedWork) -> Callable[[int | None], Any]:
     """The function that a process of its own answers with: a block's seconds for its number, or Facts for None."""
-    if work.arm == "airjax":
+    if work.implementation == "airjax":
         start_jax(work.device)
         ready, tell = prepare(work), facts
     else:
@@ -42,7 +52,7 @@ def make_answer(work: Work) -> Callable[[int | None], Any]:
     return lambda number: tell(work, ready) if number is None else ready.block(number)
 
 
-def prepare(work: Work) -> Prepared:
+def prepare(work: TimedWork) -> Prepared:
     """Everything before the first block."""
     resolved = work._replace(recipe=resolve_precision(work.recipe))
     match work.task:
@@ -56,7 +66,7 @@ def prepare(work: Work) -> Prepared:
             return _prepare_augment(resolved)
 
 
-def facts(work: Work, ready: Prepared) -> Facts:
+def facts(work: TimedWork, ready: Prepared) -> Facts:
     """What to tell after the last block."""
     peak = peak_bytes()
     size, dtype = MATMUL_SIZE[work.device], jnp.float32 if work.device == "cpu" else jnp.bfloat16
@@ -93,11 +103,11 @@ def peak_bytes() -> int:
     return stats.get("peak_bytes_in_use") or host_peak_bytes()
 
 
-def _prepare_step(work: Work) -> Prepared:
+def _prepare_step(work: TimedWork) -> Prepared:
     recipe, arrays = work.recipe, to_device(work.data, work.recipe)
     backend, members = strategy_backend(recipe, "sequential"), make_members(recipe, make_keys([0]))
     limit = steps_per_call(recipe, backend)
-    parts = phases(recipe, work.steps)
+    parts = timed_phases(recipe, work.steps)
     frozen = {"bias trains": (), "bias frozen": ("whiten_bias",)}
     kinds = {part.name: Kind(frozen[part.name], limit or part.steps) for part in parts}
     start = time.perf_counter()
@@ -107,7 +117,7 @@ def _prepare_step(work: Work) -> Prepared:
     state, draws = programs.start(members, arrays.train_images)
     task = Task(arrays.train_images, arrays.train_labels, draws, members.hyper)
 
-    def steps(part: Phase) -> None:
+    def steps(part: TimedPhase) -> None:
         nonlocal state
         recent: list[Any] = []
         for first in range(0, part.steps, limit or part.steps):
@@ -128,11 +138,11 @@ def _prepare_step(work: Work) -> Prepared:
     # The compiler counts a loop's body once.
     counted = [_traffic(programs.advance(kinds[part.name])) for part in parts]
     known = [count for count in counted if count is not None]
-    traffic = sum(part.share * count for part, count in zip(parts, known, strict=True)) if known == counted else None
+    traffic = sum(part.fraction * count for part, count in zip(parts, known, strict=True)) if known == counted else None
     return Prepared(compile_seconds, block, traffic)
 
 
-def _prepare_run(work: Work) -> Prepared:
+def _prepare_run(work: TimedWork) -> Prepared:
     recipe, backend = work.recipe, strategy_backend(work.recipe, "sequential")
     arrays, members = to_device(work.data, recipe), make_members(recipe, make_keys([0]))
     start = time.perf_counter()
@@ -148,7 +158,7 @@ def _prepare_run(work: Work) -> Prepared:
     return Prepared(compile_seconds, block)
 
 
-def _prepare_evaluate(work: Work) -> Prepared:
+def _prepare_evaluate(work: TimedWork) -> Prepared:
     recipe, backend, arrays = work.recipe, backend_of(work.recipe), to_device(work.data, work.recipe)
     variables = variables_of(_started(recipe, arrays.train_images)[0])
     start = time.perf_counter()
@@ -165,7 +175,7 @@ def _prepare_evaluate(work: Work) -> Prepared:
     return Prepared(compile_seconds, block, None if counted is None else passes * counted)
 
 
-def _prepare_augment(work: Work) -> Prepared:
+def _prepare_augment(work: TimedWork) -> Prepared:
     recipe, arrays = work.recipe, to_device(work.data, work.recipe)
     _, draws = _started(recipe, arrays.train_images)
     numbers = jnp.arange(recipe.steps_per_epoch, dtype=jnp.int32)

@@ -14,6 +14,7 @@ from airjax.training.checkpoint import ModelError
 from airjax.utils.extras import MissingExtraError, import_extra
 from airjax.utils.records import dump_json
 from airjax.utils.seeds import check_seed
+from parity.command_line import make_parser
 from parity.environment import cores, default_device, describe, use_cores
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_OPEN, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
@@ -34,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     0: it holds. 1: a check fails, the distributions differ, or a process broke. 2: bad usage or input. 3: the study
     does not decide. 130: interrupted.
     """
-    options = _parser().parse_args(arguments)
+    options = make_parser().parse_args(arguments)
     try:
         for package, extra in NEEDED[options.command]:
             import_extra(package, extra, f"python -m parity {options.command}")
@@ -68,23 +69,23 @@ def _numerical(options: argparse.Namespace) -> int:
         use_cores(options.threads)
     # The suite's arrays are small: a second thread costs PyTorch more than it gives.
     torch.set_num_threads(options.threads or 1)
-    peer = _peer(options.against)
-    recipes = numerical.recipe_names(peer, tuple(options.recipe) if options.recipe else None)
-    unknown = set(options.rung or ()) - set(numerical.RUNG_NAMES)
+    reference = _reference(options.against)
+    recipes = numerical.recipe_names(reference, tuple(options.recipe) if options.recipe else None)
+    unknown = set(options.check or ()) - set(numerical.CHECK_NAMES)
     if unknown:
-        raise ValueError(f"unknown check {', '.join(sorted(unknown))}; there are {', '.join(numerical.RUNG_NAMES)}")
+        raise ValueError(f"unknown check {', '.join(sorted(unknown))}; there are {', '.join(numerical.CHECK_NAMES)}")
     data = numerical.load_dataset(options.data, options.data_dir)
     order = " in shuffled order" if data.content == "shuffled" else ""
-    print(f"airjax against {peer.name}, images of {data.name}{order}\n{numerical.HEADER}")
-    result = numerical.climb(
-        peer,
+    print(f"airjax against {reference.name}, images of {data.name}{order}\n{numerical.HEADER}")
+    result = numerical.run_suite(
+        reference,
         numerical.first_images(data),
         recipes=recipes,
-        rungs=tuple(options.rung or numerical.RUNG_NAMES),
+        checks=tuple(options.check or numerical.CHECK_NAMES),
         seeds=seeds,
         on_step=lambda part: print(*map(numerical.format_row, part.rows), sep="\n", flush=True),
     )
-    failed = [f"{row.rung} ({row.recipe}, {row.precision})" for row in result.rows if not row.passed]
+    failed = [f"{row.check} ({row.recipe}, {row.precision})" for row in result.rows if not row.passed]
     count = len(result.comparisons)
     print(f"failed: {', '.join(failed)}" if failed else f"all {len(result.rows)} checks hold, {count} arrays compared")
     if options.json:
@@ -123,7 +124,7 @@ def _statistical(options: argparse.Namespace) -> int:
         study = run_study(file, plan, recipe, data, _print_run)
     except KeyboardInterrupt:
         print(
-            f"interrupted; {len(load_study(file).runs)} networks are in {file}, the same command goes on",
+            f"interrupted; {len(load_study(file).runs)} networks are in {file}, rerunning the same command resumes",
             file=sys.stderr,
         )
         return EXIT_INTERRUPTED
@@ -143,7 +144,8 @@ def _print_run(progress: Any) -> None:
     accuracy = "diverged" if run["diverged"] else f"{run['accuracy']:.2%}"
     seconds = sum(run["seconds"].values())
     print(
-        f"{progress.done:6}/{progress.total}  {run['arm']:7} {run['seed']:5}  {accuracy}  {seconds:.1f} s", flush=True
+        f"{progress.done:6}/{progress.total}  {run['framework']:7} {run['seed']:5}  {accuracy}  {seconds:.1f} s",
+        flush=True,
     )
 
 
@@ -151,10 +153,10 @@ def _print_tables(result: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from parity.tables import arm_table, power_sentence, test_table
+    from parity.tables import network_table, power_sentence, test_table
 
     console = Console()
-    tables = [arm_table(result)]
+    tables = [network_table(result)]
     if "means" in result:
         tables.append(test_table(result))
     for found in tables:
@@ -169,83 +171,23 @@ def _print_tables(result: dict[str, Any]) -> None:
 def _report(options: argparse.Namespace) -> int:
     from parity.report import write_report
 
-    write_report(options.study, options.ladder, options.out)
+    write_report(options.study, options.suite, options.out)
     print(f"wrote {options.out}")
     return EXIT_OK
 
 
-def _peer(name: str):
+def _reference(name: str):
     if name == "reference":
-        from parity.peer import OWN
+        from parity.torch_implementation import OWN
 
         return OWN
-    from parity.upstream import make_peer
+    from parity.upstream import make_implementation
 
-    return make_peer()
+    return make_implementation()
 
 
 def _import_recipe(options: argparse.Namespace) -> Recipe:
     return get_recipe(options.recipe).override(precision="float32")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m parity", description="Compare airjax with PyTorch.")
-    commands = parser.add_subparsers(dest="command", required=True)
-
-    ladder = commands.add_parser("numerical", help="the parity suite: checks from single pixels to a whole training")
-    ladder.add_argument(
-        "--check", "--rung", dest="rung", action="append", metavar="NAME", help="only this check; may be repeated"
-    )
-    ladder.add_argument("--recipe", action="append", metavar="NAME", help="only this recipe; may be repeated")
-    ladder.add_argument("--against", choices=("reference", "upstream"), default="reference")
-    ladder.add_argument("--data", choices=("auto", "cifar10", "synthetic", "builtin"), default="auto")
-    ladder.add_argument("--data-dir", help="where CIFAR-10 lies; the default is AIRJAX_DATA")
-    ladder.add_argument("--seed", type=int, default=0, metavar="N", help="of all weights and random choices (0)")
-    ladder.add_argument(
-        "--seeds", type=int, default=1, metavar="N", help="run every check with N seeds from --seed on (1)"
-    )
-    ladder.add_argument(
-        "--threads", type=int, metavar="N", help="of PyTorch, and cores of JAX; the default is 1, and all cores"
-    )
-    ladder.add_argument("--json", action="store_true", help="end with one line of JSON: passed, and the checks")
-
-    study = commands.add_parser("statistical", help="many networks of each framework: are the accuracies alike?")
-    study.add_argument("--runs", type=int, required=True, metavar="N", help="networks of each framework")
-    study.add_argument("--recipe", default="94", metavar="NAME")
-    study.add_argument("--margin", type=float, default=0.05, help="what counts as equal, in percentage points (0.05)")
-    study.add_argument("--reference", choices=("own", "upstream"), default="own", help="upstream: the package airbench")
-    study.add_argument(
-        "--device", choices=("cpu", "cuda"), help="of both frameworks; the default is a GPU if there is one"
-    )
-    study.add_argument(
-        "--precision", choices=("float32", "float64", "float16"), help="of both; each has its own default"
-    )
-    study.add_argument("--data", choices=("auto", "cifar10", "synthetic", "builtin"), default="auto")
-    study.add_argument("--data-dir", type=Path, help="where CIFAR-10 lies; the default is AIRJAX_DATA")
-    study.add_argument("--out", type=Path, metavar="FILE", help="the record, JSON lines; an unfinished one is finished")
-    study.add_argument("--json", action="store_true", help="end with one line of JSON: verdict, and all statistics")
-
-    report = commands.add_parser("report", help="a study as one HTML page with its figures")
-    report.add_argument("study", type=Path, metavar="STUDY.jsonl", help="the record that `statistical` wrote")
-    report.add_argument(
-        "--ladder",
-        type=Path,
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="what `numerical --json` printed; may be repeated",
-    )
-    report.add_argument("--out", type=Path, default=Path("parity.html"), metavar="FILE.html")
-
-    export = commands.add_parser("export", help="airjax model -> state_dict under the released package's key names")
-    export.add_argument("model", type=Path, metavar="MODEL.safetensors")
-    export.add_argument("state", type=Path, metavar="OUT.pt")
-
-    restore = commands.add_parser("import", help="such a state_dict -> airjax model; the package's train96 is 96-paper")
-    restore.add_argument("state", type=Path, metavar="STATE.pt")
-    restore.add_argument("model", type=Path, metavar="MODEL.safetensors")
-    restore.add_argument("--recipe", required=True, metavar="NAME", help="the recipe that the network was trained by")
-    return parser
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ class Tolerance(NamedTuple):
 EXACT = "the same numbers are moved or compared, nothing is rounded"
 FLOAT64 = "both compute in float64 and differ in the order of their sums"
 
-# float32 rows of these rungs are not in the table: their tolerance is ROUNDING_FACTOR times PyTorch's own rounding.
+# float32 rows of these checks are not in the table: their tolerance is ROUNDING_FACTOR times PyTorch's own rounding.
 TOLERANCES: dict[str, Tolerance] = {
     "normalize": Tolerance(1e-15, 0.0, "float64; XLA divides by a constant by multiplying with its reciprocal"),
     "augmentation": Tolerance(0.0, 0.0, EXACT),
@@ -26,7 +26,7 @@ TOLERANCES: dict[str, Tolerance] = {
     "dirac": Tolerance(0.0, 0.0, EXACT),
     "initial-law": Tolerance(0.0, 0.0, "critical value of the Kolmogorov-Smirnov statistic, computed for the draws"),
     "layers": Tolerance(1e-12, 0.0, FLOAT64),
-    "cancellation": Tolerance(0.0, 2e-4, "16 last bits of a mean of 100 in float32, over a deviation of 1"),
+    "cancellation": Tolerance(0.0, 2e-4, "16 last bits of a mean of 100 in float32, over a standard deviation of 1"),
     "intermediates": Tolerance(1e-12, 0.0, FLOAT64 + ", through the whole network"),
     "loss": Tolerance(1e-13, 0.0, FLOAT64),
     "gradients": Tolerance(1e-12, 0.0, FLOAT64 + ", forwards and backwards"),
@@ -36,7 +36,9 @@ TOLERANCES: dict[str, Tolerance] = {
     "lookahead": Tolerance(1e-13, 0.0, FLOAT64 + ", over all syncs"),
     "trajectory": Tolerance(1e-11, 0.0, FLOAT64 + "; each step amplifies the differences of the steps before"),
     "tta": Tolerance(1e-12, 0.0, FLOAT64 + ", through the whole network and the views' mean"),
-    "training": Tolerance(0.0, 1e-3, "share of test images with another prediction; an exact tie may fall either way"),
+    "training": Tolerance(
+        0.0, 1e-3, "fraction of test images with another prediction; an exact tie may fall either way"
+    ),
 }
 
 # PyTorch's own rounding is the distance between its float32 and its float64 result. The largest of many rounding errors
@@ -44,7 +46,7 @@ TOLERANCES: dict[str, Tolerance] = {
 ROUNDING_FACTOR = 4.0
 # Over several steps the errors grow along chance directions, so the yardstick is noisier.
 DRIFT_FACTOR = 10.0
-# A share of the largest magnitude. Where PyTorch's two results are further apart, it is not rounding that sets them
+# A fraction of the largest magnitude. Where PyTorch's two results are further apart, it is not rounding that sets them
 # apart, and they measure nothing.
 ROUNDING_LIMIT = 1e-2
 # Where PyTorch happens to round nothing, the other framework may still round the last bits.
@@ -54,7 +56,7 @@ ROUNDING_FLOOR = 8 * float(np.finfo(np.float32).eps)
 class Comparison(NamedTuple):
     """How far one array of airjax is from PyTorch's."""
 
-    rung: str
+    check: str
     recipe: str
     precision: str
     name: str  # of the array
@@ -71,7 +73,7 @@ class Comparison(NamedTuple):
 class Place(NamedTuple):
     """Where a comparison stands: the first columns of its row."""
 
-    rung: str
+    check: str
     recipe: str
     precision: str
 
@@ -84,7 +86,7 @@ def compare(place: Place, name: str, ours: Any, theirs: Any, rounded: Any = None
     ours, theirs = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
     scale = float(np.abs(theirs).max(initial=0.0))
     if rounded is None:
-        tolerance = TOLERANCES[place.rung]
+        tolerance = TOLERANCES[place.check]
         allowed = tolerance.atol + tolerance.rtol * scale
     else:
         rounding = float(np.abs(np.asarray(rounded, np.float64) - theirs).max(initial=0.0))
@@ -98,14 +100,14 @@ def compare(place: Place, name: str, ours: Any, theirs: Any, rounded: Any = None
 
 
 def measured(place: Place, name: str, value: float, allowed: float) -> Comparison:
-    """A comparison whose distance and tolerance are computed by the rung itself."""
+    """A comparison whose distance and tolerance are computed by the check itself."""
     return Comparison(*place, name, value, value, allowed)
 
 
 class Row(NamedTuple):
-    """The worst of a rung's comparisons: one line of the ladder."""
+    """The worst of a check's comparisons: one line of the suite."""
 
-    rung: str
+    check: str
     recipe: str
     precision: str
     arrays: int  # comparisons made
@@ -117,7 +119,7 @@ class Row(NamedTuple):
 
 
 def summarize(comparisons: list[Comparison]) -> list[Row]:
-    """One row for each rung, recipe and precision, in order of first appearance."""
+    """One row for each check, recipe and precision, in order of first appearance."""
     groups: dict[Place, list[Comparison]] = {}
     for comparison in comparisons:
         groups.setdefault(Place(*comparison[:3]), []).append(comparison)

@@ -62,7 +62,7 @@ def draw_difference(means: dict[str, Any]) -> str:
 
 
 def draw_examples(torch: np.ndarray, airjax: np.ndarray, name: str) -> str:
-    """Share of the networks that classify each test image right [N], one framework against the other."""
+    """Fraction of the networks that classify each test image right [N], one framework against the other."""
     figure, axes = make_axes(3.6, 3.4)
     axes.plot([0, 100], [0, 100], color=GREY, linewidth=1)
     axes.hexbin(100 * torch, 100 * airjax, gridsize=40, bins="log", cmap="Blues", mincnt=1, extent=(0, 100, 0, 100))
@@ -71,13 +71,13 @@ def draw_examples(torch: np.ndarray, airjax: np.ndarray, name: str) -> str:
     return embed_figure(figure)
 
 
-def draw_drift(ladders: list[dict[str, Any]]) -> str:
+def draw_drift(suites: list[dict[str, Any]]) -> str:
     """Distance in float32 from PyTorch's float64 training, step by step, and what is allowed, per recipe."""
     figure, axes = make_axes(6.4, 3.2)
-    for ladder, style in zip(ladders, ("-", ":"), strict=False):
-        for (recipe, curve), color in zip(ladder["drift"].items(), COLORS, strict=False):
+    for suite, style in zip(suites, ("-", ":"), strict=False):
+        for (recipe, curve), color in zip(suite["drift"].items(), COLORS, strict=False):
             steps = range(len(curve["distance"]))
-            axes.semilogy(steps, curve["distance"], style, color=color, label=f"{recipe} against {ladder['against']}")
+            axes.semilogy(steps, curve["distance"], style, color=color, label=f"{recipe} against {suite['against']}")
             axes.semilogy(steps, curve["allowed"], style, color=color, linewidth=0.7, alpha=0.5)
     axes.set_xlabel("training steps; thin: allowed, ten times PyTorch's own rounding")
     axes.set_ylabel("relative distance")

@@ -10,47 +10,47 @@ from airjax.data.cifar10 import load_cifar10
 from airjax.data.dataset import DataError, Dataset
 from airjax.recipes.published import RECIPES
 from airjax.utils.records import plain
-from parity import rungs_data, rungs_layers, rungs_network, rungs_training, rungs_updates
+from parity import checks_data, checks_layers, checks_network, checks_training, checks_updates
+from parity.check_setup import BOTH, CheckSetup
+from parity.checks_training import DRIFT
 from parity.compare import Comparison, Row, summarize
-from parity.peer import Peer
-from parity.rungs_training import DRIFT
-from parity.setting import BOTH, Setting
+from parity.torch_implementation import TorchImplementation
 
 IMAGES = 1600  # of the training split: enough for every check
 SHIFT = 311  # images from one seed's first image to the next one's
 RECIPE_NAMES = ("94", "95", "96", "96-paper")
 
 
-class Step(NamedTuple):
+class SuiteStep(NamedTuple):
     """A function that yields the comparisons of one or more checks."""
 
-    rungs: tuple[str, ...]
-    function: Callable[[Setting], Iterator[Comparison]]
+    checks: tuple[str, ...]
+    function: Callable[[CheckSetup], Iterator[Comparison]]
     once: bool = False  # does not depend on the recipe
 
 
-LADDER = (
-    Step(("normalize",), rungs_data.rung_normalize, once=True),
-    Step(("augmentation",), rungs_data.rung_augmentation),
-    Step(("schedule",), rungs_data.rung_schedule),
-    Step(("whitening",), rungs_data.rung_whitening, once=True),
-    Step(("dirac", "initial-law"), rungs_data.rung_initialisation),
-    Step(("layers",), rungs_layers.rung_layers, once=True),
-    Step(("cancellation",), rungs_layers.rung_cancellation, once=True),
-    Step(("intermediates", "loss", "gradients", "running-statistics"), rungs_network.rung_network),
-    Step(("optimizer", "freeze"), rungs_updates.rung_optimizer),
-    Step(("lookahead",), rungs_updates.rung_lookahead),
-    Step(("trajectory", "drift"), rungs_training.rung_trajectory),
-    Step(("tta",), rungs_network.rung_tta),
-    Step(("training",), rungs_training.rung_training, once=True),
+SUITE = (
+    SuiteStep(("normalize",), checks_data.check_normalize, once=True),
+    SuiteStep(("augmentation",), checks_data.check_augmentation),
+    SuiteStep(("schedule",), checks_data.check_schedule),
+    SuiteStep(("whitening",), checks_data.check_whitening, once=True),
+    SuiteStep(("dirac", "initial-law"), checks_data.check_initialisation),
+    SuiteStep(("layers",), checks_layers.check_layers, once=True),
+    SuiteStep(("cancellation",), checks_layers.check_cancellation, once=True),
+    SuiteStep(("intermediates", "loss", "gradients", "running-statistics"), checks_network.check_network),
+    SuiteStep(("optimizer", "freeze"), checks_updates.check_optimizer),
+    SuiteStep(("lookahead",), checks_updates.check_lookahead),
+    SuiteStep(("trajectory", "drift"), checks_training.check_trajectory),
+    SuiteStep(("tta",), checks_network.check_tta),
+    SuiteStep(("training",), checks_training.check_training, once=True),
 )
-RUNG_NAMES = tuple(name for step in LADDER for name in step.rungs)
+CHECK_NAMES = tuple(name for step in SUITE for name in step.checks)
 
 
-class Result(NamedTuple):
+class SuiteResult(NamedTuple):
     """The parity suite as it went."""
 
-    peer: str  # the PyTorch implementation compared with
+    reference: str  # the PyTorch implementation compared with
     data: str  # the data set
     rows: list[Row]
     comparisons: list[Comparison]
@@ -86,53 +86,55 @@ def load_images(data: str, data_dir: str | None) -> tuple[str, np.ndarray, np.nd
     return first_images(load_dataset(data, data_dir))
 
 
-def climb(
-    peer: Peer,
+def run_suite(
+    reference: TorchImplementation,
     images: tuple[str, np.ndarray, np.ndarray],
     *,
     recipes: tuple[str, ...] = RECIPE_NAMES,
-    rungs: tuple[str, ...] = RUNG_NAMES,
+    checks: tuple[str, ...] = CHECK_NAMES,
     precisions: tuple[str, ...] = BOTH,
     seeds: tuple[int, ...] = (0,),
-    on_step: Callable[[Result], None] | None = None,
-) -> Result:
+    on_step: Callable[[SuiteResult], None] | None = None,
+) -> SuiteResult:
     """Run the checks of those names for those recipes, each with every seed; on_step sees each part as it is done.
 
     Everything that the checks draw at random follows from the seed, and so does which of the images they begin with.
     """
     name, pixels, labels = images
     comparisons: list[Comparison] = []
-    for step in LADDER:
-        if not set(step.rungs) & set(rungs):
+    for step in SUITE:
+        if not set(step.checks) & set(checks):
             continue
         for recipe in recipes[:1] if step.once else recipes:
             part = []
             for seed in seeds:
                 begin_at = np.roll(np.arange(len(pixels)), -SHIFT * seed)
-                setting = Setting(recipe, RECIPES[recipe], pixels[begin_at], labels[begin_at], peer, precisions, seed)
+                setup = CheckSetup(
+                    recipe, RECIPES[recipe], pixels[begin_at], labels[begin_at], reference, precisions, seed
+                )
                 label = "" if len(seeds) == 1 else f", seed {seed}"
-                found = (comparison for comparison in step.function(setting) if comparison.rung in rungs)
+                found = (comparison for comparison in step.function(setup) if comparison.check in checks)
                 part += [comparison._replace(name=comparison.name + label) for comparison in found]
             if step.once:
                 part = [comparison._replace(recipe="any") for comparison in part]
             comparisons += part
             if on_step is not None:
-                on_step(Result(peer.name, name, summarize(part), part, seeds))
-    return Result(peer.name, name, summarize(comparisons), comparisons, seeds)
+                on_step(SuiteResult(reference.name, name, summarize(part), part, seeds))
+    return SuiteResult(reference.name, name, summarize(comparisons), comparisons, seeds)
 
 
-def to_json(result: Result) -> dict[str, Any]:
+def to_json(result: SuiteResult) -> dict[str, Any]:
     """The suite as plain values, with the first seed's drift after every step; a number that is not finite is None."""
-    rungs = [row._asdict() for row in result.rows]
+    checks = [row._asdict() for row in result.rows]
     first = f", seed {result.seeds[0]}" if len(result.seeds) > 1 else ""
     curves: dict[str, dict[str, list[Any]]] = {}
     for step in result.comparisons:
-        if step.rung == "drift" and step.name.startswith(DRIFT) and step.name.endswith(first):
+        if step.check == "drift" and step.name.startswith(DRIFT) and step.name.endswith(first):
             curve = curves.setdefault(step.recipe, {"distance": [], "allowed": []})
             curve["distance"].append(step.relative)
             curve["allowed"].append(step.allowed)
-    record = {"passed": result.passed, "against": result.peer, "data": result.data, "seeds": list(result.seeds)}
-    return plain(record | {"rungs": rungs, "drift": curves})
+    record = {"passed": result.passed, "against": result.reference, "data": result.data, "seeds": list(result.seeds)}
+    return plain(record | {"checks": checks, "drift": curves})
 
 
 HEADER = (
@@ -144,15 +146,15 @@ HEADER = (
 def format_row(row: Row) -> str:
     """One line of the table under HEADER."""
     return (
-        f"{row.rung:19}{row.recipe:9}{row.precision:10}{row.arrays:6}{row.absolute:10.1e}{row.relative:10.1e}"
+        f"{row.check:19}{row.recipe:9}{row.precision:10}{row.arrays:6}{row.absolute:10.1e}{row.relative:10.1e}"
         f"{row.allowed:10.1e}  {'pass' if row.passed else 'FAIL'}   {row.worst}"
     )
 
 
-def recipe_names(peer: Peer, wanted: tuple[str, ...] | None) -> tuple[str, ...]:
-    """The recipes to compare. Raises ValueError for one that the peer does not have."""
-    offered = tuple(name for name in RECIPE_NAMES if name in peer.recipes)
+def recipe_names(reference: TorchImplementation, wanted: tuple[str, ...] | None) -> tuple[str, ...]:
+    """The recipes to compare. Raises ValueError for one that the implementation does not have."""
+    offered = tuple(name for name in RECIPE_NAMES if name in reference.recipes)
     unknown = [name for name in wanted or () if name not in offered]
     if unknown:
-        raise ValueError(f"{peer.name} has no recipe {', '.join(unknown)}; it has {', '.join(offered)}")
+        raise ValueError(f"{reference.name} has no recipe {', '.join(unknown)}; it has {', '.join(offered)}")
     return wanted or offered

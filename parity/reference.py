@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from airjax.augment.draws import Draws
 from airjax.data.dataset import Dataset
 from airjax.recipes.recipe import Recipe
-from parity.torch_draws import place_draws, sample_draws
+from parity.torch_draws import TensorDraws, place_draws, sample_draws
 from parity.torch_images import augment_epoch, normalize, prepare_images, tta_views
 from parity.torch_network import dtype_of, init_network, whitening_filters
 from parity.torch_optimizer import Lookahead, lookahead_decay, make_optimizer, schedule_step, train_bias
@@ -26,13 +26,13 @@ EVAL_BATCH = {"cpu": 100, "cuda": 2000}  # images per forward pass of an evaluat
 CompileMode = Literal["default", "reduce-overhead", "max-autotune"]
 
 
-class Trained(NamedTuple):
+class FinishedTraining(NamedTuple):
     """A finished training and what it cost."""
 
     network: nn.Module
     losses: np.ndarray  # [T] mean training loss of every step
     logits: np.ndarray  # [M,10] of the test images, with test-time augmentation
-    accuracy: float  # share of the test images classified right
+    accuracy: float  # fraction of the test images classified right
     seconds: dict[str, float]  # whiten, train, evaluate
 
 
@@ -73,7 +73,7 @@ def train(
     device: str = "cpu",
     compile_mode: CompileMode | None = None,
     on_step: Callable[[int, nn.Module], None] | None = None,
-) -> Trained:
+) -> FinishedTraining:
     """Train one network and evaluate it.
 
     Args:
@@ -102,18 +102,8 @@ def train(
 
     clock.start()
     choices = sample_draws(recipe, generator) if draws is None else place_draws(draws, device)
-    prepared, augmented = prepare_images(recipe, images, choices.flips, dtype), images
-    network.train()
-    losses = []
-    for step in range(recipe.total_steps):
-        epoch, position = divmod(step, recipe.steps_per_epoch)
-        if position == 0:
-            augmented = augment_epoch(recipe, prepared, choices, epoch)
-        first = position * recipe.batch_size
-        chosen = choices.order[epoch, first : first + recipe.batch_size]
-        losses.append(advance(recipe, training, step, augmented[chosen], labels[chosen]))
-        if on_step is not None:
-            on_step(step + 1, network)
+    prepared = prepare_images(recipe, images, choices.flips, dtype)
+    losses = run_steps(recipe, training, prepared, labels, choices, on_step)
     if training.slow is not None:
         training.slow.sync(1.0)  # the network ends as its slow copy, and steps after the last sync are lost
     clock.stop("train")
@@ -123,7 +113,29 @@ def train(
     clock.stop("evaluate")
     accuracy = float((logits.argmax(1) == data.test_labels).mean())
     mean_losses = torch.stack(losses).double().cpu().numpy() / recipe.batch_size
-    return Trained(network, mean_losses, logits, accuracy, clock.seconds)
+    return FinishedTraining(network, mean_losses, logits, accuracy, clock.seconds)
+
+
+def run_steps(
+    recipe: Recipe,
+    training: Training,
+    prepared: Tensor,
+    labels: Tensor,
+    draws: TensorDraws,
+    on_step: Callable[[int, nn.Module], None] | None,
+) -> list[Tensor]:
+    """Take every step of a training on images as `prepare_images` gives them; returns the steps' losses []."""
+    network, augmented, losses = training.network.train(), prepared, []
+    for step in range(recipe.total_steps):
+        epoch, position = divmod(step, recipe.steps_per_epoch)
+        if position == 0:
+            augmented = augment_epoch(recipe, prepared, draws, epoch)
+        first = position * recipe.batch_size
+        chosen = draws.order[epoch, first : first + recipe.batch_size]
+        losses.append(advance(recipe, training, step, augmented[chosen], labels[chosen]))
+        if on_step is not None:
+            on_step(step + 1, network)
+    return losses
 
 
 def advance(recipe: Recipe, training: Training, step: int, images: Tensor, labels: Tensor) -> Tensor:

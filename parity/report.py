@@ -1,13 +1,14 @@
-"""A distribution study, and the ladder where it is given, as one HTML page that needs nothing else."""
+"""A distribution study, and the parity suite where it is given, as one HTML page that needs nothing else."""
 
 import json
 from pathlib import Path
 from typing import Any
 
 from airjax.report.page import Table, fill_template
-from airjax.utils.records import read_lines, write_atomically
-from parity.study import ARMS, Study, StudyError, load_study
-from parity.tables import arm_table, power_sentence, test_table
+from airjax.utils.records import write_atomically
+from parity.records import read_records
+from parity.study import FRAMEWORKS, Study, StudyError, load_study
+from parity.tables import network_table, power_sentence, test_table
 from parity.verdict import analyse
 
 TEMPLATE = Path(__file__).with_name("report.html")
@@ -20,24 +21,27 @@ TITLES = {
 }
 
 
-def write_report(study_file: Path, ladder_files: list[Path], out: Path) -> None:
+def write_report(study_file: Path, suite_files: list[Path], out: Path) -> None:
     """Write the page of a study. Raises StudyError for a file that is not what it should be."""
     study = load_study(study_file)
-    write_atomically(out, render_report(study, load_ladders(ladder_files)).encode())
+    write_atomically(out, render_report(study, load_suites(suite_files)).encode())
 
 
-def load_ladders(files: list[Path]) -> list[dict[str, Any]]:
-    """The latest ladder against each PyTorch implementation. Raises StudyError for a file without any."""
-    ladders: dict[str, dict[str, Any]] = {}
+def load_suites(files: list[Path]) -> list[dict[str, Any]]:
+    """The latest parity suite against each PyTorch implementation. Raises StudyError for a file without any."""
+    suites: dict[str, dict[str, Any]] = {}
     for file in files:
-        found = [record for record in read_lines(file) if "rungs" in record and "against" in record]
+        found = [record for record in read_records(file) if "checks" in record and "against" in record]
         if not found:
-            raise StudyError(f"{file} has no ladder; `python -m parity numerical --json` prints one as its last line")
-        ladders |= {record["against"]: {"drift": {}} | record for record in found}
-    return list(ladders.values())
+            raise StudyError(
+                f"{file} has no result of the parity suite; `python -m parity numerical --json` prints one as its "
+                "last line"
+            )
+        suites |= {record["against"]: {"drift": {}} | record for record in found}
+    return list(suites.values())
 
 
-def render_report(study: Study, ladders: list[dict[str, Any]]) -> str:
+def render_report(study: Study, suites: list[dict[str, Any]]) -> str:
     """The page as text."""
     result = analyse(study)
     name = result["framework"]["torch"]
@@ -47,13 +51,13 @@ def render_report(study: Study, ladders: list[dict[str, Any]]) -> str:
         "verdict": result["verdict"],
         "headline": TITLES[result["verdict"]],
         "sentence": result["sentence"],
-        "arms": arm_table(result),
+        "networks": network_table(result),
         "figures": _draw_distributions(study, result, name) if tested else {},
         "tests": test_table(result) if tested else None,
         "power": power_sentence(result) if tested else "",
         "other": name,
-        "drift": _draw_drift(ladders),
-        "ladders": [_tabulate_ladder(ladder) for ladder in ladders],
+        "drift": _draw_drift(suites),
+        "suites": [_tabulate_suite(suite) for suite in suites],
         "environment": _environment(study.plan),
     }
     return fill_template(TEMPLATE, values)
@@ -63,7 +67,7 @@ def _draw_distributions(study: Study, result: dict[str, Any], name: str) -> dict
     from parity import figures
 
     torch, airjax = study.accuracies("torch"), study.accuracies("airjax")
-    fractions = [study.correct(arm).mean(0) for arm in ARMS]
+    fractions = [study.correct(framework).mean(0) for framework in FRAMEWORKS]
     return {
         "histograms": figures.draw_histograms(torch, airjax, name),
         "quantiles": figures.draw_quantiles(torch, airjax, name),
@@ -72,18 +76,18 @@ def _draw_distributions(study: Study, result: dict[str, Any], name: str) -> dict
     }
 
 
-def _draw_drift(ladders: list[dict[str, Any]]) -> str | None:
+def _draw_drift(suites: list[dict[str, Any]]) -> str | None:
     from parity import figures
 
-    drifting = [ladder for ladder in ladders if ladder["drift"]]
+    drifting = [suite for suite in suites if suite["drift"]]
     return figures.draw_drift(drifting) if drifting else None
 
 
-def _tabulate_ladder(ladder: dict[str, Any]) -> dict[str, Any]:
-    heads = ["rung", "recipe", "precision", "arrays", "absolute", "relative", "allowed", ""]
+def _tabulate_suite(suite: dict[str, Any]) -> dict[str, Any]:
+    heads = ["check", "recipe", "precision", "arrays", "absolute", "relative", "allowed", ""]
     rows = [
         [
-            row["rung"],
+            row["check"],
             row["recipe"],
             row["precision"],
             row["arrays"],
@@ -92,11 +96,11 @@ def _tabulate_ladder(ladder: dict[str, Any]) -> dict[str, Any]:
             _number(row["allowed"]),
             "pass" if row["passed"] else "FAIL",
         ]
-        for row in ladder["rungs"]
+        for row in suite["checks"]
     ]
-    failed = sum(not row["passed"] for row in ladder["rungs"])
-    state = f"{failed} of {len(rows)} rungs fail" if failed else f"all {len(rows)} rungs hold"
-    return {"title": f"against {ladder['against']}, on {ladder['data']}: {state}", "table": Table(heads, rows)}
+    failed = sum(not row["passed"] for row in suite["checks"])
+    state = f"{failed} of {len(rows)} checks fail" if failed else f"all {len(rows)} checks hold"
+    return {"title": f"against {suite['against']}, on {suite['data']}: {state}", "table": Table(heads, rows)}
 
 
 def _environment(plan: dict[str, Any]) -> Table:

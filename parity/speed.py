@@ -16,7 +16,17 @@ from parity.reference import (
     start_training,
     train,
 )
-from parity.timing import COPY_BYTES, MATMUL_SIZE, RATE_REPEATS, Facts, Phase, Prepared, Work, host_peak_bytes, phases
+from parity.timing import (
+    COPY_BYTES,
+    MATMUL_SIZE,
+    RATE_REPEATS,
+    Facts,
+    Prepared,
+    TimedPhase,
+    TimedWork,
+    host_peak_bytes,
+    timed_phases,
+)
 from parity.torch_draws import TensorDraws, sample_draws
 from parity.torch_images import augment_epoch, prepare_images
 from parity.torch_network import dtype_of
@@ -32,12 +42,12 @@ def start_torch(device: str) -> None:
     torch.backends.cudnn.benchmark = device == "cuda"
 
 
-def prepare(work: Work) -> Prepared:
-    """Everything before the first block. Raises ValueError for what an arm cannot do."""
+def prepare(work: TimedWork) -> Prepared:
+    """Everything before the first block. Raises ValueError for what an implementation cannot do."""
     start_torch(work.device)
-    if work.arm in ("airbench", "airbench-compiled"):
+    if work.implementation in ("airbench", "airbench-compiled"):
         return _prepare_airbench(work)
-    mode = MODES[work.device] if work.arm == "compiled" else None
+    mode = MODES[work.device] if work.implementation == "compiled" else None
     match work.task:
         case "step":
             return _prepare_step(work, mode)
@@ -49,7 +59,7 @@ def prepare(work: Work) -> Prepared:
             return _prepare_augment(work)
 
 
-def facts(work: Work, prepared: Prepared) -> Facts:
+def facts(work: TimedWork, prepared: Prepared) -> Facts:
     """What to tell after the last block."""
     peak = peak_bytes(work.device)
     size, dtype = MATMUL_SIZE[work.device], torch.bfloat16 if work.device == "cuda" else torch.float32
@@ -69,7 +79,7 @@ def peak_bytes(device: str) -> int:
     return torch.cuda.max_memory_allocated() if device == "cuda" else host_peak_bytes()
 
 
-def _prepare_step(work: Work, mode: CompileMode | None) -> Prepared:
+def _prepare_step(work: TimedWork, mode: CompileMode | None) -> Prepared:
     recipe, images, generator = work.recipe, _images(work), torch.Generator(work.device).manual_seed(0)
     network = start_network(recipe, images, generator)
     forward, compile_seconds = _forward(work, network, mode)
@@ -77,7 +87,7 @@ def _prepare_step(work: Work, mode: CompileMode | None) -> Prepared:
     prepared = prepare_images(recipe, images, draws.flips, dtype_of(recipe, work.device))
     labels = torch.as_tensor(work.data.train_labels.astype(np.int64), device=work.device)
 
-    def steps(phase: Phase) -> None:
+    def steps(phase: TimedPhase) -> None:
         for step in range(phase.first, phase.first + phase.steps):
             epoch, position = divmod(step, recipe.steps_per_epoch)
             chosen = draws.order[epoch, position * recipe.batch_size :][: recipe.batch_size]
@@ -88,13 +98,13 @@ def _prepare_step(work: Work, mode: CompileMode | None) -> Prepared:
         network.train()
         return {
             phase.name: _seconds(work.device, lambda phase=phase: steps(phase)) / phase.steps
-            for phase in phases(recipe, work.steps)
+            for phase in timed_phases(recipe, work.steps)
         }
 
     return Prepared(compile_seconds, block)
 
 
-def _prepare_run(work: Work, mode: CompileMode | None) -> Prepared:
+def _prepare_run(work: TimedWork, mode: CompileMode | None) -> Prepared:
     # The first compilation is the long one; train repeats it off the clock, where it finds everything compiled.
     network = start_network(work.recipe, _images(work), torch.Generator(work.device).manual_seed(0))
     _, compile_seconds = _forward(work, network, mode)
@@ -105,7 +115,7 @@ def _prepare_run(work: Work, mode: CompileMode | None) -> Prepared:
     return Prepared(compile_seconds, block)
 
 
-def _prepare_evaluate(work: Work, mode: CompileMode | None) -> Prepared:
+def _prepare_evaluate(work: TimedWork, mode: CompileMode | None) -> Prepared:
     recipe, dtype = work.recipe, dtype_of(work.recipe, work.device)
     network = start_network(recipe, _images(work), torch.Generator(work.device).manual_seed(0))
     forward, compile_seconds = _forward(work, network, mode)
@@ -121,8 +131,8 @@ def _prepare_evaluate(work: Work, mode: CompileMode | None) -> Prepared:
     return Prepared(compile_seconds, block)
 
 
-def _prepare_augment(work: Work) -> Prepared:
-    recipe, compiled = work.recipe, work.arm == "compiled"
+def _prepare_augment(work: TimedWork) -> Prepared:
+    recipe, compiled = work.recipe, work.implementation == "compiled"
     draws = sample_draws(recipe, torch.Generator(work.device).manual_seed(0))
     prepared = prepare_images(recipe, _images(work), draws.flips, dtype_of(recipe, work.device))
     augmented = torch.compile(augment_epoch, mode=MODES[work.device]) if compiled else augment_epoch
@@ -136,13 +146,15 @@ def _prepare_augment(work: Work) -> Prepared:
     return Prepared(compile_seconds, lambda _: {"augment": _seconds(work.device, epoch)})
 
 
-def _prepare_airbench(work: Work) -> Prepared:
-    from parity.upstream import Trainer
+def _prepare_airbench(work: TimedWork) -> Prepared:
     from parity.upstream_compiled import CompiledTrainer
+    from parity.upstream_trainer import Trainer
 
     if work.task != "run":
-        raise ValueError(f"{work.arm} is a whole training and has no {work.task} of its own; compare it with `run`")
-    if work.arm == "airbench-compiled":
+        raise ValueError(
+            f"{work.implementation} is a whole training and has no {work.task} of its own; compare it with `run`"
+        )
+    if work.implementation == "airbench-compiled":
         start = time.perf_counter()
         compiled = CompiledTrainer(work.recipe, work.data, work.device)
         compiled.train(0)
@@ -157,14 +169,14 @@ def draws_of(draws: TensorDraws, epoch: int, chosen: Tensor) -> TensorDraws:
     return TensorDraws(draws.flips[chosen], draws.mirrors[epoch : epoch + 1, chosen], shifts, corners, draws.order)
 
 
-def _forward(work: Work, network: nn.Module, mode: CompileMode | None) -> tuple[Callable[[Tensor], Tensor], float]:
+def _forward(work: TimedWork, network: nn.Module, mode: CompileMode | None) -> tuple[Callable[[Tensor], Tensor], float]:
     if mode is None:
         return network, 0.0
     start = time.perf_counter()
     return compile_network(work.recipe, network, work.device, mode), time.perf_counter() - start
 
 
-def _images(work: Work) -> Tensor:
+def _images(work: TimedWork) -> Tensor:
     return torch.as_tensor(work.data.train_images, device=work.device)
 
 

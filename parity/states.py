@@ -1,11 +1,11 @@
-"""Starting weights for the rungs, as state_dicts."""
+"""Starting weights for the checks, as state_dicts."""
 
 import numpy as np
 import torch
 
 from airjax.recipes.recipe import Recipe
 from parity.convert import entries
-from parity.peer import State
+from parity.torch_implementation import State
 
 
 def arbitrary_state(recipe: Recipe, seed: int | tuple[int, ...]) -> State:

@@ -9,10 +9,10 @@ import numpy as np
 
 from airjax.utils.records import append_line, read_lines
 
-Arm = Literal["torch", "airjax"]
-ARMS: tuple[Arm, Arm] = ("torch", "airjax")
+Framework = Literal["torch", "airjax"]
+FRAMEWORKS: tuple[Framework, Framework] = ("torch", "airjax")
 
-# What has to be the same when a study goes on: all of it, or its runs would not be runs of one thing.
+# What has to be the same when a study is resumed: all of it, or its runs would not be runs of one thing.
 FIXED = (
     "recipe", "changed", "method", "runs", "margin", "reference", "data", "data_sha256", "device", "environment",
 )  # fmt: skip
@@ -22,7 +22,7 @@ class StudyError(ValueError):
     """A study that cannot be read, or not be continued; the message names the file and the remedy."""
 
 
-class Outcome(NamedTuple):
+class RunOutcome(NamedTuple):
     """One trained network."""
 
     correct: np.ndarray  # [N] bool, per test example, with test-time augmentation
@@ -34,29 +34,31 @@ class Study(NamedTuple):
     """A study as far as it has got."""
 
     plan: dict[str, Any]
-    runs: dict[tuple[Arm, int], dict[str, Any]]  # records by arm and seed
+    runs: dict[tuple[Framework, int], dict[str, Any]]  # records by framework and seed
 
-    def missing(self) -> list[tuple[Arm, int]]:
-        """What is still to be run, in order: the arms alternate, and so does which one begins a pair."""
-        order: list[tuple[Arm, int]] = [
-            (arm, seed) for seed in range(self.plan["runs"]) for arm in (ARMS if seed % 2 == 0 else ARMS[::-1])
+    def missing(self) -> list[tuple[Framework, int]]:
+        """What is still to be run, in order: the frameworks alternate, and so does which one begins a pair."""
+        order: list[tuple[Framework, int]] = [
+            (framework, seed)
+            for seed in range(self.plan["runs"])
+            for framework in (FRAMEWORKS if seed % 2 == 0 else FRAMEWORKS[::-1])
         ]
         return [place for place in order if place not in self.runs]
 
-    def accuracies(self, arm: Arm) -> np.ndarray:
-        """Accuracies of an arm's runs in percentage points, by seed, those that diverged left out."""
-        return np.array([100 * run["accuracy"] for run in self._converged(arm)])
+    def accuracies(self, framework: Framework) -> np.ndarray:
+        """Accuracies of a framework's runs in percentage points, by seed, those that diverged left out."""
+        return np.array([100 * run["accuracy"] for run in self._converged(framework)])
 
-    def correct(self, arm: Arm) -> np.ndarray:
+    def correct(self, framework: Framework) -> np.ndarray:
         """Correctness [runs,N] bool of the same runs."""
-        return np.stack([unpack_bits(run["correct"], run["examples"]) for run in self._converged(arm)])
+        return np.stack([unpack_bits(run["correct"], run["examples"]) for run in self._converged(framework)])
 
-    def diverged(self, arm: Arm) -> int:
-        """How many runs of an arm diverged."""
-        return sum(run["diverged"] for (name, _), run in self.runs.items() if name == arm)
+    def diverged(self, framework: Framework) -> int:
+        """How many runs of a framework diverged."""
+        return sum(run["diverged"] for (name, _), run in self.runs.items() if name == framework)
 
-    def _converged(self, arm: Arm) -> list[dict[str, Any]]:
-        return [run for (name, _), run in sorted(self.runs.items()) if name == arm and not run["diverged"]]
+    def _converged(self, framework: Framework) -> list[dict[str, Any]]:
+        return [run for (name, _), run in sorted(self.runs.items()) if name == framework and not run["diverged"]]
 
 
 def open_study(file: Path, plan: dict[str, Any]) -> Study:
@@ -88,15 +90,20 @@ def load_study(file: Path) -> Study:
         raise StudyError(f"cannot read {file}: {error.strerror}") from error
     if not lines or lines[0].get("kind") != "plan":
         raise StudyError(f"{file} is not the record of a study, which `python -m parity statistical` writes")
-    runs = {(line["arm"], line["seed"]): line for line in lines if line.get("kind") == "run"}
+    runs = {(run["framework"], run["seed"]): run for run in map(_with_framework, lines) if run.get("kind") == "run"}
     return Study(lines[0], runs)
 
 
-def add_run(file: Path, study: Study, arm: Arm, seed: int, outcome: Outcome) -> dict[str, Any]:
+def _with_framework(line: dict[str, Any]) -> dict[str, Any]:
+    # Until version 0.2 the framework was called an arm.
+    return {("framework" if key == "arm" else key): value for key, value in line.items()}
+
+
+def add_run(file: Path, study: Study, framework: Framework, seed: int, outcome: RunOutcome) -> dict[str, Any]:
     """Append a run to the file, wait until it is on disk, and enter it into the study."""
     record = {
         "kind": "run",
-        "arm": arm,
+        "framework": framework,
         "seed": seed,
         "accuracy": None if outcome.diverged else float(outcome.correct.mean()),
         "diverged": outcome.diverged,
@@ -105,7 +112,7 @@ def add_run(file: Path, study: Study, arm: Arm, seed: int, outcome: Outcome) -> 
         "correct": pack_bits(outcome.correct),
     }
     append_line(file, record)
-    study.runs[arm, seed] = record
+    study.runs[framework, seed] = record
     return record
 
 

@@ -3,18 +3,18 @@
 from typing import Any
 
 from airjax.report.page import Table, format_p
-from parity.study import ARMS
+from parity.study import FRAMEWORKS
 from parity.verdict import SECONDARY, SIGNIFICANCE
 
-ARM_HEADS = ["", "networks", "mean accuracy, % (95%)", "standard deviation (95%)", "range, %", "median seconds"]
+NETWORK_HEADS = ["", "networks", "mean accuracy, % (95%)", "standard deviation (95%)", "range, %", "median seconds"]
 TEST_HEADS = ["hypothesis", "measured", "p", "verdict at 5%"]
 
 
-def arm_table(result: dict[str, Any]) -> Table:
+def network_table(result: dict[str, Any]) -> Table:
     """Tabulate the accuracies and times of each framework that has networks."""
     rows = []
-    for arm in ARMS:
-        values = result["arms"][arm]
+    for framework in FRAMEWORKS:
+        values = result["networks"][framework]
         if "mean" not in values:
             continue
         low, high = values["mean_interval"]
@@ -22,7 +22,7 @@ def arm_table(result: dict[str, Any]) -> Table:
         seconds = ", ".join(f"{part} {time:.2f}" for part, time in values["seconds"].items())
         rows.append(
             [
-                result["framework"][arm],
+                result["framework"][framework],
                 str(values["n"]),
                 f"{values['mean']:.3f} ({low:.3f} to {high:.3f})",
                 f"{values['sd']:.3f} ({low_sd:.3f} to {high_sd:.3f})",
@@ -30,7 +30,7 @@ def arm_table(result: dict[str, Any]) -> Table:
                 seconds,
             ]
         )
-    return Table(ARM_HEADS, rows)
+    return Table(NETWORK_HEADS, rows)
 
 
 def test_table(result: dict[str, Any]) -> Table:
@@ -70,7 +70,7 @@ def power_sentence(result: dict[str, Any]) -> str:
     """Say what so many networks could show, and how p-values were adjusted."""
     means = result["means"]
     return (
-        f"With equal means and these spreads, {result['arms']['airjax']['n']} networks of each are shown equivalent "
-        f"at this margin with probability {means['power']:.0%}; for 90% it takes {means['runs_needed']:,} of each. The "
-        "p-values of the last four tests are adjusted for being four (Holm)."
+        f"With equal means and these spreads, {result['networks']['airjax']['n']} networks of each are shown "
+        f"equivalent at this margin with probability {means['power']:.0%}; for 90% it takes {means['runs_needed']:,} "
+        "of each. The p-values of the last four tests are adjusted for being four (Holm)."
     )

@@ -11,8 +11,8 @@ from airjax.recipes.recipe import Recipe
 from airjax.training.run import segments
 from parity.environment import Device
 
-Task = Literal["step", "run", "evaluate", "augment"]
-ArmName = Literal["airjax", "eager", "compiled", "airbench", "airbench-compiled"]
+TimedTask = Literal["step", "run", "evaluate", "augment"]
+ImplementationName = Literal["airjax", "eager", "compiled", "airbench", "airbench-compiled"]
 
 MATMUL_SIZE: dict[Device, int] = {"cpu": 2048, "cuda": 8192}  # rows and columns of the largest rate's product
 COPY_BYTES: dict[Device, int] = {"cpu": 2**28, "cuda": 2**30}  # far more than the caches hold
@@ -20,11 +20,11 @@ COPY_BYTES: dict[Device, int] = {"cpu": 2**28, "cuda": 2**30}  # far more than t
 RATE_REPEATS = 20  # of each, of which the fastest counts
 
 
-class Work(NamedTuple):
+class TimedWork(NamedTuple):
     """What a process is to do, again and again."""
 
-    task: Task
-    arm: ArmName
+    task: TimedTask
+    implementation: ImplementationName
     recipe: Recipe
     data: Dataset
     device: Device
@@ -50,21 +50,21 @@ class Facts(NamedTuple):
     precision: str  # of the work
 
 
-class Phase(NamedTuple):
+class TimedPhase(NamedTuple):
     """Steps of one kind at the beginning of a phase of the training."""
 
     name: str
     first: int  # 0-based step
     steps: int
-    share: float  # of the training's steps that are of this kind
+    fraction: float  # of the training's steps that are of this kind
 
 
-def phases(recipe: Recipe, steps: int) -> list[Phase]:
+def timed_phases(recipe: Recipe, steps: int) -> list[TimedPhase]:
     """The phases of a training, before and after the first convolution's bias freezes; at most steps of each."""
     found, first = [], 0
     for segment in segments(recipe, by_epoch=False):
         name = "bias frozen" if segment.frozen else "bias trains"
-        found.append(Phase(name, first, min(steps, segment.num_steps), segment.num_steps / recipe.total_steps))
+        found.append(TimedPhase(name, first, min(steps, segment.num_steps), segment.num_steps / recipe.total_steps))
         first += segment.num_steps
     return found
 

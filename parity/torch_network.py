@@ -147,6 +147,6 @@ def whitening_filters(images: Tensor, epsilon: float) -> Tensor:
 @torch.no_grad()
 def second_moment(images: Tensor) -> Tensor:
     """Uncentred second moment [12,12] of all overlapping 2x2 patches, ordered (channel, row, col). (§2)"""
-    wide = images if images.dtype == torch.float64 else images.float()
-    patches = F.unfold(wide, PATCH)  # [N,12,P]
+    pixels = images if images.dtype == torch.float64 else images.float()
+    patches = F.unfold(pixels, PATCH)  # [N,12,P]
     return torch.bmm(patches, patches.mT).mean(0) / patches.shape[2]

@@ -15,7 +15,7 @@ def triangle(recipe: Recipe, step: int) -> float:
 
 
 def lookahead_decay(recipe: Recipe, steps_done: int) -> float:
-    """Share of the slow weights kept when steps_done steps are complete. (§4.7)"""
+    """Fraction of the slow weights kept when steps_done steps are complete. (§4.7)"""
     return recipe.value_of("lookahead_decay") * (steps_done / recipe.total_steps) ** 3
 
 

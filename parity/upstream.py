@@ -1,11 +1,8 @@
 """The released PyPI package `airbench` as a second, independent PyTorch implementation."""
 
-import contextlib
 import importlib
 import importlib.metadata
-import math
 import tempfile
-import time
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,23 +17,26 @@ from airjax.augment.draws import Draws
 from airjax.data.dataset import CIFAR10_CLASSES, Dataset
 from airjax.data.info import CIFAR10
 from airjax.recipes.recipe import Recipe
-from parity.peer import Peer, State, copy_state
 from parity.torch_draws import place_draws
 from parity.torch_images import augment_epoch, prepare_images
+from parity.torch_implementation import State, TorchImplementation, copy_state
 from parity.torch_network import dtype_of
 from parity.upstream_cpu import load_package, on_cpu
+from parity.upstream_package import (
+    block_widths,
+    functions_of,
+    make_normalizer,
+    package_folder,
+    save_images,
+    to_pixels,
+    train_arguments,
+)
 
-WHITEN_EXAMPLES = 5000  # of the training images, always
-FIXED = (
-    "flip", "order", "whiten", "whiten_bias", "dirac", "schedule_start", "schedule_peak", "schedule_end", "lookahead",
-    "lookahead_every", "lookahead_decay",
-)  # fmt: skip
 
-
-def make_peer() -> Peer:
-    """The package as the ladder needs it. Raises MissingError."""
+def make_implementation() -> TorchImplementation:
+    """The package as the parity suite needs it. Raises MissingError."""
     load_package()
-    return Peer(
+    return TorchImplementation(
         name=f"airbench {importlib.metadata.version('airbench')}",
         recipes=("94", "95", "96-paper"),
         build=build,
@@ -52,9 +52,9 @@ def make_peer() -> Peer:
 
 def build(recipe: Recipe) -> nn.Module:
     """The package's network in the recipe's precision. Raises ValueError for a structure that it does not have."""
-    make_net, _ = _functions(recipe)
+    make_net, _ = functions_of(recipe)
     with on_cpu(dtype_of(recipe)):
-        return make_net(widths=_widths(recipe), batchnorm_momentum=recipe.network.batchnorm_momentum)
+        return make_net(widths=block_widths(recipe), batchnorm_momentum=recipe.network.batchnorm_momentum)
 
 
 def init(recipe: Recipe, seed: int) -> State:
@@ -70,7 +70,7 @@ def augment(recipe: Recipe, images: np.ndarray, draws: Draws, epoch: int) -> np.
     moves = {"translate": recipe.augmentation.translate, "cutout": recipe.augmentation.cutout}
     moves["flip"] = int(bool(placed.flips.any() or placed.mirrors[epoch].any()))
     with tempfile.TemporaryDirectory() as folder, on_cpu(dtype) as utils:
-        _save(Path(folder) / "train.pt", images, np.zeros(len(images), np.int64))
+        save_images(Path(folder) / "train.pt", images, np.zeros(len(images), np.int64))
         loader = utils.CifarLoader(folder, batch_size=len(images), aug=moves, shuffle=False, altflip=True)
         integers = []
         for number in range(epoch + 1):
@@ -92,8 +92,8 @@ def filters(recipe: Recipe, images: np.ndarray) -> np.ndarray:
     """Whitening filters by the package, from images [N,32,32,3] uint8."""
     with on_cpu(dtype_of(recipe)) as utils:
         layer = nn.Conv2d(3, 24, 2)
-        pixels = _pixels(images, dtype_of(recipe))
-        utils.init_whitening_conv(layer, _normalizer(utils)(pixels), recipe.value_of("whiten_epsilon"))
+        pixels = to_pixels(images, dtype_of(recipe))
+        utils.init_whitening_conv(layer, make_normalizer(utils)(pixels), recipe.value_of("whiten_epsilon"))
         return layer.weight.detach().numpy()
 
 
@@ -160,121 +160,21 @@ def logits(recipe: Recipe, state: State, images: np.ndarray) -> np.ndarray:
     network = build(recipe)
     network.load_state_dict(state, strict=True)
     with on_cpu(dtype_of(recipe)) as utils:
-        loader = types.SimpleNamespace(images=_pixels(images, dtype_of(recipe)), normalize=_normalizer(utils))
+        loader = types.SimpleNamespace(images=to_pixels(images, dtype_of(recipe)), normalize=make_normalizer(utils))
         return utils.infer(network, loader, recipe.evaluation.tta_level).numpy()
-
-
-def require_recipe(recipe: Recipe) -> None:
-    """Raise ValueError for a recipe that the package cannot train."""
-    _functions(recipe)
-    for name in FIXED:
-        has, asked = getattr(Recipe(), name), getattr(recipe, name)
-        if has != asked:
-            raise ValueError(f"airbench trains with {name} {has} only, not {asked}")
-
-
-def open_package(recipe: Recipe, device: str) -> contextlib.AbstractContextManager[Any]:
-    """The package's `utils` within the context: on a GPU as shipped, in float16; on a CPU in the recipe's precision."""
-    if device == "cpu":
-        return on_cpu(dtype_of(recipe))
-    return contextlib.nullcontext(importlib.import_module(f"{load_package().__name__}.utils"))
-
-
-def make_network(recipe: Recipe) -> nn.Module:
-    """A fresh network of the package, on its device while the package is open."""
-    make_net, _ = _functions(recipe)
-    return make_net(widths=_widths(recipe), batchnorm_momentum=recipe.network.batchnorm_momentum)
-
-
-def save_data(data: Dataset, folder: Path) -> None:
-    """Write the files that the package's loader reads."""
-    _save(folder / "train.pt", data.train_images, data.train_labels)
-    _save(folder / "test.pt", data.test_images, data.test_labels)
-
-
-def make_loader(utils: Any, recipe: Recipe, folder: Path) -> Any:
-    """The package's loader of training batches, from the files in a folder."""
-    moves = {"flip": True, "translate": recipe.augmentation.translate, "cutout": recipe.augmentation.cutout}
-    return utils.CifarLoader(str(folder), batch_size=recipe.batch_size, aug=moves, altflip=True)
-
-
-class Trainer:
-    """The package's whole training from a seed, with its own loader and its own random numbers.
-
-    On a GPU it is the package as it is shipped, in float16; on a CPU, in the recipe's precision.
-
-    Raises ValueError for a recipe that the package does not have.
-    """
-
-    def __init__(self, recipe: Recipe, data: Dataset, device: str = "cpu") -> None:
-        require_recipe(recipe)
-        if min(recipe.value_of("whiten_examples"), recipe.train_examples) != min(
-            WHITEN_EXAMPLES, recipe.train_examples
-        ):
-            raise ValueError(f"airbench whitens on {WHITEN_EXAMPLES} images, not {recipe.value_of('whiten_examples')}")
-        self.recipe, self.data, self.device = recipe, data.head(recipe.train_examples, recipe.test_examples), device
-
-    def train(self, seed: int) -> tuple[np.ndarray, dict[str, float]]:
-        """Logits [M,10] of the test images at the recipe's level of test-time augmentation, and the seconds."""
-        recipe = self.recipe
-        _, train_net = _functions(recipe)
-        torch.manual_seed(seed)
-        with _folder() as folder, open_package(recipe, self.device) as utils:
-            save_data(self.data, folder)
-            loader = make_loader(utils, recipe, folder)
-            start = time.perf_counter()
-            network = train_net(
-                **_arguments(recipe),
-                train_loader=loader,
-                make_net=lambda: make_network(recipe),
-                tta_level=0,
-            )
-            trained = time.perf_counter()
-            test = utils.CifarLoader(str(folder), train=False, batch_size=2000)
-            logits = utils.infer(network, test, recipe.evaluation.tta_level).float().cpu().numpy()
-            return logits, {"train": trained - start, "evaluate": time.perf_counter() - trained}
 
 
 def _run(
     recipe: Recipe, network: nn.Module, data: Dataset, batches: Callable[[int], Iterator[tuple[Tensor, Tensor]]]
 ) -> None:
-    _, train_net = _functions(recipe)
+    _, train_net = functions_of(recipe)
     dtype = dtype_of(recipe)
-    with _folder() as folder, on_cpu(dtype) as utils:
-        _save(folder / "test.pt", data.test_images[:1], data.test_labels[:1])
+    with package_folder() as folder, on_cpu(dtype) as utils:
+        save_images(folder / "test.pt", data.test_images[:1], data.test_labels[:1])
         # The package whitens on the first 5,000 images, always; here those are the recipe's.
-        pixels = _pixels(data.train_images[: recipe.value_of("whiten_examples")], dtype)
-        loader = _Batches(recipe, pixels, _normalizer(utils), batches)
-        train_net(**_arguments(recipe), train_loader=loader, make_net=lambda: network)
-
-
-@contextlib.contextmanager
-def _folder() -> Iterator[Path]:
-    # The package looks for its data in `cifar10` where it is run.
-    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-        data = Path(folder) / "cifar10"
-        data.mkdir()
-        yield data
-
-
-def _arguments(recipe: Recipe) -> dict[str, Any]:
-    # What the package's training takes from a recipe.
-    return {
-        "epochs": recipe.epochs,
-        "label_smoothing": recipe.loss.label_smoothing,
-        "learning_rate": recipe.optimizer.learning_rate,
-        "bias_scaler": recipe.optimizer.bias_scale,
-        "momentum": recipe.optimizer.momentum,
-        "weight_decay": recipe.optimizer.weight_decay,
-        "whiten_bias_epochs": math.inf
-        if recipe.network.whiten_bias_epochs is None
-        else recipe.network.whiten_bias_epochs,
-        "verbose": False,
-    }
-
-
-def _widths(recipe: Recipe) -> dict[str, int]:
-    return dict(zip(("block1", "block2", "block3"), recipe.network.widths, strict=True))
+        pixels = to_pixels(data.train_images[: recipe.value_of("whiten_examples")], dtype)
+        loader = _Batches(recipe, pixels, make_normalizer(utils), batches)
+        train_net(**train_arguments(recipe), train_loader=loader, make_net=lambda: network)
 
 
 class _Batches:
@@ -289,28 +189,3 @@ class _Batches:
     def __iter__(self) -> Iterator[Any]:
         self.epoch += 1
         return self.batches(self.epoch - 1)
-
-
-def _functions(recipe: Recipe) -> tuple[Callable[..., nn.Module], Callable[..., nn.Module]]:
-    package = load_package()
-    match recipe.network.convs_per_block, recipe.network.residual:
-        case 2, "none":
-            return package.make_net94, package.train94
-        case 3, "after-activation":
-            return package.make_net96, package.train96
-    structure = f"{recipe.network.convs_per_block} convolutions per block and residual {recipe.network.residual}"
-    raise ValueError(f"airbench has no network with {structure}")
-
-
-def _normalizer(utils: Any) -> Callable[[Tensor], Tensor]:
-    return utils.T.Normalize(utils.CIFAR_MEAN, utils.CIFAR_STD)
-
-
-def _pixels(images: np.ndarray, dtype: torch.dtype) -> Tensor:
-    pixels = torch.as_tensor(images).to(dtype) / 255
-    return pixels.permute(0, 3, 1, 2).to(memory_format=torch.channels_last)
-
-
-def _save(file: Path, images: np.ndarray, labels: np.ndarray) -> None:
-    labels = labels.astype(np.int64)
-    torch.save({"images": torch.tensor(images), "labels": torch.tensor(labels), "classes": []}, file)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from airjax.data.dataset import Dataset
 from airjax.recipes.recipe import Recipe
-from parity import upstream
+from parity import upstream_trainer
 from parity.torch_optimizer import lookahead_decay, triangle
 
 MODES: dict[str, Literal["default", "max-autotune"]] = {"cpu": "default", "cuda": "max-autotune"}
@@ -38,10 +38,10 @@ class CompiledTrainer:
     """
 
     def __init__(self, recipe: Recipe, data: Dataset, device: str = "cpu") -> None:
-        upstream.require_recipe(recipe)
+        upstream_trainer.require_recipe(recipe)
         self.recipe, self.device = recipe, device
         self.data = data.head(recipe.train_examples, recipe.test_examples)
-        with upstream.open_package(recipe, device):
+        with upstream_trainer.open_package(recipe, device):
             self.training, self.frozen = (self._compile(bias_trains) for bias_trains in (True, False))
 
     def train(self, seed: int) -> tuple[np.ndarray, dict[str, float]]:
@@ -49,9 +49,9 @@ class CompiledTrainer:
         recipe = self.recipe
         torch.manual_seed(seed)
         clock = _Clock(self.device)
-        with tempfile.TemporaryDirectory() as folder, upstream.open_package(recipe, self.device) as utils:
-            upstream.save_data(self.data, Path(folder))
-            loader = upstream.make_loader(utils, recipe, Path(folder))
+        with tempfile.TemporaryDirectory() as folder, upstream_trainer.open_package(recipe, self.device) as utils:
+            upstream_trainer.save_data(self.data, Path(folder))
+            loader = upstream_trainer.make_loader(utils, recipe, Path(folder))
             test = utils.CifarLoader(folder, train=False, batch_size=2000)
             reinitialise(self.training.network)
             slow = utils.LookaheadState(self.training.forward)  # as in the script, before the filters are whitened
@@ -66,7 +66,7 @@ class CompiledTrainer:
             return logits.cpu().numpy(), clock.seconds
 
     def _compile(self, bias_trains: bool) -> Compiled:
-        network = upstream.make_network(self.recipe)
+        network = upstream_trainer.make_network(self.recipe)
         network[0].bias.requires_grad_(bias_trains)  # pyright: ignore[reportIndexIssue]
         return Compiled(network, torch.compile(network, mode=MODES[self.device]))
 

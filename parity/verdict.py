@@ -7,9 +7,9 @@ import numpy as np
 from airjax.stats.agreement import compare_examples
 from airjax.stats.equivalence import bootstrap_interval, compare_distributions, compare_means, holm
 from airjax.stats.intervals import mean_interval
-from parity.study import ARMS, Study
+from parity.study import FRAMEWORKS, Study
 
-Verdict = Literal["equivalent", "different", "open", "incomplete", "diverged"]
+StudyVerdict = Literal["equivalent", "different", "open", "incomplete", "diverged"]
 
 SIGNIFICANCE = 0.05
 SECONDARY = {
@@ -31,11 +31,11 @@ def analyse(study: Study) -> dict[str, Any]:
         **{name: plan[name] for name in ("recipe", "changed", "reference", "data", "margin", "device", "environment")},
         "framework": {"torch": torch_name(plan), "airjax": "airjax"},
         "planned": plan["runs"],
-        "runs": {arm: sum(name == arm for name, _ in study.runs) for arm in ARMS},
-        "diverged": {arm: study.diverged(arm) for arm in ARMS},
+        "runs": {framework: sum(name == framework for name, _ in study.runs) for framework in FRAMEWORKS},
+        "diverged": {framework: study.diverged(framework) for framework in FRAMEWORKS},
     }
-    accuracies = {arm: study.accuracies(arm) for arm in ARMS}
-    result["arms"] = {arm: _describe(study, arm, accuracies[arm]) for arm in ARMS}
+    accuracies = {framework: study.accuracies(framework) for framework in FRAMEWORKS}
+    result["networks"] = {framework: _describe(study, framework, accuracies[framework]) for framework in FRAMEWORKS}
     if study.missing():
         return result | {"verdict": "incomplete", "sentence": _incomplete(result)}
     if sum(result["diverged"].values()):
@@ -60,12 +60,12 @@ def analyse(study: Study) -> dict[str, Any]:
 
 
 def torch_name(plan: dict[str, Any]) -> str:
-    """What the PyTorch arm is called."""
+    """What the PyTorch implementation is called."""
     return f"airbench {plan['environment']['versions']['airbench']}" if plan["reference"] == "upstream" else "PyTorch"
 
 
-def _describe(study: Study, arm: Any, accuracies: np.ndarray) -> dict[str, Any]:
-    runs = [run for (name, _), run in sorted(study.runs.items()) if name == arm]
+def _describe(study: Study, framework: Any, accuracies: np.ndarray) -> dict[str, Any]:
+    runs = [run for (name, _), run in sorted(study.runs.items()) if name == framework]
     parts = {part for run in runs for part in run["seconds"]}
     description: dict[str, Any] = {
         "n": len(accuracies),
@@ -84,20 +84,27 @@ def _describe(study: Study, arm: Any, accuracies: np.ndarray) -> dict[str, Any]:
 
 
 def _incomplete(result: dict[str, Any]) -> str:
-    runs = " and ".join(f"{result['runs'][arm]} of {result['planned']} {result['framework'][arm]}" for arm in ARMS)
-    return f"The study is not finished ({runs} networks), so nothing is concluded yet; the same command goes on."
+    runs = " and ".join(
+        f"{result['runs'][framework]} of {result['planned']} {result['framework'][framework]}"
+        for framework in FRAMEWORKS
+    )
+    return (
+        f"The study is not finished ({runs} networks), so nothing is concluded yet; rerunning the same command "
+        "resumes it."
+    )
 
 
 def _diverged(result: dict[str, Any]) -> str:
     runs = " and ".join(
-        f"{result['diverged'][arm]} of {result['runs'][arm]} {result['framework'][arm]}" for arm in ARMS
+        f"{result['diverged'][framework]} of {result['runs'][framework]} {result['framework'][framework]}"
+        for framework in FRAMEWORKS
     )
     return f"Trainings diverged ({runs} networks), so their accuracies are not compared; find out why first."
 
 
 def _sentence(result: dict[str, Any]) -> str:
     means, other, margin = result["means"], result["framework"]["torch"], f"±{result['margin']:g} points"
-    ours, theirs = result["arms"]["airjax"], result["arms"]["torch"]
+    ours, theirs = result["networks"]["airjax"], result["networks"]["torch"]
     counts = f"{ours['n']} networks of each"
     reached = f"{ours['mean']:.2f}% with airjax and {theirs['mean']:.2f}% with {other}, over {counts}"
     (low, high), (low95, high95) = means["interval90"], means["interval95"]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any, Generic, TypeVar
 
-Work = TypeVar("Work")
+Argument = TypeVar("Argument")
 Question = TypeVar("Question")
 Answer = TypeVar("Answer")
 
@@ -17,17 +17,17 @@ class WorkerError(RuntimeError):
 
 
 class Worker(Generic[Question, Answer]):
-    """A process that answers with make(work), which it calls at the first question.
+    """A process that answers with make(argument), which it calls at the first question.
 
-    make, work, questions and answers are pickled. Use it as a context: the process ends with it.
+    make, argument, questions and answers are pickled. Use it as a context: the process ends with it.
     """
 
-    def __init__(self, name: str, make: Callable[[Work], Callable[[Question], Answer]], work: Work) -> None:
+    def __init__(self, name: str, make: Callable[[Argument], Callable[[Question], Answer]], argument: Argument) -> None:
         self.name = name
         # spawn: a forked copy of a process that has used JAX or CUDA may hang.
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(make, work, theirs), name=f"parity {name}", daemon=True)
+        self.process = context.Process(target=_serve, args=(make, argument, theirs), name=f"parity {name}", daemon=True)
         self.process.start()
         theirs.close()
 
@@ -53,7 +53,7 @@ class Worker(Generic[Question, Answer]):
         return answer
 
 
-def _serve(make: Callable[[Any], Callable[[Any], Any]], work: Any, pipe: Connection) -> None:
+def _serve(make: Callable[[Any], Callable[[Any], Any]], argument: Any, pipe: Connection) -> None:
     # Ctrl-C reaches every process of a terminal; the parent decides, and ends this one.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Several processes share the GPU's memory.
@@ -65,7 +65,7 @@ def _serve(make: Callable[[Any], Callable[[Any], Any]], work: Any, pipe: Connect
         except EOFError:
             return
         try:
-            answer = answer or make(work)
+            answer = answer or make(argument)
             pipe.send((answer(question), None))
         except Exception as error:
             pipe.send((None, f"{type(error).__name__}: {error}"))

@@ -26,6 +26,7 @@ from airjax.training.run import Task, advance, start_run
 from airjax.utils.records import append_line, read_lines
 from benchmarks import (
     ablation,
+    ablation_variants,
     kernels,
     parity_tables,
     profile,
@@ -45,7 +46,7 @@ from benchmarks.__main__ import COMMANDS, main
 from benchmarks.rounds import Measured, flops, measure, summarise, total
 from benchmarks.verdict import compare, spread
 from benchmarks.work import make_answer
-from parity.timing import Facts, Work, host_peak_bytes, phases
+from parity.timing import Facts, TimedWork, host_peak_bytes, timed_phases
 from parity.worker import Worker, WorkerError
 
 ROOT = Path(__file__).parent.parent
@@ -53,9 +54,15 @@ MODULES = sorted((ROOT / "benchmarks").glob("*.py"))
 FACTS = Facts(2.0, 1000, 4e6, 1e9, 1e8, "float32")
 
 
-def work_of(recipe: Recipe, **changes: Any) -> Work:
-    arguments = {"task": "step", "arm": "airjax", "data": speed.make_noise(recipe), "device": "cpu", "steps": 5}
-    return Work(recipe=recipe, **arguments | changes)
+def work_of(recipe: Recipe, **changes: Any) -> TimedWork:
+    arguments = {
+        "task": "step",
+        "implementation": "airjax",
+        "data": speed.make_noise(recipe),
+        "device": "cpu",
+        "steps": 5,
+    }
+    return TimedWork(recipe=recipe, **arguments | changes)
 
 
 class FakeWorker:
@@ -63,9 +70,9 @@ class FakeWorker:
 
     asked: list[tuple[str, int | None]] = []  # noqa: RUF012 set anew by each test
     slower: dict[str, float] = {}  # noqa: RUF012 likewise
-    failing: tuple[str, ...] = ()  # arms whose process ends in round 1
+    failing: tuple[str, ...] = ()  # implementations whose process ends in round 1
 
-    def __init__(self, name: str, make: Any, work: Work) -> None:
+    def __init__(self, name: str, make: Any, work: TimedWork) -> None:
         self.name, self.work = name, work
 
     def __enter__(self) -> "FakeWorker":
@@ -82,7 +89,7 @@ class FakeWorker:
             raise WorkerError(f"the {self.name} process ended with code -9 on {subject}")
         seconds = (1 if self.name == "airjax" else 2) * self.slower.get(self.name, 1) + 0.001 * number
         if self.work.task == "step":
-            return {phase.name: seconds for phase in phases(self.work.recipe, self.work.steps)}
+            return {phase.name: seconds for phase in timed_phases(self.work.recipe, self.work.steps)}
         return {self.work.task: seconds}
 
 
@@ -96,24 +103,24 @@ def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[FakeWorker]:
     return FakeWorker
 
 
-def test_arms_take_turns_and_warm_ups_do_not_count(tiny: Recipe, fake: type[FakeWorker]) -> None:
-    works = [work_of(tiny, arm=arm, task="augment") for arm in ("airjax", "eager")]
+def test_implementations_take_turns_and_warm_ups_do_not_count(tiny: Recipe, fake: type[FakeWorker]) -> None:
+    works = [work_of(tiny, implementation=implementation, task="augment") for implementation in ("airjax", "eager")]
     measured, failed = measure(works, repeats=2, warmups=1, on_block=lambda *_: None)
     assert failed == {}
-    order = [arm for arm, number in fake.asked if number is not None]
+    order = [implementation for implementation, number in fake.asked if number is not None]
     assert order == ["eager", "airjax", "airjax", "eager", "eager", "airjax"]
     assert measured["airjax"].blocks == [{"augment": 1.001}, {"augment": 1.002}]
 
 
-def test_a_step_is_the_mean_of_its_phases_by_their_share_of_the_steps(tiny: Recipe) -> None:
+def test_a_step_is_the_mean_of_its_phases_by_their_fraction_of_the_steps(tiny: Recipe) -> None:
     # 94 trains the bias for 3 of 9.9 epochs: 144 of 476 steps.
     work = work_of(RECIPES["94"].override(train_examples=50_000), data=None)
     seconds = total(work, {"bias trains": 3.0, "bias frozen": 2.0})
     assert seconds == pytest.approx((144 * 3 + 332 * 2) / 476)
     whole = work_of(tiny.override(whiten_bias_epochs=None))
-    assert [phase.share for phase in phases(whole.recipe, 5)] == [1.0]
+    assert [phase.fraction for phase in timed_phases(whole.recipe, 5)] == [1.0]
     # A block never takes steps of the next phase.
-    assert [phase.steps for phase in phases(tiny, 100)] == [8, 8]
+    assert [phase.steps for phase in timed_phases(tiny, 100)] == [8, 8]
 
 
 def test_flops_of_steps_and_evaluation_add_up_to_those_of_a_run(tiny: Recipe) -> None:
@@ -122,16 +129,16 @@ def test_flops_of_steps_and_evaluation_add_up_to_those_of_a_run(tiny: Recipe) ->
     assert parts["step"] == 6 * tiny.forward_macs * tiny.batch_size
 
 
-def test_the_fastest_torch_arm_is_what_airjax_is_held_against(tiny: Recipe) -> None:
+def test_the_fastest_torch_implementation_is_what_airjax_is_held_against(tiny: Recipe) -> None:
     measured: Any = {
-        arm: Measured([{"run": seconds}] * 7, FACTS._replace(matmul_rate=rate))
-        for arm, seconds, rate in (("airjax", 3.0, 1e9), ("eager", 2.0, 4e9), ("compiled", 2.5, 2e9))
+        implementation: Measured([{"run": seconds}] * 7, FACTS._replace(matmul_rate=rate))
+        for implementation, seconds, rate in (("airjax", 3.0, 1e9), ("eager", 2.0, 4e9), ("compiled", 2.5, 2e9))
     }
     record = summarise(work_of(tiny, task="run"), measured)
     assert (record["airjax"], record["torch"], record["ratio"]) == (3.0, 2.0, 1.5)
     assert (record["best_torch"], record["verdict"]) == ("eager", "slower")
     # The device's rate is the best that any framework reached on it.
-    assert record["arms"]["airjax"]["mfu"] == pytest.approx(tiny.flops / 3.0 / 4e9)
+    assert record["implementations"]["airjax"]["mfu"] == pytest.approx(tiny.flops / 3.0 / 4e9)
 
 
 def test_a_verdict_needs_six_rounds_that_agree() -> None:
@@ -149,8 +156,8 @@ def test_a_verdict_needs_six_rounds_that_agree() -> None:
     assert spread([1.0, 2.0, 4.0])["quartiles"] == [1.5, 3.0]
 
 
-def test_drift_that_both_arms_share_does_not_hide_a_difference() -> None:
-    # Each round takes longer than the one before, by far more than the arms differ.
+def test_drift_that_both_implementations_share_does_not_hide_a_difference() -> None:
+    # Each round takes longer than the one before, by far more than the implementations differ.
     drift = np.linspace(1, 10, 12)
     assert compare(0.99 * drift, drift).verdict == "faster"
 
@@ -180,13 +187,13 @@ def test_json_and_the_kept_line_are_the_same(
         "recipe": "tiny",
         "changed": {"batch_size": 16},
         "round": 0,
-        "arm": "airjax",
+        "implementation": "airjax",
         "parts": blocks[0]["parts"],
         "date": blocks[0]["date"],
     }
 
 
-def test_an_arm_that_fails_leaves_the_others(
+def test_an_implementation_that_fails_leaves_the_others(
     fake: type[FakeWorker], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["step", "--recipe", "tiny", "--device", "cpu", "--repeats", "6", "--results", str(tmp_path)]
@@ -194,7 +201,7 @@ def test_an_arm_that_fails_leaves_the_others(
     assert main(arguments) == 1
     assert "the compiled process ended with code -9 on block 1" in capsys.readouterr().err
     [kept] = read_lines(tmp_path / "speed.jsonl")
-    assert set(kept["arms"]) == {"airjax", "eager"}
+    assert set(kept["implementations"]) == {"airjax", "eager"}
     assert kept["failed"] == {"compiled": "the compiled process ended with code -9 on block 1"}
     assert kept["ratio"] == pytest.approx(0.5, rel=0.01)
     assert kept["repeats"] == 6
@@ -202,7 +209,7 @@ def test_an_arm_that_fails_leaves_the_others(
     monkeypatch.setattr(FakeWorker, "failing", ("airjax",))
     assert main(arguments) == 1
     kept = read_lines(tmp_path / "speed.jsonl")[-1]
-    assert set(kept["arms"]) == {"eager", "compiled"}
+    assert set(kept["implementations"]) == {"eager", "compiled"}
     assert "ratio" not in kept
     assert "Not measured yet" in speed_tables.speed_table([kept])
 
@@ -212,7 +219,7 @@ def test_rounds_end_before_the_time_is_up(
 ) -> None:
     clock = iter(range(0, 10_000, 5))
     monkeypatch.setattr(rounds.time, "monotonic", lambda: next(clock))
-    works = [work_of(tiny, arm=arm, task="augment") for arm in ("airjax", "eager")]
+    works = [work_of(tiny, implementation=implementation, task="augment") for implementation in ("airjax", "eager")]
     measured, _ = measure(works, repeats=50, warmups=1, on_block=lambda *_: None, allowed=60)
     assert [len(found.blocks) for found in measured.values()] == [5, 5]
 
@@ -335,20 +342,20 @@ def test_starts_are_compared_without_caches(
 ) -> None:
     folders: list[str] = []
 
-    def start(arm: str, recipe: str, device: str, folder: str) -> dict[str, Any]:
-        cached = (arm, folder) in zip(arms, folders, strict=True)
-        arms.append(arm)
+    def start(implementation: str, recipe: str, device: str, folder: str) -> dict[str, Any]:
+        cached = (implementation, folder) in zip(implementations, folders, strict=True)
+        implementations.append(implementation)
         folders.append(folder)
-        seconds = {"airjax": 4.0, "eager": 2.0, "compiled": 9.0}[arm] / (2 if cached else 1)
+        seconds = {"airjax": 4.0, "eager": 2.0, "compiled": 9.0}[implementation] / (2 if cached else 1)
         return {"seconds": {"import": 1.0, "first step": seconds}, "peak_bytes": 10}
 
-    arms: list[str] = []
+    implementations: list[str] = []
     monkeypatch.setattr(startup, "start", start)
     monkeypatch.setattr(startup, "describe", lambda device: {"device": "a processor"})
     assert main(["compile", "--recipe", "tiny", "--device", "cpu", "--repeats", "2", "--json"]) == 0
     record = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (record["airjax"], record["torch"], record["best_torch"]) == (5.0, 3.0, "eager")
-    assert record["arms"]["airjax, cached"]["median"] == 3.0
+    assert record["implementations"]["airjax, cached"]["median"] == 3.0
     assert len(set(folders)) == 2
 
 
@@ -372,9 +379,9 @@ def row(**changes: Any) -> dict[str, Any]:
         "interval95": [0.4, 0.6],
         "verdict": "faster",
         "best_torch": "eager",
-        "arms": {
-            arm: {"mfu": 0.25, "flops_per_second": rate, "peak_bytes": memory * 2**30}
-            for arm, rate, memory in (("airjax", 2e9, 1), ("eager", 1e9, 2))
+        "implementations": {
+            implementation: {"mfu": 0.25, "flops_per_second": rate, "peak_bytes": memory * 2**30}
+            for implementation, rate, memory in (("airjax", 2e9, 1), ("eager", 1e9, 2))
         },
         "flops": 2e9,
         "traffic_bytes": 1e8,
@@ -453,9 +460,16 @@ def test_forecasts_follow_from_the_best_rate_of_airjax() -> None:
 
 
 def test_starts_and_curves_and_profiles_are_tables() -> None:
-    arm = {"median": 3.0, "parts": {"import": 1.0, "prepare": 2.0}, "peak_bytes": 2**30}
+    implementation = {"median": 3.0, "parts": {"import": 1.0, "prepare": 2.0}, "peak_bytes": 2**30}
     starts = speed_tables.starts_table(
-        [row(), row(benchmark="compile", repeats=3, arms={"airjax": arm, "eager, cached": arm})]
+        [
+            row(),
+            row(
+                benchmark="compile",
+                repeats=3,
+                implementations={"airjax": implementation, "eager, cached": implementation},
+            ),
+        ]
     )
     assert starts.splitlines()[2:] == [
         "| 94, a processor: airjax | 3.0 s (n=3) | 1.00 s | 2.00 s | 1.0 GiB |",
@@ -515,15 +529,15 @@ def test_what_the_shuffled_copy_gave_is_listed_and_gives_way_to_the_official_ord
         "| a whole training, 94",
         "| a whole training, 94, shuffled order",
     ]
-    rung = {"rung": "loss", "precision": "float32", "arrays": 2, "relative": 0.0, "absolute": 0.0, "allowed": 4.0}
+    check = {"check": "loss", "precision": "float32", "arrays": 2, "relative": 0.0, "absolute": 0.0, "allowed": 4.0}
     where = {"device": "a processor", "versions": {"jax": "1", "torch": "2"}}
-    ladder = {"data": "cifar10", "rungs": [rung | {"passed": True}], "environment": where}
+    suite = {"data": "cifar10", "checks": [check | {"passed": True}], "environment": where}
     records = [
-        ladder | {"against": against, "content": content, "rungs": [rung | {"passed": content == "official"}]}
+        suite | {"against": against, "content": content, "checks": [check | {"passed": content == "official"}]}
         for content in ("official", "shuffled")
         for against in ("reference", "airbench 0.1")
     ]
-    text = parity_tables.ladder_table(records)
+    text = parity_tables.suite_table(records)
     assert "Against reference: all 1 rows hold, 2 arrays; a processor, jax 1, torch 2, images of cifar10." in text
     assert (
         "Against reference: 1 of 1 rows FAIL, 2 arrays; a processor, jax 1, torch 2, images of cifar10, shuffled"
@@ -553,15 +567,15 @@ def test_a_later_ablation_of_one_choice_leaves_the_others() -> None:
     ]
 
 
-def test_the_ladder_is_the_worst_of_its_recipes() -> None:
+def test_the_suite_is_the_worst_of_its_recipes() -> None:
     def record(against: str, passed: bool = True) -> dict[str, Any]:
-        row = {"rung": "loss", "precision": "float32", "arrays": 2, "relative": 1e-7, "allowed": 4.0, "passed": True}
-        rungs = [row | {"absolute": 1.0}, row | {"absolute": 2.0, "relative": 3e-7, "passed": passed}]
+        row = {"check": "loss", "precision": "float32", "arrays": 2, "relative": 1e-7, "allowed": 4.0, "passed": True}
+        checks = [row | {"absolute": 1.0}, row | {"absolute": 2.0, "relative": 3e-7, "passed": passed}]
         where = {"device": "a processor", "versions": {"jax": "1", "torch": "2"}}
-        return {"against": against, "data": "cifar10", "rungs": rungs, "environment": where}
+        return {"against": against, "data": "cifar10", "checks": checks, "environment": where}
 
-    assert "Not measured yet" in parity_tables.ladder_table([record("reference")])
-    lines = parity_tables.ladder_table(
+    assert "Not measured yet" in parity_tables.suite_table([record("reference")])
+    lines = parity_tables.suite_table(
         [{"runs": 3}, record("reference", passed=False), record("airbench 0.1")]
     ).splitlines()
     assert lines[0].startswith("Against reference: 1 of 2 rows FAIL, 4 arrays; a processor, jax 1, torch 2")
@@ -570,12 +584,12 @@ def test_the_ladder_is_the_worst_of_its_recipes() -> None:
 
 
 def test_runs_of_the_parity_suite_are_listed_by_what_they_ran_on() -> None:
-    row = {"rung": "loss", "recipe": "94", "precision": "float32", "arrays": 1200, "passed": True}
+    row = {"check": "loss", "recipe": "94", "precision": "float32", "arrays": 1200, "passed": True}
     run = {"against": "reference", "data": "cifar10", "content": "official", "seeds": [0, 1], "convolution": "onednn"}
     run |= {"threads": {"torch": 1, "jax": 2}, "environment": {"device": "a processor"}, "date": "2026-01-02"}
     drawn = {key: value for key, value in run.items() if key != "content"} | {"data": "builtin", "date": "2026-01-03"}
-    records = [{"runs": 3}, run | {"rungs": [row | {"passed": False}]}, run | {"rungs": [row]}]
-    records.append(drawn | {"rungs": [row, row | {"passed": False}]})
+    records = [{"runs": 3}, run | {"checks": [row | {"passed": False}]}, run | {"checks": [row]}]
+    records.append(drawn | {"checks": [row, row | {"passed": False}]})
     assert parity_tables.parity_runs_table([{"runs": 3}]).startswith("Not measured yet")
     assert parity_tables.parity_runs_table(records).splitlines()[2:] == [
         "| reference | cifar10, official order | 0, 1 | onednn | 1 and 2 | a processor | 1,200 | all 1 rows hold "
@@ -732,7 +746,7 @@ def test_made_up_lines_are_scanned_and_have_the_fields_of_real_ones(
 
 @pytest.mark.slow
 def test_every_choice_can_be_undone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    here = [name for name, variant in ablation.VARIANTS.items() if jax.default_backend() in variant.platforms]
+    here = [name for name, variant in ablation_variants.VARIANTS.items() if jax.default_backend() in variant.platforms]
     assert ablation.main(["--recipe", "tiny", "--turns", "1", "--steps", "2", "--results", str(tmp_path)]) == 0
     kept = read_lines(tmp_path / ablation.FILE)
     assert list(kept[0]["steps"]) == here
@@ -757,15 +771,15 @@ def test_an_undone_choice_computes_the_same(tiny: Recipe) -> None:
     state, draws = start_run(recipe, backend_of(recipe), jax.random.key(0), images, hyper)
     task = Task(jnp.asarray(images), jnp.asarray(labels), draws, hyper)
 
-    def loss(variant: ablation.Variant) -> float:
-        _, backend = ablation.make_variant(variant, recipe, jax.default_backend(), 1)
+    def loss(variant: ablation_variants.Variant) -> float:
+        _, backend = ablation_variants.make_variant(variant, recipe, jax.default_backend(), 1)
         step = partial(advance, recipe, backend, frozen=("whiten_bias",), batch_at=variant.batch_at)
-        with ablation.threads_of(variant):
+        with ablation_variants.threads_of(variant):
             _, metrics = jax.jit(step)(state, task)
         return float(metrics.loss)
 
-    as_it_is = loss(ablation.Variant())
-    for variant in ablation.VARIANTS.values():
+    as_it_is = loss(ablation_variants.Variant())
+    for variant in ablation_variants.VARIANTS.values():
         assert loss(variant) == pytest.approx(as_it_is, rel=1e-4)
 
 

@@ -1,4 +1,4 @@
-"""A harness that never fails proves nothing: each known mistake, planted in airjax, turns exactly its rungs red."""
+"""A harness that never fails proves nothing: each known mistake, planted in airjax, turns exactly its checks red."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -20,8 +20,8 @@ from airjax.optim.lookahead import LookaheadState, lookahead_update
 from airjax.optim.schedule import triangle
 from airjax.training import evaluate as tta
 from airjax.training import step
-from parity.numerical import climb
-from parity.peer import OWN
+from parity.numerical import run_suite
+from parity.torch_implementation import OWN
 
 PASS = ("intermediates", "loss", "gradients", "running-statistics")
 UPDATES = ("schedule", "optimizer", "freeze", "lookahead")
@@ -152,7 +152,7 @@ def schedule_one_step_early(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Control(NamedTuple):
-    """A mistake, the rungs that it is run through, and which of them it must turn red."""
+    """A mistake, the checks that it is run through, and which of them it must turn red."""
 
     plant: Callable[[pytest.MonkeyPatch], None]
     watched: tuple[str, ...]
@@ -176,20 +176,20 @@ CONTROLS = (
 
 
 @pytest.mark.parametrize("control", CONTROLS, ids=lambda control: control.plant.__name__)
-def test_planted_mistake_turns_its_rungs_red_and_no_others(
+def test_planted_mistake_turns_its_checks_red_and_no_others(
     control: Control, monkeypatch: pytest.MonkeyPatch, builtin: tuple[str, np.ndarray, np.ndarray]
 ) -> None:
     control.plant(monkeypatch)
-    result = climb(OWN, builtin, recipes=("94",), rungs=control.watched, precisions=("float64",))
-    assert {row.rung for row in result.rows} == set(control.watched)
-    assert {row.rung for row in result.rows if not row.passed} == set(control.red)
+    result = run_suite(OWN, builtin, recipes=("94",), checks=control.watched, precisions=("float64",))
+    assert {row.check for row in result.rows} == set(control.watched)
+    assert {row.check for row in result.rows if not row.passed} == set(control.red)
 
 
 def test_a_mistake_in_the_updates_shows_in_the_trajectory(
     monkeypatch: pytest.MonkeyPatch, builtin: tuple[str, np.ndarray, np.ndarray]
 ) -> None:
     lookahead_without_running_statistics(monkeypatch)
-    result = climb(OWN, builtin, recipes=("94",), rungs=("trajectory",), precisions=("float64",))
+    result = run_suite(OWN, builtin, recipes=("94",), checks=("trajectory",), precisions=("float64",))
     failed = {comparison.name for comparison in result.comparisons if not comparison.passed}
     # The first sync comes after the fifth step, and it is BatchNorm's statistics that are not pulled back.
     assert "2.norm1.running_mean after 5 steps" in failed

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from airjax.nn.airbench import init_variables
+from airjax.nn.build import init_variables
 from airjax.recipes.published import RECIPES
 from airjax.recipes.recipe import Recipe
 from airjax.training.api import infer
+from airjax.training.backend import backend_of
 from airjax.training.checkpoint import Model, load, save_model
 from parity import reference
 from parity.__main__ import main
@@ -50,7 +51,7 @@ def test_round_trip_from_torch_is_exact_and_loads_strictly(name: str) -> None:
 @pytest.mark.parametrize("name", ["96", "first convolution trained, without bias"])
 def test_round_trip_from_airjax_is_exact_with_the_same_tree(name: str) -> None:
     recipe = small(**STRUCTURES[name])
-    variables = {"frozen": {}} | jax.jit(lambda key: init_variables(recipe, key))(jax.random.key(0))
+    variables = {"frozen": {}} | jax.jit(lambda key: init_variables(recipe, backend_of(recipe), key))(jax.random.key(0))
     back = to_variables(recipe, to_state_dict(recipe, variables))
     assert jax.tree.structure(back) == jax.tree.structure(variables)
     assert all(jax.tree.leaves(jax.tree.map(lambda a, b: a.dtype == b.dtype and bool((a == b).all()), back, variables)))
@@ -120,7 +121,7 @@ def test_import_writes_a_model_that_loads(tmp_path: Path) -> None:
         ["import", "missing.pt", "out.safetensors", "--recipe", "94"],
         ["import", "missing.pt", "out.safetensors", "--recipe", "93"],
         ["export", "missing.safetensors", "out.pt"],
-        ["numerical", "--rung", "nonsense"],
+        ["numerical", "--check", "nonsense"],
         ["numerical", "--recipe", "nonsense"],
     ],
 )

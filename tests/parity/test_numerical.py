@@ -15,6 +15,8 @@ from airjax.nn import whitening as whiten
 from airjax.nn.whitening import second_moment
 from parity import numerical
 from parity.__main__ import main
+from parity.check_setup import BOTH
+from parity.checks_training import TorchTraining, drift
 from parity.compare import (
     DRIFT_FACTOR,
     ROUNDING_FLOOR,
@@ -26,27 +28,25 @@ from parity.compare import (
     measured,
     summarize,
 )
-from parity.numerical import LADDER, RUNG_NAMES, Step, climb
-from parity.peer import OWN
-from parity.rungs_training import PeerTraining, drift
-from parity.setting import BOTH
+from parity.numerical import CHECK_NAMES, SUITE, SuiteStep, run_suite
+from parity.torch_implementation import OWN
 
 Pixels = tuple[str, np.ndarray, np.ndarray]
 
 
-@pytest.mark.parametrize("step", LADDER, ids=lambda step: step.rungs[0])
-def test_rung_holds_against_the_reference(step: Step, pixels: Pixels) -> None:
-    result = climb(OWN, pixels, rungs=step.rungs)
+@pytest.mark.parametrize("step", SUITE, ids=lambda step: step.checks[0])
+def test_check_holds_against_the_reference(step: SuiteStep, pixels: Pixels) -> None:
+    result = run_suite(OWN, pixels, checks=step.checks)
     print("", *map(numerical.format_row, result.rows), sep="\n")
-    assert {row.rung for row in result.rows} == set(step.rungs)
+    assert {row.check for row in result.rows} == set(step.checks)
     recipes = {"any"} if step.once else set(numerical.RECIPE_NAMES)
-    assert {row.recipe for row in result.rows if row.rung != "tta"} <= recipes
+    assert {row.recipe for row in result.rows if row.check != "tta"} <= recipes
     assert [row for row in result.rows if not row.passed] == []
 
 
-def test_every_rung_has_its_tolerance_in_the_table() -> None:
+def test_every_check_has_its_tolerance_in_the_table() -> None:
     # The drift's is DRIFT_FACTOR times a measured distance.
-    assert set(RUNG_NAMES) - {"drift"} == set(TOLERANCES)
+    assert set(CHECK_NAMES) - {"drift"} == set(TOLERANCES)
     assert DRIFT_FACTOR > 1
     assert all(tolerance.reason for tolerance in TOLERANCES.values())
 
@@ -72,7 +72,7 @@ def test_two_results_of_pytorch_that_are_no_rounding_apart_measure_nothing() -> 
     exact, other = np.array([1.0, 2.0]), np.array([-1.0, 2.0])
     assert compare(place, "a", exact, exact, other).allowed == pytest.approx(2 * (ROUNDING_LIMIT + ROUNDING_FLOOR))
     states = [{"a": torch.tensor(values, dtype=torch.float64)} for values in (exact, other)]
-    trained, apart = (PeerTraining([state], []) for state in states)
+    trained, apart = (TorchTraining([state], []) for state in states)
     found = list(drift(Place("drift", "94", "float32"), [states[0]], apart, trained))
     assert [c.allowed for c in found] == [pytest.approx(ROUNDING_LIMIT + ROUNDING_FLOOR)]
 
@@ -90,30 +90,30 @@ def test_a_row_shows_the_worst_array_and_fails_with_any() -> None:
     assert (row[0].worst, row[0].arrays, row[0].passed) == ("b", 3, False)
 
 
-def test_a_ladder_without_rungs_does_not_pass() -> None:
-    assert not numerical.Result("reference", "builtin", [], []).passed
+def test_a_suite_without_checks_does_not_pass() -> None:
+    assert not numerical.SuiteResult("reference", "builtin", [], []).passed
 
 
 def test_command_line_ends_with_json_and_code_0(capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["numerical", "--json", "--data", "builtin", "--rung", "schedule", "--recipe", "94", "--recipe", "96"]
+    arguments = ["numerical", "--json", "--data", "builtin", "--check", "schedule", "--recipe", "94", "--recipe", "96"]
     assert main(arguments) == 0
     last = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert last["passed"] is True
-    assert [(rung["rung"], rung["recipe"]) for rung in last["rungs"]] == [("schedule", "94"), ("schedule", "96")]
+    assert [(check["check"], check["recipe"]) for check in last["checks"]] == [("schedule", "94"), ("schedule", "96")]
 
 
-def test_a_failing_rung_is_code_1_and_null_where_not_finite(
+def test_a_failing_check_is_code_1_and_null_where_not_finite(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(setting: object) -> list[Comparison]:
-        del setting
+    def broken(setup: object) -> list[Comparison]:
+        del setup
         return [compare(Place("schedule", "94", "float64"), "factors", [math.nan], [1.0])]
 
-    monkeypatch.setattr(numerical, "LADDER", (Step(("schedule",), broken),))  # pyright: ignore[reportArgumentType]
+    monkeypatch.setattr(numerical, "SUITE", (SuiteStep(("schedule",), broken),))  # pyright: ignore[reportArgumentType]
     assert main(["numerical", "--json", "--data", "builtin", "--recipe", "94"]) == 1
     output = capsys.readouterr().out.splitlines()
     assert "failed: schedule (94, float64)" in output
-    assert json.loads(output[-1])["rungs"][0]["absolute"] is None
+    assert json.loads(output[-1])["checks"][0]["absolute"] is None
 
 
 def plant_pool(monkeypatch: pytest.MonkeyPatch, wrong: Callable[[Any], Any]) -> None:
@@ -133,9 +133,9 @@ def test_a_wrong_pool_is_found_though_torch_takes_the_same_pixels(
         return lambda x, size: -right(-x, size)
 
     plant_pool(monkeypatch, wrong)
-    rungs = ("intermediates", "gradients", "drift")
-    result = climb(OWN, pixels, recipes=("94",), rungs=rungs, precisions=("float32",))
-    assert {row.rung for row in result.rows if not row.passed} == set(rungs)
+    checks = ("intermediates", "gradients", "drift")
+    result = run_suite(OWN, pixels, recipes=("94",), checks=checks, precisions=("float32",))
+    assert {row.check for row in result.rows if not row.passed} == set(checks)
 
 
 def test_a_pool_s_gradient_to_wrong_pixels_is_found_though_torch_takes_the_same(
@@ -151,9 +151,9 @@ def test_a_pool_s_gradient_to_wrong_pixels_is_found_though_torch_takes_the_same(
         return jax.lax.stop_gradient(right(x, size) - mean) + mean
 
     plant_pool(monkeypatch, wrong)
-    rungs = ("intermediates", "gradients", "trajectory", "drift")
-    result = climb(OWN, pixels, recipes=("94",), rungs=rungs)
-    failed = {(row.rung, row.precision) for row in result.rows if not row.passed}
+    checks = ("intermediates", "gradients", "trajectory", "drift")
+    result = run_suite(OWN, pixels, recipes=("94",), checks=checks)
+    failed = {(row.check, row.precision) for row in result.rows if not row.passed}
     assert failed == {("gradients", p) for p in BOTH} | {("trajectory", "float64"), ("drift", "float32")}
 
 
@@ -166,7 +166,7 @@ def test_degenerate_eigenvalues_leave_whitening_within_tolerance_and_mistakes_ou
     kinds = {"noise": noise, "grey noise": noise[..., :1].repeat(3, -1), name: images}
 
     def run() -> dict[str, list[bool]]:
-        results = {kind: climb(OWN, (kind, x, labels), rungs=("whitening",)) for kind, x in kinds.items()}
+        results = {kind: run_suite(OWN, (kind, x, labels), checks=("whitening",)) for kind, x in kinds.items()}
         return {kind: [row.passed for row in result.rows] for kind, result in results.items()}
 
     assert run() == {kind: [True, True] for kind in kinds}
@@ -176,9 +176,9 @@ def test_degenerate_eigenvalues_leave_whitening_within_tolerance_and_mistakes_ou
 
 def test_seeds_are_all_run_and_the_worst_is_named() -> None:
     pixels = numerical.load_images("builtin", None)
-    result = climb(OWN, pixels, recipes=("94",), rungs=("cancellation", "dirac"), seeds=(2, 5))
-    assert [(row.rung, row.passed) for row in result.rows] == [("dirac", True), ("cancellation", True)]
-    cancellations = [c for c in result.comparisons if c.rung == "cancellation"]
+    result = run_suite(OWN, pixels, recipes=("94",), checks=("cancellation", "dirac"), seeds=(2, 5))
+    assert [(row.check, row.passed) for row in result.rows] == [("dirac", True), ("cancellation", True)]
+    cancellations = [c for c in result.comparisons if c.check == "cancellation"]
     assert [c.name for c in cancellations] == ["BatchNorm far from zero, seed 2", "BatchNorm far from zero, seed 5"]
     assert cancellations[0].absolute != cancellations[1].absolute
     assert numerical.to_json(result)["seeds"] == [2, 5]
@@ -191,7 +191,7 @@ def test_drift_of_the_first_seed_is_the_curve() -> None:
         for seed, value in ((3, 1.0), (4, 2.0))
         for name in ("all tensors after 0 steps", "pool 0, pixels taken in step 0")
     ]
-    record = numerical.to_json(numerical.Result("reference", "builtin", summarize(found), found, (3, 4)))
+    record = numerical.to_json(numerical.SuiteResult("reference", "builtin", summarize(found), found, (3, 4)))
     assert record["drift"] == {"94": {"distance": [1.0], "allowed": [9.0]}}
 
 

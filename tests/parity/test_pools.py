@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import nn
 
-from airjax.nn import airbench as model
-from parity import rungs_training
-from parity.numerical import climb
-from parity.peer import OWN
+from airjax.kernels import backend
+from parity import checks_training
+from parity.check_setup import jax_precision
+from parity.numerical import run_suite
 from parity.pools import SIZES, direct_pools, picks, smallest_lead, watch_pools, winners
-from parity.setting import jax_precision
+from parity.torch_implementation import OWN
 
 Pixels = tuple[str, np.ndarray, np.ndarray]
 EPS = float(np.finfo(np.float32).eps)
@@ -22,13 +22,18 @@ EPS = float(np.finfo(np.float32).eps)
 
 def round_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the last bits of what goes into airjax's pools fall as they would on another processor."""
-    right = model.conv_to_pool
+    right = backend.make_ops
 
-    def conv_to_pool(*arguments: Any) -> Any:
-        x = right(*arguments)
-        return x * (1 + EPS * jax.random.uniform(jax.random.key(0), x.shape, x.dtype, -1, 1))
+    def make_ops(*arguments: Any) -> backend.Ops:
+        ops = right(*arguments)
 
-    monkeypatch.setattr(model, "conv_to_pool", conv_to_pool)
+        def conv_to_pool(x: Any, kernel: Any) -> Any:
+            out = ops.conv_to_pool(x, kernel)
+            return out * (1 + EPS * jax.random.uniform(jax.random.key(0), out.shape, out.dtype, -1, 1))
+
+        return ops._replace(conv_to_pool=conv_to_pool)
+
+    monkeypatch.setattr(backend, "make_ops", make_ops)
 
 
 def test_ties_may_fall_either_way(monkeypatch: pytest.MonkeyPatch, builtin: Pixels) -> None:
@@ -36,19 +41,20 @@ def test_ties_may_fall_either_way(monkeypatch: pytest.MonkeyPatch, builtin: Pixe
     name, pixels, labels = builtin
     flat = (name, pixels // 128 * np.uint8(255), labels)
     round_otherwise(monkeypatch)
-    held = climb(OWN, flat, recipes=("94",), rungs=("drift",), precisions=("float32",))
-    assert held.passed, held.rows
+    result = run_suite(OWN, flat, recipes=("94",), checks=("drift",), precisions=("float32",))
+    assert result.passed, result.rows
     # Without directions PyTorch sends the gradients of those windows to other pixels.
-    monkeypatch.setattr(rungs_training, "direct_pools", lambda network, taken, seen: None)
-    lost = climb(OWN, flat, recipes=("94",), rungs=("drift",), precisions=("float32",))
+    monkeypatch.setattr(checks_training, "direct_pools", lambda network, taken, seen: None)
+    lost = run_suite(OWN, flat, recipes=("94",), checks=("drift",), precisions=("float32",))
     assert not lost.passed, lost.rows
 
 
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 def test_pools_compute_on_the_very_numbers_that_they_report(precision: str) -> None:
     with jax_precision(precision), watch_pools() as inputs:
+        max_pool = backend.make_ops("cpu", "native").max_pool
         x = jnp.asarray(np.random.default_rng(0).standard_normal((2, 4, 4, 3)), precision)
-        out, gradient = jax.jit(jax.value_and_grad(lambda x: (model.max_pool(x, 2) ** 2).sum()))(x)
+        out, gradient = jax.jit(jax.value_and_grad(lambda x: (max_pool(x, 2) ** 2).sum()))(x)
         jax.block_until_ready((out, gradient))
     assert len(inputs) == 1
     assert np.array_equal(inputs[0], x)

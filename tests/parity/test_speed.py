@@ -10,23 +10,25 @@ import airjax
 from airjax.recipes.published import RECIPES
 from airjax.recipes.recipe import Recipe
 from benchmarks.__main__ import main
-from parity import reference, speed, upstream, upstream_compiled
-from parity.timing import Work
+from parity import reference, speed, upstream, upstream_compiled, upstream_trainer
+from parity.timing import TimedWork
 from parity.torch_draws import sample_draws
 from parity.torch_images import augment_epoch, prepare_images
-from parity.upstream import Trainer
 from parity.upstream_compiled import CompiledTrainer
 from parity.upstream_cpu import INSTALL
+from parity.upstream_trainer import Trainer
 
 
 @pytest.fixture(autouse=True)
 def _threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    # The arms take all cores; the tests of this process stay with one.
+    # The implementations take all cores; the tests of this process stay with one.
     monkeypatch.setattr(speed, "start_torch", lambda device: None)
 
 
-def work_of(task: Any, recipe: Recipe, data: airjax.Dataset, arm: Any = "eager") -> Work:
-    return Work(task, arm, recipe, data.head(recipe.train_examples, recipe.test_examples), "cpu", steps=3)
+def work_of(task: Any, recipe: Recipe, data: airjax.Dataset, implementation: Any = "eager") -> TimedWork:
+    return TimedWork(
+        task, implementation, recipe, data.head(recipe.train_examples, recipe.test_examples), "cpu", steps=3
+    )
 
 
 @pytest.mark.parametrize(
@@ -88,9 +90,9 @@ def test_two_processes_are_measured_in_turn(capsys: pytest.CaptureFixture[str]) 
     arguments = ["--recipe", "tiny", "--against", "eager", "--repeats", "2", "--device", "cpu", "--json"]
     assert main(["augment", *arguments]) == 0
     record = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert set(record["arms"]) == {"airjax", "eager"}
+    assert set(record["implementations"]) == {"airjax", "eager"}
     assert record["ratio"] == pytest.approx(record["airjax"] / record["torch"])
-    assert len(record["arms"]["eager"]["seconds"]) == 2
+    assert len(record["implementations"]["eager"]["seconds"]) == 2
 
 
 @pytest.mark.slow
@@ -137,8 +139,8 @@ def test_the_compiled_package_steps_as_the_package_does(toy: airjax.Dataset, mon
     # Both from the same weights, and the loader's random numbers from the same seed.
     monkeypatch.setattr(upstream_compiled, "reinitialise", lambda network: seeded(network, start))
     logits, _ = trainer.train(5)
-    made = upstream.make_network
-    monkeypatch.setattr(upstream, "make_network", lambda recipe: seeded(made(recipe), start))
+    made = upstream_trainer.make_network
+    monkeypatch.setattr(upstream_trainer, "make_network", lambda recipe: seeded(made(recipe), start))
     expected, _ = plain.train(5)
     np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-7)
 

@@ -13,9 +13,9 @@ from airjax.recipes.published import RECIPES
 from airjax.recipes.recipe import Recipe
 from parity import statistical
 from parity.__main__ import main
-from parity.arms import Work, make_trainer
 from parity.statistical import Progress, plan_study, run_study
-from parity.study import ARMS, Outcome, load_study
+from parity.study import FRAMEWORKS, RunOutcome, load_study
+from parity.trainers import StudyJob, make_trainer
 from parity.upstream_cpu import INSTALL
 from parity.worker import Worker, WorkerError
 
@@ -34,7 +34,7 @@ def test_both_frameworks_train_alternately_and_a_killed_process_loses_nothing(
     plan = plan_of(tiny, toy)
 
     def kill_after_three(progress: Progress) -> None:
-        seen.append((progress.record["arm"], progress.record["seed"]))
+        seen.append((progress.record["framework"], progress.record["seed"]))
         if len(seen) == 3:
             # The processes that train are this one's children.
             children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
@@ -47,17 +47,26 @@ def test_both_frameworks_train_alternately_and_a_killed_process_loses_nothing(
     assert len(load_study(file).runs) == 3
     study = run_study(file, plan, tiny, toy, lambda progress: seen.append(tuple(progress.record.values())[1:3]))
     assert not study.missing()
-    assert [arm for arm, _ in seen] == ["torch", "airjax", "airjax", "torch", "torch", "airjax", "airjax", "torch"]
-    # Seeds are independent: no two networks of an arm are the same, and none is the other arm's.
+    assert [framework for framework, _ in seen] == [
+        "torch",
+        "airjax",
+        "airjax",
+        "torch",
+        "torch",
+        "airjax",
+        "airjax",
+        "torch",
+    ]
+    # Seeds are independent: no two networks of a framework are the same, and none is the other framework's.
     rows = [run["correct"] for run in load_study(file).runs.values()]
     assert len(set(rows)) == 8
     # A process trains what the library trains.
-    work = Work("airjax", "own", tiny, toy, "cpu")
-    np.testing.assert_array_equal(make_trainer(work)(2).correct, study.correct("airjax")[2])
+    job = StudyJob("airjax", "own", tiny, toy, "cpu")
+    np.testing.assert_array_equal(make_trainer(job)(2).correct, study.correct("airjax")[2])
 
 
-def test_the_torch_arm_is_the_same_network_for_the_same_seed(toy: airjax.Dataset, tiny: Recipe) -> None:
-    train = make_trainer(Work("torch", "own", tiny, toy, "cpu"))
+def test_the_torch_implementation_is_the_same_network_for_the_same_seed(toy: airjax.Dataset, tiny: Recipe) -> None:
+    train = make_trainer(StudyJob("torch", "own", tiny, toy, "cpu"))
     first, second, again = train(0), train(1), train(0)
     np.testing.assert_array_equal(first.correct, again.correct)
     assert (first.correct != second.correct).any()
@@ -66,8 +75,8 @@ def test_the_torch_arm_is_the_same_network_for_the_same_seed(toy: airjax.Dataset
 
 def test_a_diverging_training_is_an_outcome(toy: airjax.Dataset, tiny: Recipe) -> None:
     diverging = tiny.override(learning_rate=1e9, bias_scale=1e6)
-    for arm in ARMS:
-        outcome = make_trainer(Work(arm, "own", diverging, toy, "cpu"))(0)
+    for framework in FRAMEWORKS:
+        outcome = make_trainer(StudyJob(framework, "own", diverging, toy, "cpu"))(0)
         assert outcome.diverged
         assert outcome.correct.shape == (100,)
 
@@ -76,22 +85,22 @@ def test_the_released_package_trains_from_seeds(toy: airjax.Dataset) -> None:
     if not importlib.util.find_spec("airbench"):
         pytest.skip(f"the released package is not installed: {INSTALL}")
     recipe = RECIPES["mini"].override(train_examples=300, test_examples=100, widths=(8, 8, 8), epochs=1.5)
-    train = make_trainer(Work("torch", "upstream", recipe, toy, "cpu"))
+    train = make_trainer(StudyJob("torch", "upstream", recipe, toy, "cpu"))
     first, second, again = train(0), train(1), train(0)
     np.testing.assert_array_equal(first.correct, again.correct)
     assert (first.correct != second.correct).any()
     assert set(first.seconds) == {"train", "evaluate"}
     for change in ({"flip": "random"}, {"lookahead_every": 4}):
         with pytest.raises(ValueError, match=f"airbench trains with {next(iter(change))}"):
-            make_trainer(Work("torch", "upstream", recipe.override(**change), toy, "cpu"))
+            make_trainer(StudyJob("torch", "upstream", recipe.override(**change), toy, "cpu"))
     with pytest.raises(ValueError, match="airbench whitens on"):
-        make_trainer(Work("torch", "upstream", recipe.override(whiten_examples=100), toy, "cpu"))
+        make_trainer(StudyJob("torch", "upstream", recipe.override(whiten_examples=100), toy, "cpu"))
 
 
 def test_a_process_tells_what_went_wrong(toy: airjax.Dataset, tiny: Recipe) -> None:
-    work = Work("torch", "own", tiny.override(precision="bfloat16"), toy, "cpu")
+    job = StudyJob("torch", "own", tiny.override(precision="bfloat16"), toy, "cpu")
     with (
-        Worker("torch", make_trainer, work) as worker,
+        Worker("torch", make_trainer, job) as worker,
         pytest.raises(WorkerError, match=r"torch process failed on network 7: ValueError: .* precision bfloat16"),
     ):
         worker.ask(7, "network 7")
@@ -111,8 +120,8 @@ class FakeWorker:
 
     rates: dict[str, float] = {}  # noqa: RUF012 set anew by each test
 
-    def __init__(self, name: str, make: Any, work: Work) -> None:
-        self.arm = name
+    def __init__(self, name: str, make: Any, job: StudyJob) -> None:
+        self.framework = name
 
     def __enter__(self) -> "FakeWorker":
         return self
@@ -120,12 +129,12 @@ class FakeWorker:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def ask(self, seed: int, subject: str) -> Outcome:
-        generator = np.random.default_rng([seed, len(self.arm)])
-        rate = self.rates.get(self.arm, 0.9)
+    def ask(self, seed: int, subject: str) -> RunOutcome:
+        generator = np.random.default_rng([seed, len(self.framework)])
+        rate = self.rates.get(self.framework, 0.9)
         if rate < 0:
             raise KeyboardInterrupt
-        return Outcome(generator.random(1000) < rate, rate == 0, {"train": 0.1})
+        return RunOutcome(generator.random(1000) < rate, rate == 0, {"train": 0.1})
 
 
 @pytest.fixture
@@ -148,9 +157,9 @@ def test_exit_code_and_json_say_the_verdict(
     lines = capsys.readouterr().out.splitlines()
     record = json.loads(lines[-1])
     assert record["verdict"] == verdict
-    # Both tables stand above the sentence: the arms, and every test.
+    # Both tables stand above the sentence: the frameworks, and every test.
     printed = " ".join(lines[-80:-2])
-    means = [f"{record['arms'][arm]['mean']:.3f}" for arm in ("torch", "airjax")]
+    means = [f"{record['networks'][framework]['mean']:.3f}" for framework in ("torch", "airjax")]
     assert all(part in printed for part in (*means, "Kolmogorov-Smirnov", "Brown-Forsythe", "adjusted for being four"))
     assert record["sentence"] == lines[-2]
     assert record["runs"] == {"torch": 30, "airjax": 30}

@@ -5,46 +5,65 @@ from typing import Any
 import numpy as np
 import pytest
 
-from parity.study import ARMS, Outcome, StudyError, add_run, load_study, open_study, pack_bits, unpack_bits
+from parity.study import (
+    FRAMEWORKS,
+    RunOutcome,
+    StudyError,
+    add_run,
+    load_study,
+    open_study,
+    pack_bits,
+    unpack_bits,
+)
 
 Plan = dict[str, Any]
 
 
-def outcome(seed: int) -> Outcome:
+def outcome(seed: int) -> RunOutcome:
     correct = np.random.default_rng(seed).random(101) < 0.5
-    return Outcome(correct, False, {"train": 1.23456})
+    return RunOutcome(correct, False, {"train": 1.23456})
 
 
-def test_arms_alternate_and_so_does_which_begins(tmp_path: Path, plan: Plan) -> None:
+def test_frameworks_alternate_and_so_does_which_begins(tmp_path: Path, plan: Plan) -> None:
     study = open_study(tmp_path / "study.jsonl", plan)
     order = [("torch", 0), ("airjax", 0), ("airjax", 1), ("torch", 1), ("torch", 2), ("airjax", 2)]
     assert study.missing() == order
 
 
-def test_a_study_goes_on_where_it_stopped(tmp_path: Path, plan: Plan) -> None:
+def test_a_study_resumes_where_it_stopped(tmp_path: Path, plan: Plan) -> None:
     file = tmp_path / "new" / "study.jsonl"
     study = open_study(file, plan)
-    for arm, seed in study.missing()[:3]:
-        add_run(file, study, arm, seed, outcome(seed))
+    for framework, seed in study.missing()[:3]:
+        add_run(file, study, framework, seed, outcome(seed))
     again = open_study(file, plan)
     assert again.missing() == [("torch", 1), ("torch", 2), ("airjax", 2)]
     np.testing.assert_array_equal(again.correct("airjax"), [outcome(seed).correct for seed in (0, 1)])
     assert again.accuracies("airjax") == pytest.approx([100 * outcome(seed).correct.mean() for seed in (0, 1)])
 
 
+def test_runs_of_an_earlier_version_count(tmp_path: Path, plan: Plan) -> None:
+    file = tmp_path / "study.jsonl"
+    study = open_study(file, plan)
+    for framework, seed in study.missing()[:3]:
+        add_run(file, study, framework, seed, outcome(seed))
+    file.write_text(file.read_text().replace('"framework": ', '"arm": '))
+    assert '"framework"' not in file.read_text()
+    assert open_study(file, plan).missing() == [("torch", 1), ("torch", 2), ("airjax", 2)]
+
+
 def test_a_line_cut_short_is_run_again_and_nothing_else(tmp_path: Path, plan: Plan) -> None:
     file = tmp_path / "study.jsonl"
     study = open_study(file, plan)
-    for arm, seed in study.missing()[:2]:
-        add_run(file, study, arm, seed, outcome(seed))
+    for framework, seed in study.missing()[:2]:
+        add_run(file, study, framework, seed, outcome(seed))
     file.write_bytes(file.read_bytes()[:-20])
     study = open_study(file, plan)
     assert study.missing()[0] == ("airjax", 0)
-    for arm, seed in study.missing():
-        add_run(file, study, arm, seed, outcome(seed))
+    for framework, seed in study.missing():
+        add_run(file, study, framework, seed, outcome(seed))
     whole = load_study(file)
     assert not whole.missing()
-    assert all(len(whole.accuracies(arm)) == 3 for arm in ARMS)
+    assert all(len(whole.accuracies(framework)) == 3 for framework in FRAMEWORKS)
 
 
 @pytest.mark.parametrize(("name", "value"), [("runs", 4), ("margin", 0.05), ("data_sha256", "11"), ("reference", "up")])

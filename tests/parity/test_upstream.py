@@ -8,9 +8,9 @@ from airjax.recipes.published import RECIPES
 from parity import numerical, upstream
 from parity.__main__ import main
 from parity.convert import to_state_dict, to_variables
-from parity.numerical import climb
-from parity.peer import Peer
+from parity.numerical import run_suite
 from parity.states import arbitrary_state, cast
+from parity.torch_implementation import TorchImplementation
 from parity.upstream_cpu import INSTALL, on_cpu
 
 Pixels = tuple[str, np.ndarray, np.ndarray]
@@ -19,13 +19,13 @@ needs_package = pytest.mark.skipif(not INSTALLED, reason=f"airbench is not insta
 
 
 @pytest.fixture(scope="module")
-def peer() -> Peer:
-    return upstream.make_peer()
+def reference() -> TorchImplementation:
+    return upstream.make_implementation()
 
 
 @needs_package
 @pytest.mark.parametrize(
-    ("rungs", "recipes"),
+    ("checks", "recipes"),
     [
         (("normalize", "augmentation", "schedule", "whitening", "lookahead"), ("94", "95", "96-paper")),
         (("dirac", "initial-law"), ("94",)),
@@ -36,20 +36,20 @@ def peer() -> Peer:
     ],
     ids="-".join,
 )
-def test_rung_holds_against_the_released_package(
-    rungs: tuple[str, ...], recipes: tuple[str, ...], peer: Peer, pixels: Pixels
+def test_check_holds_against_the_released_package(
+    checks: tuple[str, ...], recipes: tuple[str, ...], reference: TorchImplementation, pixels: Pixels
 ) -> None:
-    # float32 where the rung is measured against it anyway; the command line runs both everywhere.
-    precisions = ("float64", "float32") if "whitening" in rungs or "dirac" in rungs else ("float64",)
-    result = climb(peer, pixels, rungs=rungs, recipes=recipes, precisions=precisions)
+    # float32 where the check is measured against it anyway; the command line runs both everywhere.
+    precisions = ("float64", "float32") if "whitening" in checks or "dirac" in checks else ("float64",)
+    result = run_suite(reference, pixels, checks=checks, recipes=recipes, precisions=precisions)
     print("", *map(numerical.format_row, result.rows), sep="\n")
-    assert {row.rung for row in result.rows} == set(rungs)
+    assert {row.check for row in result.rows} == set(checks)
     assert [row for row in result.rows if not row.passed] == []
 
 
 @needs_package
-def test_drift_against_the_package_is_measured_in_its_rounding(peer: Peer, builtin: Pixels) -> None:
-    result = climb(peer, builtin, rungs=("drift",), recipes=("94",), precisions=("float32",))
+def test_drift_against_the_package_is_measured_in_its_rounding(reference: TorchImplementation, builtin: Pixels) -> None:
+    result = run_suite(reference, builtin, checks=("drift",), recipes=("94",), precisions=("float32",))
     assert result.passed, result.rows
     assert max(comparison.allowed for comparison in result.comparisons) < 1e-3
 

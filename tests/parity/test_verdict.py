@@ -9,7 +9,7 @@ import pytest
 from airjax.stats.agreement import compare_examples
 from airjax.stats.equivalence import compare_means
 from airjax.utils.records import plain
-from parity.study import ARMS, Outcome, Study, add_run, load_study, open_study
+from parity.study import FRAMEWORKS, RunOutcome, Study, add_run, load_study, open_study
 from parity.verdict import analyse
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
@@ -26,11 +26,15 @@ def make_study(tmp_path: Path, plan: dict[str, Any]) -> MakeStudy:
         rates = generator.uniform(0.85, 1.0, EXAMPLES)
         file = tmp_path / f"{len(list(tmp_path.iterdir()))}.jsonl"
         study = open_study(file, plan | {"runs": runs} | changes)
-        for arm, seed in study.missing():
-            sd = luck[ARMS.index(arm)]
-            higher = (shift if arm == "airjax" else 0.0) + generator.normal(0, sd) if sd else shift * (arm == "airjax")
+        for framework, seed in study.missing():
+            sd = luck[FRAMEWORKS.index(framework)]
+            higher = (
+                (shift if framework == "airjax" else 0.0) + generator.normal(0, sd)
+                if sd
+                else shift * (framework == "airjax")
+            )
             correct = generator.random(EXAMPLES) < rates + higher / 100
-            add_run(file, study, arm, seed, Outcome(correct, False, {"train": 1.0, "evaluate": 0.5}))
+            add_run(file, study, framework, seed, RunOutcome(correct, False, {"train": 1.0, "evaluate": 0.5}))
         return study
 
     return make
@@ -117,6 +121,6 @@ def test_the_study_before_the_signs_were_fixed_still_shows_it() -> None:
     assert result["verdict"] == "equivalent"
     assert result["p_adjusted"]["examples"] > 0.05
     # Nothing of the kind between the networks of one framework with even and with odd seeds.
-    for arm in ARMS:
-        correct = study.correct(arm)
+    for framework in FRAMEWORKS:
+        correct = study.correct(framework)
         assert compare_examples(correct[::2], correct[1::2]).p > 0.01

@@ -1,4 +1,4 @@
-"""Rungs of the ladder without a network: normalisation, augmentation, schedule, whitening, initialisation."""
+"""Checks without a network: normalisation, augmentation, schedule, whitening, initialisation."""
 
 from collections.abc import Iterator
 
@@ -19,33 +19,33 @@ from airjax.recipes.recipe import Recipe
 from airjax.training.backend import backend_of
 from airjax.utils.seeds import make_key
 from parity import torch_optimizer
+from parity.check_setup import BOTH, CheckSetup, at_precision, jax_precision
 from parity.compare import Comparison, Place, compare, measured
 from parity.convert import to_state_dict
-from parity.setting import BOTH, Setting, at_precision, jax_precision
 
 KS_PROBABILITY = 1e-4  # of a false alarm for one layer; the seeds are fixed, so an alarm does not come and go
 
 
-def rung_normalize(setting: Setting) -> Iterator[Comparison]:
+def check_normalize(setup: CheckSetup) -> Iterator[Comparison]:
     """Every value of every channel, normalised by both. (§3)"""
     values = np.arange(32 * 32 * 3, dtype=np.int64) // 3 % 256
     pixels = values.astype(np.uint8).reshape(1, 32, 32, 3)
-    theirs = {p: setting.peer.augment(plain_draws_recipe(setting.recipe, p, 1), pixels, _no_draws(1), 0) for p in BOTH}
-    for precision in setting.precisions:
+    theirs = {p: setup.reference.augment(plain_draws_recipe(setup.recipe, p, 1), pixels, _no_draws(1), 0) for p in BOTH}
+    for precision in setup.precisions:
         with jax_precision(precision):
             ours = jax.jit(lambda x, p=precision: transforms.normalize(x, Inputs(), p))(pixels)
-        place = Place("normalize", setting.name, precision)
+        place = Place("normalize", setup.name, precision)
         yield compare(place, "pixels", ours, theirs["float64"], theirs["float32"] if precision == "float32" else None)
 
 
-def rung_augmentation(setting: Setting) -> Iterator[Comparison]:
+def check_augmentation(setup: CheckSetup) -> Iterator[Comparison]:
     """Flip, crop, mirror and cutout one by one, and composed in an even and an odd epoch. (§3)"""
     count = 96  # more images than there are shifts, so that every shift occurs
-    place = Place("augmentation", setting.name, "float32")
-    base = plain_draws_recipe(setting.recipe, "float32", count)
-    full = base.override(translate=setting.recipe.augmentation.translate, cutout=setting.recipe.augmentation.cutout)
-    square = full.override(cutout=setting.recipe.augmentation.cutout or 12)
-    drawn = jax.device_get(airjax_draws.sample_draws(square, make_key(setting.seed)))
+    place = Place("augmentation", setup.name, "float32")
+    base = plain_draws_recipe(setup.recipe, "float32", count)
+    full = base.override(translate=setup.recipe.augmentation.translate, cutout=setup.recipe.augmentation.cutout)
+    square = full.override(cutout=setup.recipe.augmentation.cutout or 12)
+    drawn = jax.device_get(airjax_draws.sample_draws(square, make_key(setup.seed)))
     shifts = np.stack(
         [
             np.arange(count) % (2 * full.augmentation.translate + 1),
@@ -68,37 +68,37 @@ def rung_augmentation(setting: Setting) -> Iterator[Comparison]:
     }
     whole = drawn._replace(corners=drawn.corners if full.augmentation.cutout else None)
     cases |= {"even epoch": (full, whole, 0), "odd epoch": (full, whole, 1)}
-    pixels = setting.images[:count]
+    pixels = setup.images[:count]
     # Normalised by PyTorch for both, so that only what moves pixels is compared, to the bit.
-    normalized = setting.peer.augment(base, pixels, nothing, 0)
+    normalized = setup.reference.augment(base, pixels, nothing, 0)
     for name, (recipe, draws, epoch) in cases.items():
         ours = jax.jit(_augment_with(recipe, draws, epoch))(normalized)
-        yield compare(place, name, ours, setting.peer.augment(recipe, pixels, draws, epoch))
+        yield compare(place, name, ours, setup.reference.augment(recipe, pixels, draws, epoch))
 
 
-def rung_schedule(setting: Setting) -> Iterator[Comparison]:
+def check_schedule(setup: CheckSetup) -> Iterator[Comparison]:
     """The learning-rate factor and the lookahead decay of every step of the recipe. (§4.5, §4.7)"""
-    place, recipe = Place("schedule", setting.name, "float64"), at_precision(setting.recipe, "float64")
+    place, recipe = Place("schedule", setup.name, "float64"), at_precision(setup.recipe, "float64")
     with jax_precision("float64"):
         steps = jnp.arange(recipe.total_steps + 1)
         factors = optimizer.triangle(recipe, steps[:-1])
         decays = lookahead_decay(recipe, steps)
-    yield compare(place, "learning-rate factors", factors, setting.peer.factors(recipe))
+    yield compare(place, "learning-rate factors", factors, setup.reference.factors(recipe))
     theirs = [torch_optimizer.lookahead_decay(recipe, step) for step in range(recipe.total_steps + 1)]
     yield compare(place, "lookahead decays", decays, theirs)
 
 
-def rung_whitening(setting: Setting) -> Iterator[Comparison]:
+def check_whitening(setup: CheckSetup) -> Iterator[Comparison]:
     """The filters up to sign, their Gram matrix (which knows neither sign nor order), and what they do. (§2)
 
     Rounding errs alike in every direction of patches, and the filters divide by the square roots of the eigenvalues. So
     what is compared is multiplied by them again: else the smallest eigenvalue's error alone would decide.
     """
-    pixels = setting.images[:200]
+    pixels = setup.images[:200]
     exact, exact_moment = None, None
-    for precision in sorted(setting.precisions, reverse=True):  # float64 first: it is float32's yardstick
-        place, recipe = Place("whitening", setting.name, precision), at_precision(setting.recipe, precision)
-        theirs = setting.peer.filters(recipe, pixels).astype(np.float64).reshape(24, -1)
+    for precision in sorted(setup.precisions, reverse=True):  # float64 first: it is float32's yardstick
+        place, recipe = Place("whitening", setup.name, precision), at_precision(setup.recipe, precision)
+        theirs = setup.reference.filters(recipe, pixels).astype(np.float64).reshape(24, -1)
         with jax_precision(precision):
             normalized = transforms.normalize(jnp.asarray(pixels), recipe.inputs, precision)
             filters = np.asarray(whiten.whitening_filters(normalized, recipe.value_of("whiten_epsilon")), np.float64)
@@ -109,7 +109,7 @@ def rung_whitening(setting: Setting) -> Iterator[Comparison]:
         if precision == "float64":
             exact, exact_moment = theirs, moment
         if exact is None or exact_moment is None:
-            raise ValueError("the float32 rows of this rung are measured against float64: compute both")
+            raise ValueError("the float32 rows of this check are measured against float64: compute both")
         rounded = None if precision == "float64" else theirs
         yield compare(place, "inverse Gram matrix", _inverse_gram(ours), _inverse_gram(exact), _inverse_gram(rounded))
         values = np.linalg.eigvalsh(exact_moment)[::-1]
@@ -122,25 +122,25 @@ def rung_whitening(setting: Setting) -> Iterator[Comparison]:
         yield compare(place, "whitened moment", _whitened(sizes, ours, exact_moment), np.diag(values), yardstick)
 
 
-def rung_initialisation(setting: Setting) -> Iterator[Comparison]:
+def check_initialisation(setup: CheckSetup) -> Iterator[Comparison]:
     """The dirac filters exactly; the law of all other weights against its formula and against PyTorch's draws. (§1)"""
     from scipy import stats
 
-    recipe = at_precision(setting.recipe, "float32")
+    recipe = at_precision(setup.recipe, "float32")
     ours = to_state_dict(
-        recipe, jax.jit(lambda key: build.init_variables(recipe, backend_of(recipe), key))(make_key(setting.seed))
+        recipe, jax.jit(lambda key: build.init_variables(recipe, backend_of(recipe), key))(make_key(setup.seed))
     )
-    theirs = setting.peer.init(recipe, setting.seed)
+    theirs = setup.reference.init(recipe, setup.seed)
     shapes = recipe.network.conv_shapes(recipe.inputs)
     keys = [key for key in ours if "conv" in key]
     pooled: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
     law = stats.uniform(-1, 2).cdf
-    place = Place("initial-law", setting.name, "float32")
+    place = Place("initial-law", setup.name, "float32")
     for key, inputs in [*((k, s.inputs) for k, s in zip(keys, shapes, strict=True)), ("7.weight", 0)]:
         a, b = ours[key].numpy(), theirs[key].numpy()
         bound = a[0].size ** -0.5
         if inputs:
-            yield compare(Place("dirac", setting.name, "float32"), key, a[:inputs], b[:inputs])
+            yield compare(Place("dirac", setup.name, "float32"), key, a[:inputs], b[:inputs])
         for draws, pool in ((a[inputs:], pooled[0]), (b[inputs:], pooled[1])):
             pool.append(draws.ravel().astype(np.float64) / bound)
         if a[inputs:].size:
@@ -151,7 +151,7 @@ def rung_initialisation(setting: Setting) -> Iterator[Comparison]:
     yield _ks(place, f"{sizes} against PyTorch's", stats.ks_2samp(first, second), len(first) / 2)
     untrained = [key for key in ours if key.endswith(("0.bias", "norm1.bias", "running_mean", "running_var"))]
     for key in untrained:
-        yield compare(Place("dirac", setting.name, "float32"), key, ours[key], theirs[key])
+        yield compare(Place("dirac", setup.name, "float32"), key, ours[key], theirs[key])
 
 
 def plain_draws_recipe(recipe: Recipe, precision: str, count: int) -> Recipe:

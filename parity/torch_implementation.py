@@ -1,4 +1,4 @@
-"""What the ladder asks of a PyTorch implementation, and our reference in that form."""
+"""What the parity suite asks of a PyTorch implementation, and our reference in that form."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -20,7 +20,7 @@ from parity.torch_optimizer import Lookahead, triangle
 State = dict[str, Tensor]  # a state_dict
 
 
-class Peer(NamedTuple):
+class TorchImplementation(NamedTuple):
     """A PyTorch implementation as functions of arrays, on a CPU, in the recipe's precision."""
 
     name: str
@@ -36,9 +36,9 @@ class Peer(NamedTuple):
     logits: Callable[[Recipe, State, np.ndarray], np.ndarray]  # uint8 images -> [N,10] at the recipe's TTA level
 
 
-def load_network(peer: Peer, recipe: Recipe, state: State) -> nn.Module:
-    """The peer's network with these tensors. Raises RuntimeError unless every key fits."""
-    network = peer.build(recipe)
+def load_network(implementation: TorchImplementation, recipe: Recipe, state: State) -> nn.Module:
+    """The implementation's network with these tensors. Raises RuntimeError unless every key fits."""
+    network = implementation.build(recipe)
     network.load_state_dict(state, strict=True)
     return network
 
@@ -48,7 +48,7 @@ def copy_state(network: nn.Module) -> State:
     return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
 
 
-def fraction(recipe: Recipe, images: np.ndarray, labels: np.ndarray) -> Dataset:
+def take_examples(recipe: Recipe, images: np.ndarray, labels: np.ndarray) -> Dataset:
     """A data set of exactly the recipe's examples."""
     train, test = recipe.train_examples, recipe.test_examples
     labels = labels.astype(np.int32)
@@ -95,7 +95,7 @@ def _logits(recipe: Recipe, state: State, images: np.ndarray) -> np.ndarray:
     return reference.evaluate(load_network(OWN, recipe, state), images, recipe.evaluation.tta_level, dtype_of(recipe))
 
 
-OWN = Peer(
+OWN = TorchImplementation(
     name="reference",
     recipes=("94", "95", "96", "96-paper", "mini"),
     build=build_network,

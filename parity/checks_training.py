@@ -1,4 +1,4 @@
-"""Rungs of training as a whole: from the same weights, on the same draws, step by step and to the end."""
+"""Checks of training as a whole: from the same weights, on the same draws, step by step and to the end."""
 
 import functools
 from collections.abc import Iterator
@@ -20,6 +20,7 @@ from airjax.training import step as airjax_step
 from airjax.training.backend import backend_of
 from airjax.training.compile import compile_function
 from airjax.utils.seeds import make_key
+from parity.check_setup import CheckSetup, at_precision, jax_precision
 from parity.compare import (
     DRIFT_FACTOR,
     ROUNDING_FLOOR,
@@ -31,16 +32,15 @@ from parity.compare import (
     measured,
 )
 from parity.convert import to_state_dict, to_variables
-from parity.peer import Peer, State, fraction
 from parity.pools import SIZES, Pool, direct_pools, picks, watch_pools
-from parity.setting import Setting, at_precision, jax_precision
 from parity.states import cast
+from parity.torch_implementation import State, TorchImplementation, take_examples
 
 EVAL_IMAGES = 100  # in one forward pass
 DRIFT = "all tensors"  # name of the comparisons of whole networks
 
 
-class Case(NamedTuple):
+class ShortTraining(NamedTuple):
     """A short training: everything that both frameworks start from."""
 
     recipe: Recipe  # in float64
@@ -49,19 +49,19 @@ class Case(NamedTuple):
     draws: Draws
 
 
-class PeerTraining(NamedTuple):
+class TorchTraining(NamedTuple):
     """What a training in PyTorch left."""
 
     states: list[State]  # before every step, and the final one
     pools: list[list[Pool]]  # [step][pool]
 
 
-def rung_trajectory(setting: Setting) -> Iterator[Comparison]:
+def check_trajectory(setup: CheckSetup) -> Iterator[Comparison]:
     """Every tensor after every step of a short training in float64, and the drift in float32 against PyTorch's own.
 
     The epoch changes, images are mirrored, lookahead syncs and, for 94, the bias freezes on the way.
     """
-    recipe = setting.recipe.override(
+    recipe = setup.recipe.override(
         epochs=1.9,
         batch_size=8,
         train_examples=56,
@@ -69,28 +69,28 @@ def rung_trajectory(setting: Setting) -> Iterator[Comparison]:
         whiten_examples=56,
         widths=(8, 12, 16),
         # Frozen, the bias needs a second program, which takes long to compile and is the same rule for every recipe.
-        whiten_bias_epochs=1.0 if setting.name == "94" else None,
+        whiten_bias_epochs=1.0 if setup.name == "94" else None,
     )
-    case = start(setting, recipe)
-    if "float64" in setting.precisions:
+    case = start(setup, recipe)
+    if "float64" in setup.precisions:
         ours, taken = airjax_training(case)
-        exact = peer_training(setting.peer, case, taken)
-        place = Place("trajectory", setting.name, "float64")
+        exact = torch_training(setup.reference, case, taken)
+        place = Place("trajectory", setup.name, "float64")
         for number, (mine, state) in enumerate(zip(ours, exact.states, strict=True)):
             for name, tensor in state.items():
                 if tensor.is_floating_point():
                     yield compare(place, f"{name} after {number} steps", mine[name], tensor)
         yield from pixels_taken(place, exact.pools)
-    if "float32" in setting.precisions:
+    if "float32" in setup.precisions:
         # With the bias trained to the end: the freeze is another program to compile, and rounds no differently.
         case = case._replace(recipe=case.recipe.override(whiten_bias_epochs=None))
         single = case._replace(recipe=at_precision(case.recipe, "float32"), state=cast(case.state, "float32"))
         ours, taken = airjax_training(single)
-        exact, rounded = (peer_training(setting.peer, part, taken) for part in (case, single))
-        yield from drift(Place("drift", setting.name, "float32"), ours, rounded, exact)
+        exact, rounded = (torch_training(setup.reference, part, taken) for part in (case, single))
+        yield from drift(Place("drift", setup.name, "float32"), ours, rounded, exact)
 
 
-def rung_training(setting: Setting) -> Iterator[Comparison]:
+def check_training(setup: CheckSetup) -> Iterator[Comparison]:
     """A whole short training in float64, from a fresh network: the same class for the same test image. (§5)"""
     recipe = RECIPES["mini"].override(
         batch_size=32,
@@ -99,10 +99,10 @@ def rung_training(setting: Setting) -> Iterator[Comparison]:
         whiten_examples=256,
         widths=(8, 12, 12),
     )
-    case = start(setting, recipe)
+    case = start(setup, recipe)
     states, taken = airjax_training(case)
-    theirs = peer_training(setting.peer, case, taken)
-    logits = setting.peer.logits(case.recipe, theirs.states[-1], case.data.test_images)
+    theirs = torch_training(setup.reference, case, taken)
+    logits = setup.reference.logits(case.recipe, theirs.states[-1], case.data.test_images)
     with jax_precision(recipe.precision):
         variables = to_variables(recipe, states[-1])
     ours = evaluate(case.recipe, variables, case.data.test_images)
@@ -110,36 +110,36 @@ def rung_training(setting: Setting) -> Iterator[Comparison]:
     # Two networks that see one class everywhere would agree about nothing.
     if np.bincount(logits.argmax(1)).max() > 0.9 * len(logits):
         other = 1.0
-    place = Place("training", setting.name, "float64")
-    yield compare(place, f"share of {len(ours)} test images with another prediction", [other], [0.0])
-    yield from pixels_taken(Place("training", setting.name, "float64"), theirs.pools)
+    place = Place("training", setup.name, "float64")
+    yield compare(place, f"fraction of {len(ours)} test images with another prediction", [other], [0.0])
+    yield from pixels_taken(Place("training", setup.name, "float64"), theirs.pools)
 
 
-def start(setting: Setting, recipe: Recipe) -> Case:
-    """The initial network of the peer, whitened, and airjax's draws."""
+def start(setup: CheckSetup, recipe: Recipe) -> ShortTraining:
+    """The initial network of the PyTorch implementation, whitened, and airjax's draws."""
     recipe = at_precision(recipe, "float64")
-    data = fraction(recipe, setting.images, setting.labels)
-    state = setting.peer.init(recipe, setting.seed)
+    data = take_examples(recipe, setup.images, setup.labels)
+    state = setup.reference.init(recipe, setup.seed)
     pixels = data.train_images[: recipe.value_of("whiten_examples")]
-    state["0.weight"] = torch.as_tensor(setting.peer.filters(recipe, pixels)).to(state["0.weight"])
-    draws = jax.device_get(sample_draws(recipe, make_key(setting.seed)))
-    return Case(recipe, cast(state, "float64"), data, draws)
+    state["0.weight"] = torch.as_tensor(setup.reference.filters(recipe, pixels)).to(state["0.weight"])
+    draws = jax.device_get(sample_draws(recipe, make_key(setup.seed)))
+    return ShortTraining(recipe, cast(state, "float64"), data, draws)
 
 
-def airjax_training(case: Case) -> tuple[list[State], list[list[np.ndarray]]]:
+def airjax_training(case: ShortTraining) -> tuple[list[State], list[list[np.ndarray]]]:
     """The networks before every step, and the final one, as state_dicts; and the pixels that the pools took."""
     with jax_precision(case.recipe.precision), watch_pools() as inputs:
         states = [to_state_dict(case.recipe, airjax_step.variables_of(state)) for state in _steps(case)]
     return states, picks(inputs)
 
 
-def peer_training(peer: Peer, case: Case, taken: list[list[np.ndarray]]) -> PeerTraining:
+def torch_training(reference: TorchImplementation, case: ShortTraining, taken: list[list[np.ndarray]]) -> TorchTraining:
     """The same of the PyTorch implementation, whose pools take these pixels."""
     pools: list[list[Pool]] = []
-    states = peer.train(
+    states = reference.train(
         case.recipe, case.state, case.data, case.draws, lambda network: direct_pools(network, taken, pools)
     )
-    return PeerTraining(states, pools)
+    return TorchTraining(states, pools)
 
 
 def evaluate(recipe: Recipe, variables: Any, images: np.ndarray) -> np.ndarray:
@@ -161,7 +161,7 @@ def pixels_taken(place: Place, pools: list[list[Pool]]) -> Iterator[Comparison]:
             yield measured(place, f"pool {number}, pixels taken in step {step}", below, allowed)
 
 
-def drift(place: Place, ours: list[State], rounded: PeerTraining, exact: PeerTraining) -> Iterator[Comparison]:
+def drift(place: Place, ours: list[State], rounded: TorchTraining, exact: TorchTraining) -> Iterator[Comparison]:
     """The distance of airjax's float32 network from PyTorch's float64 one, step by step, against PyTorch's own."""
     allowed = 0.0
     for number, (a, b, truth) in enumerate(zip(ours, rounded.states, exact.states, strict=True)):
@@ -185,7 +185,7 @@ def _distance(state: State, exact: State) -> float:
     return float(torch.stack(parts).mean().sqrt())
 
 
-def _steps(case: Case) -> Iterator[Any]:
+def _steps(case: ShortTraining) -> Iterator[Any]:
     # The states before every step, and one whose network is the final one.
     recipe = case.recipe
     hyper, backend = hyperparameters(recipe), backend_of(recipe)

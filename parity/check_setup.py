@@ -1,4 +1,4 @@
-"""What a rung is run on: a recipe, images, a PyTorch implementation, and the precisions asked for."""
+"""What a check is run on: a recipe, images, a PyTorch implementation, and the precisions asked for."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,19 +8,19 @@ import jax
 import numpy as np
 
 from airjax.recipes.recipe import Recipe
-from parity.peer import Peer
+from parity.torch_implementation import TorchImplementation
 
 BOTH = ("float64", "float32")
 
 
-class Setting(NamedTuple):
-    """The arguments of every rung."""
+class CheckSetup(NamedTuple):
+    """The arguments of every check."""
 
     name: str  # of the recipe
     recipe: Recipe
     images: np.ndarray  # [N,32,32,3] uint8, a few hundred
     labels: np.ndarray  # [N] int32
-    peer: Peer
+    reference: TorchImplementation
     precisions: tuple[str, ...]  # of "float64" and "float32"
     seed: int = 0  # of everything that is drawn: weights, gradients, augmentation
 

@@ -1,4 +1,4 @@
-"""Rung of the layers one by one, forwards and backwards, on random arrays. (§1, §4.1)"""
+"""Check of the layers one by one, forwards and backwards, on random arrays. (§1, §4.1)"""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,20 +14,20 @@ from airjax.kernels import backend
 from airjax.nn import airbench as model
 from airjax.training import step
 from airjax.utils.platform import default_platform
+from parity.check_setup import BOTH, CheckSetup, jax_precision
 from parity.compare import Comparison, Place, compare
 from parity.convert import TO_JAX
 from parity.pools import smallest_lead
 from parity.run import run
-from parity.setting import BOTH, Setting, jax_precision
 from parity.torch_network import BatchNorm
 
 MOMENTUM, EPSILON = 0.6, 1e-12
 LEAD = 1e-3  # of a pool's largest pixel over the next, where all are about 7
 
 
-def rung_layers(setting: Setting) -> Iterator[Comparison]:
+def check_layers(setup: CheckSetup) -> Iterator[Comparison]:
     """Every layer's output and the gradients of all its inputs, for a random cotangent."""
-    generator = np.random.default_rng(setting.seed)
+    generator = np.random.default_rng(setup.seed)
 
     def random(*shape: int) -> np.ndarray:
         return generator.standard_normal(shape).astype(np.float32).astype(np.float64)
@@ -66,8 +66,8 @@ def rung_layers(setting: Setting) -> Iterator[Comparison]:
     }
     for name, (ours, theirs, arguments) in cases.items():
         exact, rounded = (_torch_vjp(theirs, arguments, getattr(torch, precision)) for precision in BOTH)
-        for precision in setting.precisions:
-            place = Place("layers", setting.name, precision)
+        for precision in setup.precisions:
+            place = Place("layers", setup.name, precision)
             with jax_precision(precision):
                 outputs = run(_vjp(ours), *(jnp.asarray(_to_jax(a), precision) for a in arguments))
             for index, label in enumerate(("output", "input gradient", "parameter gradient")[: len(outputs)]):
@@ -75,12 +75,12 @@ def rung_layers(setting: Setting) -> Iterator[Comparison]:
                 yield compare(place, f"{name}, {label}", outputs[index], exact[index], yardstick)
 
 
-def rung_cancellation(setting: Setting) -> Iterator[Comparison]:
+def check_cancellation(setup: CheckSetup) -> Iterator[Comparison]:
     """BatchNorm of values far from zero in float32: E[x^2] - E[x]^2 would lose the variance. (§10)"""
-    x = 100 + np.random.default_rng(setting.seed).standard_normal((8, 8, 8, 5)).astype(np.float32)
+    x = 100 + np.random.default_rng(setup.seed).standard_normal((8, 8, 8, 5)).astype(np.float32)
     ours = run(_airjax_batch_norm, jnp.asarray(x), jnp.zeros(5, jnp.float32))
     theirs = _torch_batch_norm(torch.as_tensor(x.transpose(0, 3, 1, 2)).double(), torch.zeros(5, dtype=torch.float64))
-    place = Place("cancellation", setting.name, "float32")
+    place = Place("cancellation", setup.name, "float32")
     yield compare(place, "BatchNorm far from zero", ours, theirs.numpy().transpose(0, 2, 3, 1))
 
 

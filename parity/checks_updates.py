@@ -1,4 +1,4 @@
-"""Rungs of what happens to the weights once there are gradients: optimizer, bias freeze, lookahead. (§4)"""
+"""Checks of what happens to the weights once there are gradients: optimizer, bias freeze, lookahead. (§4)"""
 
 import functools
 from collections.abc import Iterator
@@ -17,49 +17,49 @@ from airjax.optim.schedule import lookahead_decay
 from airjax.recipes.recipe import Recipe
 from airjax.training import step
 from parity import torch_optimizer
+from parity.check_setup import CheckSetup, at_precision, jax_precision
 from parity.compare import Comparison, Place, compare
 from parity.convert import TO_JAX, TO_TORCH, entries, to_state_dict, to_variables
-from parity.peer import State, load_network
 from parity.run import run
-from parity.setting import Setting, at_precision, jax_precision
 from parity.states import arbitrary_state
+from parity.torch_implementation import State, load_network
 from parity.torch_network import build_network
 
 STEPS = 476  # a whole run of 94
 FEW = (3, 4, 4)  # channels: the rule is the same for every number of a tensor
 
 
-def rung_optimizer(setting: Setting) -> Iterator[Comparison]:
+def check_optimizer(setup: CheckSetup) -> Iterator[Comparison]:
     """Parameters at every step and momentum at the end, under the same given gradients; the bias freezes on the way."""
-    recipe = at_precision(setting.recipe.override(widths=FEW), "float64")
-    state = arbitrary_state(recipe, seed=(setting.seed, 2))
+    recipe = at_precision(setup.recipe.override(widths=FEW), "float64")
+    state = arbitrary_state(recipe, seed=(setup.seed, 2))
     network = build_network(recipe)
     network.load_state_dict(state)
     trained = dict(network.named_parameters())
-    rates = np.random.default_rng((setting.seed, 3))
+    rates = np.random.default_rng((setup.seed, 3))
     gradients = {name: rates.standard_normal((STEPS, *p.shape)) * 10 for name, p in trained.items() if p.requires_grad}
     theirs, momentum = _torch_updates(recipe, network, gradients)
     ours, our_momentum = _airjax_updates(recipe, state, gradients)
-    place = Place("optimizer", setting.name, "float64")
+    place = Place("optimizer", setup.name, "float64")
     for name in gradients:
         yield compare(place, f"{name} at every step", ours[name], theirs[name])
         yield compare(place, f"momentum of {name}", our_momentum[name], momentum[name])
     freeze = min(recipe.freeze_step, STEPS)
-    place = Place("freeze", setting.name, "float64")
+    place = Place("freeze", setup.name, "float64")
     for framework, biases in (("airjax", ours["0.bias"]), ("PyTorch", theirs["0.bias"])):
-        held = np.broadcast_to(biases[freeze - 1], biases[freeze:].shape)
-        yield compare(place, f"{framework}'s bias once frozen", biases[freeze:], held)
+        unmoved = np.broadcast_to(biases[freeze - 1], biases[freeze:].shape)
+        yield compare(place, f"{framework}'s bias once frozen", biases[freeze:], unmoved)
 
 
-def rung_lookahead(setting: Setting) -> Iterator[Comparison]:
+def check_lookahead(setup: CheckSetup) -> Iterator[Comparison]:
     """The network after every sync of a run in which everything changes at random, running statistics too. (§4.7)"""
-    recipe = at_precision(setting.recipe.override(widths=FEW, epochs=1.0), "float64")
+    recipe = at_precision(setup.recipe.override(widths=FEW, epochs=1.0), "float64")
     every = recipe.value_of("lookahead_every")
     syncs = list(range(every, recipe.total_steps + 1, every))
-    states = [arbitrary_state(recipe, seed=(setting.seed, 4, number)) for number in range(len(syncs) + 1)]
-    network = load_network(setting.peer, recipe, states[0])
-    sync_network = setting.peer.lookahead(network)
-    place = Place("lookahead", setting.name, "float64")
+    states = [arbitrary_state(recipe, seed=(setup.seed, 4, number)) for number in range(len(syncs) + 1)]
+    network = load_network(setup.reference, recipe, states[0])
+    sync_network = setup.reference.lookahead(network)
+    place = Place("lookahead", setup.name, "float64")
     with jax_precision("float64"):
         fast = _fast(recipe, states[0])
         slow = step.lookahead_init(fast)

@@ -1,4 +1,4 @@
-"""Rungs of one forward and backward pass: every intermediate, loss, gradient, running statistic; and evaluation."""
+"""Checks of one forward and backward pass: every intermediate, loss, gradient, running statistic; and evaluation."""
 
 import functools
 from collections.abc import Iterator
@@ -18,18 +18,18 @@ from airjax.recipes.recipe import Recipe
 from airjax.training import evaluate as tta
 from airjax.training import step
 from airjax.training.backend import backend_of
+from parity.check_setup import BOTH, CheckSetup, at_precision, jax_precision, narrow
 from parity.compare import Comparison, Place, compare
 from parity.convert import entries, to_state_dict, to_variables
-from parity.peer import State, load_network
 from parity.pools import Pool, direct_pools, picks, watch_pools
 from parity.run import run
-from parity.setting import BOTH, Setting, at_precision, jax_precision, narrow
 from parity.states import arbitrary_state, cast
 from parity.torch_images import normalize
+from parity.torch_implementation import State, load_network
 from parity.torch_network import dtype_of
 
 BATCH = 6
-RUNG_OF_KIND = {
+CHECK_OF_KIND = {
     "intermediate": "intermediates",
     "loss": "loss",
     "gradient": "gradients",
@@ -37,44 +37,44 @@ RUNG_OF_KIND = {
 }
 
 
-def rung_network(setting: Setting) -> Iterator[Comparison]:
+def check_network(setup: CheckSetup) -> Iterator[Comparison]:
     """One training pass from arbitrary weights: float64 with few channels, float32 with the recipe's own. (§1, §4.1)
 
     PyTorch's pools take the pixels that airjax's took.
     """
-    for precision in setting.precisions:
-        wide = precision == "float32"
-        recipe = at_precision(setting.recipe if wide else narrow(setting.recipe), precision)
-        state = arbitrary_state(recipe, seed=(setting.seed, 0))
-        ours, taken = _airjax_pass(recipe, state, setting)
-        exact, pools = _torch_pass(at_precision(recipe, "float64"), state, setting, taken)
-        rounded, rounded_pools = _torch_pass(recipe, state, setting, taken) if wide else (None, None)
+    for precision in setup.precisions:
+        is_float32 = precision == "float32"
+        recipe = at_precision(setup.recipe if is_float32 else narrow(setup.recipe), precision)
+        state = arbitrary_state(recipe, seed=(setup.seed, 0))
+        ours, taken = _airjax_pass(recipe, state, setup)
+        exact, pools = _torch_pass(at_precision(recipe, "float64"), state, setup, taken)
+        rounded, rounded_pools = _torch_pass(recipe, state, setup, taken) if is_float32 else (None, None)
         for name, array in ours.items():
-            place = Place(RUNG_OF_KIND[name.split(" ")[0]], setting.name, precision)
+            place = Place(CHECK_OF_KIND[name.split(" ")[0]], setup.name, precision)
             yield compare(place, name, array, exact[name], rounded[name] if rounded else None)
         for number, pool in enumerate(pools):
             yardstick = rounded_pools[number].largest if rounded_pools else None
-            place = Place("intermediates", setting.name, precision)
+            place = Place("intermediates", setup.name, precision)
             yield compare(place, f"pool {number}, pixels taken", pool.taken, pool.largest, yardstick)
 
 
-def rung_tta(setting: Setting) -> Iterator[Comparison]:
+def check_tta(setup: CheckSetup) -> Iterator[Comparison]:
     """Logits at every level of test-time augmentation, from arbitrary weights and running statistics. (§5)"""
-    pixels = setting.images[:BATCH]
-    for precision in setting.precisions:
+    pixels = setup.images[:BATCH]
+    for precision in setup.precisions:
         # The views do not depend on the network: one recipe is enough for them, and the others show evaluation mode.
-        for level in (0, 1, 2) if setting.name == "94" else (0,):
-            recipe = at_precision(narrow(setting.recipe).override(tta_level=level), precision)
-            state = arbitrary_state(recipe, seed=(setting.seed, 1))
+        for level in (0, 1, 2) if setup.name == "94" else (0,):
+            recipe = at_precision(narrow(setup.recipe).override(tta_level=level), precision)
+            state = arbitrary_state(recipe, seed=(setup.seed, 1))
             with jax_precision(precision):
                 function = functools.partial(tta.tta_logits, recipe)
                 ours = run(function, to_variables(recipe, state), jnp.asarray(pixels))
-            exact, rounded = (setting.peer.logits(at_precision(recipe, p), cast(state, p), pixels) for p in BOTH)
-            place = Place("tta", setting.name, precision)
+            exact, rounded = (setup.reference.logits(at_precision(recipe, p), cast(state, p), pixels) for p in BOTH)
+            place = Place("tta", setup.name, precision)
             yield compare(place, f"level {level}", ours, exact, rounded if precision == "float32" else None)
 
 
-def _airjax_pass(recipe: Recipe, state: State, setting: Setting) -> tuple[dict[str, np.ndarray], list[np.ndarray]]:
+def _airjax_pass(recipe: Recipe, state: State, setup: CheckSetup) -> tuple[dict[str, np.ndarray], list[np.ndarray]]:
     # Every array of a training pass, under torch's names and in torch's layout; and the pixels that the pools took.
     def forward_backward(variables: Any, images: Any, labels: Any) -> Any:
         frozen = {key: value for key, value in variables.items() if key != "params"}
@@ -95,7 +95,7 @@ def _airjax_pass(recipe: Recipe, state: State, setting: Setting) -> tuple[dict[s
 
     with jax_precision(recipe.precision):
         variables = to_variables(recipe, state)
-        images, labels = jnp.asarray(setting.images[:BATCH]), jnp.asarray(setting.labels[:BATCH])
+        images, labels = jnp.asarray(setup.images[:BATCH]), jnp.asarray(setup.labels[:BATCH])
         with watch_pools() as inputs:
             (total, (losses, logits, updated)), gradients = run(forward_backward, variables, images, labels)
         sown, arrays = updated["intermediates"], {"intermediate 8": logits}
@@ -117,17 +117,17 @@ def _airjax_pass(recipe: Recipe, state: State, setting: Setting) -> tuple[dict[s
 
 
 def _torch_pass(
-    recipe: Recipe, state: State, setting: Setting, taken: list[np.ndarray]
+    recipe: Recipe, state: State, setup: CheckSetup, taken: list[np.ndarray]
 ) -> tuple[dict[str, np.ndarray], list[Pool]]:
     # The same of torch, whose pools take these pixels; and what they saw.
-    network = load_network(setting.peer, recipe, cast(state, recipe.precision)).train()
+    network = load_network(setup.reference, recipe, cast(state, recipe.precision)).train()
     arrays: dict[str, Tensor] = {}
     for name, module in network.named_modules():
         if name in ("0", "2", "3", "4", "6", "8") or "norm" in name:
             module.register_forward_hook(functools.partial(_keep, arrays, f"intermediate {name}"))
     pools: list[list[Pool]] = []
     direct_pools(network, [taken], pools)
-    pixels, labels = torch.as_tensor(setting.images[:BATCH]), torch.as_tensor(setting.labels[:BATCH]).long()
+    pixels, labels = torch.as_tensor(setup.images[:BATCH]), torch.as_tensor(setup.labels[:BATCH]).long()
     logits = network(normalize(pixels, dtype_of(recipe)))
     losses = F.cross_entropy(logits, labels, label_smoothing=recipe.loss.label_smoothing, reduction="none")
     losses.sum().backward()
