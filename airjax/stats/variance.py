@@ -111,7 +111,7 @@ def calibration_error(
     return reliability(count_votes(predictions, classes), labels, num_bins).error
 
 
-def ensemble_accuracy(logits: Float[np.ndarray, "r n l"], labels: Integer[np.ndarray, " n"]) -> float:
+def ensemble_accuracy(logits: Real[np.ndarray, "r n l"], labels: Integer[np.ndarray, " n"]) -> float:
     """Compute the fraction of examples that the mean of the logits classifies correctly."""
     return float((logits.mean(0).argmax(1) == labels).mean())
 
