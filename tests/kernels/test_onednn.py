@@ -130,9 +130,9 @@ def test_under_vmap_it_is_called_for_each() -> None:
 
 @needs_onednn
 def test_the_library_s_refusal_is_an_error_with_its_name() -> None:
+    # Channels of image and kernel that do not fit: onednn_conv's annotations would have caught this.
+    operands = jnp.ones((1, 5, 5, 3)), jnp.ones((3, 3, 4, 4))
     with pytest.raises(jax.errors.JaxRuntimeError, match="dnnl_convolution_forward_primitive_desc_create"):
-        # Channels of image and kernel that do not fit: onednn_conv's annotations would have caught this.
-        operands = jnp.ones((1, 5, 5, 3)), jnp.ones((3, 3, 4, 4))
         jax.block_until_ready(onednn._ffi("airjax_convolution", (1, 5, 5, 4), *operands))
 
 
