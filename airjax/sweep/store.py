@@ -121,7 +121,7 @@ def load(out: str | Path, *, mixed: bool = False) -> Results:
 
     Args:
         out: the folder of the sweep.
-        mixed: pool results of different environments (versions, device, known answers), which otherwise is an error.
+        mixed: pool results of different environments (versions, device, self-check), which otherwise is an error.
 
     Raises ResultsError.
     """
