@@ -76,7 +76,9 @@ def test_without_a_terminal_nothing_is_shown_unless_asked_for(
     )
     assert steps[-1] == tiny.total_steps
     assert epochs == list(range(int(tiny.epochs)))
-    assert capfd.readouterr() == ("", "")
+    output, errors = capfd.readouterr()
+    # XLA says something where a test before this one has made it keep compiled programs.
+    assert (output, [line for line in errors.splitlines() if "cpu_aot_loader" not in line]) == ("", [])
 
 
 def test_a_group_reports_its_phases_steps_epochs_and_networks(tiny: Recipe, toy: airjax.Dataset) -> None:
