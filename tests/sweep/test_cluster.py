@@ -18,7 +18,7 @@ from airjax.cli.sweep import main
 from airjax.sweep import store as results
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = f"{ROOT}:{ROOT / 'tests'}"
+FOLDERS = f"{ROOT}:{Path(__file__).parent}"
 PLAN = 'recipe = "tiny"\ndata = "builtin"\nseeds = {seeds}\n'
 PATIENCE = 300  # seconds that a machine with other work may take
 # The sweep's command line, whose workers do something else than train. One try each: a worker takes long to start.
