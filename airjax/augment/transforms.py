@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.typing import DTypeLike
-from jaxtyping import Bool, Float, Int, Shaped, UInt8
+from jaxtyping import Bool, Float, Int, Real, Shaped
 
 from airjax.recipes.inputs import Inputs
 
@@ -12,7 +12,7 @@ CIFAR_MEAN = (0.4914, 0.4822, 0.4465)  # per channel, of pixels in [0, 1]
 CIFAR_STD = (0.2470, 0.2435, 0.2616)
 
 
-def normalize(images: UInt8[Array, "n h w c"], inputs: Inputs, dtype: DTypeLike) -> Float[Array, "n h w c"]:
+def normalize(images: Real[Array, "n h w c"], inputs: Inputs, dtype: DTypeLike) -> Float[Array, "n h w c"]:
     """Shift and scale images to zero mean and unit variance per channel, computed in dtype. (§3)"""
     mean, std = (np.array(constant, dtype) for constant in (inputs.mean, inputs.std))
     shape = (1, 1, 1, inputs.channels)
