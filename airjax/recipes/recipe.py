@@ -35,11 +35,6 @@ class Phase(NamedTuple):
     stop: int  # the step after the last
     frozen: tuple[str, ...] = ()  # groups of parameters that do not train: "whiten_bias"
 
-    @property
-    def kind(self) -> tuple[str, ...]:
-        """What a program is compiled for: phases of the same kind use one program."""
-        return self.frozen
-
 
 @dataclass(frozen=True)
 class Recipe:
@@ -159,7 +154,7 @@ class Recipe:
         for path, values in sorted(by_path.items(), reverse=True):  # parts of a part before the part itself
             if _part_of(recipe, path) is not None:
                 recipe = _replaced(recipe, path, values)
-            elif not any(switch in changes for switch in SWITCHES):
+            elif _switch_of(path) not in changes:
                 raise ValueError(f"{next(iter(values)).replace('_', '-')} is set, but the recipe has no {path[-1]}")
         return recipe
 
@@ -225,6 +220,10 @@ def part_classes() -> list[type[Any]]:
     paths = dict.fromkeys(place.path for place in FIELDS.values() if place.path)
     found = [type(_part_of(Recipe(), path)) for path in paths]
     return [*found, *(switch.part for switch in SWITCHES.values() if switch.part not in found)]
+
+
+def _switch_of(path: tuple[str, ...]) -> str:
+    return next(name for name, switch in SWITCHES.items() if switch.path == path)
 
 
 def _part_of(recipe: Any, path: tuple[str, ...]) -> Any:

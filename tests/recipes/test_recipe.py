@@ -126,6 +126,8 @@ def test_parts_are_left_out_and_put_in_by_their_switches() -> None:
     assert (plain.value_of("whiten"), plain.value_of("lookahead_every")) == (False, None)
     with pytest.raises(ValueError, match="lookahead-every is set, but the recipe has no averaging"):
         plain.override(lookahead_every=3)
+    with pytest.raises(ValueError, match="lookahead-every is set, but the recipe has no averaging"):
+        plain.override(whiten=True, lookahead_every=3)  # another part's switch says nothing about this one
     again = plain.override(lookahead=True, lookahead_every=3)
     assert again.value_of("lookahead_every") == 3
     assert RECIPES["tiny"].override(whiten=True) == RECIPES["tiny"]
