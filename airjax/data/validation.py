@@ -1,9 +1,9 @@
 """Which training examples are held out for validation: a fixed draw, in which every class has its proportion."""
 
-import operator
-
 import numpy as np
 from jaxtyping import Bool, Integer
+
+from airjax.utils.fields import check_value
 
 
 def draw_validation(labels: Integer[np.ndarray, " n"], count: int, seed: int = 0) -> Bool[np.ndarray, " n"]:
@@ -16,12 +16,7 @@ def draw_validation(labels: Integer[np.ndarray, " n"], count: int, seed: int = 0
 
     Raises ValueError where count is no whole number from 1, or would leave a class without a training example.
     """
-    try:
-        wanted = 0 if isinstance(count, bool) else operator.index(count)
-    except TypeError:
-        wanted = 0
-    if wanted < 1:
-        raise ValueError(f"validation is {count!r}, but it must be a whole number of training examples from 1")
+    wanted = check_value("validation", count, int, (lambda number: number >= 1, "of training examples from 1"))
     held_out = np.zeros(len(labels), bool)
     keys = np.random.PCG64([seed]).random_raw(len(labels))
     for label, number in _apportion(labels, wanted).items():
