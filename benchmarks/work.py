@@ -168,7 +168,7 @@ def _prepare_evaluate(work: TimedWork) -> Prepared:
 
     def block(_: int) -> dict[str, float]:
         level = recipe.evaluation.tta_level
-        return {"evaluate": _seconds(lambda: batched_logits(recipe, variables, arrays.test_images, level))}
+        return {"evaluate": _seconds(lambda: batched_logits(recipe, backend, variables, arrays.test_images, level))}
 
     # The compiler counts a loop's body once.
     counted = _traffic(compiled)

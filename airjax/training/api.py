@@ -10,6 +10,7 @@ from airjax.data.dataset import Dataset
 from airjax.recipes.recipe import Recipe
 from airjax.training.arguments import check_data, check_images, shown
 from airjax.training.arrays import fit_recipe
+from airjax.training.backend import backend_of
 from airjax.training.checkpoint import Model
 from airjax.training.evaluate import batched_logits, level_of
 from airjax.training.events import Callbacks, EpochReport, Stage
@@ -118,7 +119,8 @@ def infer(
     """
     model, images = model_of(model), np.asarray(images)
     check_images("images", images, model.recipe.inputs)
-    return batched_logits(model.recipe, model.variables, images, level_of(model.recipe, tta_level))
+    recipe = model.recipe
+    return batched_logits(recipe, backend_of(recipe), model.variables, images, level_of(recipe, tta_level))
 
 
 def evaluate(model: Model | Trained, data: Dataset, *, tta_level: int | None = None) -> float:

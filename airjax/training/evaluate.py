@@ -105,23 +105,28 @@ def tta_logits_in_passes(
     return lax.fori_loop(0, count, body, logits)
 
 
-def compile_logits(recipe: Recipe, level: int, backend: Backend) -> Any:
-    """Compile (variables, images [b,h,w,c] uint8, passes) -> logits [b,l], with b the images of `eval_plan`.
+def compile_logits(recipe: Recipe, level: int, backend: Backend, plan: EvalPlan | None = None) -> Any:
+    """Compile (variables, images [b,h,w,c] uint8, passes) -> logits [b,l], with b the images of a plan.
 
-    Recipes that differ only in fields that no evaluation depends on use the same program.
+    A plan of None is that of `eval_plan`. Recipes and backends that differ only in what no evaluation depends on use
+    the same program.
     """
-    plan = eval_plan(recipe, backend)
-    return _compile_logits(_evaluated(recipe), level, backend, plan)
+    return _compile_logits(_evaluated(recipe), level, _of_evaluation(backend), plan or eval_plan(recipe, backend))
 
 
 def batched_logits(
-    recipe: Recipe, variables: Variables, images: UInt8[Array | np.ndarray, "n h w c"], level: int
+    recipe: Recipe,
+    backend: Backend,
+    variables: Variables,
+    images: UInt8[Array | np.ndarray, "n h w c"],
+    level: int,
+    plan: EvalPlan | None = None,
 ) -> Float[np.ndarray, "n l"]:
-    """Compute the logits of images, in calls of one size; the last is padded. recipe is resolved."""
-    backend = backend_of(recipe)
+    """Compute the logits of images, in calls of one size; the last is padded. A plan of None is that of `eval_plan`."""
     if not len(images):
         return np.zeros((0, recipe.inputs.num_classes), np.float32)
-    compiled, plan, parts = compile_logits(recipe, level, backend), eval_plan(recipe, backend), []
+    plan, parts = plan or eval_plan(recipe, backend), []
+    compiled = compile_logits(recipe, level, backend, plan)
     for part, count in parts_of(images, plan.images):
         passes = np.int32(-(-count // plan.batch))
         parts.append(np.asarray(compiled(variables, part, passes))[:count])
@@ -146,7 +151,7 @@ def compile_group_logits(
     recipe: Recipe, backend: Backend, strategy: Strategy, num_networks: int, plan: EvalPlan
 ) -> Any:
     """Compile (variables of k networks, images [b,h,w,c] uint8) -> logits [k,b,l], with b the images of the plan."""
-    return _compile_group_logits(_evaluated(recipe), backend, strategy, num_networks, plan)
+    return _compile_group_logits(_evaluated(recipe), _of_evaluation(backend), strategy, num_networks, plan)
 
 
 def parts_of(
@@ -197,6 +202,11 @@ def _compile_group_logits(
     size = recipe.inputs.image_size
     images = jax.ShapeDtypeStruct((plan.images, size, size, recipe.inputs.channels), jnp.uint8)
     return compile_function(over_members(strategy, logits, (True, False)), variables, images)
+
+
+def _of_evaluation(backend: Backend) -> Backend:
+    # The backend with what only training depends on as it is in every evaluation.
+    return backend._replace(driver="loop", unroll=1)
 
 
 def _evaluated(recipe: Recipe) -> Recipe:

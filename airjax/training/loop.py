@@ -9,7 +9,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -20,7 +20,7 @@ from airjax.kernels.backend import Backend, Driver
 from airjax.nn.build import Variables
 from airjax.recipes.published import get_recipe
 from airjax.recipes.recipe import Recipe
-from airjax.training.arguments import check_choice, check_data
+from airjax.training.arguments import check_data
 from airjax.training.arrays import to_device
 from airjax.training.backend import resolve_precision
 from airjax.training.evaluate import (
@@ -127,8 +127,6 @@ def train(
     """
     seed, data = check_seed(seed), check_data(data)
     recipe = resolve_precision(get_recipe(recipe))
-    if driver is not None:
-        check_choice("driver", driver, get_args(Driver))
     backend, clock = strategy_backend(recipe, "sequential", driver), Clock(on_phase)
 
     def check(metrics: StepMetrics, steps_done: int) -> None:
@@ -288,14 +286,6 @@ def join(parts: Sequence[StepMetrics], count: int) -> StepMetrics:
     return StepMetrics(*(np.concatenate([np.reshape(part, (count, -1)) for part in c], axis=1) for c in columns))
 
 
-def accuracy_at(
-    recipe: Recipe, variables: Variables, arrays: Arrays, level: int
-) -> tuple[float, Float[np.ndarray, "m l"]]:
-    """Compute the accuracy on the test images at a level of test-time augmentation, and the logits."""
-    logits = batched_logits(recipe, variables, arrays.test_images, level)
-    return float((logits.argmax(1) == np.asarray(arrays.test_labels)).mean()), logits
-
-
 def _compile(programs: Programs, kinds: Sequence[Kind], clock: Clock) -> None:
     if programs.lacks(kinds):
         clock.begin("compile")
@@ -324,11 +314,11 @@ def _logits_of_one(
 ) -> Float[np.ndarray, "m l"]:
     # Compile first: that is no part of the evaluation's time.
     clock.begin("compile")
-    compile_logits(work.recipe, level, work.backend)
-    images = work.arrays.test_images
-    compile_part(images.shape, images.dtype, eval_plan(work.recipe, work.backend).images)
+    images, plan = work.arrays.test_images, work.evaluation
+    compile_logits(work.recipe, level, work.backend, plan)
+    compile_part(images.shape, images.dtype, plan.images)
     clock.begin(stage)
-    logits = batched_logits(work.recipe, variables, images, level)
+    logits = batched_logits(work.recipe, work.backend, variables, images, level, plan)
     clock.pause()
     return logits
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -125,8 +125,6 @@ def run_many(
     if strategy == "auto":
         strategy, measured = choose_strategy(recipe, count)
         group = group or measured
-    if driver is not None:
-        check_choice("driver", driver, get_args(Driver))
     backend = strategy_backend(recipe, strategy, driver)
     if eval_size is None:
         evaluation = eval_plan(recipe, backend)

@@ -19,7 +19,7 @@ from airjax.kernels.backend import Backend, Driver, statistics_dtype
 from airjax.optim.nesterov import Hyperparameters, stack_hyperparameters
 from airjax.recipes.published import get_recipe
 from airjax.recipes.recipe import Recipe
-from airjax.training.arguments import shown
+from airjax.training.arguments import check_choice, shown
 from airjax.training.backend import backend_of
 from airjax.utils.reprs import one_line
 
@@ -112,7 +112,12 @@ def _column(name: str, values: Any, count: int) -> list[float]:
 
 
 def strategy_backend(recipe: Recipe, strategy: Strategy, driver: Driver | None = None) -> Backend:
-    """Return the backend with which a strategy trains a recipe here; a driver of None is the fastest one."""
+    """Return what a strategy trains a recipe with here; a driver of None is the fastest one.
+
+    Raises ValueError for a driver that there is not.
+    """
+    if driver is not None:
+        check_choice("driver", driver, get_args(Driver))
     if strategy == "vmap-matmul":
         return backend_of(recipe, convolution="matmul", driver=driver)
     return backend_of(recipe, convolution=None if strategy in ("sequential", "map") else "native", driver=driver)

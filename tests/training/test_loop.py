@@ -314,3 +314,17 @@ def test_an_evaluation_compiles_nothing_on_its_clock(tiny: Recipe, toy: airjax.D
     train(tiny, toy, 0, on_phase=lambda phase: begun.append((phase, evaluate.compile_part.cache_info().misses)))
     assert begun[-1] == ("evaluate", 1)
     assert evaluate.compile_part.cache_info().misses == 1
+
+
+@pytest.mark.parametrize("driver", get_args(Driver))
+def test_an_evaluation_has_one_program_however_steps_are_called(
+    tiny: Recipe, toy: airjax.Dataset, driver: Driver
+) -> None:
+    train(tiny, toy, 0)
+    before = evaluate._compile_logits.cache_info().misses
+    done = train(tiny, toy, 0, driver=driver)
+    airjax.infer(airjax.Model(done.recipe, done.variables), toy.test_images[:5])
+    assert evaluate._compile_logits.cache_info().misses == before
+    another = done.recipe.override(logit_scale={"loop": 0.01, "chunks": 0.02, "scan": 0.03}[driver])
+    evaluate.compile_logits(another, 0, backend_of(another))
+    assert evaluate._compile_logits.cache_info().misses == before + 1  # of another network it is counted

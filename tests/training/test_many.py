@@ -11,6 +11,7 @@ import pytest
 import airjax
 from airjax.recipes.published import RECIPES
 from airjax.recipes.recipe import Recipe
+from airjax.training import evaluate
 from airjax.training import many as seeds
 from airjax.training.loop import train
 from airjax.training.many import run_many, seed_keys
@@ -211,3 +212,21 @@ def test_bad_groups_and_subsets_are_refused(toy: airjax.Dataset, tiny: Recipe) -
     members = make_members(tiny, seed_keys([0]), subsets=np.full((1, 256), 300))
     with pytest.raises(ValueError, match="training example 300, but synthetic has 300"):
         run_many(tiny, members, toy)
+
+
+@pytest.mark.parametrize("strategy", ["sequential", "vmap"])
+def test_fewer_test_images_at_once_are_what_every_strategy_takes(
+    toy: airjax.Dataset, tiny: Recipe, monkeypatch: pytest.MonkeyPatch, strategy: Strategy
+) -> None:
+    sizes: list[int] = []
+    parts_of = evaluate.parts_of
+
+    def watched(images: Any, size: int) -> Any:
+        sizes.append(size)
+        return parts_of(images, size)
+
+    monkeypatch.setattr(evaluate, "parts_of", watched)
+    few = run_many(tiny, seed_keys([0]), toy, strategy=strategy, eval_size=7)
+    assert sizes == [7]
+    whole = run_many(tiny, seed_keys([0]), toy, strategy=strategy)
+    np.testing.assert_allclose(few.logits, whole.logits, rtol=0, atol=TOLERANCE["float32"])
