@@ -32,7 +32,7 @@ def watch_signals() -> Iterator[StopRequest]:
         if request.signal is not None:
             raise KeyboardInterrupt
         request.signal = number
-        print("stopping after this step; a second signal stops at once", file=sys.stderr, flush=True)
+        print("stopping after the steps under way; a second signal stops at once", file=sys.stderr, flush=True)
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
     try:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from airjax.sweep.folder import SweepError, lock_folder
 
-PATIENCE = 120.0  # seconds that a shard waits for another one that prepares the folder
+PATIENCE = 120.0  # seconds that a shard waits for another one, which prepares the folder
 
 
 class Shard(NamedTuple):
@@ -35,7 +35,7 @@ def parse_shard(text: str) -> Shard:
 
 
 @contextlib.contextmanager
-def own_shard(out: Path, shard: Shard) -> Iterator[None]:
+def own_shard(out: Path, shard: Shard, patience: float = PATIENCE) -> Iterator[None]:
     """Keep others out of a shard, and a process that trains the whole sweep out of all of them. Raises SweepError."""
     if shard == WHOLE:
         if any((out / "shards").glob("*")):
@@ -43,17 +43,21 @@ def own_shard(out: Path, shard: Shard) -> Iterator[None]:
         with lock_folder(out):
             yield
         return
-    with lock_folder(out / "shards" / f"{shard.number}-of-{shard.num_shards}"):
+    with contextlib.ExitStack() as held:
+        with prepared_alone(
+            out, shard, patience
+        ):  # else a folder that is trained as a whole would be marked as one of shards
+            held.enter_context(lock_folder(out / "shards" / f"{shard.number}-of-{shard.num_shards}"))
         yield
 
 
 @contextlib.contextmanager
-def prepared_alone(out: Path, shard: Shard) -> Iterator[None]:
+def prepared_alone(out: Path, shard: Shard, patience: float = PATIENCE) -> Iterator[None]:
     """Keep other shards from preparing the folder at the same time: each waits for its turn. Raises SweepError."""
     if shard == WHOLE:  # which holds the folder already
         yield
         return
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + patience
     with contextlib.ExitStack() as held:
         while True:
             try:

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from airjax.cli.sweep import count_runs, main, make_chunks
+from airjax.sweep.folder import SweepError
 from airjax.sweep.plan import make_plan
-from airjax.sweep.shard import WHOLE, Shard, parse_shard
+from airjax.sweep.shard import WHOLE, Shard, own_shard, parse_shard
 from airjax.sweep.store import load
 
 PLAN = (
@@ -59,3 +60,20 @@ def test_shards_at_the_same_time_make_one_sweep(tmp_path: Path) -> None:
     assert whole.returncode == 2
     assert "is trained in shards; go on with --shard" in whole.stderr
     assert np.isfinite([row["accuracy"] for row in load(out).rows]).all()
+
+
+def test_a_shard_leaves_a_folder_alone_that_is_trained_as_a_whole(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with own_shard(out, WHOLE):
+        with (
+            pytest.raises(SweepError, match="another process is writing to"),
+            own_shard(out, Shard(0, 2), patience=0.0),
+        ):
+            pass
+        assert not (out / "shards").exists()
+    with own_shard(out, Shard(0, 2)):
+        assert (out / "shards").exists()
+        with pytest.raises(SweepError, match="another process is writing to"), own_shard(out, Shard(0, 2)):
+            pass
+        with own_shard(out, Shard(1, 2)):
+            pass
