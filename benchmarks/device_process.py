@@ -4,15 +4,9 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
-# Becomes the command after asking the kernel to kill it when its parent dies: a kill of the parent would not reach it
-# in a session of its own. 1 is PR_SET_PDEATHSIG. A shell's background jobs ignore SIGINT, and so would the command.
-DIE_WITH_PARENT = (
-    "import ctypes, os, signal, sys; ctypes.CDLL(None).prctl(1, 9); signal.signal(signal.SIGINT, signal.SIG_DFL); "
-    "os.execvp(sys.argv[1], sys.argv[1:])"
-)
+from benchmarks.children import bound
 
 
 def run_limited(
@@ -25,7 +19,7 @@ def run_limited(
     """
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "-c", DIE_WITH_PARENT, *command] if sys.platform == "linux" else command,
+            bound(command),
             cwd=folder,
             env=environment,
             stdin=subprocess.DEVNULL,

@@ -19,6 +19,7 @@ from airjax.cli.console import run_main
 from airjax.sweep import store as results
 from airjax.training.environment import describe
 from airjax.utils.records import dump_json, read_lines
+from benchmarks.children import bound
 from benchmarks.record import add_output_options, save
 
 ROOT = Path(__file__).parent.parent
@@ -50,7 +51,7 @@ def sweep_with_kills(folder: Path, networks: int, kills: int, workers: int = 2, 
     began = time.monotonic()
     while True:
         driver = subprocess.Popen(
-            [*command, "--chunk", "3"], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            bound([*command, "--chunk", "3"]), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         before = len(results.completed_ids(out))
         while driver.poll() is None and killed.total() < kills:

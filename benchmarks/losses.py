@@ -16,6 +16,7 @@ from airjax.recipes.published import get_recipe
 from airjax.recipes.recipe import Recipe
 from airjax.training.environment import describe
 from airjax.utils.records import dump_json
+from benchmarks.children import bound
 from benchmarks.record import add_output_options, save
 from parity.worker import WorkerError
 
@@ -71,7 +72,7 @@ def first_losses(recipe: Recipe, precision: Any) -> list[float]:
 def in_process(command: list[str], precision: str, environment: dict[str, str]) -> list[float]:
     """first_losses in a process of its own. Raises WorkerError where it fails."""
     line = [sys.executable, "-m", "benchmarks.losses", *command, "--one", precision]
-    done = subprocess.run(line, env=os.environ | environment, stdout=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(bound(line), env=os.environ | environment, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         raise WorkerError(f"the training in {precision} ended with code {done.returncode}")
     return json.loads(done.stdout.splitlines()[-1])

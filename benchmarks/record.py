@@ -13,6 +13,7 @@ from typing import Any
 
 from airjax.data.dataset import Dataset
 from airjax.utils.records import append_line
+from benchmarks.children import bound
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"  # tracked: what the documentation is made from
@@ -56,7 +57,9 @@ def run_json(module: str, arguments: list[str]) -> tuple[int, dict[str, Any] | N
     Returns its exit code, and the last line as a record; None where that is not one. Ctrl-C reaches that process, too,
     and is its to handle.
     """
-    with subprocess.Popen([sys.executable, "-m", module, *arguments], stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        bound([sys.executable, "-m", module, *arguments]), stdout=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout is not None
         last = ""
         try:

@@ -18,6 +18,7 @@ from airjax.cli.console import run_main
 from airjax.data.dataset import Dataset
 from airjax.recipes.recipe import Recipe
 from airjax.utils.records import dump_json, read_lines
+from benchmarks.children import bound
 from benchmarks.record import RESULTS, add_output_options, describe_data, save, without_output_options
 
 FILE = "seeds.jsonl"
@@ -67,9 +68,8 @@ def main(arguments: list[str]) -> int:
                 continue
             command = [*without_output_options(arguments), "--one", "--strategy", strategy, "--members", str(members)]
             # A new process each: its peak memory is its own.
-            done = subprocess.run(
-                [sys.executable, "-m", "benchmarks.seeds", *command], check=False, text=True, stdout=subprocess.PIPE
-            )
+            command = bound([sys.executable, "-m", "benchmarks.seeds", *command])
+            done = subprocess.run(command, check=False, text=True, stdout=subprocess.PIPE)
             if done.returncode:
                 print(f"{strategy} with {members} members failed with code {done.returncode}", file=sys.stderr)
                 continue

@@ -8,6 +8,7 @@ import sys
 import tempfile
 from typing import Any, get_args
 
+from benchmarks.children import bound
 from benchmarks.speed import command_line, finish, warn_of_load
 from benchmarks.speed_options import add_comparison_options, changed_recipe
 from benchmarks.verdict import compare, spread
@@ -92,7 +93,7 @@ def start(implementation: str, recipe: str, device: str, folder: str) -> dict[st
         "TF_CPP_MIN_LOG_LEVEL": "3",  # XLA writes pages about the features of the CPU that a program was cached on
     }
     command = [sys.executable, "-m", "benchmarks.first_step", implementation, recipe, device]
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(bound(command), env=environment, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         raise WorkerError(f"the {implementation} process ended with code {done.returncode} before its first step")
     return json.loads(done.stdout.splitlines()[-1])

@@ -15,6 +15,7 @@ from pathlib import Path
 from airjax.cli.console import run_main
 from airjax.training.environment import describe
 from airjax.utils.records import read_lines
+from benchmarks.children import bound
 from benchmarks.record import add_output_options, save
 from benchmarks.speed import warn_of_load
 
@@ -47,7 +48,8 @@ def measure(recipe: str, data: str, workers: int, networks: int) -> float:
         plan.write_text(f'recipe = "{recipe}"\ndata = "{data}"\nseeds = {workers * (networks + 1)}\n')
         command = [sys.executable, "-m", "airjax.sweep", str(plan), "--out", str(folder / "out"), "--chunk", "1"]
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
-        subprocess.run([*command, "--workers", str(workers)], env=environment, check=True, stdout=subprocess.DEVNULL)
+        command = bound([*command, "--workers", str(workers)])
+        subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
         lines = [read_lines(file)[1:] for file in (folder / "out" / "workers").glob("*/runs.jsonl")]
     return workers * 3600 / statistics.median(line["seconds"] for part in lines for line in part)
 
