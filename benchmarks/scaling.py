@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from airjax.data.dataset import Dataset
+from airjax.recipes.recipe import Recipe
 from airjax.training.arrays import fit_recipe
 from airjax.utils.records import dump_json
 from benchmarks.record import add_output_options, describe_data, save
@@ -22,8 +24,6 @@ def main(arguments: list[str]) -> int:
     from airjax.data import load_data
     from airjax.recipes.published import get_recipe
     from airjax.training.environment import describe
-    from airjax.training.loop import train
-    from airjax.training.many import run_many, seed_keys
 
     options = make_parser().parse_args(arguments)
     if options.repeats < 1:
@@ -33,23 +33,7 @@ def main(arguments: list[str]) -> int:
         whole = whole.override(epochs=options.epochs)
     data = load_data(options.data, options.data_dir)
     whole = fit_recipe(whole, data)
-
-    def one(seed: int, **changes: Any) -> dict[str, float]:
-        return train(whole.override(**changes), data, seed).seconds
-
-    def many(seed: int, count: int) -> dict[str, float]:
-        return run_many(
-            whole, seed_keys(range(seed, seed + count)), data, strategy="sequential", progress=False
-        ).seconds
-
-    sizes = [round(fraction * whole.train_examples) for fraction in FRACTIONS]
-    curves = {
-        "epochs": measure(
-            [fraction * whole.epochs for fraction in FRACTIONS], lambda x, s: one(s, epochs=x), options.repeats
-        ),
-        "train_examples": measure(sizes, lambda x, s: one(s, train_examples=x), options.repeats),
-        "networks": measure(COUNTS, lambda x, s: many(s, x), options.repeats),
-    }
+    curves = measure_curves(whole, data, options.repeats)
     for name, curve in curves.items():
         fit = f"{curve['slope']:.4g} s each, {curve['intercept']:+.3g} s in any case, R² {curve['r_squared']:.4f}"
         print(f"{name:15} {fit}")
@@ -67,6 +51,27 @@ def main(arguments: list[str]) -> int:
     if options.json:
         print(dump_json(record), flush=True)
     return 0
+
+
+def measure_curves(whole: Recipe, data: Dataset, repeats: int) -> dict[str, dict[str, Any]]:
+    """Measure the seconds of trainings by their epochs, by their examples, and of sequences by their networks."""
+    from airjax.training.loop import train
+    from airjax.training.many import run_many, seed_keys
+
+    def one(seed: int, **changes: Any) -> dict[str, float]:
+        return train(whole.override(**changes), data, seed).seconds
+
+    def many(seed: int, count: int) -> dict[str, float]:
+        keys = seed_keys(range(seed, seed + count))
+        return run_many(whole, keys, data, strategy="sequential", progress=False).seconds
+
+    epochs = [fraction * whole.epochs for fraction in FRACTIONS]
+    sizes = [round(fraction * whole.train_examples) for fraction in FRACTIONS]
+    return {
+        "epochs": measure(epochs, lambda x, s: one(s, epochs=x), repeats),
+        "train_examples": measure(sizes, lambda x, s: one(s, train_examples=x), repeats),
+        "networks": measure(COUNTS, lambda x, s: many(s, x), repeats),
+    }
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -38,14 +38,8 @@ def main(task: str, arguments: list[str]) -> int:
         name = "warm-up" if number < 0 else f"{number + 1}/{options.repeats}"
         print(f"{name:>9}  {implementation:9} {total(works[0], parts):.4g} s", flush=True)
         if number >= 0:
-            block = {
-                "recipe": options.recipe,
-                "changed": changed,
-                "round": number,
-                "implementation": implementation,
-                "parts": parts,
-            }
-            save_block(options.results, task, block)
+            what = {"recipe": options.recipe, "changed": changed, "round": number}
+            save_block(options.results, task, what | {"implementation": implementation, "parts": parts})
 
     measured, failed = measure(works, options.repeats, options.warmups, show, options.seconds)
     for reason in failed.values():

@@ -42,6 +42,23 @@ def main(arguments: list[str]) -> int:
                 found[name].append(start(implementation, json.dumps(recipe.to_dict()), device, folder))
                 seconds = sum(found[name][-1]["seconds"].values())
                 print(f"{number + 1}/{options.repeats}  {name:16} {seconds:.4g} s", flush=True)
+    record = {
+        "benchmark": "compile",
+        "recipe": options.recipe,
+        "changed": {} if options.batch_size is None else {"batch_size": options.batch_size},
+        "batch_size": recipe.batch_size,
+        **summarise(found),
+        "repeats": options.repeats,
+        "command": command_line("compile", arguments),
+        "load": load,
+        "platform": device,
+        **describe(device),
+    }
+    return finish(record, options)
+
+
+def summarise(found: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    """Return the medians of every start, and the ratio of airjax's to the faster of PyTorch's, all without a cache."""
     totals = {name: [sum(one["seconds"].values()) for one in each] for name, each in found.items()}
     implementations = {
         name: spread(totals[name])
@@ -52,23 +69,13 @@ def main(arguments: list[str]) -> int:
         for name, each in found.items()
     }
     best = min(("eager", "compiled"), key=lambda name: implementations[name]["median"])
-    record = {
-        "benchmark": "compile",
-        "recipe": options.recipe,
-        "changed": {} if options.batch_size is None else {"batch_size": options.batch_size},
-        "batch_size": recipe.batch_size,
+    return {
         "airjax": implementations["airjax"]["median"],
         "torch": implementations[best]["median"],
         **compare(totals["airjax"], totals[best])._asdict(),
         "best_torch": best,
-        "repeats": options.repeats,
         "implementations": implementations,
-        "command": command_line("compile", arguments),
-        "load": load,
-        "platform": device,
-        **describe(device),
     }
-    return finish(record, options)
 
 
 def make_parser() -> argparse.ArgumentParser:

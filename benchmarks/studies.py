@@ -11,14 +11,21 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from airjax.cli.console import run_main
 from airjax.data import DataError, Dataset
 from airjax.report.drawing import render_figure
-from airjax.stats.datamodels import column_correlations, fit_datamodels, inclusion, margins, predict_outputs
+from airjax.stats.datamodels import (
+    Datamodels,
+    column_correlations,
+    fit_datamodels,
+    inclusion,
+    margins,
+    predict_outputs,
+)
 from airjax.stats.variance import (
     calibration_error,
     count_votes,
@@ -113,55 +120,46 @@ def study_variance(results: Results, plan: dict[str, Any], data: Dataset) -> tup
     return record, figures
 
 
+class Fitted(NamedTuple):
+    """Linear models of the test images' margins, and what they are judged by."""
+
+    plain: Datamodels  # not told how many images of each class a subset has
+    by_class: Datamodels  # of these numbers alone
+    beyond: Datamodels  # of what these leave
+    seen: np.ndarray  # bool [runs,pool], held-out networks last
+    counts: np.ndarray  # [runs,l]: images of each class
+    outputs: np.ndarray  # [runs,m]
+    correlations: np.ndarray  # [m], with the held-out networks' margins
+
+
 def study_attribution(results: Results, plan: dict[str, Any], data: Dataset) -> tuple[dict[str, Any], dict[str, Any]]:
-    """After Ilyas et al. 2022 (arXiv 2202.00622): linear models of the test images' margins."""
+    """Fit linear models of the test images' margins, after Ilyas et al. 2022 (arXiv 2202.00622)."""
     (pool,) = plan["pools"].values()
-    seen = inclusion(np.stack([subset_of(plan, row) for row in results.rows]), pool)
-    logits = results.array("logits")
-    labels = data.test_labels[: logits.shape[1]]
-    outputs = margins(logits, labels)
-    order = np.argsort([row["subset"] for row in results.rows])
-    fitted, held_out = order[:-HELD_OUT], order[-HELD_OUT:]
-    held_outputs = outputs[held_out]
-    plain = fit_datamodels(seen[fitted], outputs[fitted])
-    # How many images of each class a subset has is chance as well, and says a lot: what do single images say beyond it?
-    classes = data.train_labels[:pool]
-    counts = seen @ np.eye(10)[classes]
-    by_class = fit_datamodels(counts[fitted], outputs[fitted])
-    beyond = fit_datamodels(seen[fitted], outputs[fitted] - predict_outputs(by_class, counts[fitted]))
-    models = beyond._replace(
-        weights=beyond.weights + by_class.weights[classes], intercepts=beyond.intercepts + by_class.intercepts
+    classes, labels = data.train_labels[:pool], data.test_labels[: results.array("logits").shape[1]]
+    found = _fit(results, plan, classes, labels)
+    # Single images' weights, on top of those of their class.
+    models = found.beyond._replace(
+        weights=found.beyond.weights + found.by_class.weights[classes],
+        intercepts=found.beyond.intercepts + found.by_class.intercepts,
     )
-    correlations = column_correlations(predict_outputs(models, seen[held_out]), held_outputs)
-    unexplained = held_outputs - predict_outputs(by_class, counts[held_out])
-    predicted = predict_outputs(beyond, seen[held_out])
-    beyond_correlations = column_correlations(predicted, unexplained)
-    generator = np.random.default_rng(0)
-    # What models of the same kind reach by chance: predictions compared with other networks' outputs.
-    chance = [
-        column_correlations(predicted, unexplained[generator.permutation(HELD_OUT)]).mean() for _ in range(SHUFFLES)
-    ]
+    correlations = found.correlations
     same_class = classes[:, None] == labels
-    weights = plain.weights - plain.weights.mean(0)  # of the model that has not been told the classes
+    weights = found.plain.weights - found.plain.weights.mean(0)
     record = {
         "accuracy": 100 * float(np.mean([row["accuracy"] for row in results.rows])),
-        "fitted": len(fitted),
+        "fitted": len(found.seen) - HELD_OUT,
         "held_out": HELD_OUT,
         "training_images": pool,
         "subset": plan["recipes"][0]["train_examples"],
         "test_images": len(labels),
-        "plain_penalty": plain.penalty,
-        "plain_correlation": float(column_correlations(predict_outputs(plain, seen[held_out]), held_outputs).mean()),
-        "plain_left_out_correlation": float(plain.left_out_correlation.mean()),
-        "class_counts_correlation": float(
-            column_correlations(predict_outputs(by_class, counts[held_out]), held_outputs).mean()
-        ),
+        "plain_penalty": found.plain.penalty,
+        "plain_correlation": float(_held_out(found.plain, found.seen, found.outputs).mean()),
+        "plain_left_out_correlation": float(found.plain.left_out_correlation.mean()),
+        "class_counts_correlation": float(_held_out(found.by_class, found.counts, found.outputs).mean()),
         "penalty": models.penalty,
         "held_out_correlation": float(correlations.mean()),
         "held_out_correlation_quartiles": np.percentile(correlations, (25, 50, 75)).tolist(),
-        "beyond_classes_correlation": float(beyond_correlations.mean()),
-        "beyond_classes_positive": float((beyond_correlations > 0).mean()),
-        "beyond_classes_chance_sd": float(np.std(chance)),
+        **_beyond_classes(found),
         "weight_same_class": float(weights[same_class].mean()),
         "weight_other_class": float(weights[~same_class].mean()),
         "helpers_of_the_same_class": _fraction_of_class(weights, same_class),
@@ -174,6 +172,42 @@ def study_attribution(results: Results, plan: dict[str, Any], data: Dataset) -> 
         "images": study_figures.draw_influences(models, chosen, correlations, data),
     }
     return record, figures
+
+
+def _fit(results: Results, plan: dict[str, Any], classes: np.ndarray, labels: np.ndarray) -> Fitted:
+    order = np.argsort([row["subset"] for row in results.rows])
+    seen = inclusion(np.stack([subset_of(plan, row) for row in results.rows]), len(classes))[order]
+    outputs = margins(results.array("logits"), labels)[order]
+    # How many images of each class a subset has is chance as well, and says a lot: what do single images say beyond it?
+    counts = seen @ np.eye(10)[classes]
+    fitted = slice(None, -HELD_OUT)
+    plain = fit_datamodels(seen[fitted], outputs[fitted])
+    by_class = fit_datamodels(counts[fitted], outputs[fitted])
+    beyond = fit_datamodels(seen[fitted], outputs[fitted] - predict_outputs(by_class, counts[fitted]))
+    predicted = predict_outputs(beyond, seen[-HELD_OUT:]) + predict_outputs(by_class, counts[-HELD_OUT:])
+    correlations = column_correlations(predicted, outputs[-HELD_OUT:])
+    return Fitted(plain, by_class, beyond, seen, counts, outputs, correlations)
+
+
+def _held_out(models: Datamodels, inputs: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+    # [m]: how the models' predictions of the held-out networks go with what these did.
+    return column_correlations(predict_outputs(models, inputs[-HELD_OUT:]), outputs[-HELD_OUT:])
+
+
+def _beyond_classes(found: Fitted) -> dict[str, float]:
+    unexplained = found.outputs[-HELD_OUT:] - predict_outputs(found.by_class, found.counts[-HELD_OUT:])
+    predicted = predict_outputs(found.beyond, found.seen[-HELD_OUT:])
+    correlations = column_correlations(predicted, unexplained)
+    generator = np.random.default_rng(0)
+    # What models of the same kind reach by chance: predictions compared with other networks' outputs.
+    chance = [
+        column_correlations(predicted, unexplained[generator.permutation(HELD_OUT)]).mean() for _ in range(SHUFFLES)
+    ]
+    return {
+        "beyond_classes_correlation": float(correlations.mean()),
+        "beyond_classes_positive": float((correlations > 0).mean()),
+        "beyond_classes_chance_sd": float(np.std(chance)),
+    }
 
 
 def _correlation(pairs: np.ndarray) -> float:

@@ -99,23 +99,22 @@ def read_survey(folder: Path, data_dir: Path | None = None, *, mixed: bool = Fal
     recipes = recipes_by_setting(folder)
     by_setting = {name: finished.only(setting=name) for name in described}
     tests: dict[tuple[str, int], SurveyedTestSet] = {}
-    settings = []
+    settings: list[SurveyedSetting] = []
     for name, mine in by_setting.items():
-        if not mine.rows:
-            continue
-        key = (mine.rows[0]["data"], mine.rows[0]["examples"])
-        if key not in tests:
-            tests[key] = _load_test(*key, mine, plan.get("data", {}).get(key[0]), data_dir)
-        dataset = tests[key].dataset
-        if dataset is None:
-            summary, details = summarize(mine, None)
-        else:
-            summary, details = summarize(mine, dataset.test_labels, len(dataset.classes))
-        shown = details if len(settings) < SHOWN else None
-        test_index = list(tests).index(key)
-        settings.append(
-            SurveyedSetting(titles[name], test_index, recipes.get(name), details.accuracies, summary, shown)
-        )
+        if mine.rows:
+            key = (mine.rows[0]["data"], mine.rows[0]["examples"])
+            if key not in tests:
+                tests[key] = _load_test(*key, mine, plan.get("data", {}).get(key[0]), data_dir)
+            settings.append(
+                _survey_setting(
+                    titles[name],
+                    mine,
+                    list(tests).index(key),
+                    tests[key].dataset,
+                    recipes.get(name),
+                    in_full=len(settings) < SHOWN,
+                )
+            )
     return Survey(
         plan,
         settings,
@@ -125,6 +124,16 @@ def read_survey(folder: Path, data_dir: Path | None = None, *, mixed: bool = Fal
         [conflict.id for conflict in results.conflicts],
         [_environment(folder, name) for name in environments],
     )
+
+
+def _survey_setting(
+    title: str, mine: Results, test_index: int, dataset: Dataset | None, recipe: dict[str, Any] | None, *, in_full: bool
+) -> SurveyedSetting:
+    if dataset is None:
+        summary, details = summarize(mine, None)
+    else:
+        summary, details = summarize(mine, dataset.test_labels, len(dataset.classes))
+    return SurveyedSetting(title, test_index, recipe, details.accuracies, summary, details if in_full else None)
 
 
 def short_titles(described: list[dict[str, Any]]) -> list[str]:

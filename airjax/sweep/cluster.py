@@ -2,6 +2,9 @@
 
 Ray (https://docs.ray.io) starts a worker, one of its actors, on a node with a free device, and says when one is lost.
 That comes back as the same exceptions as from a local process; or as NodeLostError, which is no network's fault.
+
+Ray's own ActorPool is a fixed list of actors: it returns one that has died to the idle ones, limits no call's time, and
+cannot tell a lost node from a dead process. So who works on what is kept here (`ClusterPool._turn`), in one thread.
 """
 
 import contextlib
