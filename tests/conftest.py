@@ -61,7 +61,7 @@ def tiny() -> Recipe:
 def small_builtin(toy: airjax.Dataset, monkeypatch: pytest.MonkeyPatch) -> airjax.Dataset:
     """Makes `--data builtin` the toy data set."""
     entry = registry.REGISTRY["synthetic"]
-    monkeypatch.setitem(registry.REGISTRY, "synthetic", entry._replace(load=lambda place: toy))
+    monkeypatch.setitem(registry.REGISTRY, "synthetic", entry._replace(load=lambda place, download=True: toy))
     return toy
 
 
