@@ -5,17 +5,14 @@ The archives here are made up: the official layout with images that are nearly a
 
 import gzip
 import hashlib
-import io
 import lzma
 import os
 import pickle
 import subprocess
 import sys
-import tarfile
 import tempfile
 import threading
 import time
-import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from data_files import Hostile, tar_of, write_archive, write_folder, zip_of
 
 import airjax
 from airjax.data import cifar10 as module
@@ -63,24 +61,6 @@ def python_files(size: int = BATCH) -> dict[str, bytes]:
         # Protocol 2 with byte keys, as the official files have.
         files[name] = pickle.dumps({b"data": planes, b"labels": labels, b"batch_label": b"x"}, protocol=2)
     return files
-
-
-def write_folder(folder: Path, files: dict[str, bytes]) -> Path:
-    folder.mkdir(parents=True)
-    for name, content in files.items():
-        (folder / name).write_bytes(content)
-    return folder
-
-
-def write_archive(file: Path, folder: str, files: dict[str, bytes]) -> Path:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for name, content in files.items():
-            member = tarfile.TarInfo(f"{folder}/{name}")
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
-    file.write_bytes(gzip.compress(buffer.getvalue(), compresslevel=1, mtime=0))
-    return file
 
 
 @pytest.fixture(scope="module")
@@ -227,24 +207,6 @@ def test_another_archive_is_refused(tmp_path: Path) -> None:
         airjax.load_cifar10(file)
 
 
-def tar_of(members: dict[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for name, content in members.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
-    return buffer.getvalue()
-
-
-def zip_of(members: dict[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
-    return buffer.getvalue()
-
-
 @pytest.mark.parametrize(
     ("name", "pack"),
     [
@@ -386,16 +348,6 @@ def test_a_user_without_a_home_has_a_cache_of_its_own() -> None:
         found = run(54_322, folder)
         assert found.startswith(f"{folder}/airjax-")
         assert found != f"{folder}/airjax-54322"
-
-
-class Hostile:
-    """Unpickling it would create a file."""
-
-    def __init__(self, file: Path) -> None:
-        self.file = file
-
-    def __reduce__(self) -> tuple:
-        return (os.system, (f"touch {self.file}",))
 
 
 def test_a_hostile_pickle_is_never_executed(tmp_path: Path) -> None:
