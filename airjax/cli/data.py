@@ -105,15 +105,17 @@ def find(
     entry = find_entry("cifar10" if name == "auto" else name)
     official = entry.official if entry else None
     named = data_dir or (os.environ.get(official.variable) if official else None)
+    dataset = None
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         if image_size is None and not named and entry and official:
             try:
-                entry.load(None, download=False)
+                dataset = entry.load(None, download=False)
             except DataError as error:
                 instead = ", or use synthetic" if name == "auto" else ""
                 return Found(None, f"a training would download it{instead}: {error}", [])
-        dataset = load_data(name, data_dir, image_size=image_size, labels=labels, labels_dir=labels_dir)
+        if dataset is None or labels or labels_dir:
+            dataset = load_data(name, data_dir, image_size=image_size, labels=labels, labels_dir=labels_dir)
     if is_own(name) or named:
         source = f"from {name if is_own(name) else named}"
     else:

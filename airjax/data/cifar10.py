@@ -13,8 +13,8 @@ from airjax.data.official import Official, load_official
 NAMES = (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch")
 WHERE = (
     "Put cifar-10-binary.tar.gz or cifar-10-python.tar.gz, or the folder that either unpacks to, somewhere, and name "
-    "the place with --data-dir or AIRJAX_DATA; or use --data synthetic, which needs no files. Images of your own are "
-    "named with --data (docs/data.md)"
+    "the place with --data-dir or AIRJAX_DATA; or use --data synthetic, which needs no files. Images of your own and "
+    "other data sets are named with --data (docs/data.md)"
 )
 FORM = Form(
     "cifar10",

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Integer, UInt8
 
 from airjax.data.content import Content, Split, content_of, digest
-from airjax.data.info import CIFAR10, DatasetInfo, Statistics, pixel_statistics
+from airjax.data.info import PUBLISHED, DatasetInfo, Statistics, pixel_statistics
 from airjax.data.validation import draw_validation
 from airjax.recipes.inputs import LARGEST_IMAGE, Inputs
 
@@ -18,20 +18,6 @@ CUSTOM = "custom"  # name of a data set that has CIFAR-10's form and other conte
 OWN = "own"  # name of your own data, until it is that of its folder or file
 SYNTHETIC = "synthetic"  # name of the data set that is made on the spot (`airjax.data.builtin`)
 NAMED_CLASSES = {"cifar10": CIFAR10_CLASSES, CUSTOM: CIFAR10_CLASSES}
-CIFAR100 = Statistics((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762))
-SVHN = Statistics((0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970))
-CINIC10 = Statistics((0.4789, 0.4723, 0.4305), (0.2421, 0.2383, 0.2587))
-# Statistics by the data set's name, all of 3 channels.
-PUBLISHED: dict[str, Statistics] = {
-    "cifar10": CIFAR10,
-    CUSTOM: CIFAR10,
-    SYNTHETIC: CIFAR10,
-    "cifar100": CIFAR100,
-    "cifar100-coarse": CIFAR100,
-    "svhn": SVHN,
-    "cinic10": CINIC10,
-    "cinic10-valid": CINIC10,
-}
 
 
 class DataError(Exception):
@@ -126,8 +112,8 @@ class Dataset:
     def info(self) -> DatasetInfo:
         """Classes, size, channels and statistics.
 
-        CIFAR-10, data of its form in its files, and the synthetic dataset have CIFAR-10's published statistics. Those
-        of other data are measured on the training images, once: parts of a data set keep them.
+        Data sets with a name have their published statistics (data of CIFAR-10's form in its files and the synthetic
+        dataset have CIFAR-10's). Those of other data are measured on the training images, once: parts keep them.
         """
         _, size, _, channels = self.train_images.shape
         found = self.statistics or (PUBLISHED.get(self.name) if channels == 3 else None)
@@ -176,7 +162,7 @@ def named_by_content(dataset: Dataset) -> Dataset:
 
     That is "custom" for cifar10, "custom-cifar100" for cifar100: data of one's own, whose classes and statistics stay.
     """
-    if not dataset.name.startswith("cifar") or dataset.content != "unknown":
+    if dataset.name not in ("cifar10", "cifar100", "cifar100-coarse") or dataset.content != "unknown":
         return dataset
     return dataset.with_statistics().renamed(CUSTOM if dataset.name == "cifar10" else f"{CUSTOM}-{dataset.name}")
 

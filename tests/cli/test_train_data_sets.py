@@ -67,8 +67,8 @@ def test_a_recipe_trains_on_it_as_it_is(name: str, toy: airjax.Dataset, capsys: 
     assert (result["classes"], result["split"]) == (len(CLASSES[name]), split)
     assert (result["target_met"], result["expected"], code) == ("not evaluated", None, 3)
     mirrored = {"flip": "none", "tta_mirror": False} if name.startswith("svhn") else {}
-    changed = {field: value for field, value in result["changed"].items() if not field.endswith("_examples")}
-    assert changed == mirrored
+    adapted = ("precision", "train_examples", "test_examples")  # to this machine, and to so few images
+    assert {field: value for field, value in result["changed"].items() if field not in adapted} == mirrored
     # The head has a column for each class.
     tiny = airjax.RECIPES["tiny"]
     assert result["params"] == tiny.num_params + tiny.network.widths[-1] * (len(CLASSES[name]) - 10)

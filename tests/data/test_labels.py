@@ -134,7 +134,7 @@ def test_missing_files_are_named_with_their_address(known: airjax.Dataset, tmp_p
         with_labels(known, "cifar10h", tmp_path / "nowhere")
     with pytest.raises(DataError, match=r"holds no labels cifar10h; fetch"):
         with_labels(known, "cifar10h", tmp_path)
-    with pytest.raises(DataError, match="labels-dir is .*, but no labels are asked for; name them with --labels"):
+    with pytest.raises(DataError, match=r"labels-dir is .*, but no labels are asked for; name them with --labels"):
         load_data("synthetic", labels_dir=tmp_path)
 
 
@@ -172,8 +172,8 @@ def test_labels_that_are_not_the_official_ones_are_refused(
     [
         (np.ones((100, 9)), r"is float64 \(100, 9\); need a row of 10 numbers"),
         (np.ones((99, 10)), "has 99 rows, but CIFAR-10 has 100 test images"),
-        (np.full((100, 10), np.nan), "must be finite, from 0, and not all 0"),
-        (np.zeros((100, 10), np.int64), "must be finite, from 0, and not all 0"),
+        (np.full((100, 10), np.nan), ".* must be finite, from 0, and not all 0"),
+        (np.zeros((100, 10), np.int64), ".* must be finite, from 0, and not all 0"),
         (np.full((100, 10), "a"), r"is <U1 \(100, 10\)"),
         (np.eye(10)[np.arange(100) % 10], "the sha256 of its majorities is [0-9a-f]{64}, but that of cifar10h is 0989"),
         (np.array([{"a": 1}], object), "refused, no plain .npy, or damaged: Object arrays cannot be loaded"),
@@ -196,7 +196,7 @@ def test_a_hostile_file_is_never_executed(form: str, known: airjax.Dataset, tmp_
     else:
         file = tmp_path / "CIFAR-10_human.npy"
         np.save(file, table, allow_pickle=True)  # pyright: ignore[reportArgumentType]
-    with pytest.raises(DataError, match="refused, no plain file of labels, or damaged: it wants to call posix.system"):
+    with pytest.raises(DataError, match=r"no plain file of labels, or damaged: it wants to call posix\.system"):
         with_labels(known, "cifar10n-worst", file)
     assert not created.exists()
     pickle.loads(pickle.dumps(table, protocol=2))
