@@ -306,6 +306,7 @@ def run_record(job: Job, run: Run, error: str | None) -> dict[str, Any]:
         "data": setting.data,
         "content": source.content if source else None,
         "split": source.split if source else None,
+        "labels": source.labels if source else None,
         "seed": run.seed,
         "subset": run.subset,
         "changes": setting.changes,

@@ -13,8 +13,8 @@ from airjax.data.dataset import CIFAR10_CLASSES
 from airjax.data.labels import LABEL_SETS
 from airjax.sweep.find_data import find_data
 from airjax.sweep.folder import check_data
-from airjax.sweep.plan import PlanError, make_plan
-from airjax.sweep.worker import _load
+from airjax.sweep.plan import PlanError, Run, make_plan
+from airjax.sweep.worker import Job, _load, run_record
 
 PLAN = {"recipe": "tiny", "seeds": 1, "data": "cifar10", "labels": "cifar10n-worst"}
 
@@ -58,5 +58,7 @@ def test_the_data_of_a_sweep_has_them_and_is_found_again(
         assert data.fingerprint == source.fingerprint
         assert data.labels == "cifar10n-worst"
         assert len(data.train_labels) == 300 - validation
+    job = Job(make_plan(PLAN | entries), tmp_path, None, None, "cpu", {"cifar10": source})
+    assert run_record(job, Run("id-0", 0, 0, None), None)["labels"] == "cifar10n-worst"
     plain = check_data(make_plan({"recipe": "tiny", "seeds": 1, "data": "cifar10"}), None)["cifar10"]
     assert (plain.fingerprint, plain.labels, plain.whole) == (cached.fingerprint, None, None)
