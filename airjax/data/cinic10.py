@@ -34,6 +34,7 @@ REMOTE = Remote(
     ),
 )
 FOLDERS = ("", "CINIC-10", "cinic-10", "CINIC10", "cinic10")  # that people unpack it to, in a place that they name
+MODES = ("RGB", "L", "P", "1")  # Pillow's: of each the conversion to RGB is exact
 LABELS = {name: label for label, name in enumerate(CIFAR10_CLASSES)}
 Other = Literal["test", "valid"]
 
@@ -156,16 +157,16 @@ def _shuffled(path: PurePosixPath) -> bytes:
 
 
 def decode(content: bytes, name: str) -> np.ndarray:
-    """Decode a PNG of 32x32 pixels, RGB or grey, to uint8 [32,32,3]. Raises DataError, which names it."""
+    """Decode a PNG of 32x32 pixels, colours or grey of 8 bits, to uint8 [32,32,3]. Raises DataError, which names it."""
     from PIL import Image
 
     try:
         with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
-            if image.size != (32, 32) or image.mode not in ("RGB", "L"):
+            if image.size != (32, 32) or image.mode not in MODES or image.has_transparency_data:
                 width, height = image.size
                 raise DataError(
-                    f"{name} is {width}x{height} pixels of colour mode {image.mode}; need 32x32, RGB or L. Fetch the "
-                    "archive again"
+                    f"{name} is {width}x{height} pixels of colour mode {image.mode}; need 32x32, opaque, one of "
+                    f"{', '.join(MODES)}. Fetch the archive again"
                 )
             return np.asarray(image.convert("RGB"))
     except DataError:
