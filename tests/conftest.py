@@ -16,6 +16,8 @@ from jaxtyping import install_import_hook
 if importlib.util.find_spec("beartype"):
     install_import_hook("airjax", "array_types.check_arrays")
 
+from data_files import write_torch
+
 import airjax
 from airjax.data import registry
 from airjax.data.builtin import load_builtin
@@ -28,7 +30,10 @@ jax.config.update("jax_legacy_prng_key", "error")
 
 SHARED = Path(__file__).parents[2] / "shared"
 UNPACK, RESTORE = SHARED / "cifar10" / "unpack.py", SHARED / "cifar10-official" / "restore.py"
-NAMED = os.environ.get("AIRJAX_DATA")  # before the tests' own environment hides it
+CIFAR100 = SHARED / "cifar100" / "unpack.py"
+HUMAN = SHARED / "cifar10-human"
+# Before the tests' own environment hides them.
+NAMED, NAMED_CIFAR100, NAMED_LABELS = (os.environ.get(f"AIRJAX_{name}") for name in ("DATA", "CIFAR100", "LABELS"))
 
 
 def pytest_report_header() -> str | None:
@@ -41,8 +46,8 @@ def pytest_report_header() -> str | None:
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRJAX_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-    monkeypatch.delenv("AIRJAX_DATA", raising=False)
-    monkeypatch.delenv("AIRJAX_MIRROR", raising=False)
+    for name in ("DATA", "CIFAR100", "SVHN", "CINIC10", "LABELS", "MIRROR"):
+        monkeypatch.delenv(f"AIRJAX_{name}", raising=False)
 
 
 @pytest.fixture(scope="session")
@@ -61,7 +66,7 @@ def tiny() -> Recipe:
 def small_builtin(toy: airjax.Dataset, monkeypatch: pytest.MonkeyPatch) -> airjax.Dataset:
     """Makes `--data builtin` the toy data set."""
     entry = registry.REGISTRY["synthetic"]
-    monkeypatch.setitem(registry.REGISTRY, "synthetic", entry._replace(load=lambda place: toy))
+    monkeypatch.setitem(registry.REGISTRY, "synthetic", entry._replace(load=lambda place, download=True: toy))
     return toy
 
 
@@ -100,6 +105,36 @@ def cifar10(cifar10_folder: Path) -> airjax.Dataset:
     if data.content != "official":
         pytest.skip(f"{cifar10_folder} is not CIFAR-10 in its official order, but {data.name}, {data.content} content")
     return data
+
+
+@pytest.fixture(scope="session")
+def cifar100_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The real CIFAR-100: AIRJAX_CIFAR100, or made from the files beside the project, whose order is another one."""
+    if NAMED_CIFAR100:
+        return Path(NAMED_CIFAR100)
+    if not CIFAR100.exists():
+        pytest.skip("CIFAR-100 is not here; name its place with AIRJAX_CIFAR100")
+    folder = tmp_path_factory.mktemp("cifar100")
+    subprocess.run([sys.executable, CIFAR100, folder], check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def human_labels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the real CIFAR-10N and CIFAR-10H in their official formats: AIRJAX_LABELS, or made from arrays."""
+    if NAMED_LABELS:
+        return Path(NAMED_LABELS)
+    if not (HUMAN / "cifar10n.npz").exists():
+        pytest.skip("CIFAR-10N and CIFAR-10H are not here; name their folder with AIRJAX_LABELS")
+    folder = tmp_path_factory.mktemp("labels")
+    with np.load(HUMAN / "cifar10n.npz") as noisy, np.load(HUMAN / "cifar10h.npz") as people:
+        table = {name: array.astype(np.int64) for name, array in noisy.items()}
+        write_torch(folder / "CIFAR-10_human.pt", table)
+        np.save(folder / "CIFAR-10_human.npy", table, allow_pickle=True)  # pyright: ignore[reportArgumentType]
+        counts = people["counts"].astype(np.int64)
+    np.save(folder / "cifar10h-counts.npy", counts)
+    np.save(folder / "cifar10h-probs.npy", counts / counts.sum(1, keepdims=True))
+    return folder
 
 
 @pytest.fixture

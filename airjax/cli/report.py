@@ -40,7 +40,7 @@ def write_report(sweep: Path, out: Path | None = None, data_dir: Path | None = N
     Args:
         sweep: what `python -m airjax.sweep --out` wrote.
         out: folder of the page and its figures; the default is "report" in the sweep's folder.
-        data_dir: where CIFAR-10 lies, for labels and pictures.
+        data_dir: where the data set lies, for labels and pictures.
         mixed: pool networks of different environments.
 
     Raises ReportError, SurveyError, ResultsError, DataError, MissingExtraError.
@@ -67,7 +67,7 @@ def make_parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument("sweep", type=Path, metavar="DIR", help="what a sweep wrote to its --out DIR")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="of the page and its figures; default: DIR/report")
     parser.add_argument(
-        "--data-dir", type=Path, help="where CIFAR-10 lies; default: where the sweep found it, or the cache"
+        "--data-dir", type=Path, help="where the data set lies; default: where the sweep found it, or the cache"
     )
     parser.add_argument("--mixed", action="store_true", help="pool networks of different versions or devices")
     return parser

@@ -162,7 +162,8 @@ def print_status(out: Path) -> None:
     )
     for name, source in plan.get("data", {}).items():
         split = ", validation images" if source.get("split") == "validation" else ""
-        print_line(console, f"{name}: {source['content']} content{split}")
+        labels = f", labels {source['labels']}" if source.get("labels") else ""
+        print_line(console, f"{name}: {source['content']} content{labels}{split}")
     for conflict in results.conflicts:
         print_line(console, f"network {conflict.id} was trained twice, with different results")
     accuracies: dict[str, list[float]] = {}
@@ -317,7 +318,9 @@ def make_parser(prog: str) -> argparse.ArgumentParser:
         metavar="EPOCHS",
         help="epochs between two snapshots of networks in training; a worker that is ended writes one, too",
     )
-    parser.add_argument("--data-dir", type=Path, help="where CIFAR-10 lies; the default is AIRJAX_DATA")
+    parser.add_argument(
+        "--data-dir", type=Path, help="where the data set lies; the default is AIRJAX_DATA and so on (airjax data)"
+    )
     parser.add_argument("--dry-run", action="store_true", help="only say what it would cost")
     return parser
 

@@ -91,7 +91,13 @@ def run(options: Options[Recipe], name: str) -> int:
 def _prepare(options: Options[Recipe], name: str) -> Job:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        dataset = load_data(options.data, options.data_dir, image_size=options.image_size)
+        dataset = load_data(
+            options.data,
+            options.data_dir,
+            image_size=options.image_size,
+            labels=options.labels,
+            labels_dir=options.labels_dir,
+        )
     notes = [str(warning.message) for warning in caught]
     for note in notes:
         print(f"warning: {note}", file=sys.stderr)

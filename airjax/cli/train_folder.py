@@ -78,7 +78,7 @@ def open_folder(
             "or pool them with --mixed"
         )
     described = {"name": name, "recipe": written, "dataset": dataset.name, "content": dataset.content}
-    described |= {"split": dataset.split, "dataset_sha256": dataset.fingerprint}
+    described |= {"labels": dataset.labels, "split": dataset.split, "dataset_sha256": dataset.fingerprint}
     try:
         write_json(out / "recipe.json", described)
         line = {"environment": fingerprint_of(environment)} | environment

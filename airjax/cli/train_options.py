@@ -11,6 +11,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar, get_args
 
 import tyro
 
+from airjax.data.labels import LabelName
 from airjax.recipes.published import get_recipe
 from airjax.recipes.recipe import FIELDS, Recipe
 from airjax.recipes.texts import describe_fields
@@ -39,7 +40,7 @@ Method = TypeVar("Method")
 
 @dataclasses.dataclass(frozen=True)
 class Options(Generic[Method]):
-    """Train networks on CIFAR-10 to a target accuracy, or on images of your own."""
+    """Train networks on CIFAR-10 to a target accuracy, on other data sets, or on images of your own."""
 
     method: Method
     """The recipe's own fields."""
@@ -56,13 +57,20 @@ class Options(Generic[Method]):
     group: int | None = None
     """Networks in memory at once, for strategies other than sequential. Default: what was measured, or all of them."""
     data: Annotated[str, tyro.conf.arg(metavar="NAME|PATH")] = "auto"
-    """cifar10, synthetic (made on the spot), auto (cifar10 if it is available), or your own: a path (docs/data.md)."""
+    """cifar10, cifar100, cifar100-coarse, svhn, svhn-extra, cinic10, cinic10-valid, synthetic (made on the spot), auto
+    (cifar10 if it is available), or your own: a path (docs/data.md). airjax data lists them."""
+    labels: LabelName | None = None
+    """Other labels of CIFAR-10's images, given by people: CIFAR-10N's of the training images, CIFAR-10H's of the test
+    images (docs/data.md). No target is judged by them."""
+    labels_dir: Path | None = None
+    """Where the file of those labels is. Default: AIRJAX_LABELS, then --data-dir."""
     validation: int | None = None
     """Test on so many of the training examples, drawn once from every class, instead of the test split: to tune."""
     image_size: int | None = None
     """Pixels to which images of your own are scaled. Default: 32 for a folder; an .npz keeps its own."""
     data_dir: Path | None = None
-    """Where CIFAR-10 is: its binary or python folder, either archive, or a folder with one of these."""
+    """Where the data set's files are: an official archive, the folder that it unpacks to, or a folder with either.
+    Default: what AIRJAX_DATA names for CIFAR-10, and AIRJAX_CIFAR100, AIRJAX_SVHN and AIRJAX_CINIC10 for others."""
     out: Path | None = None
     """Folder for the networks and their records; rerunning the same command resumes (docs/seeds.md)."""
     checkpoint_every: int | None = None

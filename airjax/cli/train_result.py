@@ -9,6 +9,7 @@ import numpy as np
 from airjax.cli.train_folder import describe_differences
 from airjax.data import Dataset
 from airjax.data.dataset import SYNTHETIC
+from airjax.data.registry import REGISTRY
 from airjax.recipes.published import CLAIMS, RECIPES
 from airjax.recipes.recipe import Recipe, has_part
 from airjax.stats.intervals import TargetVerdict, mean_interval, target_verdict
@@ -66,6 +67,7 @@ def summarize_runs(
         "recipe": name,
         "changed": changed,
         "dataset": dataset.name,
+        "labels": dataset.labels,
         "content": dataset.content,
         "dataset_sha256": dataset.fingerprint,
         "split": dataset.split,
@@ -140,12 +142,17 @@ def describe_result(summary: dict[str, Any]) -> str:
 
 
 def _describe_data(summary: dict[str, Any]) -> str:
-    if summary["dataset"] == SYNTHETIC:
-        return ". This is the synthetic dataset, not CIFAR-10 (--data-dir DIR names a copy of that)"
-    if summary["dataset"] != "cifar10" or summary["content"] == "unknown":
-        return ". This is data of your own, not CIFAR-10: no target applies to it"
-    if summary["split"] == "validation":
-        return ". Validation images are for tuning: a target is judged on the test images only"
-    if summary["target"] and summary["target_met"] == "not evaluated":
-        return f". A target is judged on all {TEST_IMAGES:,} test images only"
-    return ""
+    name, text = summary["dataset"], ""
+    if name == SYNTHETIC:
+        text = "This is the synthetic dataset, not CIFAR-10 (--data-dir DIR names a copy of that)"
+    elif summary.get("labels"):
+        text = f"Its labels are {summary['labels']}, not CIFAR-10's own: no target applies to them"
+    elif name in REGISTRY and name != "cifar10":
+        text = f"A target is an accuracy on CIFAR-10: none applies to {name}"
+    elif name != "cifar10" or summary["content"] == "unknown":
+        text = "This is data of your own, not CIFAR-10: no target applies to it"
+    elif summary["split"] == "validation":
+        text = "Validation images are for tuning: a target is judged on the test images only"
+    elif summary["target"] and summary["target_met"] == "not evaluated":
+        text = f"A target is judged on all {TEST_IMAGES:,} test images only"
+    return f". {text}" if text else ""

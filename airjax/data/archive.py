@@ -1,34 +1,72 @@
-"""Read the members of an archive in memory: tar, plain or compressed, and zip. Nothing is written to disk."""
+"""Read the members of an archive, tar, plain or compressed, and zip. Nothing is written to disk."""
 
 import bz2
+import contextlib
 import gzip
 import io
 import lzma
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
-from pathlib import PurePosixPath
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
 from typing import IO
 
 from airjax.data.dataset import DataError
 
 KINDS = ".tar, .tar.gz, .tar.bz2, .tar.xz, .zip"
-LIMIT = 1 << 30  # bytes that an archive may unpack to: CIFAR-10 is a sixth of it
+LIMIT = 1 << 30  # bytes that an archive read in memory may unpack to: CIFAR-10 is a sixth of it
 _DAMAGED = (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, zlib.error, lzma.LZMAError, RuntimeError)
 _COMPRESSED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 
 
-def read_members(content: bytes, source: str, wanted: set[str]) -> dict[PurePosixPath, bytes]:
+def read_members(content: bytes, source: str, title: str, wanted: set[str]) -> dict[PurePosixPath, bytes]:
     """Return the members of an archive whose own name is wanted, by path; of several with one path, the last.
 
     What a Mac adds (`__MACOSX/`) is left out. Raises DataError, naming the source, for a damaged archive, one of
-    another kind, and one that unpacks to more than LIMIT bytes.
+    another kind, and one that unpacks to more than LIMIT bytes; title is the data set's that it should hold.
     """
-    try:
+    with _said_to_be_damaged(source):
         if content[:2] == b"PK":
-            return dict(_zip_members(content, source, wanted))
-        return dict(_tar_members(_decompress(content, source), wanted))
+            return dict(_zip_members(content, source, title, wanted))
+        return dict(_tar_members(_decompress(content, source, title), wanted))
+
+
+def stream_members(
+    file: Path, title: str, is_wanted: Callable[[PurePosixPath], bool], limit: int
+) -> Iterator[tuple[PurePosixPath, bytes]]:
+    """Yield the wanted files of a tar archive with their paths, in its order, holding one of them at a time.
+
+    Links, devices and what a Mac adds are left out. The archive is read to its end, where its checksum is. Raises
+    DataError, naming the file, for a damaged archive, and for wanted files of more than limit bytes together.
+    """
+    left = limit
+    with _said_to_be_damaged(str(file)), _open_stream(file) as stream:
+        with tarfile.open(fileobj=stream, mode="r|") as archive:
+            for member in archive:
+                path = PurePosixPath(member.name)
+                if not member.isfile() or "__MACOSX" in path.parts or not is_wanted(path):
+                    continue
+                left -= member.size
+                if left < 0:
+                    raise DataError(f"{file} unpacks to more than {limit >> 20} MiB, so it is not {title}")
+                if (found := archive.extractfile(member)) is not None:
+                    yield path, found.read()
+        while stream.read(1 << 20):
+            pass
+
+
+def _open_stream(file: Path) -> IO[bytes]:
+    with file.open("rb") as start:
+        magic = start.read(6)
+    open_file = next((opener for known, opener in _COMPRESSED.items() if magic.startswith(known)), None)
+    return file.open("rb") if open_file is None else open_file(file)
+
+
+@contextlib.contextmanager
+def _said_to_be_damaged(source: str) -> Iterator[None]:
+    try:
+        yield
     except _DAMAGED as error:
         raise DataError(
             f"{source}: truncated or damaged archive, or not one of the kinds that are read ({KINDS}): {error}. If it "
@@ -36,12 +74,12 @@ def read_members(content: bytes, source: str, wanted: set[str]) -> dict[PurePosi
         ) from error
 
 
-def _zip_members(content: bytes, source: str, wanted: set[str]) -> Iterator[tuple[PurePosixPath, bytes]]:
+def _zip_members(content: bytes, source: str, title: str, wanted: set[str]) -> Iterator[tuple[PurePosixPath, bytes]]:
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         names = archive.namelist()
         if names and all(name.endswith(".npy") for name in names):
             raise DataError(
-                f"{source} is an .npz of arrays ({', '.join(names[:6])}), which is not CIFAR-10; name it with "
+                f"{source} is an .npz of arrays ({', '.join(names[:6])}), which is not {title}; name it with "
                 "--data (docs/data.md), or name the official archive or its folder"
             )
         left = LIMIT
@@ -49,7 +87,7 @@ def _zip_members(content: bytes, source: str, wanted: set[str]) -> Iterator[tupl
             path = PurePosixPath(member.filename)
             if _counts(path, wanted) and not member.is_dir():
                 with archive.open(member) as file:
-                    found = _read(file, source, left)
+                    found = _read(file, source, title, left)
                 left -= len(found)
                 yield path, found
 
@@ -62,19 +100,19 @@ def _tar_members(content: bytes, wanted: set[str]) -> Iterator[tuple[PurePosixPa
                 yield path, file.read()
 
 
-def _decompress(content: bytes, source: str) -> bytes:
+def _decompress(content: bytes, source: str, title: str) -> bytes:
     # To the end of the file, where its checksum is: a tar reader stops before it.
     for magic, open_file in _COMPRESSED.items():
         if content.startswith(magic):
             with open_file(io.BytesIO(content)) as file:
-                return _read(file, source)
+                return _read(file, source, title)
     return content
 
 
-def _read(file: IO[bytes], source: str, limit: int = LIMIT) -> bytes:
+def _read(file: IO[bytes], source: str, title: str, limit: int = LIMIT) -> bytes:
     content = file.read(limit + 1)
     if len(content) > limit:
-        raise DataError(f"{source} unpacks to more than {LIMIT >> 30} GiB, so it is not CIFAR-10")
+        raise DataError(f"{source} unpacks to more than {LIMIT >> 30} GiB, so it is not {title}")
     return content
 
 

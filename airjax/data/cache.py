@@ -18,7 +18,8 @@ from airjax.data.place import expand
 from airjax.utils.records import write_atomically
 
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
-DETAILS = ("classes", "statistics", "symmetric", "split", "resized")  # in the metadata; CIFAR-10's first caches lack it
+# In the metadata; CIFAR-10's first caches lack them.
+DETAILS = ("classes", "statistics", "symmetric", "split", "resized", "verified")
 
 
 def cache_folder() -> Path:

@@ -2,23 +2,22 @@
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Integer, UInt8
 
 from airjax.data.content import Content, Split, content_of, digest
-from airjax.data.info import CIFAR10, DatasetInfo, Statistics, pixel_statistics
+from airjax.data.info import PUBLISHED, DatasetInfo, Statistics, pixel_statistics
 from airjax.data.validation import draw_validation
 from airjax.recipes.inputs import LARGEST_IMAGE, Inputs
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+TEST_LABELS = ("cifar10h",)  # of the names of labels (`airjax.data.labels`), those of test images
 CUSTOM = "custom"  # name of a data set that has CIFAR-10's form and other content
 OWN = "own"  # name of your own data, until it is that of its folder or file
 SYNTHETIC = "synthetic"  # name of the data set that is made on the spot (`airjax.data.builtin`)
 NAMED_CLASSES = {"cifar10": CIFAR10_CLASSES, CUSTOM: CIFAR10_CLASSES}
-# Statistics by the data set's name, all of 3 channels.
-PUBLISHED: dict[str, Statistics] = {"cifar10": CIFAR10, CUSTOM: CIFAR10, SYNTHETIC: CIFAR10}
 
 
 class DataError(Exception):
@@ -39,6 +38,8 @@ class Dataset:
     symmetric: bool = True  # whether a mirrored image keeps its class
     split: Literal["test", "validation"] = "test"  # what test_images are: validation images may be tuned on
     resized: int = 0  # number of pictures that were scaled or cropped when they were read
+    verified: str = ""  # the fingerprint that files with the published md5 sums gave; "" where it is not known
+    labels: str | None = None  # which labels take the place of its own (`airjax.data.labels`); None: none
 
     def __repr__(self) -> str:
         sizes = f"{len(self.train_images):,} training and {len(self.test_images):,} {self.split} images"
@@ -87,8 +88,10 @@ class Dataset:
 
         They are drawn from every class in proportion (`airjax.data.validation`), and both parts keep their order. The
         pixels' statistics and the content are those of the whole data set. Raises DataError for a count that leaves a
-        class without a training example.
+        class without a training example, and for labels that are of the test images.
         """
+        if self.labels in TEST_LABELS:
+            raise DataError(f"{self.labels} are labels of the test images, which a validation split leaves out")
         try:
             held_out = draw_validation(self.train_labels, count, seed)
         except ValueError as error:
@@ -109,8 +112,8 @@ class Dataset:
     def info(self) -> DatasetInfo:
         """Classes, size, channels and statistics.
 
-        CIFAR-10, data of its form in its files, and the synthetic dataset have CIFAR-10's published statistics. Those
-        of other data are measured on the training images, once: parts of a data set keep them.
+        Data sets with a name have their published statistics (data of CIFAR-10's form in its files and the synthetic
+        dataset have CIFAR-10's). Those of other data are measured on the training images, once: parts keep them.
         """
         _, size, _, channels = self.train_images.shape
         found = self.statistics or (PUBLISHED.get(self.name) if channels == 3 else None)
@@ -126,16 +129,23 @@ class Dataset:
     def content(self) -> Content:
         """ "official": what its name says, in the official order; "shuffled": the same in another; or "unknown"."""
         train, test = Split(self.train_images, self.train_labels), Split(self.test_images, self.test_labels)
-        return content_of(self.name, self.fingerprint, train, test)
+        return content_of(self.name, self.fingerprint, self.verified, train, test)
 
     def with_statistics(self) -> "Dataset":
         """Return the same data set, whose parts and copies keep the statistics that it has now."""
-        return replace(self, statistics=self._statistics())
+        return self._same_arrays(statistics=self._statistics())
+
+    def known_by_files(self) -> "Dataset":
+        """Return the same data set as what its name says, for it came from files with the published md5 sums."""
+        return self._same_arrays(verified=self.fingerprint)
 
     def renamed(self, name: str) -> "Dataset":
         """Return the same data set under another name."""
-        other = replace(self, name=name)
-        if "fingerprint" in self.__dict__:  # which takes a while to compute, and depends on no name
+        return self._same_arrays(name=name)
+
+    def _same_arrays(self, **changes: Any) -> "Dataset":
+        other = replace(self, **changes)
+        if "fingerprint" in self.__dict__:  # which takes a while to compute, and depends on the arrays alone
             other.__dict__["fingerprint"] = self.fingerprint
         return other
 
@@ -148,9 +158,13 @@ class Dataset:
 
 
 def named_by_content(dataset: Dataset) -> Dataset:
-    """Return the data set, under the name "custom" where it is called cifar10 and holds something else."""
-    other = dataset.name == "cifar10" and dataset.content == "unknown"
-    return dataset.renamed(CUSTOM) if other else dataset
+    """Return the data set, under another name where it is called cifar10 or cifar100 and holds something else.
+
+    That is "custom" for cifar10, "custom-cifar100" for cifar100: data of one's own, whose classes and statistics stay.
+    """
+    if dataset.name not in ("cifar10", "cifar100", "cifar100-coarse") or dataset.content != "unknown":
+        return dataset
+    return dataset.with_statistics().renamed(CUSTOM if dataset.name == "cifar10" else f"{CUSTOM}-{dataset.name}")
 
 
 def describe_resized(dataset: Dataset) -> str:

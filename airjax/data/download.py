@@ -1,47 +1,60 @@
-"""Download the official CIFAR-10 archive: checked by md5, moved into place when complete, resumed where it stopped."""
+"""Download official files: checked by md5, moved into place when complete, resumed where they stopped."""
 
+import functools
 import logging
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from airjax.data.dataset import DataError
 
-MD5 = "c32a1d4ab5d03f1284b67883e8d87530"  # of cifar-10-binary.tar.gz, as its makers publish it
-SOURCES = (
-    "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
-    "https://mindspore-website.obs.cn-north-4.myhuaweicloud.com/notebook/datasets/cifar-10-binary.tar.gz",
-)
+MIRRORED = "cifar-10-binary.tar.gz"  # what AIRJAX_MIRROR is the address of, unless it ends in a slash
 CONNECT_TIMEOUT = 5  # seconds
 READ_TIMEOUT = 30  # seconds without a byte
 CHUNK = 1 << 14  # bytes; a broken connection loses less than this
 
 
-def download_archive(folder: Path, sources: tuple[str, ...] | None = None, md5: str | None = None) -> Path:
-    """Path of the archive in folder, fetched from the first source that works.
+class Remote(NamedTuple):
+    """A file on the network."""
 
-    AIRJAX_MIRROR is tried before the others. Raises DataError, naming each host and its failure, where none works.
+    name: str  # of the file
+    md5: str  # as it is published
+    size: int  # bytes
+    urls: tuple[str, ...]  # that are tried in turn
+
+
+def places(remote: Remote) -> tuple[str, ...]:
+    """The addresses of a file in the order in which they are tried, AIRJAX_MIRROR's first.
+
+    A mirror that ends in a slash has all files by their names; any other is the address of CIFAR-10's archive.
+    """
+    mirror = os.environ.get("AIRJAX_MIRROR", "")
+    if mirror.endswith("/"):
+        return (mirror + remote.name, *remote.urls)
+    return (mirror, *remote.urls) if mirror and remote.name == MIRRORED else remote.urls
+
+
+def download(remote: Remote, folder: Path, title: str, remedy: str) -> Path:
+    """Path of the file in folder, fetched from the first address that works.
+
+    Raises DataError, naming each host and its failure, where none works; title is the data set's, in messages.
     """
     import pooch
 
     pooch.get_logger().setLevel("WARNING")
-    mirror = os.environ.get("AIRJAX_MIRROR")
+    fetch = functools.partial(resume_download, name=remote.name)
     failures = []
-    for url in ((mirror,) if mirror else ()) + (SOURCES if sources is None else sources):
-        name = url.rsplit("/", 1)[-1]
+    for url in places(remote):
         try:
-            return Path(pooch.retrieve(url, f"md5:{md5 or MD5}", name, folder, downloader=resume_download))  # pyright: ignore[reportArgumentType]
+            return Path(pooch.retrieve(url, f"md5:{remote.md5}", remote.name, folder, downloader=fetch))  # pyright: ignore[reportArgumentType]
         # requests' own errors derive from OSError; pooch reports a wrong checksum as ValueError.
         except (OSError, ValueError) as error:
             if isinstance(error, ValueError):
-                _partial(folder / name).unlink(missing_ok=True)
+                _partial(folder / remote.name).unlink(missing_ok=True)
             logging.getLogger(__name__).debug("%s: %s", url, error)
             failures.append(f"{urlsplit(url).netloc or url}: {_reason(error)}")
-    raise DataError(
-        f"CIFAR-10 is not here, and cannot be downloaded ({'; '.join(failures)}); name its folder or archive with "
-        "--data-dir or AIRJAX_DATA"
-    )
+    raise DataError(f"{title} is not here, and cannot be downloaded ({'; '.join(failures)}); {remedy}")
 
 
 def _reason(error: Exception) -> str:
@@ -57,8 +70,10 @@ def _reason(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def resume_download(url: str, output_file: str, pooch_object: Any, check_only: bool = False) -> bool | None:
-    """A pooch downloader that continues the partial file of an earlier attempt.
+def resume_download(
+    url: str, output_file: str, pooch_object: Any, check_only: bool = False, *, name: str
+) -> bool | None:
+    """A pooch downloader that continues the partial file, beside the one of that name, of an earlier attempt.
 
     The partial file stands beside output_file, so that it outlives a kill. pooch makes output_file for this call alone,
     in the target folder, checks its md5 and renames it.
@@ -69,7 +84,7 @@ def resume_download(url: str, output_file: str, pooch_object: Any, check_only: b
     if check_only:
         return requests.head(url, timeout=CONNECT_TIMEOUT, allow_redirects=True).ok
     del pooch_object
-    partial = _partial(Path(output_file).parent / url.rsplit("/", 1)[-1])
+    partial = _partial(Path(output_file).parent / name)
     done = partial.stat().st_size if partial.exists() else 0
     headers = {"Range": f"bytes={done}-"} if done else {}
     with requests.get(url, headers=headers, stream=True, timeout=(CONNECT_TIMEOUT, READ_TIMEOUT)) as response:

@@ -8,13 +8,19 @@ from airjax.data.arrays import load_npz
 from airjax.data.cifar10 import has_cifar10, load_cifar10
 from airjax.data.dataset import CUSTOM, SYNTHETIC, DataError, Dataset
 from airjax.data.folder import IMAGE_SIZE, is_class_folders, load_folder
+from airjax.data.labels import VARIABLE, with_labels
 from airjax.data.place import expand_readable, named_in_errors, shortened
 from airjax.data.registry import ALIASES, REGISTRY, find_entry, known_names
 from airjax.recipes.inputs import LARGEST_IMAGE
 
 
 def load_data(
-    name: str | Path = "auto", data_dir: str | Path | None = None, *, image_size: int | None = None
+    name: str | Path = "auto",
+    data_dir: str | Path | None = None,
+    *,
+    image_size: int | None = None,
+    labels: str | None = None,
+    labels_dir: str | Path | None = None,
 ) -> Dataset:
     """The data set of that name, or of your own at that path (docs/data.md).
 
@@ -24,9 +30,20 @@ def load_data(
         data_dir: where the files of a data set that has a name lie.
         image_size: height and width in pixels to which your own images are scaled. None: 32 for a folder, and an .npz
             keeps its own.
+        labels: other labels of CIFAR-10's images, a name in `airjax.data.labels`. None: the data set's own.
+        labels_dir: where the file of those lies. None: where AIRJAX_LABELS says, else in data_dir.
 
     Raises DataError where there is no such data set, or it cannot be read.
     """
+    if labels is None and labels_dir is not None:
+        raise DataError(f"labels-dir is {shortened(labels_dir)}, but no labels are asked for; name them with --labels")
+    dataset = _load_images(name, data_dir, image_size)
+    if labels is None:
+        return dataset
+    return with_labels(dataset, labels, labels_dir or os.environ.get(VARIABLE) or data_dir)
+
+
+def _load_images(name: str | Path, data_dir: str | Path | None, image_size: int | None) -> Dataset:
     if image_size is not None and not 1 <= image_size <= LARGEST_IMAGE:
         raise DataError(f"image-size is {image_size}, but it must be from 1 to {LARGEST_IMAGE} pixels")
     entry = find_entry(str(name))
@@ -86,5 +103,5 @@ def _load_own(name: str | Path, image_size: int | None) -> Dataset:
 def _renamed(dataset: Dataset, place: Path) -> Dataset:
     # After its place; a name in the registry is another data set's.
     name = place.resolve().stem if place.is_file() else place.resolve().name
-    name = f"own-{name}" if name in (*REGISTRY, *ALIASES, CUSTOM, "") else name
+    name = f"own-{name}" if name in (*REGISTRY, *ALIASES, "") or name.startswith(CUSTOM) else name
     return dataset.renamed(name)

@@ -28,20 +28,24 @@ _ADMITTED: dict[tuple[str, str], Callable[..., Any]] = {
 }
 
 
-class _PlainUnpickler(pickle.Unpickler):
+class PlainUnpickler(pickle.Unpickler):
+    """Looks up nothing but what plain arrays need."""
+
     def find_class(self, module_name: str, global_name: str) -> Callable[..., Any]:
+        """Return what a pickle names. Raises UnpicklingError for all but the parts of plain arrays."""
         try:
             return _ADMITTED[module_name, global_name]
         except KeyError:
             raise pickle.UnpicklingError(f"it wants to call {module_name}.{global_name}") from None
 
 
-def load_plain_pickle(content: bytes, name: str) -> Any:
+def load_plain_pickle(content: bytes, name: str, kind: str) -> Any:
     """The object in a pickle that holds only numpy arrays, numbers, text and containers.
 
-    Raises DataError, before anything is called, for a pickle that asks for anything else, and for a damaged one.
+    kind says in messages what it should be. Raises DataError, before anything is called, for a pickle that asks for
+    anything else, and for a damaged one.
     """
     try:
-        return _PlainUnpickler(io.BytesIO(content), encoding="bytes").load()
+        return PlainUnpickler(io.BytesIO(content), encoding="bytes").load()
     except Exception as error:  # a damaged pickle raises nearly anything
-        raise DataError(f"{name}: refused, not a plain CIFAR-10 batch: {error}. Fetch the archive again") from error
+        raise DataError(f"{name}: refused, not a plain {kind}: {error}. Fetch it again") from error

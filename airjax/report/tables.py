@@ -22,6 +22,7 @@ def swept_table(survey: Survey) -> Table:
         ["recipe", plan["recipe"]],
         ["test images", "; ".join(f"{test.data}, {test.examples:,}{_split(plan, test.data)}" for test in survey.tests)],
         *([f"content of {name}", source["content"]] for name, source in plan.get("data", {}).items()),
+        *([f"labels of {name}", source["labels"]] for name, source in plan.get("data", {}).items() if _other(source)),
         ["settings", f"{len(plan['settings']):,}"],
         ["seeds", _numbers(plan.get("seeds", []))],
         ["subsets of the training examples", _subsets(plan.get("subsets"))],
@@ -32,6 +33,11 @@ def swept_table(survey: Survey) -> Table:
     if survey.conflicts:
         rows.append(["trained twice, with different results", ", ".join(survey.conflicts)])
     return Table(["", ""], rows)
+
+
+def _other(source: dict[str, Any]) -> bool:
+    # Whether other labels take the place of a data set's own.
+    return source.get("labels") is not None
 
 
 def _split(plan: dict[str, Any], data: str) -> str:

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from airjax.data import DataError, Dataset, load_cifar10, load_data
+from airjax.data import DataError, Dataset, load_data, with_labels
 from airjax.data.cache import cache_folder, find_cached
+from airjax.data.labels import VARIABLE
 from airjax.data.registry import find_entry
 
 
@@ -17,7 +18,7 @@ def find_data(name: str, source: dict[str, Any] | None, data_dir: Path | None = 
     Args:
         name: the data set's, or its path.
         source: its entry in plan.json, a dict of `airjax.sweep.worker.Source`; None in a folder of an older version.
-        data_dir: where CIFAR-10 lies; None looks where it lay, in AIRJAX_DATA and in the cache.
+        data_dir: where its files lie; None looks where they lay, where the environment says and in the cache.
 
     Raises DataError naming the data set and the places where it is not.
     """
@@ -42,6 +43,9 @@ def _is_it(dataset: Dataset, source: dict[str, Any] | None) -> bool:
 
 
 def _with_split(dataset: Dataset, source: dict[str, Any] | None) -> Dataset:
+    if source and source.get("labels"):
+        place = os.environ.get(VARIABLE) or source.get("labels_place")
+        dataset = with_labels(dataset, source["labels"], place)
     count = source.get("validation") if source else None
     return dataset.with_validation(count) if count else dataset
 
@@ -77,13 +81,20 @@ def _places(name: str, source: dict[str, Any] | None) -> Iterator[str]:
         yield source["place"]
     if find_entry(name) is None:
         yield name
-    elif named := os.environ.get("AIRJAX_DATA"):
+    elif named := _named(name):
         yield named
 
 
+def _named(name: str) -> str | None:
+    # The place that the environment names.
+    entry = find_entry(name)
+    return os.environ.get(entry.official.variable) if entry and entry.official else None
+
+
 def _load_official(name: str) -> Dataset | None:
+    entry = find_entry(name)
     try:
-        return load_cifar10(download=False) if name == "cifar10" else None
+        return entry.load(None, download=False) if entry and entry.has_files and not _named(name) else None
     except DataError:
         return None
 

@@ -10,8 +10,9 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from airjax.data import Dataset, load_data
+from airjax.data import Dataset, load_data, with_labels
 from airjax.data.dataset import describe_resized
+from airjax.data.labels import VARIABLE
 from airjax.data.registry import find_entry
 from airjax.recipes.recipe import Recipe
 from airjax.sweep.plan import SAME_NUMBERS_SINCE, Plan, Setting
@@ -33,20 +34,29 @@ def check_data(plan: Plan, data_dir: Path | None) -> dict[str, Source]:
     found: dict[str, Source] = {}
     for name in dict.fromkeys(setting.data for setting in plan.settings):
         entry = find_entry(name)
-        has_files = entry is not None and entry.has_files
+        official = entry.official if entry else None
+        labels_place = (os.environ.get(VARIABLE) or data_dir) if plan.labels else None
         with warnings.catch_warnings(record=True) as notes:
             warnings.simplefilter("always")
-            whole = load_data(name, data_dir if has_files else None, image_size=plan.image_size)
+            whole = load_data(name, data_dir if official else None, image_size=plan.image_size)
+            labelled = with_labels(whole, plan.labels, labels_place) if plan.labels else whole
         for note in notes:
             print(f"warning: {note.message}", file=sys.stderr)
         if whole.resized:
             print(f"{name}: {describe_resized(whole)}")
-        place = (data_dir or os.environ.get("AIRJAX_DATA")) if has_files else None if entry else name
-        found[name] = _source(plan, name, whole, None if place is None else Path(place).expanduser().resolve())
+        place = (data_dir or os.environ.get(official.variable)) if official else None if entry else name
+        source = _source(plan, name, labelled, _resolved(place))
+        if plan.labels:
+            source = source._replace(whole=whole.fingerprint, labels=plan.labels, labels_place=_resolved(labels_place))
+        found[name] = source
     return found
 
 
-def _source(plan: Plan, name: str, whole: Dataset, place: Path | None) -> Source:
+def _resolved(place: str | Path | None) -> str | None:
+    return None if place is None else str(Path(place).expanduser().resolve())
+
+
+def _source(plan: Plan, name: str, whole: Dataset, place: str | None) -> Source:
     data = whole.with_validation(plan.validation) if plan.validation else whole
     for setting in plan.settings:
         if setting.data == name:
@@ -59,7 +69,7 @@ def _source(plan: Plan, name: str, whole: Dataset, place: Path | None) -> Source
     return Source(
         data.fingerprint,
         data.content,
-        None if place is None else str(place),
+        place,
         data.split,
         plan.validation,
         whole.fingerprint if plan.validation else None,

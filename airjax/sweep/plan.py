@@ -5,6 +5,7 @@ data = "cifar10"                 # or a list: ["cifar10", "synthetic"]; or the p
 seeds = 10                       # 0 to 9; or a list of seeds
 # validation = 5000              # test on so many of the training examples instead of the test split
 # image_size = 32                # pixels to which images of your own are scaled
+# labels = "cifar10n-worst"      # other labels of CIFAR-10's images (docs/data.md)
 
 [set]                            # the same for all: fields of airjax.recipes.recipe.Recipe
 epochs = 2.0
@@ -38,6 +39,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from airjax.data import DataError
+from airjax.data.labels import LABEL_SETS
 from airjax.data.load import is_own, require_place
 from airjax.data.registry import ALIASES, REGISTRY
 from airjax.recipes.published import get_recipe
@@ -47,7 +49,7 @@ from airjax.training.backend import resolve_precision
 from airjax.utils.fields import Range, allows_none, check_fields
 from airjax.utils.seeds import LARGEST_SEED, check_seed
 
-TABLES = {"recipe", "data", "validation", "image_size", "seeds", "set", "grid", "cases", "subsets", "keep"}
+TABLES = {"recipe", "data", "validation", "image_size", "labels", "seeds", "set", "grid", "cases", "subsets", "keep"}
 SAME_NUMBERS_SINCE = "0.1.0"  # the first version whose seeds lead to the networks of this one; ids depend on it
 RECORD_BYTES = 400  # a line of runs.jsonl; more with more fields in the plan
 MOST_SEEDS = LARGEST_SEED + 1
@@ -143,6 +145,7 @@ class Plan:
     keep: Keep
     validation: int = 0  # training examples that take the place of the test split
     image_size: int | None = None  # pixels to which images of one's own are scaled
+    labels: str | None = None  # of CIFAR-10's images, in the place of its own (`airjax.data.labels`)
 
     @property
     def num_runs(self) -> int:
@@ -230,7 +233,8 @@ def make_plan(content: dict[str, Any], platform: str | None = None) -> Plan:
     if counts["image_size"] is not None and not all(map(is_own, names)):
         raise PlanError("image_size is only for images of your own, whose path data has to be; remove it")
     seeds = _seeds(content.get("seeds"))
-    return Plan(base, tuple(settings), seeds, subsets, keep, counts["validation"] or 0, counts["image_size"])
+    labels = _labels(content.get("labels"), names)
+    return Plan(base, tuple(settings), seeds, subsets, keep, counts["validation"] or 0, counts["image_size"], labels)
 
 
 def _base(value: Any) -> str:
@@ -257,6 +261,14 @@ def _data_names(value: Any) -> list[str]:
     if len({ALIASES.get(name, name) for name in names}) < len(set(names)):
         raise PlanError(f"data is {value!r}, of which two are the same; remove one of them")
     return sorted(dict.fromkeys(names), key=lambda name: known.index(name) if name in known else len(known))
+
+
+def _labels(value: Any, names: list[str]) -> str | None:
+    if value is not None and value not in LABEL_SETS:
+        raise PlanError(f"labels is {value!r}, but it must be one of {', '.join(LABEL_SETS)}")
+    if value is not None and names != ["cifar10"]:
+        raise PlanError(f'labels is {value!r}, which are labels of CIFAR-10: data must be "cifar10" alone')
+    return value
 
 
 def _count(name: str, value: Any) -> int | None:

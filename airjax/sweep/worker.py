@@ -54,8 +54,10 @@ class Source(NamedTuple):
     place: str | None  # where it was read from; None is the cache, or nowhere for a set that is made on the spot
     split: str = "test"  # what its test images are: test or validation
     validation: int = 0  # training examples that take the place of the test split
-    whole: str | None = None  # fingerprint before that, where they do
+    whole: str | None = None  # fingerprint before that and before other labels, where there are either
     image_size: int | None = None  # pixels to which images of one's own were scaled
+    labels: str | None = None  # of CIFAR-10's images, in the place of its own
+    labels_place: str | None = None  # where their file was
 
 
 @dataclass(frozen=True)
@@ -174,7 +176,8 @@ def _load(name: str, source: Source, data_dir: Path | None, here: str) -> Datase
             if entry is None:
                 dataset = load_data(source.place or name, image_size=source.image_size)
             else:
-                dataset = load_data(name, data_dir if entry.has_files else None)
+                place = data_dir if entry.has_files else None
+                dataset = load_data(name, place, labels=source.labels, labels_dir=source.labels_place)
             if source.validation:
                 dataset = dataset.with_validation(source.validation)
     except DataError as error:
@@ -303,6 +306,7 @@ def run_record(job: Job, run: Run, error: str | None) -> dict[str, Any]:
         "data": setting.data,
         "content": source.content if source else None,
         "split": source.split if source else None,
+        "labels": source.labels if source else None,
         "seed": run.seed,
         "subset": run.subset,
         "changes": setting.changes,

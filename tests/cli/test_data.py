@@ -6,6 +6,7 @@ import pytest
 
 import airjax
 from airjax.cli.data import known_sets, main
+from airjax.data.registry import REGISTRY
 
 
 @pytest.mark.usefixtures("small_builtin")
@@ -19,10 +20,11 @@ def test_the_synthetic_dataset_is_described(capsys: pytest.CaptureFixture[str], 
         "test_images": 100,
         "image_shape": [32, 32, 3],
         "classes": list(toy.classes),
+        "labels": None,
         "fingerprint": toy.fingerprint,
     }
     assert result["source"] == "made on the spot"
-    assert [row["name"] for row in result["known"]] == ["cifar10", "synthetic"]
+    assert [row["name"] for row in result["known"]] == list(REGISTRY)
     assert main(["--data", "builtin"]) == 0
     line = capsys.readouterr().out.splitlines()[-1]
     assert line.startswith(
@@ -56,7 +58,10 @@ def test_where_nothing_is_there_the_command_says_so_and_downloads_nothing(
     assert main([]) == 0
     captured = capsys.readouterr()
     assert "--data auto: nothing is found here; a training would download it, or use synthetic: " in captured.out
-    assert f"the cache ({cache}), then the network (http://127.0.0.1:1/none.tar.gz)" in captured.out
+    assert f"the cache ({cache}), then the network (http://127.0.0.1:1/none.tar.gz; 170.1 MB)" in captured.out
+    assert "SVHN is not in the cache" not in captured.out
+    assert main(["--data", "svhn"]) == 0
+    assert "--data svhn: nothing is found here; a training would download it: SVHN is not" in capsys.readouterr().out
     assert captured.err == ""
     assert not cache.exists()
     # A download would have been tried at that address, and failed with its name.
@@ -70,7 +75,7 @@ def test_a_named_place_without_data_is_an_error(
     assert main(["--data-dir", str(tmp_path)]) == 2
     assert capsys.readouterr().err.startswith(f"error: {tmp_path} holds no CIFAR-10")
     assert main(["--data", "cifra10"]) == 2
-    assert "there is no data set of that name (cifar10, synthetic)" in capsys.readouterr().err
+    assert "there is no data set of that name (cifar10, cifar100, " in capsys.readouterr().err
     monkeypatch.setenv("AIRJAX_DATA", str(tmp_path / "none"))
     assert main(["--json"]) == 2
     assert capsys.readouterr().err.startswith(f"error: {tmp_path / 'none'} does not exist")

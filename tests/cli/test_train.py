@@ -116,7 +116,7 @@ def test_validation_images_take_the_place_of_the_test_split(capsys: pytest.Captu
         (["--image-size", "64"], "image-size is 64, but the images of builtin keep theirs; only your own are scaled"),
         (
             ["--data", "nowhere"],
-            "data is 'nowhere', but there is no data set of that name (cifar10, synthetic), and no",
+            "data is 'nowhere', but there is no data set of that name (cifar10, cifar100, ",
         ),
         (["--data", "x" * 5000], "(5,000 characters) cannot be read: File name too long"),
     ],

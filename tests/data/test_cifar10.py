@@ -5,17 +5,14 @@ The archives here are made up: the official layout with images that are nearly a
 
 import gzip
 import hashlib
-import io
 import lzma
 import os
 import pickle
 import subprocess
 import sys
-import tarfile
 import tempfile
 import threading
 import time
-import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,15 +20,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from data_files import Hostile, tar_of, write_archive, write_folder, zip_of
 
 import airjax
 from airjax.data import cifar10 as module
 from airjax.data import download, load_data
 from airjax.data.cache import cache_folder
-from airjax.data.cifar10 import RECORD
-from airjax.data.download import CHUNK, download_archive
+from airjax.data.cifar import PIXELS
+from airjax.data.download import CHUNK, Remote
 from airjax.data.unpickle import load_plain_pickle
 
+RECORD = 1 + PIXELS
 BATCH = 1000  # images in a file, where the official ones have 10,000
 NAMES = [f"data_batch_{number}" for number in range(1, 6)] + ["test_batch"]
 
@@ -64,24 +63,6 @@ def python_files(size: int = BATCH) -> dict[str, bytes]:
     return files
 
 
-def write_folder(folder: Path, files: dict[str, bytes]) -> Path:
-    folder.mkdir(parents=True)
-    for name, content in files.items():
-        (folder / name).write_bytes(content)
-    return folder
-
-
-def write_archive(file: Path, folder: str, files: dict[str, bytes]) -> Path:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for name, content in files.items():
-            member = tarfile.TarInfo(f"{folder}/{name}")
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
-    file.write_bytes(gzip.compress(buffer.getvalue(), compresslevel=1, mtime=0))
-    return file
-
-
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("sources")
@@ -106,7 +87,7 @@ def _fresh_cache_and_small_files(
 ) -> None:
     monkeypatch.setenv("AIRJAX_CACHE", str(tmp_path / "cache"))
     if not {"cifar10", "whole_files"} & set(request.fixturenames):
-        monkeypatch.setattr(module, "BATCH", BATCH)
+        monkeypatch.setattr(module, "FORM", module.FORM._replace(sizes=(BATCH,) * 6))
 
 
 @pytest.mark.parametrize(
@@ -224,24 +205,6 @@ def test_another_archive_is_refused(tmp_path: Path) -> None:
     file = write_archive(tmp_path / "other.tar.gz", "other", {"readme": b"hello"})
     with pytest.raises(airjax.DataError, match="has no data_batch_1, so it is not a CIFAR-10 archive"):
         airjax.load_cifar10(file)
-
-
-def tar_of(members: dict[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for name, content in members.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
-    return buffer.getvalue()
-
-
-def zip_of(members: dict[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
-    return buffer.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -387,21 +350,11 @@ def test_a_user_without_a_home_has_a_cache_of_its_own() -> None:
         assert found != f"{folder}/airjax-54322"
 
 
-class Hostile:
-    """Unpickling it would create a file."""
-
-    def __init__(self, file: Path) -> None:
-        self.file = file
-
-    def __reduce__(self) -> tuple:
-        return (os.system, (f"touch {self.file}",))
-
-
 def test_a_hostile_pickle_is_never_executed(tmp_path: Path) -> None:
     created = tmp_path / "created"
     content = pickle.dumps({b"data": Hostile(created), b"labels": []}, protocol=2)
     with pytest.raises(airjax.DataError, match=r"refused, not a plain CIFAR-10 batch: it wants to call posix.system"):
-        load_plain_pickle(content, "data_batch_1")
+        load_plain_pickle(content, "data_batch_1", "CIFAR-10 batch")
     assert not created.exists()
     pickle.loads(content)
     assert created.exists(), "the pickle of this test is not hostile at all"
@@ -459,8 +412,12 @@ def md5(content: bytes) -> str:
     return hashlib.md5(content).hexdigest()
 
 
+def download_archive(folder: Path, urls: tuple[str, ...], checksum: str) -> Path:
+    return download.download(Remote("cifar-10-binary.tar.gz", checksum, 0, urls), folder, "CIFAR-10", "put it there")
+
+
 def test_a_download_is_checked_cached_and_not_repeated(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download, "MD5", md5(server.content))
+    monkeypatch.setattr(module, "REMOTE", module.REMOTE._replace(md5=md5(server.content)))
     monkeypatch.setenv("AIRJAX_MIRROR", server.url)
     assert airjax.load_cifar10().train_images.shape == (5000, 32, 32, 3)
     assert server.ranges == [0]
@@ -502,8 +459,9 @@ def test_a_broken_download_goes_on_where_it_stopped(server: Server, tmp_path: Pa
 def test_a_killed_download_goes_on_where_it_stopped(server: Server, tmp_path: Path) -> None:
     server.pause = 0.05
     script = (
-        "from airjax.data.download import download_archive; from pathlib import Path; import sys;"
-        "download_archive(Path(sys.argv[1]), (sys.argv[2],), sys.argv[3])"
+        "from airjax.data.download import Remote, download; from pathlib import Path; import sys;"
+        "remote = Remote('cifar-10-binary.tar.gz', sys.argv[3], 0, (sys.argv[2],));"
+        "download(remote, Path(sys.argv[1]), 'CIFAR-10', 'put it there')"
     )
     command = [sys.executable, "-c", script, str(tmp_path), server.url, md5(server.content)]
     partial = tmp_path / "cifar-10-binary.tar.gz.partial"

@@ -171,7 +171,7 @@ def test_a_subset_is_what_the_recipe_trains_on() -> None:
         ({"recipe": "tiny", "seeds": 1, "data": "mnist"}, "data is 'mnist', but there is no data set of that name"),
         (
             {"recipe": "tiny", "seeds": 1, "data": "auto"},
-            "data is 'auto', but it must be one or more of cifar10, synth",
+            "data is 'auto', but it must be one or more of cifar10, cifar100, ",
         ),
         ({"recipe": "tiny", "seeds": 1, "data": "x" * 5000}, "cannot be read: File name too long"),
         ({"recipe": "tiny", "seeds": 1, "data": ["builtin", "synthetic"]}, "of which two are the same; remove one"),
