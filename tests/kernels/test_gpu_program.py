@@ -17,7 +17,6 @@ from benchmarks.kernels import CompiledStep
 
 ROOT = Path(__file__).parents[2]
 PLUGINS = ("jax_plugins.xla_cuda12", "jax_plugins.xla_cuda13")
-MEASURED = ("h200", "h100")
 COMPILE = """
 import json, sys
 from airjax.recipes.published import RECIPES
