@@ -9,6 +9,7 @@ asked for it, how the steps are driven, and the precision.
 import argparse
 import functools
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,11 @@ def main(arguments: list[str]) -> int:
         elif options.variant:
             parser.error(f"{name!r} is nothing to measure on a {platform} with --steps {steps}")
     load = warn_of_load()
-    found = measure(options.recipe, names, options.turns, steps, options.results, options.seconds)
+    with warnings.catch_warnings(record=True) as caught:  # such as of compiler options that a variant did without
+        found = measure(options.recipe, names, options.turns, steps, options.results, options.seconds)
+    warned = [str(warning.message) for warning in caught]
+    for message in warned:
+        print(f"warning: {message}", file=sys.stderr)
     rows = summarise(found, AS_IT_IS)
     for name, row in rows.items():
         print(line_of(name, row), flush=True)
@@ -74,6 +79,7 @@ def main(arguments: list[str]) -> int:
         "steps_per_turn": steps,
         "steps": rows,
         "left_out": found.left_out,
+        "warnings": warned,
         "load": load,
     }
     save(options.results, FILE, record | describe())

@@ -12,13 +12,15 @@ from jax import Array, lax
 
 from airjax.augment.batch import Batch, batch_at
 from airjax.augment.transforms import mirror_where, reflect_pad
-from airjax.kernels import onednn, reductions
+from airjax.kernels import convolution as forms
+from airjax.kernels import first_conv, onednn, reductions
 from airjax.kernels.backend import PRECISIONS, Backend, Driver, Ops, make_backend, make_ops
 from airjax.kernels.convolution import Convolution, default_convolution
 from airjax.kernels.ffi import Buffer
 from airjax.kernels.normalization import Moments, batch_moments, normalize_channels
 from airjax.kernels.reductions import Reductions, at_least_float32
 from airjax.recipes.recipe import PrecisionName, Recipe
+from airjax.training.compile import COMMANDS, COMPILER_OPTIONS
 from airjax.training.programs import Kind, make_steps
 
 
@@ -137,6 +139,31 @@ def with_autodiff_batch_norm(platform: str, convolution: Convolution) -> Ops:
     return make_ops(platform, convolution)._replace(batch_norm=batch_norm)
 
 
+def with_first_conv_by_library(platform: str, convolution: Convolution) -> Ops:
+    """The first convolution as the others are."""
+    conv_first = functools.partial(first_conv.conv_first, convolution=convolution)
+    return make_ops(platform, convolution)._replace(conv_first=conv_first)
+
+
+def with_plain_weight_gradients(platform: str, convolution: Convolution) -> Ops:
+    """Those of small images as they follow from the convolution."""
+    bind: Any = functools.partial
+    return make_ops(platform, convolution)._replace(
+        conv_same=bind(forms.conv_same, convolution=convolution),
+        conv_to_pool=bind(forms.conv_to_pool, convolution=convolution),
+    )
+
+
+def with_nothing_for_gpus(_: str, convolution: Convolution) -> Ops:
+    """What every accelerator computes with."""
+    return make_ops("tpu", convolution)
+
+
+def with_fused_gradients(platform: str, convolution: Convolution) -> Ops:
+    """Those of pool, BatchNorm and GELU in two kernels of our own."""
+    return make_ops(platform, convolution, fuse_gradients=True)
+
+
 class AllThreads(onednn.Library):
     """The library, but all threads rearrange its kernels."""
 
@@ -161,8 +188,7 @@ def run_by_all_threads(_: onednn.Library, task: str, *buffers: Buffer) -> None:
 
 
 AS_IT_IS = "as it is"
-# What XLA can capture in a CUDA graph: without convolutions, a loop that has any stays outside.
-COMMANDS = "FUSION,CUBLAS,CUBLASLT,CUDNN,CUSTOM_CALL,CONDITIONAL,DYNAMIC_SLICE_FUSION,CONVOLUTION"
+GRAPHS = COMPILER_OPTIONS["gpu"]
 VARIANTS = {
     AS_IT_IS: Variant(),
     # Inside a step.
@@ -182,9 +208,13 @@ VARIANTS = {
     "a reduction for each sum": Variant(with_reductions(two_sums=None), ("gpu",)),
     "what is in memory left to the compiler": Variant(with_reductions(materialize=reductions.leave_alone), ("gpu",)),
     "BatchNorm's gradient by autodiff": Variant(with_autodiff_batch_norm),
+    "the first convolution by the library": Variant(with_first_conv_by_library, ("gpu",)),
+    "weight gradients of small images as they are": Variant(with_plain_weight_gradients, ("gpu",)),
+    "pool, BatchNorm and GELU: gradients in two kernels": Variant(with_fused_gradients, ("gpu",)),
+    "nothing that is for GPUs alone": Variant(with_nothing_for_gpus, ("gpu",), compiler={}),
     "kernels rearranged by all threads": Variant(threads=True, platforms=("cpu",)),
     # How steps are compiled and driven.
-    "the compiler's default options": Variant(compiler={}, platforms=("cpu",)),
+    "the compiler's default options": Variant(compiler={}),
     "the same, with XLA's convolutions": Variant(convolution="native", compiler={}, platforms=("cpu",)),
     "the state not donated": Variant(donate=False),
     "a call for every step": Variant(driver="loop"),
@@ -192,20 +222,15 @@ VARIANTS = {
     "a scan, with XLA's convolutions": Variant(driver="scan", convolution="native", platforms=("cpu",)),
     "a scan, unrolled by 4": Variant(unroll=4, platforms=("gpu",)),
     "no command buffers": Variant(compiler={"xla_gpu_enable_command_buffer": ""}, platforms=("gpu",)),
-    "loops in command buffers": Variant(
-        compiler={"xla_gpu_enable_command_buffer": f"{COMMANDS},WHILE"}, platforms=("gpu",)
+    "loops outside of command buffers": Variant(
+        compiler=GRAPHS | {"xla_gpu_enable_command_buffer": COMMANDS}, platforms=("gpu",)
     ),
-    "convolutions in command buffers": Variant(
-        compiler={"xla_gpu_enable_command_buffer": COMMANDS}, platforms=("gpu",)
+    "kernels one after the other": Variant(
+        compiler={"xla_gpu_enable_command_buffer": GRAPHS["xla_gpu_enable_command_buffer"]}, platforms=("gpu",)
     ),
-    "convolutions in command buffers, side by side": Variant(
-        compiler={
-            "xla_gpu_enable_command_buffer": COMMANDS,
-            "xla_gpu_command_buffer_scheduling_mode": "CONCURRENT",
-        },
-        platforms=("gpu",),
+    "matrix products by cuBLAS alone": Variant(
+        compiler=GRAPHS | {"xla_gpu_enable_triton_gemm": False}, platforms=("gpu",)
     ),
-    "matrix products by cuBLAS alone": Variant(compiler={"xla_gpu_enable_triton_gemm": False}, platforms=("gpu",)),
     "float32": Variant(precision="float32", platforms=("gpu",)),
     "bfloat16": Variant(precision="bfloat16", platforms=("cpu",)),
     "float16": Variant(precision="float16", platforms=("gpu",)),

@@ -8,9 +8,13 @@ from typing import NamedTuple
 
 # Choices about a step that a GPU has to decide, beside the step as it is.
 GPU_VARIANTS = (
-    "convolutions in command buffers",
-    "loops in command buffers",
-    "convolutions in command buffers, side by side",
+    "nothing that is for GPUs alone",
+    "the compiler's default options",
+    "loops outside of command buffers",
+    "kernels one after the other",
+    "the first convolution by the library",
+    "weight gradients of small images as they are",
+    "pool, BatchNorm and GELU: gradients in two kernels",
     "what is in memory left to the compiler",
     "BatchNorm's gradient by autodiff",
     "no command buffers",

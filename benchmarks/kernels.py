@@ -9,6 +9,7 @@ import argparse
 import functools
 import math
 import re
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,18 +18,20 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.experimental import topologies
-from jax.sharding import SingleDeviceSharding
+from jax.sharding import AbstractDevice, AbstractMesh, SingleDeviceSharding, use_abstract_mesh
 
 from airjax.optim.nesterov import hyperparameters
 from airjax.recipes.published import get_recipe
 from airjax.recipes.recipe import Recipe
 from airjax.training.backend import resolve_precision
+from airjax.training.compile import COMPILER_OPTIONS
 from airjax.training.environment import describe
 from airjax.training.memory import predicted_bytes
 from airjax.training.run import Task, start_run
 from airjax.utils.records import dump_json
 from airjax.utils.seeds import make_key
 from benchmarks.ablation_variants import AS_IT_IS, VARIANTS, Variant, make_variant
+from benchmarks.executed import executed_flops, graphs_of, needed_flops
 from benchmarks.profile import names_of_operations, part_of
 from benchmarks.record import add_output_options, save
 from benchmarks.speed import command_line
@@ -39,15 +42,22 @@ TARGETS = Path(__file__).parent / "targets"
 CHOICES = tuple(
     name
     for name, variant in VARIANTS.items()
-    if "gpu" in variant.platforms and variant.driver is None and variant.donate and not variant.compiler
-    if variant.unroll == 1
+    if "gpu" in variant.platforms and variant.driver is None and variant.donate and variant.unroll == 1
 )
 STEPS = 2  # of the scan whose body is looked at
 
-COMPUTATION = re.compile(r"^(?:ENTRY )?%?[\w.-]+ \(.*\{$")
+COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.-]+) \(.*\{$")
 INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?([\w.-]+) = (\(.*?\)|\S+) ([\w-]+)\((.*?)\)")
 ARRAY = re.compile(r"\b([a-z]+)(\d*)\[([\d,]*)\]")
 NO_KERNEL = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all"}
+
+
+class CompiledStep(NamedTuple):
+    """A program of STEPS steps."""
+
+    text: str
+    memory_bytes: int
+    thunks: str  # what it executes, as the compiler lists it
 
 
 class Kernel(NamedTuple):
@@ -75,16 +85,21 @@ def main(arguments: list[str]) -> int:
     name, device = open_target(options.target)
     rows: dict[str, dict[str, Any]] = {}
     for choice in dict.fromkeys((AS_IT_IS, *(options.variant or CHOICES))):
-        text, memory = compile_step(recipe, VARIANTS[choice], device)
-        kernels = list(kernels_of(text, recipe))
+        step = compile_step(recipe, VARIANTS[choice], device)
+        kernels = list(kernels_of(step.text, recipe))
         if options.verbose and choice == AS_IT_IS:
             for kernel in kernels:
                 print(f"{kernel.read / 2**20:9.2f} {kernel.written / 2**20:9.2f} MiB  {kernel.part:42} {kernel.name}")
-        rows[choice] = summary_of(kernels) | {"memory_bytes": memory}
+        rows[choice] = summary_of(kernels) | {
+            "memory_bytes": step.memory_bytes,
+            "executed_flops": flops_of(step.text),
+            **graphs_of(step.thunks)._asdict(),
+        }
         print(line_of(choice, rows[choice]), flush=True)
     record = {
         "recipe": options.recipe,
         "batch_size": recipe.batch_size,
+        "flops": {"recipe": 6.0 * recipe.forward_macs * recipe.batch_size, "needed": needed_flops(recipe)},
         "variants": rows,
         "command": command_line("kernels", arguments),
         **describe(),
@@ -121,8 +136,8 @@ def open_target(name: str) -> tuple[str, Any]:
     return described.partition('name: "')[2].partition('"')[0], topology.devices[0]
 
 
-def compile_step(recipe: Recipe, variant: Variant, device: Any) -> tuple[str, int]:
-    """A variant of a recipe's steps, compiled for a GPU: the program as text, and its memory in bytes."""
+def compile_step(recipe: Recipe, variant: Variant, device: Any) -> CompiledStep:
+    """A variant of a recipe's steps, compiled for a GPU."""
     sharding = SingleDeviceSharding(device)
 
     def placed(tree: Any) -> Any:
@@ -138,11 +153,28 @@ def compile_step(recipe: Recipe, variant: Variant, device: Any) -> tuple[str, in
     state, draws = jax.eval_shape(functools.partial(start_run, recipe, backend), key, images, hyper)
     task: Any = Task(images, labels, draws, hyper)  # pyright: ignore[reportArgumentType]
     shapes = state, task, jax.ShapeDtypeStruct((), jnp.int32)
-    traced = jax.jit(steps, donate_argnums=0).trace(*placed(shapes))
-    # Without a GPU there is nothing to tune on.
-    options: dict[str, str | bool] = {"xla_gpu_autotune_level": "0"}
-    program = traced.lower(lowering_platforms=("cuda",)).compile(compiler_options=options)
-    return program.as_text() or "", predicted_bytes([program])
+    # Kernels of our own are lowered for the device that the mesh names.
+    described = AbstractDevice(device.device_kind, device.core_count, "gpu")
+    with use_abstract_mesh(AbstractMesh((), (), abstract_device=described)):
+        traced = jax.jit(steps, donate_argnums=0).trace(*placed(shapes))
+        lowered = traced.lower(lowering_platforms=("cuda",))
+    options = dict(COMPILER_OPTIONS["gpu"] if variant.compiler is None else variant.compiler)
+    with tempfile.TemporaryDirectory() as folder:
+        # Without a GPU there is nothing to tune on.
+        options |= {"xla_gpu_autotune_level": "0", "xla_dump_to": folder}
+        program = lowered.compile(compiler_options=options)
+        [thunks] = Path(folder).glob("*thunk_sequence_after_thunk_passes.txt")
+        return CompiledStep(program.as_text() or "", predicted_bytes([program]), thunks.read_text())
+
+
+def body_of(text: str) -> list[str]:
+    """The lines of one step of a compiled scan."""
+    return max(computations(text).values(), key=lambda lines: sum(" fusion(" in line for line in lines))
+
+
+def flops_of(text: str) -> float:
+    """FLOPs of the convolutions and matrix products of one step of a compiled scan."""
+    return executed_flops(body_of(text), computations(text))
 
 
 def kernels_of(text: str, recipe: Recipe) -> Iterator[Kernel]:
@@ -150,8 +182,7 @@ def kernels_of(text: str, recipe: Recipe) -> Iterator[Kernel]:
 
     The data set, of which a step gathers a batch, counts as that batch.
     """
-    body = max(computations(text), key=lambda lines: sum(" fusion(" in line for line in lines))
-    instructions = [match.groups() for match in map(INSTRUCTION.match, body) if match]
+    instructions = [match.groups() for match in map(INSTRUCTION.match, body_of(text)) if match]
     sizes = {name: bytes_of(shape, recipe) for name, shape, *_ in instructions}
     names = names_of_operations(text)
     for name, _, opcode, operands in instructions:
@@ -160,14 +191,16 @@ def kernels_of(text: str, recipe: Recipe) -> Iterator[Kernel]:
             yield Kernel(name, part_of(names.get(name))[0], read, sizes[name])
 
 
-def computations(text: str) -> list[list[str]]:
-    """The lines of every computation of a program."""
-    found: list[list[str]] = [[]]
+def computations(text: str) -> dict[str, list[str]]:
+    """The lines of every computation of a program, by its name."""
+    found: dict[str, list[str]] = {"": []}
+    lines = found[""]
     for line in text.splitlines():
-        if COMPUTATION.match(line):
-            found.append([])
+        begun = COMPUTATION.match(line)
+        if begun:
+            lines = found[begun[1]] = []
         else:
-            found[-1].append(line)
+            lines.append(line)
     return found
 
 
@@ -198,4 +231,6 @@ def summary_of(kernels: list[Kernel]) -> dict[str, Any]:
 def line_of(choice: str, row: dict[str, Any]) -> str:
     """One variant, for a terminal."""
     moved = f"{row['convolution_bytes'] / 2**20:7.0f} MiB by convolutions {row['other_bytes'] / 2**20:7.0f} by others"
-    return f"{choice:44} {row['kernels']:4} kernels {moved}, {row['memory_bytes'] / 2**20:.0f} MiB of memory"
+    launched = f"{row['graphs']} graphs and {row['outside']} launches"
+    rest = f"{row['executed_flops'] / 1e9:.0f} GFLOP, {row['memory_bytes'] / 2**20:.0f} MiB of memory, {launched}"
+    return f"{choice:50} {row['kernels']:4} kernels {moved}, {rest}"

@@ -102,9 +102,9 @@ def measure(recipe: Recipe, steps: int) -> tuple[dict[tuple[str, str], float], f
     state, draws = jax.jit(functools.partial(start_run, recipe, backend))(make_key(0), arrays.train_images, hyper)
     task = Task(arrays.train_images, arrays.train_labels, draws, hyper)
     step = functools.partial(advance, recipe, backend, frozen=("whiten_bias",))
-    options = COMPILER_OPTIONS.get(jax.default_backend(), {})
+    options: dict[str, str | bool] = COMPILER_OPTIONS.get(jax.default_backend(), {})
     if jax.default_backend() == "gpu":
-        options = options | {"xla_gpu_enable_command_buffer": ""}  # inside one, operations have no names
+        options = {"xla_gpu_enable_command_buffer": ""}  # inside one, operations have no names
     program = jax.jit(step, donate_argnums=0).lower(state, task).compile(compiler_options=options)
     for _ in range(2):
         state, _ = jax.block_until_ready(program(state, task))

@@ -60,6 +60,9 @@ def kernels_table(records: list[dict[str, Any]]) -> str:
         for name in (name for name in VARIANTS if name in rows):
             row, title = rows[name], f"{recipe}, {device}" if name == "as it is" else name
             sizes = (row["convolution_bytes"], row["other_bytes"], row["memory_bytes"])
-            cells.append([title, row["kernels"], *(f"{size / 2**20:.0f} MiB" for size in sizes)])
-    heads = ["", "kernels", "moved by convolutions", "by the others", "memory of the program"]
+            flops = f"{row['executed_flops'] / 1e9:.0f} GFLOP" if "executed_flops" in row else ""
+            launched = f"{row['graphs']} + {row['outside']}" if "graphs" in row else ""
+            megabytes = (f"{size / 2**20:.0f} MiB" for size in sizes)
+            cells.append([title, row["kernels"], launched, flops, *megabytes])
+    heads = ["", "kernels", "graphs + launches", "executed", "moved by convolutions", "by the others", "memory"]
     return format_markdown(Table(heads, cells))

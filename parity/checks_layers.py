@@ -46,11 +46,7 @@ def check_layers(setup: CheckSetup) -> Iterator[Comparison]:
 
     ops = _ops()
     cases: dict[str, tuple[Callable[..., Any], Callable[..., Any], list[np.ndarray]]] = {
-        "first convolution": (
-            lambda x, k: ops.conv(x, k, ((0, 0), (0, 0))),
-            F.conv2d,
-            [image, random(7, 5, 2, 2)],
-        ),
+        "first convolution": (ops.conv_first, F.conv2d, [image, random(7, 5, 2, 2)]),
         "convolution": (ops.conv_same, lambda x, k: F.conv2d(x, k, padding="same"), [image, kernel]),
         "convolution and pool": (_airjax_conv_pool, _torch_conv_pool, [image, kernel]),
         "convolution and pool, odd size": (_airjax_conv_pool, _torch_conv_pool, [odd, kernel]),

@@ -633,17 +633,20 @@ ENTRY %main.3 (state: (f32[8], u8[300,32,32,3])) -> f32[8] {
     assert summary["kernels"] == 3
     assert summary["convolution_bytes"] == 2 * batch + out
     assert summary["other_bytes"] == 3 * batch + out + 39
-    assert "3 kernels" in kernels.line_of("as it is", summary | {"memory_bytes": 0})
+    rest = {"memory_bytes": 0, "executed_flops": 2e9, "graphs": 1, "outside": 4}
+    assert "3 kernels" in kernels.line_of("as it is", summary | rest)
+    assert "2 GFLOP, 0 MiB of memory, 1 graphs and 4 launches" in kernels.line_of("as it is", summary | rest)
 
 
 def test_kernels_are_a_table_with_a_row_for_every_choice() -> None:
     row = {"kernels": 7, "convolution_bytes": 2**21, "other_bytes": 2**22, "memory_bytes": 2**30}
     first = {"recipe": "94", "device": "compiled for a GPU", "variants": {"as it is": row, "float32": row}}
-    later = first | {"variants": {"as it is": row | {"kernels": 6}}}
+    counted = row | {"kernels": 6, "executed_flops": 6.2e11, "graphs": 3, "outside": 1}
+    later = first | {"variants": {"as it is": counted}}
     lines = step_tables.kernels_table([first, later]).splitlines()
     assert lines[2:] == [
-        "| 94, compiled for a GPU | 6 | 2 MiB | 4 MiB | 1024 MiB |",
-        "| float32 | 7 | 2 MiB | 4 MiB | 1024 MiB |",
+        "| 94, compiled for a GPU | 6 | 3 + 1 | 620 GFLOP | 2 MiB | 4 MiB | 1024 MiB |",
+        "| float32 | 7 |  |  | 2 MiB | 4 MiB | 1024 MiB |",
     ]
 
 

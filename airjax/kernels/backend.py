@@ -9,9 +9,9 @@ from jax import Array
 from jax.typing import DTypeLike
 
 from airjax.kernels import convolution as forms
+from airjax.kernels import first_conv, normalization, pool, reductions, weight_gradient
 from airjax.kernels import gelu as activations
-from airjax.kernels import normalization, pool, reductions
-from airjax.kernels.convolution import Convolution, Padding
+from airjax.kernels.convolution import Convolution
 from airjax.kernels.normalization import Moments, batch_moments
 from airjax.kernels.reductions import Reductions
 
@@ -45,7 +45,7 @@ def statistics_dtype(precision: str) -> DTypeLike:
 class Ops(NamedTuple):
     """The array functions that networks are made of; x [n,h,w,c], kernels HWIO. Replace one to try another."""
 
-    conv: Callable[[Array, Array, Padding], Array]
+    conv_first: Callable[[Array, Array], Array]  # 2x2 of pixels, without padding
     conv_same: Callable[[Array, Array], Array]  # 3x3, keeps the image size
     conv_to_pool: Callable[[Array, Array], Array]  # 3x3, before a 2x2 pool
     max_pool: Callable[[Array, int], Array]
@@ -53,6 +53,9 @@ class Ops(NamedTuple):
     add_bias: Callable[[Array, Array], Array]
     batch_norm: Callable[[Array, Array, float], tuple[Array, Array, Array]]
     normalize_channels: Callable[[Array, Array, Array, Array, float], Array]
+    # GELU of batch_norm of x, or of max_pool(x, 2) where the fourth argument says so, with one gradient for all; also
+    # the moments. None: one after the other.
+    norm_gelu: Callable[[Array, Array, float, bool], tuple[Array, Array, Array]] | None = None
 
 
 class Backend(NamedTuple):
@@ -72,20 +75,36 @@ def make_ops(
     convolution: Convolution,
     reduced_by: Reductions | None = None,
     moments: Moments = batch_moments,
+    *,
+    fuse_gradients: bool = False,
 ) -> Ops:
-    """Return a platform's functions, with convolutions in one form; the same arguments give the same functions."""
+    """Return a platform's functions, with convolutions in one form; the same arguments give the same functions.
+
+    With fuse_gradients, which is for GPUs, the gradients of pools, BatchNorm and GELU are kernels of our own; on a CPU
+    these are interpreted, slowly.
+    """
     reduced_by = reduced_by or (reductions.CPU if platform == "cpu" else reductions.ACCELERATOR)
     bind: Any = functools.partial
+    conv_first = first_conv.conv_first_as_sums if platform == "gpu" else first_conv.conv_first
+    convolutions = weight_gradient if platform == "gpu" else forms
     return Ops(
-        conv=bind(forms.conv, convolution=convolution),
-        conv_same=bind(forms.conv_same, convolution=convolution),
-        conv_to_pool=bind(forms.conv_to_pool, convolution=convolution),
+        conv_first=bind(conv_first, convolution=convolution),
+        conv_same=bind(convolutions.conv_same, convolution=convolution),
+        conv_to_pool=bind(convolutions.conv_to_pool, convolution=convolution),
         max_pool=bind(pool.max_pool, reductions=reduced_by),
         gelu=activations.gelu,
         add_bias=bind(normalization.add_bias, reductions=reduced_by),
         batch_norm=bind(normalization.batch_norm, reductions=reduced_by, moments=moments),
         normalize_channels=normalization.normalize_channels,
+        norm_gelu=_fused(reduced_by, moments, interpret=platform == "cpu") if fuse_gradients else None,
     )
+
+
+def _fused(reduced_by: Reductions, moments: Moments, *, interpret: bool) -> Any:
+    # Not above: Pallas takes a while to import.
+    from airjax.kernels.norm_gelu import norm_gelu
+
+    return functools.partial(norm_gelu, reductions=reduced_by, moments=moments, interpret=interpret)
 
 
 def default_driver(platform: str, convolution: Convolution) -> Driver:

@@ -17,6 +17,8 @@ Convolution = Literal["native", "onednn", "matmul"]
 
 Padding = tuple[tuple[int, int], tuple[int, int]]  # ((top, bottom), (left, right)), in pixels
 
+SAME: Padding = ((1, 1), (1, 1))  # with which a 3x3 kernel keeps the image size
+
 
 def default_convolution(dtype: DTypeLike, platform: str) -> Convolution:
     """Return the fastest form for one network that computes in dtype, as measured (docs/performance.md).
@@ -66,7 +68,7 @@ def conv_same(
     x: Float[Array, "n h w i"], kernel: Float[Array, "3 3 i o"], convolution: Convolution = "native"
 ) -> Float[Array, "n h w o"]:
     """Convolve with a 3x3 kernel, keeping the image size."""
-    return conv(x, kernel, ((1, 1), (1, 1)), convolution)
+    return conv(x, kernel, SAME, convolution)
 
 
 def conv_to_pool(
@@ -76,5 +78,10 @@ def conv_to_pool(
 
     The last row and column of an odd size, which the pool would drop, are not computed: there is no padding after them.
     """
-    height, width = x.shape[1:3]
-    return conv(x, kernel, ((1, 1 - height % 2), (1, 1 - width % 2)), convolution)
+    return conv(x, kernel, padding_to_pool(x.shape), convolution)
+
+
+def padding_to_pool(shape: tuple[int, ...]) -> Padding:
+    """Return the padding of `conv_to_pool` for images of a shape (n, h, w, i)."""
+    _, height, width, _ = shape
+    return (1, 1 - height % 2), (1, 1 - width % 2)

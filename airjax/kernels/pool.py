@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
 from airjax.kernels.reductions import Reductions, at_least_float32
 
@@ -30,13 +30,20 @@ def _max_pool(x: Array, size: int, reductions: Reductions) -> Array:
     return first.astype(x.dtype)
 
 
-def _max_pool_forward(x: Array, size: int, reductions: Reductions) -> tuple[Any, Any]:
+def max_pool_choices(
+    x: Float[Array, "n h w c"], size: int, reductions: Reductions
+) -> tuple[Float[Array, "n h//{size} w//{size} c"], UInt8[Array, "n h//{size} w//{size} c"]]:
+    """Return `max_pool` of x, and which pixel of its window each result is: numbered by rows, the first of equals."""
     best, *others = _pixels(at_least_float32(x), size)
     taken = jnp.zeros(best.shape, jnp.uint8)
     for number, other in enumerate(others, start=1):
         kept = best >= other
         best, taken = lax.select(kept, best, other), lax.select(kept, taken, jnp.full_like(taken, number))
-    out, taken = reductions.materialize((_max_pool(x, size, reductions), taken))
+    return reductions.materialize((_max_pool(x, size, reductions), taken))
+
+
+def _max_pool_forward(x: Array, size: int, reductions: Reductions) -> tuple[Any, Any]:
+    out, taken = max_pool_choices(x, size, reductions)
     return out, (taken, jnp.zeros((0, *x.shape[1:3], 0), x.dtype))
 
 

@@ -1,6 +1,7 @@
 """The airbench network as a Flax module. (§1)"""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -61,7 +62,7 @@ class FirstConv(nn.Module):
             kernel = self.variable("frozen", "kernel", jnp.zeros, shape, dtype).value
         else:
             kernel = self.param("kernel", default_uniform, shape, dtype)
-        x = self.ops.conv(images, kernel.astype(self.precision.compute), ((0, 0), (0, 0)))
+        x = self.ops.conv_first(images, kernel.astype(self.precision.compute))
         if self.network.whiten_bias:
             # Without whitening this is an ordinary convolution, whose bias has the default law of its weights.
             zeros = self.network.whitening is not None
@@ -84,17 +85,27 @@ class Block(nn.Module):
         ops = self.ops
         x = ops.conv_to_pool(x, self.kernel(1, x.shape[-1]))
         self.sow("intermediates", "to_pool", x)
-        x = skipped = ops.gelu(self.norm(1)(ops.max_pool(x, 2), train))
+        x = skipped = self.norm_gelu(1, x, train, pooled=True)
         last = self.network.convs_per_block
         for number in range(2, last + 1):
-            x = self.norm(number)(ops.conv_same(x, self.kernel(number, self.width)), train)
+            x = ops.conv_same(x, self.kernel(number, self.width))
             if number == last and self.network.residual == "before-activation":
-                x = x + skipped
-            x = ops.gelu(x)
+                x = ops.gelu(self.norm(number)(x, train) + skipped)
+            else:
+                x = self.norm_gelu(number, x, train)
         if self.network.residual == "after-activation":
             x = x + skipped
         self.sow("intermediates", "output", x)
         return x
+
+    def norm_gelu(
+        self, number: int, x: Float[Array, "n h w c"], train: bool, *, pooled: bool = False
+    ) -> Float[Array, "n _ _ c"]:
+        ops, norm = self.ops, self.norm(number)
+        if train and ops.norm_gelu is not None:
+            fused = ops.norm_gelu
+            return norm(x, train, lambda x, bias, epsilon: fused(x, bias, epsilon, pooled))
+        return ops.gelu(norm(ops.max_pool(x, 2) if pooled else x, train))
 
     def kernel(self, number: int, inputs: int) -> Float[Array, "3 3 i o"]:
         initial = dirac_uniform if self.network.dirac else default_uniform
@@ -115,15 +126,21 @@ class BatchNorm(nn.Module):
     ops: Ops
 
     @nn.compact
-    def __call__(self, x: Float[Array, "n h w c"], train: bool) -> Float[Array, "n h w c"]:
+    def __call__(
+        self,
+        x: Float[Array, "n h w c"],
+        train: bool,
+        compute: Callable[[Array, Array, float], tuple[Array, Array, Array]] | None = None,
+    ) -> Float[Array, "n _ _ c"]:
+        """Normalise; compute, where it is given, in training takes the place of the ops' batch_norm."""
         features = x.shape[-1]
         bias = self.param("bias", nn.initializers.zeros, (features,), self.dtype)
         mean = self.variable("batch_stats", "mean", jnp.zeros, (features,), self.dtype)
         variance = self.variable("batch_stats", "var", jnp.ones, (features,), self.dtype)
         if not train:
             return self.ops.normalize_channels(x, mean.value, variance.value, bias, self.epsilon)
-        normalized, batch_mean, batch_variance = self.ops.batch_norm(x, bias, self.epsilon)
-        count = x.size // features
+        normalized, batch_mean, batch_variance = (compute or self.ops.batch_norm)(x, bias, self.epsilon)
+        count = normalized.size // features
         mean.value = self.momentum * mean.value + (1 - self.momentum) * batch_mean
         variance.value = self.momentum * variance.value + (1 - self.momentum) * (batch_variance * (count / (count - 1)))
         return normalized

@@ -8,15 +8,31 @@ import jax
 from airjax.data.cache import cache_folder
 from airjax.training.environment import cpu_kind
 from airjax.training.memory import release_freed
+from airjax.training.tentative import Options, Tentative
 from airjax.utils.platform import default_platform
 
-# The CPU compiler's default fusion library slows its own convolutions down (docs/performance.md, "What was tried"), and
-# is the subject of wrong-result reports.
-COMPILER_OPTIONS: dict[str, dict[str, str | bool]] = {"cpu": {"xla_cpu_experimental_ynn_fusion_type": ""}}
+# What XLA puts into a CUDA graph, a command buffer in its words. Without CONVOLUTION a step is dozens of launches, and
+# a loop that has any convolution stays outside. As a compiler option it has to be the whole list: "+CONVOLUTION" is
+# refused.
+COMMANDS = "FUSION,CUBLAS,CUBLASLT,CUDNN,CUSTOM_CALL,CONDITIONAL,DYNAMIC_SLICE_FUSION,CONVOLUTION"
 
+COMPILER_OPTIONS: dict[str, Options] = {
+    # The CPU compiler's default fusion library slows its own convolutions down (docs/performance.md, "What was tried"),
+    # and is the subject of wrong-result reports.
+    "cpu": {"xla_cpu_experimental_ynn_fusion_type": ""},
+    # All steps of a phase as one graph, in which a kernel waits only for those whose results it reads.
+    "gpu": {
+        "xla_gpu_enable_command_buffer": f"{COMMANDS},WHILE",
+        "xla_gpu_command_buffer_scheduling_mode": "CONCURRENT",
+    },
+}
+
+# Options that a program can do without, where the compiler, the driver or a library does not take them: not every
+# convolution can be captured.
+OPTIONAL: dict[str, tuple[str, ...]] = {"gpu": tuple(COMPILER_OPTIONS["gpu"])}
 
 # For what runs once, which takes longer to compile than to run; the results are the same bits.
-ONCE_OPTIONS: dict[str, dict[str, str | bool]] = {"cpu": {"xla_backend_optimization_level": "1"}}
+ONCE_OPTIONS: dict[str, Options] = {"cpu": {"xla_backend_optimization_level": "1"}}
 
 
 def keep_compiled() -> None:
@@ -32,16 +48,23 @@ def keep_compiled() -> None:
 
 def compile_lowered(
     lowered: jax.stages.Lowered, platform: str | None = None, *, once: bool = False
-) -> jax.stages.Compiled:
-    """Compile a lowered function with a platform's options, this process's if None; once: for what runs once."""
+) -> jax.stages.Compiled | Tentative:
+    """Compile a lowered function with a platform's options, this process's if None; once: for what runs once.
+
+    Where options fail that a program can do without, it is compiled without them, with a warning.
+    """
     platform = platform or default_platform()
     options = COMPILER_OPTIONS.get(platform, {}) | (ONCE_OPTIONS.get(platform, {}) if once else {})
-    compiled = lowered.compile(compiler_options=options)
+    optional = OPTIONAL.get(platform, ())
+    plain = {name: value for name, value in options.items() if name not in optional}
+    # A graph of what runs once costs more than it saves.
+    certain = once or plain == options
+    compiled = lowered.compile(compiler_options=plain) if certain else Tentative(lowered, options, plain)
     release_freed()
     return compiled
 
 
-def compile_function(function: Callable[..., Any], *shapes: Any) -> jax.stages.Compiled:
+def compile_function(function: Callable[..., Any], *shapes: Any) -> jax.stages.Compiled | Tentative:
     """Compile a pure function for arguments of these shapes, with this platform's options."""
     return compile_lowered(jax.jit(function).lower(*shapes))
 

@@ -18,6 +18,7 @@ from airjax.training.compile import compilations_at_once, compile_lowered
 from airjax.training.members import Members, Strategy, over_members
 from airjax.training.run import Segment, Task, advance, advance_many, advance_up_to, segments, start_run
 from airjax.training.step import StepMetrics, TrainState, averaged_variables, variables_of
+from airjax.training.tentative import Tentative
 
 # The size of a chunk. Every call costs a CPU some milliseconds and page-faults the whole temporary buffer; long calls
 # show progress less often.
@@ -145,7 +146,7 @@ class Programs:
         steps = over_members(self.strategy, make_steps(self.recipe, self.backend, kind), (True, BY_MEMBER, False))
         return jax.jit(steps, donate_argnums=0).lower(*self.step_shapes)
 
-    def _compile(self, lowered: jax.stages.Lowered, *, once: bool) -> jax.stages.Compiled:
+    def _compile(self, lowered: jax.stages.Lowered, *, once: bool) -> jax.stages.Compiled | Tentative:
         return compile_lowered(lowered, self.backend.platform, once=once and self.strategy == "sequential")
 
 

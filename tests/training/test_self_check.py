@@ -7,7 +7,7 @@ import pytest
 from airjax.augment.transforms import take_moved
 from airjax.cli.doctor import main
 from airjax.kernels.backend import Ops
-from airjax.training.self_check import default_ops, fingerprint, run_checks
+from airjax.training.self_check import check_loop, default_ops, fingerprint, run_checks
 
 
 def test_this_compiler_is_right(capsys: pytest.CaptureFixture[str]) -> None:
@@ -43,6 +43,12 @@ def test_a_wrong_operation_is_found(wrong: Callable[[Ops], Ops], checks: set[str
     found = run_checks(lambda dtype: wrong(default_ops(dtype)))
     assert checks <= {check.name for check in found if not check.passed}
     assert fingerprint(found) != fingerprint(run_checks())
+
+
+def test_a_wrong_convolution_in_a_loop_is_found() -> None:
+    ops = default_ops("float32")
+    assert check_loop(ops).passed
+    assert not check_loop(scaled_convolution(ops, 1.001)).passed
 
 
 def test_a_wrong_crop_is_found() -> None:

@@ -1,0 +1,101 @@
+"""Programs whose compiler options fail, while compiling or in the first call, run without them and say so."""
+
+import warnings
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from airjax.training import compile as compiling
+from airjax.training.tentative import Tentative
+
+NO_SUCH = {"xla_no_such_option": "1"}
+RIGHT = {"xla_backend_optimization_level": "1"}
+
+
+def add(state: Any, amount: jax.Array) -> Any:
+    return jax.tree.map(lambda array: array + amount, state)
+
+
+def lower(function: Any) -> tuple[jax.stages.Lowered, Any, jax.Array]:
+    state, amount = {"a": jnp.arange(3.0), "b": [jnp.ones((2, 2))]}, jnp.asarray(2.0)
+    return jax.jit(function, donate_argnums=0).lower(state, amount), state, amount
+
+
+def test_options_that_compile_and_run_stay() -> None:
+    lowered, state, amount = lower(add)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        program = Tentative(lowered, RIGHT, {})
+        out = program(state, amount)
+        assert program(out, amount)["a"].tolist() == [4, 5, 6]
+    assert program.options == RIGHT
+    assert "add" in (program.as_text() or "")
+    assert program.memory_analysis() is not None
+
+
+def test_options_that_the_compiler_refuses_are_left_out_with_a_warning() -> None:
+    lowered, state, amount = lower(add)
+    with pytest.warns(UserWarning, match="failed in the compiler and are left out.*xla_no_such_option.*No such"):
+        program = Tentative(lowered, RIGHT | NO_SUCH, RIGHT)
+    assert program.options == RIGHT
+    assert program(state, amount)["a"].tolist() == [2, 3, 4]
+
+
+class FailsOnce:
+    """A function that the program calls, which raises in its first call: as the capture of a graph may."""
+
+    calls = 0
+
+    def __call__(self, amount: np.ndarray) -> np.ndarray:
+        self.calls += 1
+        if self.calls == 1:
+            raise RuntimeError("cannot be captured")
+        return np.asarray(amount)
+
+
+def test_options_that_fail_in_the_first_call_are_left_out_and_no_argument_is_lost() -> None:
+    called = FailsOnce()
+
+    def add_called(state: Any, amount: jax.Array) -> Any:
+        return add(state, jax.pure_callback(called, jax.ShapeDtypeStruct((), jnp.float32), amount))
+
+    lowered, state, amount = lower(add_called)
+    program = Tentative(lowered, RIGHT, {})
+    with pytest.warns(UserWarning, match="in a program's first call.*xla_backend_optimization_level.*INTERNAL"):
+        out = program(state, amount)
+    assert out["a"].tolist() == [2, 3, 4]
+    assert out["b"][0].tolist() == [[3, 3], [3, 3]]
+    assert program.options == {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert program(out, amount)["a"].tolist() == [4, 5, 6]
+    assert called.calls == 3
+
+
+def test_a_program_that_fails_without_options_too_raises() -> None:
+    lowered, *_ = lower(add)
+    with pytest.warns(UserWarning, match="in the compiler"), pytest.raises(jax.errors.JaxRuntimeError, match="No such"):
+        Tentative(lowered, RIGHT | NO_SUCH, NO_SUCH)
+
+
+def test_the_first_call_alone_copies_what_it_donates() -> None:
+    lowered, state, amount = lower(add)
+    program = Tentative(lowered, RIGHT, {})
+    out = program(state, amount)
+    assert not state["a"].is_deleted()
+    program(out, amount)
+    assert out["a"].is_deleted()
+
+
+def test_only_a_gpu_s_options_may_be_left_out() -> None:
+    lowered, state, amount = lower(add)
+    assert isinstance(compiling.compile_lowered(lowered, "cpu"), jax.stages.Compiled)
+    assert isinstance(compiling.compile_lowered(lowered, "gpu", once=True), jax.stages.Compiled)
+    program = compiling.compile_lowered(lowered, "gpu")
+    assert isinstance(program, Tentative)
+    # A CPU's compiler knows a GPU's options, too.
+    assert program.options == compiling.COMPILER_OPTIONS["gpu"]
+    assert program(state, amount)["a"].tolist() == [2, 3, 4]
