@@ -57,7 +57,9 @@ def main(arguments: list[str]) -> int:
     for name in options.variant or list(VARIANTS)[1:]:
         if name == AS_IT_IS:
             continue
-        if platform in VARIANTS[name].platforms and (VARIANTS[name].driver != "scan" or steps > 1):
+        variant = VARIANTS[name]
+        possible = platform in variant.platforms and "sequential" in variant.strategies
+        if possible and (variant.driver != "scan" or steps > 1):
             names.append(name)
         elif options.variant:
             parser.error(f"{name!r} is nothing to measure on a {platform} with --steps {steps}")

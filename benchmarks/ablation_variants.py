@@ -19,7 +19,8 @@ from airjax.kernels.ffi import Buffer
 from airjax.kernels.normalization import Moments, batch_moments, normalize_channels
 from airjax.kernels.reductions import Reductions, at_least_float32
 from airjax.recipes.recipe import PrecisionName, Recipe
-from airjax.training.programs import Kind, make_steps
+from airjax.training.members import STRATEGIES, Strategy, strategy_convolution
+from airjax.training.programs import Kind, make_group_steps, make_steps
 
 
 class Variant(NamedTuple):
@@ -36,6 +37,7 @@ class Variant(NamedTuple):
     donate: bool = True
     precision: PrecisionName | None = None  # None: the platform's
     threads: bool = False  # let all threads rearrange oneDNN's kernels
+    strategies: tuple[Strategy, ...] = STRATEGIES  # with which there is anything to undo
 
 
 def gelu_by_erfc(x: Array) -> Array:
@@ -183,6 +185,10 @@ VARIANTS = {
     "what is in memory left to the compiler": Variant(with_reductions(materialize=reductions.leave_alone), ("gpu",)),
     "BatchNorm's gradient by autodiff": Variant(with_autodiff_batch_norm),
     "kernels rearranged by all threads": Variant(threads=True, platforms=("cpu",)),
+    # Of several networks at once.
+    "convolutions as vmap makes them": Variant(
+        convolution="native", platforms=("gpu",), strategies=("vmap", "sharded")
+    ),
     # How steps are compiled and driven.
     "the compiler's default options": Variant(compiler={}, platforms=("cpu",)),
     "the same, with XLA's convolutions": Variant(convolution="native", compiler={}, platforms=("cpu",)),
@@ -212,12 +218,21 @@ VARIANTS = {
 }
 
 
-def make_variant(variant: Variant, recipe: Recipe, platform: str, steps: int) -> tuple[Callable[..., Any], Backend]:
-    """The function of a call of so many steps, and what it computes with on a platform."""
-    convolution = variant.convolution or default_convolution(PRECISIONS[recipe.precision].compute, platform)
+def make_variant(
+    variant: Variant, recipe: Recipe, platform: str, steps: int, strategy: Strategy | None = None
+) -> tuple[Callable[..., Any], Backend]:
+    """The function of a call of so many steps, and what it computes with on a platform.
+
+    Of one network; with a strategy of a group, whose arrays have an axis over its members.
+    """
+    convolution = variant.convolution or strategy_convolution(strategy or "sequential", platform)
+    convolution = convolution or default_convolution(PRECISIONS[recipe.precision].compute, platform)
     ours = make_backend(recipe.precision, platform, convolution, variant.driver)
     backend = ours._replace(ops=variant.ops(platform, convolution), unroll=variant.unroll)
-    return make_steps(recipe, backend, Kind(variant.frozen, steps), variant.batch_at), backend
+    kind = Kind(variant.frozen, steps)
+    if strategy is None:
+        return make_steps(recipe, backend, kind, variant.batch_at), backend
+    return make_group_steps(recipe, backend, kind, strategy, variant.batch_at), backend
 
 
 @contextmanager

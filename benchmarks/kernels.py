@@ -24,6 +24,7 @@ from airjax.recipes.published import get_recipe
 from airjax.recipes.recipe import Recipe
 from airjax.training.backend import resolve_precision
 from airjax.training.environment import describe
+from airjax.training.members import STRATEGIES, Strategy
 from airjax.training.memory import predicted_bytes
 from airjax.training.run import Task, start_run
 from airjax.utils.records import dump_json
@@ -47,6 +48,7 @@ STEPS = 2  # of the scan whose body is looked at
 COMPUTATION = re.compile(r"^(?:ENTRY )?%?[\w.-]+ \(.*\{$")
 INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?([\w.-]+) = (\(.*?\)|\S+) ([\w-]+)\((.*?)\)")
 ARRAY = re.compile(r"\b([a-z]+)(\d*)\[([\d,]*)\]")
+CONVOLUTION = 'custom_call_target="__cudnn$conv'
 NO_KERNEL = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all"}
 
 
@@ -67,15 +69,18 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--recipe", default="94", metavar="NAME")
     parser.add_argument("--target", default="h200", help=f"the GPU: {', '.join(known_targets())}")
     parser.add_argument("--variant", action="append", choices=CHOICES, help="only this, besides the step as it is")
+    parser.add_argument("--strategy", choices=STRATEGIES, default="sequential", help="how several networks are trained")
+    parser.add_argument("--members", type=int, default=1, metavar="K", help="networks at once; one by default")
     parser.add_argument("--verbose", action="store_true", help="list the kernels of the step as it is")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
     add_output_options(parser)
     options = parser.parse_args(arguments)
     recipe = get_recipe(options.recipe)
+    check_group(options.strategy, options.members)
     name, device = open_target(options.target)
     rows: dict[str, dict[str, Any]] = {}
-    for choice in dict.fromkeys((AS_IT_IS, *(options.variant or CHOICES))):
-        text, memory = compile_step(recipe, VARIANTS[choice], device)
+    for choice in dict.fromkeys((AS_IT_IS, *(options.variant or choices_of(options.strategy)))):
+        text, memory = compile_step(recipe, VARIANTS[choice], device, options.strategy, options.members)
         kernels = list(kernels_of(text, recipe))
         if options.verbose and choice == AS_IT_IS:
             for kernel in kernels:
@@ -85,6 +90,8 @@ def main(arguments: list[str]) -> int:
     record = {
         "recipe": options.recipe,
         "batch_size": recipe.batch_size,
+        "strategy": options.strategy,
+        "members": options.members,
         "variants": rows,
         "command": command_line("kernels", arguments),
         **describe(),
@@ -97,6 +104,19 @@ def main(arguments: list[str]) -> int:
     if options.json:
         print(dump_json(record), flush=True)
     return 0
+
+
+def choices_of(strategy: Strategy) -> tuple[str, ...]:
+    """The choices that change what is compiled with a strategy."""
+    return tuple(name for name in CHOICES if strategy in VARIANTS[name].strategies)
+
+
+def check_group(strategy: Strategy, members: int) -> None:
+    """Raise ValueError for a group that there is not, or whose members have a device each."""
+    if members < 1 or (strategy == "sequential" and members > 1):
+        raise ValueError(f"members is {members}, but it must be at least 1, and 1 with the strategy sequential")
+    if strategy == "sharded":
+        raise ValueError("strategy is sharded, but what is described is one GPU, on which that is vmap; choose vmap")
 
 
 def known_targets() -> list[str]:
@@ -121,8 +141,10 @@ def open_target(name: str) -> tuple[str, Any]:
     return described.partition('name: "')[2].partition('"')[0], topology.devices[0]
 
 
-def compile_step(recipe: Recipe, variant: Variant, device: Any) -> tuple[str, int]:
-    """A variant of a recipe's steps, compiled for a GPU: the program as text, and its memory in bytes."""
+def compile_step(
+    recipe: Recipe, variant: Variant, device: Any, strategy: Strategy = "sequential", members: int = 1
+) -> tuple[str, int]:
+    """A variant of the steps of a recipe's networks, compiled for a GPU: the program as text, its memory in bytes."""
     sharding = SingleDeviceSharding(device)
 
     def placed(tree: Any) -> Any:
@@ -130,12 +152,13 @@ def compile_step(recipe: Recipe, variant: Variant, device: Any) -> tuple[str, in
 
     precision = variant.precision or recipe.precision
     recipe = resolve_precision(recipe.override(precision=precision), "gpu")
-    steps, backend = make_variant(variant, recipe, "gpu", STEPS)
+    steps, backend = make_variant(variant, recipe, "gpu", STEPS, strategy)
     key, hyper = jax.eval_shape(lambda: make_key(0)), jax.eval_shape(lambda: hyperparameters(recipe))
     size = recipe.inputs.image_size
     images = jax.ShapeDtypeStruct((recipe.train_examples, size, size, recipe.inputs.channels), jnp.uint8)
     labels = jax.ShapeDtypeStruct((recipe.train_examples,), jnp.int32)
     state, draws = jax.eval_shape(functools.partial(start_run, recipe, backend), key, images, hyper)
+    state, draws, hyper = jax.tree.map(functools.partial(with_axis, members), (state, draws, hyper))
     task: Any = Task(images, labels, draws, hyper)  # pyright: ignore[reportArgumentType]
     shapes = state, task, jax.ShapeDtypeStruct((), jnp.int32)
     traced = jax.jit(steps, donate_argnums=0).trace(*placed(shapes))
@@ -145,12 +168,18 @@ def compile_step(recipe: Recipe, variant: Variant, device: Any) -> tuple[str, in
     return program.as_text() or "", predicted_bytes([program])
 
 
+def with_axis(size: int, leaf: Any) -> jax.ShapeDtypeStruct:
+    """A shape with a leading axis over the members of a group."""
+    return jax.ShapeDtypeStruct((size, *leaf.shape), leaf.dtype)
+
+
 def kernels_of(text: str, recipe: Recipe) -> Iterator[Kernel]:
     """The kernels of one step of a compiled scan, in the order of the program.
 
     The data set, of which a step gathers a batch, counts as that batch.
     """
-    body = max(computations(text), key=lambda lines: sum(" fusion(" in line for line in lines))
+    # What is around the loop over the steps has no convolutions, but for several networks many small kernels.
+    body = max(computations(text), key=lambda lines: (count_of(CONVOLUTION, lines), count_of(" fusion(", lines)))
     instructions = [match.groups() for match in map(INSTRUCTION.match, body) if match]
     sizes = {name: bytes_of(shape, recipe) for name, shape, *_ in instructions}
     names = names_of_operations(text)
@@ -158,6 +187,11 @@ def kernels_of(text: str, recipe: Recipe) -> Iterator[Kernel]:
         if opcode not in NO_KERNEL:
             read = sum(sizes.get(operand, 0) for operand in dict.fromkeys(re.findall(r"[\w.-]+", operands)))
             yield Kernel(name, part_of(names.get(name))[0], read, sizes[name])
+
+
+def count_of(part: str, lines: list[str]) -> int:
+    """How many lines have something in them."""
+    return sum(part in line for line in lines)
 
 
 def computations(text: str) -> list[list[str]]:
