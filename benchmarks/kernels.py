@@ -178,15 +178,21 @@ def kernels_of(text: str, recipe: Recipe) -> Iterator[Kernel]:
 
     The data set, of which a step gathers a batch, counts as that batch.
     """
-    # What is around the loop over the steps has no convolutions, but for several networks many small kernels.
-    body = max(computations(text), key=lambda lines: (count_of(CONVOLUTION, lines), count_of(" fusion(", lines)))
-    instructions = [match.groups() for match in map(INSTRUCTION.match, body) if match]
+    instructions = [match.groups() for match in map(INSTRUCTION.match, step_of(text)) if match]
     sizes = {name: bytes_of(shape, recipe) for name, shape, *_ in instructions}
     names = names_of_operations(text)
     for name, _, opcode, operands in instructions:
         if opcode not in NO_KERNEL:
             read = sum(sizes.get(operand, 0) for operand in dict.fromkeys(re.findall(r"[\w.-]+", operands)))
             yield Kernel(name, part_of(names.get(name))[0], read, sizes[name])
+
+
+def step_of(text: str) -> list[str]:
+    """The lines of the body of a compiled scan.
+
+    What is around the loop over the steps has no convolutions, but for several networks many small kernels.
+    """
+    return max(computations(text), key=lambda lines: (count_of(CONVOLUTION, lines), count_of(" fusion(", lines)))
 
 
 def count_of(part: str, lines: list[str]) -> int:

@@ -48,18 +48,24 @@ def profile_table(records: list[dict[str, Any]]) -> str:
 
 
 def kernels_table(records: list[dict[str, Any]]) -> str:
-    """What a GPU's compiler makes of a step: a row for each recipe as it is, and for each choice undone."""
-    last: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
+    """What a GPU's compiler makes of a step: a row for each recipe as it is, and for each choice undone.
+
+    Of several networks at once it is the share of one.
+    """
+    last: dict[tuple[str, str, str, int], dict[str, dict[str, Any]]] = {}
     for record in records:
+        group = record.get("strategy", "sequential"), record.get("members", 1)
         # A later record may have compiled some of the choices only.
-        last.setdefault((record["recipe"], record["device"]), {}).update(record["variants"])
+        last.setdefault((record["recipe"], record["device"], *group), {}).update(record["variants"])
     if not last:
         return "Not measured yet: `python -m benchmarks kernels` does."
     cells = []
-    for (recipe, device), rows in last.items():
+    for (recipe, device, strategy, members), rows in last.items():
+        group = f", {strategy}, each of {members} networks" if members > 1 else ""
         for name in (name for name in VARIANTS if name in rows):
-            row, title = rows[name], f"{recipe}, {device}" if name == "as it is" else name
+            row, title = rows[name], f"{recipe}, {device}{group}" if name == "as it is" else name
             sizes = (row["convolution_bytes"], row["other_bytes"], row["memory_bytes"])
-            cells.append([title, row["kernels"], *(f"{size / 2**20:.0f} MiB" for size in sizes)])
+            kernels = f"{row['kernels'] / members:.4g}"
+            cells.append([title, kernels, *(f"{size / members / 2**20:.0f} MiB" for size in sizes)])
     heads = ["", "kernels", "moved by convolutions", "by the others", "memory of the program"]
     return format_markdown(Table(heads, cells))
