@@ -24,19 +24,8 @@ airjax alone:
 
   report    the tables in README.md and docs/ and the roofline plot, from benchmarks/results"""
 
-COMMANDS = (
-    "step",
-    "run",
-    "evaluate",
-    "augment",
-    "compile",
-    "seeds",
-    "scaling",
-    "profile",
-    "kernels",
-    "predict",
-    "report",
-)
+COMPARED = ("step", "run", "evaluate", "augment", "compile")
+COMMANDS = (*COMPARED, "seeds", "scaling", "profile", "kernels", "predict", "report")
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
 

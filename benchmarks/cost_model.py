@@ -1,10 +1,11 @@
 """How long a compiled step should take on a GPU, from what its kernels compute and move. A model: nothing is measured.
 
-A convolution takes what its arithmetic takes at a fraction of the card's matrix rate, which depends on its channels and on
-how its tiles fill the card's multiprocessors, or what its arrays take at the copy rate, whichever is longer. Any other
-kernel takes what its arrays take, and never less than a floor. Between two kernels there is a gap.
+A convolution takes what its arithmetic takes at a fraction of the card's matrix rate, which depends on its channels
+and on how its tiles fill the card's multiprocessors, or what its arrays take at the copy rate, whichever is longer. Any
+other kernel takes what its arrays take, and never less than a floor. Between two kernels there is a gap.
 """
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
@@ -133,7 +134,7 @@ def rate_fraction(channels: int) -> float:
     known = [(number, value(f"rate with {number} channels")) for number in (24, 64, 256)]
     if channels <= known[0][0]:
         return known[0][1] * channels / known[0][0]
-    for (low, least), (high, most) in zip(known, known[1:], strict=False):
+    for (low, least), (high, most) in itertools.pairwise(known):
         if channels <= high:
             return least + (most - least) * math.log(channels / low) / math.log(high / low)
     return known[-1][1]

@@ -1,4 +1,4 @@
-"""What a training should take on a GPU that is not at hand: a model of what the compiler makes of it. Nothing is measured.
+"""What a training should take on a GPU that is not at hand, by a model of what is compiled for it. Nothing is measured.
 
 `python -m benchmarks predict --recipe 94` compiles the step in each variant and with each strategy to train many
 networks, prices every kernel (benchmarks/cost_model.py), and appends a line for each card to predictions.jsonl. Both
@@ -166,9 +166,10 @@ def compare_with_airbench(recipe: Recipe, card: str, run: float) -> dict[str, An
 
 def lines_of(record: dict[str, Any]) -> list[str]:
     """A record, for a terminal."""
+    step = record["step"]
     lines = [
         f"predicted for {record['recipe']} on an {record['card'].upper()}; nothing is measured",
-        f"a step {1e3 * record['step']['seconds']:.2f} ms, every kernel at its bound {1e3 * record['step']['bound']:.2f}",
+        f"a step {1e3 * step['seconds']:.2f} ms, every kernel at its bound {1e3 * step['bound']:.2f}",
         f"a training {record['run']['seconds']:.2f} s",
     ]
     lines += [f"{1e3 * seconds:6.2f} ms  {choice}" for choice, seconds in record["levers"].items()]

@@ -5,8 +5,8 @@ from typing import Any
 from airjax.report.page import Table, format_markdown
 
 CAPTION = (
-    "**Predicted, not measured.** Each number is a model's ([cost_model.py](../benchmarks/cost_model.py), whose constants "
-    "stand in its table with their sources); the first measurement on a card tests it."
+    "**Predicted, not measured.** Each number is a model's ([cost_model.py](../benchmarks/cost_model.py), whose "
+    "constants stand in its table with their sources); the first measurement on a card tests it."
 )
 
 
@@ -69,10 +69,9 @@ def ratios_of(columns: list[dict[str, Any]]) -> list[tuple[str, list[str]]]:
 
 def rates_of(columns: list[dict[str, Any]]) -> list[tuple[str, list[str]]]:
     """Networks per hour of every strategy."""
-    names = dict.fromkeys(name for column in columns for name in column["networks_per_hour"])
-    return [
-        (name, [f"{column['networks_per_hour'].get(name, float('nan')):.0f}" for column in columns]) for name in names
-    ]
+    found = [column["networks_per_hour"] for column in columns]
+    names = dict.fromkeys(name for rates in found for name in rates)
+    return [(name, [f"{rates[name]:.0f}" if name in rates else "" for rates in found]) for name in names]
 
 
 def compared(columns: list[dict[str, Any]]) -> list[list[str]]:
@@ -85,7 +84,7 @@ def compared(columns: list[dict[str, Any]]) -> list[list[str]]:
         ["airbench94_compiled: a whole training", *(f"{one['run']:.2f} s" if one else "" for one in found)],
         ["airjax / airbench94_compiled", *(f"{c['ratio']:.2f}" if "ratio" in c else "" for c in columns)],
         [
-            "networks per hour: airbench94_compiled",
+            "networks per hour: airbench94_compiled, one after another",
             *(f"{one['networks_per_hour']:.0f}" if one else "" for one in found),
         ],
     ]
