@@ -17,7 +17,7 @@ def predictions_table(records: list[dict[str, Any]]) -> str:
     """
     last = {(record["recipe"], record["card"]): record for record in records}
     if not last:
-        return "Nothing is predicted yet: `python -m benchmarks predict` does."
+        return "Not predicted yet: `python -m benchmarks predict` does."
     if not all(record.get("prediction") and not record.get("measured") for record in records):
         raise ValueError(
             "predictions.jsonl has a line that is not marked as a prediction; what is measured goes elsewhere"
