@@ -20,7 +20,7 @@ from airjax.kernels.normalization import Moments, batch_moments, normalize_chann
 from airjax.kernels.reductions import Reductions, at_least_float32
 from airjax.recipes.recipe import PrecisionName, Recipe
 from airjax.training.members import STRATEGIES, Strategy, strategy_convolution
-from airjax.training.programs import Kind, make_group_steps, make_steps
+from airjax.training.programs import Kind, make_group_steps
 
 
 class Variant(NamedTuple):
@@ -219,19 +219,14 @@ VARIANTS = {
 
 
 def make_variant(
-    variant: Variant, recipe: Recipe, platform: str, steps: int, strategy: Strategy | None = None
+    variant: Variant, recipe: Recipe, platform: str, steps: int, strategy: Strategy = "sequential"
 ) -> tuple[Callable[..., Any], Backend]:
-    """The function of a call of so many steps, and what it computes with on a platform.
-
-    Of one network; with a strategy of a group, whose arrays have an axis over its members.
-    """
-    convolution = variant.convolution or strategy_convolution(strategy or "sequential", platform)
+    """What a call of so many steps does to a group, whose arrays have an axis, and what that computes with."""
+    convolution = variant.convolution or strategy_convolution(strategy, platform)
     convolution = convolution or default_convolution(PRECISIONS[recipe.precision].compute, platform)
     ours = make_backend(recipe.precision, platform, convolution, variant.driver)
     backend = ours._replace(ops=variant.ops(platform, convolution), unroll=variant.unroll)
     kind = Kind(variant.frozen, steps)
-    if strategy is None:
-        return make_steps(recipe, backend, kind, variant.batch_at), backend
     return make_group_steps(recipe, backend, kind, strategy, variant.batch_at), backend
 
 

@@ -35,11 +35,17 @@ from benchmarks.speed import command_line
 FILE = "predictions.jsonl"
 TARGET = "h200"
 NOT_FROZEN = "the first layer's gradient"
-SIDE_BY_SIDE = "convolutions in command buffers, side by side"
+SIDE_BY_SIDE = "graphs with convolutions, kernels side by side"
 AS_VMAP = "convolutions as vmap makes them"
 # Those that the model has no rate for are left out.
 LEVERS = tuple(name for name in choices_of("sequential") if VARIANTS[name].precision != "float32")
-LAUNCHES = ("no command buffers", "convolutions in command buffers", SIDE_BY_SIDE)
+# The same program, launched in other ways.
+LAUNCHES = {
+    "every kernel launched by itself": Launches(graphs=False),
+    "graphs without convolutions": Launches(),
+    "graphs with convolutions": Launches(convolutions=True),
+    SIDE_BY_SIDE: Launches(convolutions=True, side_by_side=True),
+}
 
 
 class Group(NamedTuple):
@@ -48,12 +54,12 @@ class Group(NamedTuple):
     strategy: Strategy
     members: int
     variant: str = AS_IT_IS  # of its program
-    launched: str = AS_IT_IS  # the variant whose compiler options it has
+    launched: str | None = None  # one of LAUNCHES; None: as the variant's compiler options say
 
     @property
     def title(self) -> str:
         """Its row in a table."""
-        choices = [choice for choice in (self.variant, self.launched) if choice != AS_IT_IS]
+        choices = [choice for choice in (self.variant, self.launched) if choice not in (AS_IT_IS, None)]
         return ", ".join([f"{self.strategy}, {self.members} networks", *choices])
 
 
@@ -71,7 +77,8 @@ class Program(NamedTuple):
 
     kernels: list[Kernel]
     products: Mapping[str, Product]
-    members: int
+    members: int = 1
+    interleaved: bool = False
 
 
 def main(arguments: list[str]) -> int:
@@ -108,19 +115,22 @@ def read_program(
 ) -> Program:
     """Compile a step, and read its kernels and their products."""
     text, _ = compile_step(recipe, variant, device, strategy, members)
-    return Program(list(kernels_of(text, recipe)), products_of(text), members)
+    return Program(list(kernels_of(text, recipe)), products_of(text), members, strategy == "interleaved")
 
 
 def predict(recipe: Recipe, name: str, steps: Mapping[str, Program], groups: Mapping[Group, Program]) -> dict[str, Any]:
     """What a record says of a card: seconds of a step and of a run, networks per hour, and the model's constants."""
     card, ours = card_of(name), steps[AS_IT_IS]
     times = step_times(ours.kernels, ours.products, card, launches_of(AS_IT_IS))
-    alone = seconds_per_network(ours, card, AS_IT_IS)
-    levers = {choice: seconds_per_network(steps[choice], card, choice) for choice in steps if choice != AS_IT_IS}
-    levers |= {choice: seconds_per_network(ours, card, choice) for choice in LAUNCHES}
+    alone = times.total
+    levers = {choice: seconds_per_network(steps[choice], card, launches_of(choice)) for choice in steps}
+    del levers[AS_IT_IS]
+    levers |= {title: seconds_per_network(ours, card, launches) for title, launches in LAUNCHES.items()}
     bias = max(0.0, levers[NOT_FROZEN] - alone) if NOT_FROZEN in levers else 0.0
     run = run_seconds(recipe, card, alone, alone + bias)
-    per_group = {group.title: seconds_per_network(program, card, group.launched) for group, program in groups.items()}
+    per_group = {
+        group.title: seconds_per_network(program, card, launches_of_group(group)) for group, program in groups.items()
+    }
     per_hour = {title: 3600 / run_seconds(recipe, card, step, step + bias) for title, step in per_group.items()}
     record = {
         "step": {"seconds": alone, "bound": bound(ours.kernels, ours.products, card), "parts": times._asdict()},
@@ -133,11 +143,15 @@ def predict(recipe: Recipe, name: str, steps: Mapping[str, Program], groups: Map
     return record | compare_with_airbench(recipe, name, run)
 
 
-def seconds_per_network(program: Program, card: Card, launched: str) -> float:
+def seconds_per_network(program: Program, card: Card, launches: Launches) -> float:
     """Seconds of a step, divided among the networks that take it; interleaved ones overlap."""
-    launches = launches_of(launched)
-    overlapped = program.members > 1 and launches.side_by_side
+    overlapped = program.interleaved and launches.side_by_side
     return step_times(program.kernels, program.products, card, launches, overlapped=overlapped).total / program.members
+
+
+def launches_of_group(group: Group) -> Launches:
+    """How the kernels of several networks are launched."""
+    return launches_of(group.variant) if group.launched is None else LAUNCHES[group.launched]
 
 
 def launches_of(choice: str) -> Launches:

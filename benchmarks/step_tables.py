@@ -14,7 +14,7 @@ def ablation_table(records: list[dict[str, Any]]) -> str:
     last: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
     for record in records:
         # A later record may have measured some of the choices only.
-        column = last.setdefault((record["recipe"], record["device"]), {})
+        column = last.setdefault((record["recipe"] + group_of(record), record["device"]), {})
         column |= {
             name: {"n": record["n"]} | step for name, step in record["steps"].items() if step.get("ratio") is not None
         }
@@ -30,6 +30,12 @@ def ablation_table(records: list[dict[str, Any]]) -> str:
             cells = [f"{step['ratio']:.2f} (n={step['n']})" if step else "" for step in found]
         rows.append([name, *cells])
     return format_markdown(Table(["", *(", ".join(key) for key in last)], rows))
+
+
+def group_of(record: dict[str, Any]) -> str:
+    """How many networks a record is of, for a title; nothing for one."""
+    members = record.get("members", 1)
+    return f", {record['strategy']}, {members} networks" if members > 1 else ""
 
 
 def profile_table(records: list[dict[str, Any]]) -> str:

@@ -6,6 +6,7 @@ import pytest
 
 from airjax.recipes.published import RECIPES
 from benchmarks import cost_model, predict, prediction_tables, products
+from benchmarks.ablation_variants import VARIANTS
 from benchmarks.cost_model import Card, Launches
 from benchmarks.kernels import Kernel
 from benchmarks.predict import Group, Program
@@ -118,23 +119,29 @@ def test_a_run_is_its_phases_its_evaluation_and_its_start() -> None:
 
 
 def test_variants_are_launched_as_their_compiler_options_say() -> None:
-    assert predict.launches_of("no command buffers") == Launches(False, False, False)
-    assert predict.launches_of("convolutions in command buffers") == Launches(True, True, False)
-    assert predict.launches_of(predict.SIDE_BY_SIDE) == Launches(True, True, True)
+    assert predict.launches_of("no command buffers") == Launches(graphs=False)
+    of_options = {
+        name: predict.launches_of(name)
+        for name, variant in VARIANTS.items()
+        if variant.compiler and "xla_gpu_command_buffer_scheduling_mode" in variant.compiler
+    }
+    assert of_options
+    assert set(of_options.values()) == {Launches(convolutions=True, side_by_side=True)}
 
 
 def predicted() -> dict[str, Any]:
     kernels = [Kernel("conv", "convolutions", 0, 0), Kernel("other", "GELU", 10**9, 10**9)]
-    one = Program(kernels, {"conv": Product("forward", 9216, 256, 2304, 256)}, 1)
+    one = Program(kernels, {"conv": Product("forward", 9216, 256, 2304, 256)})
     group = Group("interleaved", 2, launched=predict.SIDE_BY_SIDE)
-    two = Program([*kernels, *kernels], one.products, 2)
+    two = Program([*kernels, *kernels], one.products, 2, interleaved=True)
     return predict.predict(RECIPES["94"], "h200", {"as it is": one, predict.NOT_FROZEN: one}, {group: two})
 
 
 def test_interleaved_networks_fill_each_other_s_waves() -> None:
     record = predicted()
     arithmetic, arrays = 2 * 9216 * 256 * 2304 / (0.75 * 790e12), 2e9 / (0.8 * 4.3e12)
-    assert record["step"]["seconds"] == pytest.approx(arithmetic / (72 / 132) + arrays + 2 * 1.2e-6)
+    alone = record["levers"]["every kernel launched by itself"]
+    assert alone == pytest.approx(arithmetic / (72 / 132) + arrays + 2 * 1.2e-6)
     [(title, seconds)] = record["groups"].items()
     assert title == f"interleaved, 2 networks, {predict.SIDE_BY_SIDE}"
     assert seconds == pytest.approx(arithmetic + arrays)
