@@ -20,10 +20,12 @@ airjax alone:
   scaling   cost against epochs, data and seeds
   profile   where a step's time goes
   kernels   what a GPU's compiler makes of a step, also without the GPU
+  predict   what that should take on the GPU; nothing is measured
 
   report    the tables in README.md and docs/ and the roofline plot, from benchmarks/results"""
 
-COMMANDS = ("step", "run", "evaluate", "augment", "compile", "seeds", "scaling", "profile", "kernels", "report")
+COMPARED = ("step", "run", "evaluate", "augment", "compile")
+COMMANDS = (*COMPARED, "seeds", "scaling", "profile", "kernels", "predict", "report")
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
 
@@ -52,7 +54,7 @@ def main(arguments: list[str]) -> int:
 
 def run(command: str, arguments: list[str]) -> int:
     """Run one of COMMANDS."""
-    from benchmarks import kernels, profile, report, scaling, seeds, speed, startup
+    from benchmarks import kernels, predict, profile, report, scaling, seeds, speed, startup
 
     modules = {
         "compile": startup,
@@ -60,6 +62,7 @@ def run(command: str, arguments: list[str]) -> int:
         "scaling": scaling,
         "profile": profile,
         "kernels": kernels,
+        "predict": predict,
         "report": report,
     }
     return modules[command].main(arguments) if command in modules else speed.main(command, arguments)

@@ -12,22 +12,23 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from airjax.cli.console import run_main
-from airjax.optim.nesterov import hyperparameters
 from airjax.recipes.published import get_recipe
 from airjax.recipes.recipe import Recipe
 from airjax.training.arrays import to_device
 from airjax.training.backend import backend_of, resolve_precision
 from airjax.training.compile import compile_function, compile_lowered
 from airjax.training.environment import describe
+from airjax.training.members import STRATEGIES, Strategy, make_members, over_members
 from airjax.training.run import Arrays, Task, start_run
-from airjax.utils.seeds import make_key
+from airjax.utils.seeds import make_keys
 from benchmarks.ablation_variants import AS_IT_IS, VARIANTS, Variant, make_variant, threads_of
+from benchmarks.kernels import check_group
 from benchmarks.record import add_output_options, save, save_block
 from benchmarks.speed import make_noise, warn_of_load
 from benchmarks.turns import Turns, summarise, take_turns
@@ -44,12 +45,18 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--recipe", default="mini")
     parser.add_argument("--turns", type=int, default=6, help="turns of each variant")
     parser.add_argument("--steps", type=int, help="steps of a turn; scans need two or more, and are left out with one")
+    parser.add_argument("--strategy", choices=STRATEGIES, default="sequential", help="how several networks are trained")
+    parser.add_argument("--members", type=int, default=1, metavar="K", help="networks at once; one by default")
     parser.add_argument("--variant", action="append", choices=VARIANTS, help="only this, besides the step as it is")
     parser.add_argument(
         "--seconds", type=float, default=float("inf"), help="begin nothing after so many: what is measured is saved"
     )
     add_output_options(parser)
     options = parser.parse_args(arguments)
+    try:
+        check_group(options.strategy, options.members)
+    except ValueError as error:
+        parser.error(str(error))
     platform = jax.default_backend()
     steps = options.steps or STEPS.get(platform, STEPS["gpu"])
     if options.turns < 1 or steps < 1:
@@ -58,13 +65,16 @@ def main(arguments: list[str]) -> int:
     for name in options.variant or list(VARIANTS)[1:]:
         if name == AS_IT_IS:
             continue
-        if platform in VARIANTS[name].platforms and (VARIANTS[name].driver != "scan" or steps > 1):
+        variant = VARIANTS[name]
+        possible = platform in variant.platforms and options.strategy in variant.strategies
+        if possible and (variant.driver != "scan" or steps > 1):
             names.append(name)
         elif options.variant:
             parser.error(f"{name!r} is nothing to measure on a {platform} with --steps {steps}")
     load = warn_of_load()
+    group = Group(options.strategy, options.members)
     with warnings.catch_warnings(record=True) as caught:  # such as of compiler options that a variant did without
-        found = measure(options.recipe, names, options.turns, steps, options.results, options.seconds)
+        found = measure(options.recipe, group, names, options.turns, steps, options.results, options.seconds)
     warned = [str(warning.message) for warning in caught]
     for message in warned:
         print(f"warning: {message}", file=sys.stderr)
@@ -75,6 +85,7 @@ def main(arguments: list[str]) -> int:
         print(f"not measured within {options.seconds:g} s: {', '.join(found.left_out)}")
     record = {
         "recipe": options.recipe,
+        **group._asdict(),
         "n": options.turns,
         "steps_per_turn": steps,
         "steps": rows,
@@ -94,16 +105,23 @@ def line_of(name: str, row: dict[str, Any]) -> str:
     return f"{name:44} {row['seconds']:9.4f} s  {ratio}"
 
 
-def measure(name: str, names: list[str], turns: int, steps: int, results: Path, allowed: float) -> Turns:
+class Group(NamedTuple):
+    """The networks that take a step."""
+
+    strategy: Strategy
+    members: int
+
+
+def measure(name: str, group: Group, names: list[str], turns: int, steps: int, results: Path, allowed: float) -> Turns:
     """Seconds per step of every turn of each variant; each turn is saved when it is measured."""
     recipe = get_recipe(name)
     data = to_device(make_noise(recipe), recipe)
 
     def on_turn(variant: str, turn: int, seconds: float) -> None:
-        block = {"recipe": name, "variant": variant, "turn": turn, "seconds": seconds / steps}
+        block = {"recipe": name, **group._asdict(), "variant": variant, "turn": turn, "seconds": seconds / steps}
         save_block(results, "ablation", block)
 
-    makers = {chosen: functools.partial(prepare, VARIANTS[chosen], recipe, data, steps) for chosen in names}
+    makers = {chosen: functools.partial(prepare, VARIANTS[chosen], recipe, group, data, steps) for chosen in names}
     found = take_turns(makers, turns, on_turn, allowed)
     per_step = {
         chosen: {turn: seconds / steps for turn, seconds in taken.items()} for chosen, taken in found.seconds.items()
@@ -111,14 +129,16 @@ def measure(name: str, names: list[str], turns: int, steps: int, results: Path, 
     return found._replace(seconds=per_step)
 
 
-def prepare(variant: Variant, recipe: Recipe, data: Arrays, steps: int) -> Callable[[], None]:
+def prepare(variant: Variant, recipe: Recipe, group: Group, data: Arrays, steps: int) -> Callable[[], None]:
     """A function that takes the first steps of a training once more, compiled as the variant says."""
     recipe = resolve_precision(recipe.override(precision=variant.precision or recipe.precision))
-    hyper, key = hyperparameters(recipe), make_key(0)
-    take, backend = make_variant(variant, recipe, jax.default_backend(), steps)
-    start = functools.partial(start_run, recipe, backend_of(recipe))
-    state, draws = compile_function(start, key, data.train_images, hyper)(key, data.train_images, hyper)
-    arguments = Task(data.train_images, data.train_labels, draws, hyper), jnp.asarray(steps, jnp.int32)
+    members = make_members(recipe, make_keys(range(group.members)))
+    take, backend = make_variant(variant, recipe, jax.default_backend(), steps, group.strategy)
+    one = functools.partial(start_run, recipe, backend_of(recipe))
+    start = over_members(group.strategy, one, (True, False, True))
+    arrays = members.keys, data.train_images, members.hyper
+    state, draws = compile_function(start, *arrays)(*arrays)
+    arguments = Task(data.train_images, data.train_labels, draws, members.hyper), jnp.asarray(steps, jnp.int32)
     with threads_of(variant):
         lowered = jax.jit(take, donate_argnums=0 if variant.donate else ()).lower(state, *arguments)
     if variant.compiler is None:
@@ -128,7 +148,7 @@ def prepare(variant: Variant, recipe: Recipe, data: Arrays, steps: int) -> Calla
 
     def run() -> None:
         nonlocal state
-        state = state._replace(step=jnp.zeros((), jnp.int32))
+        state = state._replace(step=jnp.zeros(group.members, jnp.int32))
         with threads_of(variant):
             for _ in range(steps if backend.driver == "loop" else 1):
                 state, _ = program(state, *arguments)

@@ -21,7 +21,8 @@ from airjax.kernels.normalization import Moments, batch_moments, normalize_chann
 from airjax.kernels.reductions import Reductions, at_least_float32
 from airjax.recipes.recipe import PrecisionName, Recipe
 from airjax.training.compile import COMMANDS, COMPILER_OPTIONS
-from airjax.training.programs import Kind, make_steps
+from airjax.training.members import STRATEGIES, Strategy, strategy_convolution
+from airjax.training.programs import Kind, make_group_steps
 
 
 class Variant(NamedTuple):
@@ -38,6 +39,7 @@ class Variant(NamedTuple):
     donate: bool = True
     precision: PrecisionName | None = None  # None: the platform's
     threads: bool = False  # let all threads rearrange oneDNN's kernels
+    strategies: tuple[Strategy, ...] = STRATEGIES  # with which there is anything to undo
 
 
 def gelu_by_erfc(x: Array) -> Array:
@@ -213,6 +215,10 @@ VARIANTS = {
     "pool, BatchNorm and GELU: gradients in two kernels": Variant(with_fused_gradients, ("gpu",)),
     "nothing that is for GPUs alone": Variant(with_nothing_for_gpus, ("gpu",), compiler={}),
     "kernels rearranged by all threads": Variant(threads=True, platforms=("cpu",)),
+    # Of several networks at once.
+    "convolutions as vmap makes them": Variant(
+        convolution="native", platforms=("gpu",), strategies=("vmap", "sharded")
+    ),
     # How steps are compiled and driven.
     "the compiler's default options": Variant(compiler={}),
     "the same, with XLA's convolutions": Variant(convolution="native", compiler={}, platforms=("cpu",)),
@@ -237,12 +243,16 @@ VARIANTS = {
 }
 
 
-def make_variant(variant: Variant, recipe: Recipe, platform: str, steps: int) -> tuple[Callable[..., Any], Backend]:
-    """The function of a call of so many steps, and what it computes with on a platform."""
-    convolution = variant.convolution or default_convolution(PRECISIONS[recipe.precision].compute, platform)
+def make_variant(
+    variant: Variant, recipe: Recipe, platform: str, steps: int, strategy: Strategy = "sequential"
+) -> tuple[Callable[..., Any], Backend]:
+    """What a call of so many steps does to a group, whose arrays have an axis, and what that computes with."""
+    convolution = variant.convolution or strategy_convolution(strategy, platform)
+    convolution = convolution or default_convolution(PRECISIONS[recipe.precision].compute, platform)
     ours = make_backend(recipe.precision, platform, convolution, variant.driver)
     backend = ours._replace(ops=variant.ops(platform, convolution), unroll=variant.unroll)
-    return make_steps(recipe, backend, Kind(variant.frozen, steps), variant.batch_at), backend
+    kind = Kind(variant.frozen, steps)
+    return make_group_steps(recipe, backend, kind, strategy, variant.batch_at), backend
 
 
 @contextmanager

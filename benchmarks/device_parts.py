@@ -21,6 +21,8 @@ GPU_VARIANTS = (
     "float16",
 )
 CPU_VARIANTS = ("GELU from erfc",)
+# Strategies to train many networks, in the order of their value: each is kept when it is measured.
+GROUPS = ("sequential:1", "interleaved:2", "vmap:2", "interleaved:4")
 
 
 class Part(NamedTuple):
@@ -58,7 +60,7 @@ def make_parts(recipe: str, work: Path, gpu: bool, data: tuple[str, ...]) -> lis
     against = ("--against", "compiled", "--repeats", "6", *within, *lines)
     whole = ("--against", "compiled,airbench-compiled", "--repeats", "7", *within, *lines)
     accuracy = ("-m", "benchmarks.accuracy", *of, *data, "--no-validate-epochs", *lines)
-    networks = ("--strategy", "sequential", "--strategy", "map", "--members", "1", "--members", "2")
+    networks = [part for group in GROUPS for part in ("--only", group)]
     study = ("--runs", "170", *data, *lines, "--out", str(work / f"parity-{recipe}.jsonl"))
     folder = ("--out", str(work / "accuracy"))
     return [
@@ -72,7 +74,7 @@ def make_parts(recipe: str, work: Path, gpu: bool, data: tuple[str, ...]) -> lis
         Part("run", 2, 240, ("-m", "benchmarks", "run", *of, *data, *whole), 150, needs_data=True),
         Part("accuracy", 2, 120, (*accuracy, "--seeds", "50", *folder), 60, needs_data=True),
         Part("autotuning", 2, 60, (*ablation, "--variant", "as it is"), least=40, own_caches=True),
-        Part("networks", 3, 180, ("-m", "benchmarks", "seeds", *of, *data, *networks, *lines), 120, needs_data=True),
+        Part("networks", 3, 240, ("-m", "benchmarks", "seeds", *of, *data, *networks, *lines), 120, needs_data=True),
         Part("accuracy-100", 3, 120, (*accuracy, "--seeds", "100", *folder), 60, needs_data=True),
         Part("parity", 3, 500, ("-m", "benchmarks.parity", "statistical", *of, *study), 60, True, undecided=3),
     ]

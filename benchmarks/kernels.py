@@ -26,6 +26,7 @@ from airjax.recipes.recipe import Recipe
 from airjax.training.backend import resolve_precision
 from airjax.training.compile import COMPILER_OPTIONS
 from airjax.training.environment import describe
+from airjax.training.members import STRATEGIES, Strategy
 from airjax.training.memory import predicted_bytes
 from airjax.training.run import Task, start_run
 from airjax.utils.records import dump_json
@@ -49,6 +50,7 @@ STEPS = 2  # of the scan whose body is looked at
 COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.-]+) \(.*\{$")
 INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?([\w.-]+) = (\(.*?\)|\S+) ([\w-]+)\((.*?)\)")
 ARRAY = re.compile(r"\b([a-z]+)(\d*)\[([\d,]*)\]")
+CONVOLUTION = 'custom_call_target="__cudnn$conv'
 NO_KERNEL = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all"}
 
 
@@ -77,15 +79,18 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--recipe", default="94", metavar="NAME")
     parser.add_argument("--target", default="h200", help=f"the GPU: {', '.join(known_targets())}")
     parser.add_argument("--variant", action="append", choices=CHOICES, help="only this, besides the step as it is")
+    parser.add_argument("--strategy", choices=STRATEGIES, default="sequential", help="how several networks are trained")
+    parser.add_argument("--members", type=int, default=1, metavar="K", help="networks at once; one by default")
     parser.add_argument("--verbose", action="store_true", help="list the kernels of the step as it is")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
     add_output_options(parser)
     options = parser.parse_args(arguments)
     recipe = get_recipe(options.recipe)
+    check_group(options.strategy, options.members)
     name, device = open_target(options.target)
     rows: dict[str, dict[str, Any]] = {}
-    for choice in dict.fromkeys((AS_IT_IS, *(options.variant or CHOICES))):
-        step = compile_step(recipe, VARIANTS[choice], device)
+    for choice in dict.fromkeys((AS_IT_IS, *(options.variant or choices_of(options.strategy)))):
+        step = compile_step(recipe, VARIANTS[choice], device, options.strategy, options.members)
         kernels = list(kernels_of(step.text, recipe))
         if options.verbose and choice == AS_IT_IS:
             for kernel in kernels:
@@ -100,6 +105,8 @@ def main(arguments: list[str]) -> int:
         "recipe": options.recipe,
         "batch_size": recipe.batch_size,
         "flops": {"recipe": 6.0 * recipe.forward_macs * recipe.batch_size, "needed": needed_flops(recipe)},
+        "strategy": options.strategy,
+        "members": options.members,
         "variants": rows,
         "command": command_line("kernels", arguments),
         **describe(),
@@ -112,6 +119,19 @@ def main(arguments: list[str]) -> int:
     if options.json:
         print(dump_json(record), flush=True)
     return 0
+
+
+def choices_of(strategy: Strategy) -> tuple[str, ...]:
+    """The choices that change what is compiled with a strategy."""
+    return tuple(name for name in CHOICES if strategy in VARIANTS[name].strategies)
+
+
+def check_group(strategy: Strategy, members: int) -> None:
+    """Raise ValueError for a group that there is not, or whose members have a device each."""
+    if members < 1 or (strategy == "sequential" and members > 1):
+        raise ValueError(f"members is {members}, but it must be at least 1, and 1 with the strategy sequential")
+    if strategy == "sharded":
+        raise ValueError("strategy is sharded, but what is described is one GPU, on which that is vmap; choose vmap")
 
 
 def known_targets() -> list[str]:
@@ -136,8 +156,10 @@ def open_target(name: str) -> tuple[str, Any]:
     return described.partition('name: "')[2].partition('"')[0], topology.devices[0]
 
 
-def compile_step(recipe: Recipe, variant: Variant, device: Any) -> CompiledStep:
-    """A variant of a recipe's steps, compiled for a GPU."""
+def compile_step(
+    recipe: Recipe, variant: Variant, device: Any, strategy: Strategy = "sequential", members: int = 1
+) -> CompiledStep:
+    """Compile a variant of the steps of a recipe's networks for a GPU."""
     sharding = SingleDeviceSharding(device)
 
     def placed(tree: Any) -> Any:
@@ -145,12 +167,13 @@ def compile_step(recipe: Recipe, variant: Variant, device: Any) -> CompiledStep:
 
     precision = variant.precision or recipe.precision
     recipe = resolve_precision(recipe.override(precision=precision), "gpu")
-    steps, backend = make_variant(variant, recipe, "gpu", STEPS)
+    steps, backend = make_variant(variant, recipe, "gpu", STEPS, strategy)
     key, hyper = jax.eval_shape(lambda: make_key(0)), jax.eval_shape(lambda: hyperparameters(recipe))
     size = recipe.inputs.image_size
     images = jax.ShapeDtypeStruct((recipe.train_examples, size, size, recipe.inputs.channels), jnp.uint8)
     labels = jax.ShapeDtypeStruct((recipe.train_examples,), jnp.int32)
     state, draws = jax.eval_shape(functools.partial(start_run, recipe, backend), key, images, hyper)
+    state, draws, hyper = jax.tree.map(functools.partial(with_axis, members), (state, draws, hyper))
     task: Any = Task(images, labels, draws, hyper)  # pyright: ignore[reportArgumentType]
     shapes = state, task, jax.ShapeDtypeStruct((), jnp.int32)
     # Kernels of our own are lowered for the device that the mesh names.
@@ -168,13 +191,27 @@ def compile_step(recipe: Recipe, variant: Variant, device: Any) -> CompiledStep:
 
 
 def body_of(text: str) -> list[str]:
-    """The lines of one step of a compiled scan."""
-    return max(computations(text).values(), key=lambda lines: sum(" fusion(" in line for line in lines))
+    """Return the lines of the body of a compiled scan.
+
+    What is around the loop over the steps has no convolutions, but for several networks many small kernels.
+    """
+    found = computations(text).values()
+    return max(found, key=lambda lines: (count_of(CONVOLUTION, lines), count_of(" fusion(", lines)))
+
+
+def count_of(part: str, lines: list[str]) -> int:
+    """Count the lines that have something in them."""
+    return sum(part in line for line in lines)
 
 
 def flops_of(text: str) -> float:
     """FLOPs of the convolutions and matrix products of one step of a compiled scan."""
     return executed_flops(body_of(text), computations(text))
+
+
+def with_axis(size: int, leaf: Any) -> jax.ShapeDtypeStruct:
+    """A shape with a leading axis over the members of a group."""
+    return jax.ShapeDtypeStruct((size, *leaf.shape), leaf.dtype)
 
 
 def kernels_of(text: str, recipe: Recipe) -> Iterator[Kernel]:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from airjax.utils.records import write_atomically
 from benchmarks.parity_tables import parity_runs_table, suite_table
+from benchmarks.prediction_tables import predictions_table
 from benchmarks.record import RESULTS
 from benchmarks.speed import FILE
 from benchmarks.speed_tables import (
@@ -75,6 +76,7 @@ TABLES = {
     "choices": PageTable("docs/performance.md", "ablation.jsonl", ablation_table),
     "profile": PageTable("docs/performance.md", "profile.jsonl", profile_table),
     "kernels": PageTable("docs/performance.md", "kernels.jsonl", kernels_table),
+    "predictions": PageTable("docs/performance.md", "predictions.jsonl", predictions_table),
     "parity-suite": PageTable("docs/parity.md", "parity.jsonl", suite_table),
     "parity-runs": PageTable("docs/parity.md", "parity.jsonl", parity_runs_table),
     "scaling": PageTable("docs/performance.md", "scaling.jsonl", scaling_table),

@@ -7,10 +7,12 @@ which `--strategy auto` chooses.
 """
 
 import argparse
+import itertools
 import json
 import statistics
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--recipe", default="mini")
     parser.add_argument("--strategy", action="append", choices=choices, help="only this; may be repeated")
     parser.add_argument("--members", action="append", type=int, help=f"only this many; the default is {SIZES}")
+    parser.add_argument(
+        "--only", action="append", type=parse_group, metavar="STRATEGY:K", help="only this strategy with K networks"
+    )
     parser.add_argument("--epochs", type=float, help="cut the trainings short; the rate is extrapolated by the steps")
     parser.add_argument(
         "--networks", type=int, default=4, help="train this many or more, after the group that compiles"
@@ -62,26 +67,40 @@ def main(arguments: list[str]) -> int:
         print(dump_json(measure(options)))
         return 0
     records, sizes = [], options.members or SIZES
-    for members in sizes:
-        for strategy in (*(options.strategy or STRATEGIES), *implementations):
-            if strategy in ALONE and members != min(sizes):
-                continue
-            command = [*without_output_options(arguments), "--one", "--strategy", strategy, "--members", str(members)]
-            # A new process each: its peak memory is its own.
-            command = bound([sys.executable, "-m", "benchmarks.seeds", *command])
-            done = subprocess.run(command, check=False, text=True, stdout=subprocess.PIPE)
-            if done.returncode:
-                print(f"{strategy} with {members} members failed with code {done.returncode}", file=sys.stderr)
-                continue
-            record = json.loads(done.stdout.splitlines()[-1])
-            print(
-                f"{strategy:12} {members:3} members  {record['networks_per_hour']:9.1f} networks per hour", flush=True
-            )
-            save(options.results, FILE, record)
-            records.append(record)
+    for strategy, members in options.only or groups_of((*(options.strategy or STRATEGIES), *implementations), sizes):
+        command = [*without_output_options(arguments), "--one", "--strategy", strategy, "--members", str(members)]
+        # A new process each: its peak memory is its own.
+        command = bound([sys.executable, "-m", "benchmarks.seeds", *command])
+        done = subprocess.run(command, check=False, text=True, stdout=subprocess.PIPE)
+        if done.returncode:
+            print(f"{strategy} with {members} members failed with code {done.returncode}", file=sys.stderr)
+            continue
+        record = json.loads(done.stdout.splitlines()[-1])
+        print(f"{strategy:12} {members:3} members  {record['networks_per_hour']:9.1f} networks per hour", flush=True)
+        save(options.results, FILE, record)
+        records.append(record)
     if options.json:
         print(dump_json({"rows": records}), flush=True)
     return 0
+
+
+def groups_of(strategies: Sequence[str], sizes: Sequence[int]) -> list[tuple[str, int]]:
+    """Every strategy with every number of networks; those that train one after another with the least alone."""
+    pairs = itertools.product(sizes, strategies)
+    return [(strategy, size) for size, strategy in pairs if strategy not in ALONE or size == min(sizes)]
+
+
+def parse_group(text: str) -> tuple[str, int]:
+    """A strategy and a number of networks, as in "interleaved:4". Raises ArgumentTypeError for anything else."""
+    from airjax.training.members import STRATEGIES
+
+    strategy, _, members = text.partition(":")
+    if strategy not in STRATEGIES or not members.isdecimal() or int(members) < 1:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no strategy with a number of networks from 1, such as interleaved:4; strategies are "
+            f"{', '.join(STRATEGIES)}"
+        )
+    return strategy, int(members)
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:

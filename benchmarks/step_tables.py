@@ -14,7 +14,7 @@ def ablation_table(records: list[dict[str, Any]]) -> str:
     last: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
     for record in records:
         # A later record may have measured some of the choices only.
-        column = last.setdefault((record["recipe"], record["device"]), {})
+        column = last.setdefault((record["recipe"] + group_of(record), record["device"]), {})
         column |= {
             name: {"n": record["n"]} | step for name, step in record["steps"].items() if step.get("ratio") is not None
         }
@@ -30,6 +30,12 @@ def ablation_table(records: list[dict[str, Any]]) -> str:
             cells = [f"{step['ratio']:.2f} (n={step['n']})" if step else "" for step in found]
         rows.append([name, *cells])
     return format_markdown(Table(["", *(", ".join(key) for key in last)], rows))
+
+
+def group_of(record: dict[str, Any]) -> str:
+    """How many networks a record is of, for a title; nothing for one."""
+    members = record.get("members", 1)
+    return f", {record['strategy']}, {members} networks" if members > 1 else ""
 
 
 def profile_table(records: list[dict[str, Any]]) -> str:
@@ -48,21 +54,26 @@ def profile_table(records: list[dict[str, Any]]) -> str:
 
 
 def kernels_table(records: list[dict[str, Any]]) -> str:
-    """What a GPU's compiler makes of a step: a row for each recipe as it is, and for each choice undone."""
-    last: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
+    """What a GPU's compiler makes of a step: a row for each recipe as it is, and for each choice undone.
+
+    Of several networks at once it is the share of one.
+    """
+    last: dict[tuple[str, str, str, int], dict[str, dict[str, Any]]] = {}
     for record in records:
+        group = record.get("strategy", "sequential"), record.get("members", 1)
         # A later record may have compiled some of the choices only.
-        last.setdefault((record["recipe"], record["device"]), {}).update(record["variants"])
+        last.setdefault((record["recipe"], record["device"], *group), {}).update(record["variants"])
     if not last:
         return "Not measured yet: `python -m benchmarks kernels` does."
     cells = []
-    for (recipe, device), rows in last.items():
+    for (recipe, device, strategy, members), rows in last.items():
+        group = f", {strategy}, each of {members} networks" if members > 1 else ""
         for name in (name for name in VARIANTS if name in rows):
-            row, title = rows[name], f"{recipe}, {device}" if name == "as it is" else name
+            row, title = rows[name], f"{recipe}, {device}{group}" if name == "as it is" else name
             sizes = (row["convolution_bytes"], row["other_bytes"], row["memory_bytes"])
-            flops = f"{row['executed_flops'] / 1e9:.0f} GFLOP" if "executed_flops" in row else ""
+            flops = f"{row['executed_flops'] / members / 1e9:.0f} GFLOP" if "executed_flops" in row else ""
             launched = f"{row['graphs']} + {row['outside']}" if "graphs" in row else ""
-            megabytes = (f"{size / 2**20:.0f} MiB" for size in sizes)
-            cells.append([title, row["kernels"], launched, flops, *megabytes])
+            megabytes = (f"{size / members / 2**20:.0f} MiB" for size in sizes)
+            cells.append([title, f"{row['kernels'] / members:.4g}", launched, flops, *megabytes])
     heads = ["", "kernels", "graphs + launches", "executed", "moved by convolutions", "by the others", "memory"]
     return format_markdown(Table(heads, cells))

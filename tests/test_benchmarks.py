@@ -35,6 +35,7 @@ from benchmarks import (
     rounds,
     scaling,
     scan,
+    seeds,
     speed,
     speed_tables,
     startup,
@@ -419,7 +420,9 @@ def test_report_writes_tables_and_plot_from_the_results_alone(tmp_path: Path, mo
     assert text.endswith(f"{report.END}\nbelow\n")
     assert "old" not in text
     for page, content in zip(report.PAGES[1:], first[1:], strict=False):
-        assert content.count(b"Not measured yet") == sum(table.page == page for table in report.TABLES.values())
+        assert content.count(b" yet: `python -m benchmarks") == sum(
+            table.page == page for table in report.TABLES.values()
+        )
     assert b"step 94" in first[-1] or b"<path" in first[-1]
     assert main(["report"]) == 0
     assert first == [(tmp_path / name).read_bytes() for name in names]
@@ -650,9 +653,42 @@ def test_kernels_are_a_table_with_a_row_for_every_choice() -> None:
     ]
 
 
+def test_kernels_of_several_networks_are_a_row_with_the_share_of_one() -> None:
+    row = {"kernels": 8, "convolution_bytes": 2**22, "other_bytes": 2**23, "memory_bytes": 2**30}
+    alone = {"recipe": "94", "device": "a GPU", "variants": {"as it is": row}}
+    group = alone | {"strategy": "vmap", "members": 4}
+    lines = step_tables.kernels_table([alone, group]).splitlines()
+    assert lines[2:] == [
+        "| 94, a GPU | 8 | 4 MiB | 8 MiB | 1024 MiB |",
+        "| 94, a GPU, vmap, each of 4 networks | 2 | 1 MiB | 2 MiB | 256 MiB |",
+    ]
+
+
 def test_only_a_described_gpu_is_compiled_for(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["kernels", "--target", "z80"]) == 2
     assert "h200" in capsys.readouterr().err
+
+
+def test_a_group_that_one_gpu_cannot_have_is_not_compiled(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["kernels", "--members", "2"]) == 2
+    assert "members is 2, but it must be at least 1, and 1 with the strategy sequential" in capsys.readouterr().err
+    assert main(["kernels", "--strategy", "sharded"]) == 2
+    assert "choose vmap" in capsys.readouterr().err
+
+
+def test_choices_of_groups_are_compiled_for_groups_alone() -> None:
+    of_groups = "convolutions as vmap makes them"
+    assert of_groups in kernels.choices_of("vmap")
+    assert of_groups not in kernels.choices_of("sequential")
+    assert set(kernels.choices_of("vmap")) - {of_groups} == set(kernels.choices_of("sequential"))
+
+
+def test_networks_are_measured_in_every_combination_or_in_those_that_are_named() -> None:
+    assert seeds.groups_of(("sequential", "vmap"), (1, 4)) == [("sequential", 1), ("vmap", 1), ("vmap", 4)]
+    assert seeds.parse_group("interleaved:4") == ("interleaved", 4)
+    for text in ("interleaved", "interleaved:0", "scan:2", "vmap:x"):
+        with pytest.raises(argparse.ArgumentTypeError, match="such as interleaved:4"):
+            seeds.parse_group(text)
 
 
 @pytest.mark.skipif(find_spec("jax_plugins") is not None, reason="has the compiler that must be missing")

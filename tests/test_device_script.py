@@ -236,8 +236,14 @@ def test_the_source_has_a_name_where_git_does_not_travel(tmp_path: Path, monkeyp
 
 def test_a_call_s_parts_fit_into_its_time() -> None:
     parts = device_parts.make_parts("94", Path("work"), True, ())
+    time = device.make_parser().parse_args([]).seconds - device.GRACE - device.ENDING
     for call in (1, 2):
-        assert sum(part.seconds for part in parts if part.call == call) <= 540 - device.GRACE - device.ENDING
+        assert sum(part.seconds for part in parts if part.call == call) <= time
+    # The study takes what is left of the last one, and goes on from there.
+    *last, study = (part for part in parts if part.call == 3)
+    assert study.name == "parity"
+    assert sum(part.seconds for part in last) + (study.least or study.seconds) <= time
+    assert 3 * device.make_parser().parse_args([]).seconds <= 27 * 60
     assert all((part.least or part.seconds) <= part.seconds for part in parts)
     # Half of CIFAR-10, 48 MiB, and the archive of the call before travel together.
     assert device.make_parser().parse_args([]).archive_mib * 2**20 + 48 * 2**20 <= LIMIT

@@ -9,11 +9,13 @@ from jax import Array, lax
 from jax.typing import DTypeLike
 from jaxtyping import Float
 
+from airjax.kernels.grouped import grouped_conv
 from airjax.kernels.onednn import onednn_available, onednn_conv
 
 # native: XLA's convolution. onednn: that library's, on a CPU. matmul: one matrix product over
 # patches, which vmap over kernels turns into one batched product, where a native convolution becomes a grouped one.
-Convolution = Literal["native", "onednn", "matmul"]
+# grouped: XLA's, of which vmap makes a grouped one that has a grouped convolution's own gradients.
+Convolution = Literal["native", "onednn", "matmul", "grouped"]
 
 Padding = tuple[tuple[int, int], tuple[int, int]]  # ((top, bottom), (left, right)), in pixels
 
@@ -36,6 +38,15 @@ def default_convolution(dtype: DTypeLike, platform: str) -> Convolution:
     return "onednn" if onednn_available(dtype) else "native"
 
 
+def vmapped_convolution(platform: str) -> Convolution:
+    """Return the form for networks that vmap trains.
+
+    What vmap makes of the native form has weight gradients that accelerators have no fast kernel for; a CPU has none
+    for either form.
+    """
+    return "native" if platform == "cpu" else "grouped"
+
+
 def conv(
     x: Float[Array, "n h w i"],
     kernel: Float[Array, "rows cols i o"],
@@ -48,6 +59,8 @@ def conv(
     with jax.named_scope("conv"):
         if convolution == "onednn":
             return onednn_conv(x, kernel, padding)
+        if convolution == "grouped":
+            return grouped_conv(x, kernel, padding)
         if convolution == "matmul":
             columns = kernel.reshape(-1, kernel.shape[-1])
             return jnp.matmul(patches(x, kernel.shape, padding), columns, precision=precision)

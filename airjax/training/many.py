@@ -95,9 +95,10 @@ def run_many(
         recipe: the method of all of them, or its name.
         members: what differs, or simply their keys; `seed_keys` gives those of seeds.
         data: the data set. With subsets its training split may be larger than the recipe's train_examples.
-        strategy: "sequential", one after the other; "map", one after the other inside one program; "vmap", each step of
-            all members at once; "vmap-matmul", the same with convolutions as batched matrix products; "sharded", spread
-            over all local devices, vmap on each; "auto", whichever was measured to be the fastest.
+        strategy: "sequential", one after the other; "map", one after the other inside one program; "interleaved", in
+            one program that takes a step of each in turn, none dependent on another's; "vmap", each step of all members
+            at once; "vmap-matmul", the same with convolutions as batched matrix products; "sharded", spread over all
+            local devices, vmap on each; "auto", whichever was measured to be the fastest.
         group: members in memory at once; None is what was measured to be the fastest with "auto", else all of them.
             Halved as often as needed when memory does not suffice, by prediction or by trial.
         driver: as for `airjax.training.loop.train`.

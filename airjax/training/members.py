@@ -16,14 +16,16 @@ from jaxtyping import Float, Int, Key
 
 from airjax.augment.batch import Selection
 from airjax.kernels.backend import Backend, Driver, statistics_dtype
+from airjax.kernels.convolution import Convolution, vmapped_convolution
 from airjax.optim.nesterov import Hyperparameters, stack_hyperparameters
 from airjax.recipes.published import get_recipe
 from airjax.recipes.recipe import Recipe
 from airjax.training.arguments import check_choice, shown
 from airjax.training.backend import backend_of
+from airjax.utils.platform import default_platform
 from airjax.utils.reprs import one_line
 
-Strategy = Literal["sequential", "map", "vmap", "vmap-matmul", "sharded"]
+Strategy = Literal["sequential", "map", "interleaved", "vmap", "vmap-matmul", "sharded"]
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
 
 AXIS = "members"
@@ -118,16 +120,22 @@ def strategy_backend(recipe: Recipe, strategy: Strategy, driver: Driver | None =
     """
     if driver is not None:
         check_choice("driver", driver, get_args(Driver))
+    return backend_of(recipe, convolution=strategy_convolution(strategy, default_platform()), driver=driver)
+
+
+def strategy_convolution(strategy: Strategy, platform: str) -> Convolution | None:
+    """Return the form of convolutions that a strategy needs on a platform; None: the fastest for one network."""
     if strategy == "vmap-matmul":
-        return backend_of(recipe, convolution="matmul", driver=driver)
-    return backend_of(recipe, convolution=None if strategy in ("sequential", "map") else "native", driver=driver)
+        return "matmul"
+    return vmapped_convolution(platform) if strategy in ("vmap", "sharded") else None
 
 
 def over_members(strategy: Strategy, function: Callable[..., Any], by_member: tuple[Any, ...]) -> Callable[..., Any]:
     """Map a function of one network over a group.
 
     by_member says which arrays of its arguments have a leading axis over the members: for each argument True or False,
-    or a tree of these down to where they differ. For "sequential" that axis has length one.
+    or a tree of these down to where they differ. For "sequential" that axis has length one; "interleaved" writes the
+    function down once for each member, all in one program and none dependent on another.
     """
     if strategy == "sharded":
         specs = jax.tree.map(lambda own: PartitionSpec(AXIS) if own else PartitionSpec(), by_member)
@@ -137,20 +145,36 @@ def over_members(strategy: Strategy, function: Callable[..., Any], by_member: tu
     if strategy.startswith("vmap"):
         return jax.vmap(function, in_axes=jax.tree.map(lambda own: 0 if own else None, by_member))
 
-    def one_after_the_other(*arguments: Any) -> Any:
-        leaves, tree = jax.tree.flatten(arguments)
-        owned = jax.tree.leaves(jax.tree.broadcast(by_member, arguments))
+    if strategy == "map":
+        return lambda *arguments: _loop(function, arguments, by_member)
+    # Not a loop, even of one member: a CPU runs convolutions inside any loop slowly.
+    return lambda *arguments: join_members([function(*own) for own in split_members(arguments, by_member)])
 
-        def of_one(member: list[Array]) -> Any:
-            values = iter(member)
-            return function(
-                *jax.tree.unflatten(tree, [next(values) if own else a for a, own in zip(leaves, owned, strict=True)])
-            )
 
-        own = [leaf for leaf, mine in zip(leaves, owned, strict=True) if mine]
-        if strategy == "sequential":
-            # Not a loop of length one: a CPU runs convolutions inside any loop slowly.
-            return jax.tree.map(lambda array: array[None], of_one([array[0] for array in own]))
-        return lax.map(of_one, own)
+def split_members(arguments: tuple[Any, ...], by_member: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+    """Return the arguments of each member, without the axis over the members; by_member as for `over_members`."""
+    leaves, tree = jax.tree.flatten(arguments)
+    owned = jax.tree.leaves(jax.tree.broadcast(by_member, arguments))
+    count = next(len(leaf) for leaf, own in zip(leaves, owned, strict=True) if own)
+    return [
+        jax.tree.unflatten(tree, [leaf[k] if own else leaf for leaf, own in zip(leaves, owned, strict=True)])
+        for k in range(count)
+    ]
 
-    return one_after_the_other
+
+def join_members(results: Sequence[Any]) -> Any:
+    """Return the results of k members, which are trees of the same kind, as one with a leading axis [k]."""
+    return jax.tree.map(lambda *arrays: jnp.stack(arrays), *results)
+
+
+def _loop(function: Callable[..., Any], arguments: tuple[Any, ...], by_member: tuple[Any, ...]) -> Any:
+    leaves, tree = jax.tree.flatten(arguments)
+    owned = jax.tree.leaves(jax.tree.broadcast(by_member, arguments))
+
+    def of_one(member: list[Array]) -> Any:
+        values = iter(member)
+        return function(
+            *jax.tree.unflatten(tree, [next(values) if own else a for a, own in zip(leaves, owned, strict=True)])
+        )
+
+    return lax.map(of_one, [leaf for leaf, own in zip(leaves, owned, strict=True) if own])

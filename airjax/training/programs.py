@@ -15,8 +15,19 @@ from airjax.kernels.backend import Backend
 from airjax.nn.build import Variables
 from airjax.recipes.recipe import Recipe
 from airjax.training.compile import compilations_at_once, compile_lowered
-from airjax.training.members import Members, Strategy, over_members
-from airjax.training.run import Segment, Task, advance, advance_many, advance_up_to, segments, start_run
+from airjax.training.members import Members, Strategy, join_members, over_members, split_members
+from airjax.training.run import (
+    Metrics,
+    Segment,
+    State,
+    Step,
+    Task,
+    advance,
+    advance_many,
+    advance_up_to,
+    segments,
+    start_run,
+)
 from airjax.training.step import StepMetrics, TrainState, averaged_variables, variables_of
 from airjax.training.tentative import Tentative
 
@@ -74,11 +85,43 @@ def make_steps(
 
     def steps(state: TrainState, task: Task, count: Int[Array, ""]) -> tuple[TrainState, StepMetrics]:
         take = functools.partial(advance, recipe, backend, task=task, frozen=kind.frozen, batch_at=batch_at)
-        if backend.driver == "chunks":
-            return advance_up_to(take, state, count, kind.num_steps)
-        return advance_many(take, state, kind.num_steps, backend.unroll) if backend.driver == "scan" else take(state)
+        return _repeat(backend, kind, take, state, count)
 
     return steps
+
+
+def make_group_steps(
+    recipe: Recipe, backend: Backend, kind: Kind, strategy: Strategy, batch_at: Callable[..., Batch] = batch_at
+) -> Callable[[TrainState, Task, Array], tuple[TrainState, StepMetrics]]:
+    """Return what one call does to a group, with an axis over its members as BY_MEMBER says.
+
+    Interleaved members take turns after every step, inside the loop over the steps, and each has a state of its own
+    until the call ends: no kernel of one waits for another one's, so an accelerator can run them side by side.
+    """
+    by_member = (True, BY_MEMBER, False)
+    if strategy != "interleaved":
+        return over_members(strategy, make_steps(recipe, backend, kind, batch_at), by_member)
+    take_one = functools.partial(advance, recipe, backend, frozen=kind.frozen, batch_at=batch_at)
+
+    def steps(state: TrainState, task: Task, count: Int[Array, ""]) -> tuple[TrainState, StepMetrics]:
+        states, tasks = zip(*split_members((state, task), by_member[:2]), strict=True)
+
+        def take(states: tuple[TrainState, ...]) -> tuple[tuple[TrainState, ...], tuple[StepMetrics, ...]]:
+            done = [take_one(own, task=task) for own, task in zip(states, tasks, strict=True)]
+            return tuple(own for own, _ in done), tuple(metrics for _, metrics in done)
+
+        states, metrics = _repeat(backend, kind, take, states, count)
+        return join_members(states), join_members(metrics)
+
+    return steps
+
+
+def _repeat(
+    backend: Backend, kind: Kind, take: Step[State, Metrics], state: State, count: Int[Array, ""]
+) -> tuple[State, Metrics]:
+    if backend.driver == "chunks":
+        return advance_up_to(take, state, count, kind.num_steps)
+    return advance_many(take, state, kind.num_steps, backend.unroll) if backend.driver == "scan" else take(state)
 
 
 class Programs:
@@ -143,7 +186,7 @@ class Programs:
     def _lower(self, kind: Kind | None) -> jax.stages.Lowered:
         if kind is None:
             return jax.jit(self._start).lower(*self._start_shapes)
-        steps = over_members(self.strategy, make_steps(self.recipe, self.backend, kind), (True, BY_MEMBER, False))
+        steps = make_group_steps(self.recipe, self.backend, kind, self.strategy)
         return jax.jit(steps, donate_argnums=0).lower(*self.step_shapes)
 
     def _compile(self, lowered: jax.stages.Lowered, *, once: bool) -> jax.stages.Compiled | Tentative:

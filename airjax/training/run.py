@@ -3,7 +3,7 @@
 import functools
 import itertools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +25,9 @@ from airjax.training.step import StepMetrics, TrainState, accuracy_of, averaged_
 from airjax.utils.reprs import one_line
 from airjax.utils.seeds import fixed_algorithm
 
-Step = Callable[[TrainState], tuple[TrainState, StepMetrics]]
+State = TypeVar("State")  # a TrainState, or those of several networks
+Metrics = TypeVar("Metrics")
+Step = Callable[[State], tuple[State, Metrics]]
 
 
 class Arrays(NamedTuple):
@@ -130,15 +132,17 @@ def advance(
     return train_step(recipe, state, batch, task.hyper, frozen=frozen, backend=backend)
 
 
-def advance_many(take: Step, state: TrainState, num_steps: int, unroll: int = 1) -> tuple[TrainState, StepMetrics]:
+def advance_many(take: Step[State, Metrics], state: State, num_steps: int, unroll: int = 1) -> tuple[State, Metrics]:
     """Take a step num_steps times inside one program; the metrics gain a leading axis [num_steps]."""
     return lax.scan(lambda carried, _: take(carried), state, length=num_steps, unroll=unroll)
 
 
-def advance_up_to(take: Step, state: TrainState, count: Int[Array, ""], at_most: int) -> tuple[TrainState, StepMetrics]:
+def advance_up_to(
+    take: Step[State, Metrics], state: State, count: Int[Array, ""], at_most: int
+) -> tuple[State, Metrics]:
     """Take a step count <= at_most times, compiled for any count. Of metrics [at_most] the first count hold."""
 
-    def body(done: Array, carried: tuple[TrainState, StepMetrics]) -> tuple[TrainState, StepMetrics]:
+    def body(done: Array, carried: tuple[State, Metrics]) -> tuple[State, Metrics]:
         state, metrics = take(carried[0])
         return state, jax.tree.map(lambda column, value: column.at[done].set(value), carried[1], metrics)
 

@@ -9,14 +9,17 @@ import numpy as np
 import pytest
 
 import airjax
+from airjax.kernels.backend import Driver
 from airjax.recipes.published import RECIPES
 from airjax.recipes.recipe import Recipe
 from airjax.training import evaluate
 from airjax.training import many as seeds
+from airjax.training.arrays import to_device
+from airjax.training.backend import resolve_precision
 from airjax.training.loop import train
 from airjax.training.many import run_many, seed_keys
-from airjax.training.members import STRATEGIES, Strategy, make_members
-from airjax.training.programs import Programs
+from airjax.training.members import STRATEGIES, Strategy, make_members, strategy_backend
+from airjax.training.programs import Kind, Programs, make_group_steps, programs_of
 
 # The order of the sums differs; 6 steps amplify that.
 TOLERANCE = {"float64": 1e-9, "float32": 1e-3}
@@ -73,6 +76,50 @@ def test_every_strategy_trains_the_networks_of_single_runs(
             jax.device_get(single.variables),
         )
     assert not done.diverged.any()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("driver", ["loop", "chunks", "scan"])
+def test_interleaved_networks_are_the_bits_of_those_one_after_another(
+    toy: airjax.Dataset, tiny: Recipe, driver: Driver
+) -> None:
+    members = make_members(tiny, seed_keys(range(3)), learning_rate=RATES)
+    alone, turns = (
+        run_many(tiny, members, toy, strategy=strategy, group=2, driver=driver, keep_variables=True)
+        for strategy in ("sequential", "interleaved")
+    )
+    assert (alone.group, turns.group) == (1, 2)
+    np.testing.assert_array_equal(turns.metrics.loss, alone.metrics.loss)
+    np.testing.assert_array_equal(turns.logits, alone.logits)
+    for ours, theirs in zip(turns.variables, alone.variables, strict=True):
+        jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+
+
+def test_interleaved_members_share_the_loop_and_nothing_in_it(tiny: Recipe, toy: airjax.Dataset) -> None:
+    recipe, members = resolve_precision(tiny), make_members(tiny, seed_keys(range(3)))
+    arrays, backend = to_device(toy, recipe), strategy_backend(recipe, "interleaved", "scan")
+    programs = programs_of(recipe, backend, "interleaved", (members, arrays.train_images, arrays.train_labels))
+    steps = make_group_steps(recipe, backend, Kind((), 2), "interleaved")
+    program = jax.make_jaxpr(steps)(*programs.step_shapes)
+    [loop] = [one for one in program.eqns if one.primitive.name == "scan"]
+    needed = [inputs_of(loop.params["jaxpr"].jaxpr, k) for k in range(3)]
+    carried = set(range(loop.params["num_consts"], len(loop.invars)))
+    for mine, *others in ((needed[k], needed[k - 1], needed[k - 2]) for k in range(3)):
+        assert mine & carried
+        assert not any(mine & other & carried for other in others)
+
+
+def inputs_of(body: Any, member: int) -> set[int]:
+    """The inputs of a loop's body on which a member's loss depends, by their position."""
+    made_by = {id(variable): one for one in body.eqns for variable in one.outvars}
+    # The last outputs are each member's loss and accuracy.
+    open_, seen = [body.outvars[len(body.outvars) - 6 + 2 * member]], set()
+    while open_:
+        variable = open_.pop()
+        if id(variable) not in seen:
+            seen.add(id(variable))
+            open_ += made_by[id(variable)].invars if id(variable) in made_by else []
+    return {position for position, variable in enumerate(body.invars) if id(variable) in seen}
 
 
 def test_float32_networks_are_those_of_single_runs_within_rounding(toy: airjax.Dataset, tiny: Recipe) -> None:

@@ -123,7 +123,7 @@ def test_a_damaged_snapshot_is_passed_over_for_the_one_before(
     assert "passing over the snapshot" in caplog.text
 
 
-@pytest.mark.parametrize("strategy", ["sequential", "vmap"])
+@pytest.mark.parametrize("strategy", ["sequential", "interleaved", "vmap"])
 def test_groups_go_on_to_the_same_bits(four: Recipe, toy: airjax.Dataset, tmp_path: Path, strategy: Strategy) -> None:
     arguments: dict[str, Any] = {"strategy": strategy, "driver": "scan", "progress": False}
     whole = run_many(four, seed_keys([0, 1]), toy, keeping=Keeping(tmp_path / "whole"), **arguments)
