@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from airjax.cli.console import run_main
-from airjax.optim.nesterov import hyperparameters
+from airjax.optim.hyperparameters import hyperparameters
 from airjax.recipes.published import get_recipe
 from airjax.recipes.recipe import Recipe
 from airjax.training.arrays import to_device

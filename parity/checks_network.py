@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from airjax.augment import transforms
 from airjax.nn.build import make_module
-from airjax.optim.nesterov import hyperparameters
+from airjax.optim.hyperparameters import hyperparameters
 from airjax.recipes.recipe import Recipe
 from airjax.training import evaluate as tta
 from airjax.training import step

@@ -11,7 +11,7 @@ import torch
 
 from airjax.augment.draws import Draws, sample_draws
 from airjax.data.dataset import Dataset
-from airjax.optim.nesterov import hyperparameters
+from airjax.optim.hyperparameters import hyperparameters
 from airjax.recipes.published import RECIPES
 from airjax.recipes.recipe import Recipe
 from airjax.training import evaluate as tta

@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
@@ -11,7 +12,7 @@ from jax.typing import DTypeLike
 from airjax.kernels import convolution as forms
 from airjax.kernels import gelu as activations
 from airjax.kernels import normalization, pool, reductions
-from airjax.kernels.convolution import Convolution, Padding
+from airjax.kernels.convolution import Convolution
 from airjax.kernels.normalization import Moments, batch_moments
 from airjax.kernels.reductions import Reductions
 
@@ -45,14 +46,15 @@ def statistics_dtype(precision: str) -> DTypeLike:
 class Ops(NamedTuple):
     """The array functions that networks are made of; x [n,h,w,c], kernels HWIO. Replace one to try another."""
 
-    conv: Callable[[Array, Array, Padding], Array]
+    conv: Callable[..., Array]  # (x, kernel, padding, stride=1)
     conv_same: Callable[[Array, Array], Array]  # 3x3, keeps the image size
     conv_to_pool: Callable[[Array, Array], Array]  # 3x3, before a 2x2 pool
     max_pool: Callable[[Array, int], Array]
     gelu: Callable[[Array], Array]
+    relu: Callable[[Array], Array]
     add_bias: Callable[[Array, Array], Array]
-    batch_norm: Callable[[Array, Array, float], tuple[Array, Array, Array]]
-    normalize_channels: Callable[[Array, Array, Array, Array, float], Array]
+    batch_norm: Callable[..., tuple[Array, Array, Array]]  # (x, bias, epsilon, scale=None)
+    normalize_channels: Callable[..., Array]  # (x, mean, variance, bias, epsilon, scale=None)
 
 
 class Backend(NamedTuple):
@@ -82,6 +84,7 @@ def make_ops(
         conv_to_pool=bind(forms.conv_to_pool, convolution=convolution),
         max_pool=bind(pool.max_pool, reductions=reduced_by),
         gelu=activations.gelu,
+        relu=jax.nn.relu,
         add_bias=bind(normalization.add_bias, reductions=reduced_by),
         batch_norm=bind(normalization.batch_norm, reductions=reduced_by, moments=moments),
         normalize_channels=normalization.normalize_channels,

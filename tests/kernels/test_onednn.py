@@ -15,7 +15,7 @@ from airjax.kernels import convolution as forms
 from airjax.kernels import onednn
 from airjax.kernels.convolution import Convolution, conv, conv_same, conv_to_pool, default_convolution
 from airjax.nn.build import init_variables
-from airjax.optim.nesterov import hyperparameters
+from airjax.optim.hyperparameters import hyperparameters
 from airjax.recipes.published import get_recipe
 from airjax.training.backend import backend_of
 from airjax.training.step import init_state, train_step
