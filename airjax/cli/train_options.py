@@ -47,7 +47,7 @@ class Options(Generic[Method]):
     target: Target | None = None
     """Test accuracy to reach, in percent; also chooses the recipe unless --recipe does."""
     recipe: str | None = None
-    """Recipe to train: 94, 95, 96, mini, resnet18 and more (airjax recipes lists them). Default: the target's, or 94."""
+    """Recipe to train: 94, 95, 96, mini, resnet18, ... (airjax recipes lists them). Default: the target's, or 94."""
     seeds: int = 1
     """Number of networks to train."""
     seed: int = 0

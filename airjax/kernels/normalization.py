@@ -80,8 +80,8 @@ def _batch_norm(
 def _batch_norm_forward(
     x: Array, bias: Array, scale: Array | None, epsilon: float, reductions: Reductions, moments: Moments
 ) -> tuple[Any, Any]:
-    out, mean, variance = _batch_norm(x, bias, scale, epsilon, reductions, moments)
-    return (out, mean, variance), (x, scale, mean, variance)
+    out: Any = _batch_norm(x, bias, scale, epsilon, reductions, moments)
+    return out, (x, scale, *out[1:])
 
 
 def _batch_norm_backward(

@@ -120,7 +120,7 @@ def _switch(path: tuple[str, ...]) -> dict[str, FieldOf]:
 
 def _choices(annotation: Any) -> list[type[Any]]:
     # The kinds that a part may have; none for what is not a part.
-    return [kind for kind in get_args(annotation) or (annotation,) if is_dataclass(kind)]
+    return [kind for kind in get_args(annotation) or (annotation,) if isinstance(kind, type) and is_dataclass(kind)]
 
 
 def iterate_parts(recipe: Any) -> Iterator[tuple[str, Any]]:

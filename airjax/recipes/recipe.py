@@ -211,9 +211,10 @@ def describe_unknown(recipe: Recipe, name: str) -> str:
     if not owners:
         return f"unknown recipe field {name}; the fields are {', '.join(sorted(fields_of(recipe)))}"
     part, kinds = next(iter(owners.items()))
+    kind = kind_of(getattr(recipe, part))
     return (
-        f"{name.replace('_', '-')} is set, but the recipe's {part} is {kind_of(getattr(recipe, part))}, which has no such "
-        f"field; leave it out, or choose a recipe whose {part} is {' or '.join(kinds)}"
+        f"{name.replace('_', '-')} is set, but the recipe's {part} is {kind}, which has no such field; "
+        f"leave it out, or choose a recipe whose {part} is {' or '.join(kinds)}"
     )
 
 

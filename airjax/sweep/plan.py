@@ -40,8 +40,8 @@ import numpy as np
 from airjax.data import DataError
 from airjax.data.load import is_own, require_place
 from airjax.data.registry import ALIASES, REGISTRY
-from airjax.recipes.published import get_recipe
 from airjax.recipes.places import fields_of, iterate_parts
+from airjax.recipes.published import get_recipe
 from airjax.recipes.recipe import Recipe, has_part, kind_of
 from airjax.recipes.stored import ADDED
 from airjax.training.backend import resolve_precision
