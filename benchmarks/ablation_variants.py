@@ -68,11 +68,12 @@ def autodiff_gelu(x: Array) -> Array:
 
 
 def sliced_and_selected(
-    images: Array, translate: int, examples: Array, flips: Array, mirrors: Array, shifts: Array | None
+    images: Array, translate: int, examples: Array, flips: Array, mirrors: Array, shifts: Array | None, padding: str
 ) -> Array:
     """Flip, pad, crop by two passes of slices and selects, and mirror, one after the other and in float32."""
     moved = reflect_pad(mirror_where(images[examples].astype(jnp.float32), flips), translate)
     assert shifts is not None
+    assert padding == "reflect"
     for axis in (1, 2):
         slices = [lax.slice_in_dim(moved, s, s + images.shape[1], axis=axis) for s in range(2 * translate + 1)]
         chosen = shifts[:, axis - 1].astype(jnp.int32)
@@ -184,9 +185,9 @@ def all_threads() -> AllThreads:
     return AllThreads(path)
 
 
-def run_by_all_threads(_: onednn.Library, task: str, *buffers: Buffer) -> None:
+def run_by_all_threads(_: onednn.Library, task: str, x: Buffer, kernel: Buffer, y: Buffer, stride: int = 1) -> None:
     """What takes the place of the library's own convolutions."""
-    all_threads().run(task, *buffers)
+    all_threads().run(task, x, kernel, y, stride)
 
 
 AS_IT_IS = "as it is"

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from airjax.recipes.network import AirbenchNet
 from airjax.recipes.recipe import Recipe
 
 TARGET = re.compile(r'custom_call_target="__cudnn\$conv(Forward|BiasActivationForward|BackwardInput|BackwardFilter)"')
@@ -113,10 +114,14 @@ def _thunks(text: str) -> Iterator[tuple[int, str]]:
 def needed_flops(recipe: Recipe) -> float:
     """FLOPs of a step with a frozen bias that some result depends on.
 
-    The convolution before a pool of an odd size needs no last row and column, frozen whitening filters no gradient, and
-    neither do the patches, if nothing before them trains.
+    An image needs no gradient, so the first layer has none by its input. In an airbench network the convolution before a
+    pool of an odd size needs no last row and column, frozen whitening filters no gradient, and neither do the patches,
+    if nothing before them trains.
     """
     network, inputs = recipe.network, recipe.inputs
+    if not isinstance(network, AirbenchNet):
+        stem = 9 * inputs.image_size**2 * inputs.channels * network.widths[0]
+        return 2.0 * recipe.batch_size * (3 * recipe.forward_macs - stem)
     shapes = network.conv_shapes(inputs)
     whole = sum(9 * shape.size**2 * shape.inputs * shape.outputs for shape in shapes)
     head = network.widths[-1] * inputs.num_classes

@@ -13,7 +13,7 @@ import numpy as np
 
 from airjax.augment.batch import batch_at
 from airjax.augment.draws import Draws
-from airjax.optim.nesterov import hyperparameters
+from airjax.optim.hyperparameters import hyperparameters
 from airjax.recipes.recipe import Recipe
 from airjax.training.arrays import to_device
 from airjax.training.backend import backend_of, resolve_precision

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from airjax.recipes.recipe import Recipe
+from parity.kinds import airbench_network, is_residual
 from parity.torch_implementation import TorchImplementation
 
 BOTH = ("float64", "float32")
@@ -39,5 +40,7 @@ def jax_precision(precision: str) -> Iterator[None]:
 
 def narrow(recipe: Recipe) -> Recipe:
     """The same structure with about an eighth of the channels: XLA's float64 convolutions on a CPU are slow."""
-    first, second, third = recipe.network.widths
+    if is_residual(recipe):
+        return recipe.override(widths=tuple(width // 8 for width in recipe.network.widths))
+    first, second, third = airbench_network(recipe).widths
     return recipe.override(widths=(24 + first // 16, second // 8, third // 8))

@@ -5,15 +5,17 @@ from collections.abc import Iterator
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy import stats
 
 from airjax.augment import draws as airjax_draws
 from airjax.augment import transforms
 from airjax.augment.draws import Draws
 from airjax.nn import build
 from airjax.nn import whitening as whiten
-from airjax.optim import nesterov as optimizer
+from airjax.optim import schedule
 from airjax.optim.schedule import lookahead_decay
 from airjax.recipes.inputs import Inputs
+from airjax.recipes.network_resnet import ResNet18
 from airjax.recipes.published import RECIPES
 from airjax.recipes.recipe import Recipe
 from airjax.training.backend import backend_of
@@ -21,8 +23,9 @@ from airjax.utils.seeds import make_key
 from parity import torch_optimizer
 from parity.check_setup import BOTH, CheckSetup, at_precision, jax_precision
 from parity.compare import Comparison, Place, compare, measured
-from parity.convert import to_state_dict
+from parity.convert import entries, to_state_dict
 
+UNIFORM = stats.uniform(-1, 2).cdf  # of weights times the square root of their fan-in
 KS_PROBABILITY = 1e-4  # of a false alarm for one layer; the seeds are fixed, so an alarm does not come and go
 
 
@@ -41,25 +44,20 @@ def check_normalize(setup: CheckSetup) -> Iterator[Comparison]:
 def check_augmentation(setup: CheckSetup) -> Iterator[Comparison]:
     """Flip, crop, mirror and cutout one by one, and composed in an even and an odd epoch. (§3)"""
     count = 96  # more images than there are shifts, so that every shift occurs
-    place = Place("augmentation", setup.name, "float32")
+    place, augmentation = Place("augmentation", setup.name, "float32"), setup.recipe.augmentation
     base = plain_draws_recipe(setup.recipe, "float32", count)
-    full = base.override(translate=setup.recipe.augmentation.translate, cutout=setup.recipe.augmentation.cutout)
-    square = full.override(cutout=setup.recipe.augmentation.cutout or 12)
+    full = base.override(translate=augmentation.translate, cutout=augmentation.cutout)
+    square = full.override(cutout=augmentation.cutout or 12)
     drawn = jax.device_get(airjax_draws.sample_draws(square, make_key(setup.seed)))
-    shifts = np.stack(
-        [
-            np.arange(count) % (2 * full.augmentation.translate + 1),
-            np.arange(count) // (2 * full.augmentation.translate + 1),
-        ],
-        1,
-    )
+    shifts = np.stack([np.arange(count) % (2 * full.augmentation.translate + 1)] * 2, 1)
+    shifts[:, 1] = np.arange(count) // (2 * full.augmentation.translate + 1)
     shifts = np.minimum(shifts, 2 * full.augmentation.translate).astype(np.int8)
     nothing = _no_draws(count)
     odd = nothing.mirrors.at[1].set(True)
     cases: dict[str, tuple[Recipe, Draws, int]] = {
         "flip": (base, nothing._replace(flips=drawn.flips), 0),
         "crop": (
-            base.override(translate=full.augmentation.translate),
+            base.override(translate=augmentation.translate),
             nothing._replace(shifts=jnp.asarray(np.stack([shifts] * 2))),
             0,
         ),
@@ -69,10 +67,11 @@ def check_augmentation(setup: CheckSetup) -> Iterator[Comparison]:
     whole = drawn._replace(corners=drawn.corners if full.augmentation.cutout else None)
     cases |= {"even epoch": (full, whole, 0), "odd epoch": (full, whole, 1)}
     pixels = setup.images[:count]
-    # Normalised by PyTorch for both, so that only what moves pixels is compared, to the bit.
-    normalized = setup.reference.augment(base, pixels, nothing, 0)
     for name, (recipe, draws, epoch) in cases.items():
-        ours = jax.jit(_augment_with(recipe, draws, epoch))(normalized)
+        moved = np.array(jax.jit(_move_with(recipe, draws, epoch))(pixels))
+        # Normalised by PyTorch for both, so that only what moves pixels is compared, to the bit.
+        normalized = setup.reference.augment(base, moved, nothing, 0)
+        ours = jax.jit(_cut_with(recipe, draws, epoch))(normalized)
         yield compare(place, name, ours, setup.reference.augment(recipe, pixels, draws, epoch))
 
 
@@ -81,9 +80,11 @@ def check_schedule(setup: CheckSetup) -> Iterator[Comparison]:
     place, recipe = Place("schedule", setup.name, "float64"), at_precision(setup.recipe, "float64")
     with jax_precision("float64"):
         steps = jnp.arange(recipe.total_steps + 1)
-        factors = optimizer.triangle(recipe, steps[:-1])
-        decays = lookahead_decay(recipe, steps)
+        factors = schedule.learning_rate_factor(recipe, steps[:-1])
+        decays = None if recipe.averaging is None else lookahead_decay(recipe, steps)
     yield compare(place, "learning-rate factors", factors, setup.reference.factors(recipe))
+    if decays is None:
+        return
     theirs = [torch_optimizer.lookahead_decay(recipe, step) for step in range(recipe.total_steps + 1)]
     yield compare(place, "lookahead decays", decays, theirs)
 
@@ -96,6 +97,8 @@ def check_whitening(setup: CheckSetup) -> Iterator[Comparison]:
     """
     pixels = setup.images[:200]
     exact, exact_moment = None, None
+    if not setup.recipe.network.examples_at_start:
+        return
     for precision in sorted(setup.precisions, reverse=True):  # float64 first: it is float32's yardstick
         place, recipe = Place("whitening", setup.name, precision), at_precision(setup.recipe, precision)
         theirs = setup.reference.filters(recipe, pixels).astype(np.float64).reshape(24, -1)
@@ -124,40 +127,50 @@ def check_whitening(setup: CheckSetup) -> Iterator[Comparison]:
 
 def check_initialisation(setup: CheckSetup) -> Iterator[Comparison]:
     """The dirac filters exactly; the law of all other weights against its formula and against PyTorch's draws. (§1)"""
-    from scipy import stats
-
     recipe = at_precision(setup.recipe, "float32")
     ours = to_state_dict(
         recipe, jax.jit(lambda key: build.init_variables(recipe, backend_of(recipe), key))(make_key(setup.seed))
     )
     theirs = setup.reference.init(recipe, setup.seed)
-    shapes = recipe.network.conv_shapes(recipe.inputs)
-    keys = [key for key in ours if "conv" in key]
-    pooled: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
-    law = stats.uniform(-1, 2).cdf
-    place = Place("initial-law", setup.name, "float32")
-    for key, inputs in [*((k, s.inputs) for k, s in zip(keys, shapes, strict=True)), ("7.weight", 0)]:
+    weights, fixed = _initial(recipe)
+    draws: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+    place, exact = Place("initial-law", setup.name, "float32"), Place(fixed, setup.name, "float32")
+    for key, (inputs, fan_in) in weights.items():
         a, b = ours[key].numpy(), theirs[key].numpy()
-        bound = a[0].size ** -0.5
         if inputs:
-            yield compare(Place("dirac", setup.name, "float32"), key, a[:inputs], b[:inputs])
-        for draws, pool in ((a[inputs:], pooled[0]), (b[inputs:], pooled[1])):
-            pool.append(draws.ravel().astype(np.float64) / bound)
+            yield compare(exact, key, a[:inputs], b[:inputs])
+        for drawn, pool in ((a[inputs:], draws[0]), (b[inputs:], draws[1])):
+            pool.append(drawn.ravel().astype(np.float64) * fan_in**0.5)
         if a[inputs:].size:
-            yield _ks(place, f"{key} against its law", stats.kstest(pooled[0][-1], law), a[inputs:].size)
-    first, second = (np.concatenate(pool)[:200_000] for pool in pooled)
+            yield _ks(place, f"{key} against its law", stats.kstest(draws[0][-1], UNIFORM), a[inputs:].size)
+    first, second = (np.concatenate(pool)[:200_000] for pool in draws)
     sizes = f"{len(first)} draws"
-    yield _ks(place, f"{sizes} against the law", stats.kstest(first, law), len(first))
+    yield _ks(place, f"{sizes} against the law", stats.kstest(first, UNIFORM), len(first))
     yield _ks(place, f"{sizes} against PyTorch's", stats.ks_2samp(first, second), len(first) / 2)
-    untrained = [key for key in ours if key.endswith(("0.bias", "norm1.bias", "running_mean", "running_var"))]
-    for key in untrained:
-        yield compare(Place("dirac", setup.name, "float32"), key, ours[key], theirs[key])
+    for key in ours:
+        if key not in weights and not key.endswith("num_batches_tracked") and key != "0.weight":
+            yield compare(exact, key, ours[key], theirs[key])
+
+
+def _initial(recipe: Recipe) -> tuple[dict[str, tuple[int, int]], str]:
+    # The weights that are drawn: how many of their filters are not, and the fan-in; and what checks all other tensors.
+    network = recipe.network
+    shapes = {entry.torch_key: entry.shape for entry in entries(recipe)}
+    matrices = {key: int(np.prod(shape[1:])) for key, shape in shapes.items() if len(shape) > 1 and key != "0.weight"}
+    if isinstance(network, ResNet18):
+        return {key: (0, fan_in) for key, fan_in in matrices.items()} | {
+            "fc.bias": (0, matrices["fc.weight"])
+        }, "initial-law"
+    convs = [key for key in matrices if "conv" in key]
+    passed = dict(zip(convs, (shape.inputs for shape in network.conv_shapes(recipe.inputs)), strict=True))
+    return {key: (passed.get(key, 0), fan_in) for key, fan_in in matrices.items()}, "dirac"
 
 
 def plain_draws_recipe(recipe: Recipe, precision: str, count: int) -> Recipe:
     """The recipe on count examples without translation or cutout, for two epochs."""
     changes = RECIPES["tiny"].override(train_examples=max(count, 2), batch_size=2, translate=0)
-    return at_precision(changes.override(epochs=2.0, flip=recipe.augmentation.flip), precision)
+    kinds = {name: recipe.value_of(name) for name in ("flip", "padding", "cutout_form")}
+    return at_precision(changes.override(epochs=2.0, **kinds), precision)
 
 
 def _no_draws(count: int) -> Draws:
@@ -165,17 +178,24 @@ def _no_draws(count: int) -> Draws:
     return Draws(flips=nobody[0], mirrors=nobody, shifts=None, corners=None, order=order)
 
 
-def _augment_with(recipe: Recipe, draws: Draws, epoch: int):
-    def augmented(images: jax.Array) -> jax.Array:
+def _move_with(recipe: Recipe, draws: Draws, epoch: int):
+    def moved(images: jax.Array) -> jax.Array:
         shifts = None if draws.shifts is None else jnp.asarray(draws.shifts)[epoch]
         flips, mirrors = jnp.asarray(draws.flips), jnp.asarray(draws.mirrors)[epoch]
-        examples = jnp.arange(len(images), dtype=jnp.int32)
-        moved = transforms.take_moved(images, recipe.augmentation.translate, examples, flips, mirrors, shifts)
-        if draws.corners is None:
-            return moved
-        return transforms.cutout(moved, jnp.asarray(draws.corners)[epoch], recipe.augmentation.cutout)
+        examples, augmentation = jnp.arange(len(images), dtype=jnp.int32), recipe.augmentation
+        moves = flips, mirrors, shifts, augmentation.padding
+        return transforms.take_moved(images, augmentation.translate, examples, *moves)
 
-    return augmented
+    return moved
+
+
+def _cut_with(recipe: Recipe, draws: Draws, epoch: int):
+    def cut(images: jax.Array) -> jax.Array:
+        if draws.corners is None:
+            return images
+        return transforms.cutout(images, jnp.asarray(draws.corners)[epoch], recipe.augmentation.cutout)
+
+    return cut
 
 
 def _inverse_gram(filters: np.ndarray | None) -> np.ndarray | None:
@@ -200,6 +220,4 @@ def _resolution(values: np.ndarray, epsilon: float) -> np.ndarray:
 
 
 def _ks(place: Place, name: str, result, count: float) -> Comparison:
-    from scipy import stats
-
     return measured(place, name, float(result.statistic), float(stats.kstwobign.isf(KS_PROBABILITY)) / count**0.5)

@@ -22,6 +22,7 @@ from parity.run import run
 from parity.torch_network import BatchNorm
 
 MOMENTUM, EPSILON = 0.6, 1e-12
+RESNET_EPSILON = 1e-5
 LEAD = 1e-3  # of a pool's largest pixel over the next, where all are about 7
 
 
@@ -50,9 +51,26 @@ def check_layers(setup: CheckSetup) -> Iterator[Comparison]:
         "convolution": (ops.conv_same, lambda x, k: F.conv2d(x, k, padding="same"), [image, kernel]),
         "convolution and pool": (_airjax_conv_pool, _torch_conv_pool, [image, kernel]),
         "convolution and pool, odd size": (_airjax_conv_pool, _torch_conv_pool, [odd, kernel]),
+        "strided convolution": (
+            lambda x, k: ops.conv(x, k, ((1, 1), (1, 1)), stride=2),
+            lambda x, k: F.conv2d(x, k, stride=2, padding=1),
+            [image, kernel],
+        ),
+        "strided convolution, odd size": (
+            lambda x, k: ops.conv(x, k, ((1, 1), (1, 1)), stride=2),
+            lambda x, k: F.conv2d(x, k, stride=2, padding=1),
+            [odd, kernel],
+        ),
+        "strided 1x1 convolution": (
+            lambda x, k: ops.conv(x, k, ((0, 0), (0, 0)), stride=2),
+            lambda x, k: F.conv2d(x, k, stride=2),
+            [image, random(7, 5, 1, 1)],
+        ),
         "last pool": (lambda x: ops.max_pool(x, 3), lambda x: F.max_pool2d(x, 3), [square]),
         "pool of ties": (lambda x: ops.max_pool(x, 2), lambda x: F.max_pool2d(x, 2), [np.round(square)]),
         "GELU": (ops.gelu, F.gelu, [2 * image]),
+        "ReLU": (ops.relu, F.relu, [np.round(2 * image)]),
+        "BatchNorm with a scale": (_airjax_scaled_batch_norm, _torch_scaled_batch_norm, [image, random(5), random(5)]),
         "BatchNorm": (_airjax_batch_norm, _torch_batch_norm, [image, random(5)]),
         "smoothed cross entropy": (
             lambda x: step.smoothed_loss(x, jnp.asarray(labels, jnp.int32), jnp.asarray(0.2, x.dtype)),
@@ -66,7 +84,8 @@ def check_layers(setup: CheckSetup) -> Iterator[Comparison]:
             place = Place("layers", setup.name, precision)
             with jax_precision(precision):
                 outputs = run(_vjp(ours), *(jnp.asarray(_to_jax(a), precision) for a in arguments))
-            for index, label in enumerate(("output", "input gradient", "parameter gradient")[: len(outputs)]):
+            names = ("output", "input gradient", "parameter gradient", "scale gradient")
+            for index, label in enumerate(names[: len(outputs)]):
                 yardstick = rounded[index] if precision == "float32" else None
                 yield compare(place, f"{name}, {label}", outputs[index], exact[index], yardstick)
 
@@ -122,6 +141,14 @@ def _airjax_batch_norm(x: Any, bias: Any) -> Any:
 def _torch_batch_norm(x: Tensor, bias: Tensor) -> Tensor:
     norm = BatchNorm(x.shape[1], MOMENTUM, EPSILON).to(x.dtype).train()
     return F.batch_norm(x, None, None, norm.weight, bias, training=True, eps=EPSILON)
+
+
+def _airjax_scaled_batch_norm(x: Any, bias: Any, scale: Any) -> Any:
+    return _ops().batch_norm(x, bias, RESNET_EPSILON, scale)[0]
+
+
+def _torch_scaled_batch_norm(x: Tensor, bias: Tensor, scale: Tensor) -> Tensor:
+    return F.batch_norm(x, None, None, scale, bias, training=True, eps=RESNET_EPSILON)
 
 
 def _airjax_conv_pool(x: Any, kernel: Any) -> Any:

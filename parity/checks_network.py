@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from airjax.augment import transforms
 from airjax.nn.build import make_module
-from airjax.optim.nesterov import hyperparameters
+from airjax.optim.hyperparameters import hyperparameters
 from airjax.recipes.recipe import Recipe
 from airjax.training import evaluate as tta
 from airjax.training import step
@@ -21,7 +21,8 @@ from airjax.training.backend import backend_of
 from parity.check_setup import BOTH, CheckSetup, at_precision, jax_precision, narrow
 from parity.compare import Comparison, Place, compare
 from parity.convert import entries, to_state_dict, to_variables
-from parity.pools import Pool, direct_pools, picks, watch_pools
+from parity.intermediates import intermediates
+from parity.pools import Pool, direct_pools, picks, pool_name, watch_pools
 from parity.run import run
 from parity.states import arbitrary_state, cast
 from parity.torch_images import normalize
@@ -55,7 +56,7 @@ def check_network(setup: CheckSetup) -> Iterator[Comparison]:
         for number, pool in enumerate(pools):
             yardstick = rounded_pools[number].largest if rounded_pools else None
             place = Place("intermediates", setup.name, precision)
-            yield compare(place, f"pool {number}, pixels taken", pool.taken, pool.largest, yardstick)
+            yield compare(place, f"{pool_name(recipe)} {number}, pixels taken", pool.taken, pool.largest, yardstick)
 
 
 def check_tta(setup: CheckSetup) -> Iterator[Comparison]:
@@ -63,7 +64,7 @@ def check_tta(setup: CheckSetup) -> Iterator[Comparison]:
     pixels = setup.images[:BATCH]
     for precision in setup.precisions:
         # The views do not depend on the network: one recipe is enough for them, and the others show evaluation mode.
-        for level in (0, 1, 2) if setup.name == "94" else (0,):
+        for level in (0, 1, 2) if setup.name == "94" else (setup.recipe.evaluation.tta_level % 2,):
             recipe = at_precision(narrow(setup.recipe).override(tta_level=level), precision)
             state = arbitrary_state(recipe, seed=(setup.seed, 1))
             with jax_precision(precision):
@@ -98,15 +99,11 @@ def _airjax_pass(recipe: Recipe, state: State, setup: CheckSetup) -> tuple[dict[
         images, labels = jnp.asarray(setup.images[:BATCH]), jnp.asarray(setup.labels[:BATCH])
         with watch_pools() as inputs:
             (total, (losses, logits, updated)), gradients = run(forward_backward, variables, images, labels)
-        sown, arrays = updated["intermediates"], {"intermediate 8": logits}
-        arrays["intermediate 0"] = _nchw(sown["whiten_conv"][0])
-        arrays["intermediate 6"] = sown["features"][0]
-        for number in (1, 2, 3):
-            block = sown[f"block{number}"]
-            arrays[f"intermediate {number + 1}"] = _nchw(block["output"][0])
-            for norm in range(1, recipe.network.convs_per_block + 1):
-                arrays[f"intermediate {number + 1}.norm{norm}"] = _nchw(block[f"norm{norm}"]["__call__"][0])
-        arrays |= {"loss of each example": losses, "loss sum": total}
+        del logits  # captured among the intermediates
+        arrays = {"loss of each example": losses, "loss sum": total}
+        for module, path in intermediates(recipe):
+            (sown,) = functools.reduce(lambda node, name: node[name], path, updated["intermediates"])
+            arrays[_intermediate(module)] = _nchw(sown)
         params = {**variables, "params": gradients, "batch_stats": updated["batch_stats"]}
         state = to_state_dict(recipe, params)
         for entry in entries(recipe):
@@ -122,9 +119,8 @@ def _torch_pass(
     # The same of torch, whose pools take these pixels; and what they saw.
     network = load_network(setup.reference, recipe, cast(state, recipe.precision)).train()
     arrays: dict[str, Tensor] = {}
-    for name, module in network.named_modules():
-        if name in ("0", "2", "3", "4", "6", "8") or "norm" in name:
-            module.register_forward_hook(functools.partial(_keep, arrays, f"intermediate {name}"))
+    for name, _ in intermediates(recipe):
+        network.get_submodule(name).register_forward_hook(functools.partial(_keep, arrays, _intermediate(name)))
     pools: list[list[Pool]] = []
     direct_pools(network, [taken], pools)
     pixels, labels = torch.as_tensor(setup.images[:BATCH]), torch.as_tensor(setup.labels[:BATCH]).long()
@@ -142,5 +138,9 @@ def _keep(arrays: dict[str, Tensor], name: str, module: nn.Module, inputs: Any, 
     arrays[name] = output.detach().clone()
 
 
+def _intermediate(module: str) -> str:
+    return f"intermediate {module or 'logits'}"
+
+
 def _nchw(array: Any) -> np.ndarray:
-    return np.asarray(array).transpose(0, 3, 1, 2)
+    return np.asarray(array).transpose(0, 3, 1, 2) if np.ndim(array) == 4 else np.asarray(array)

@@ -11,7 +11,7 @@ import torch
 
 from airjax.augment.draws import Draws, sample_draws
 from airjax.data.dataset import Dataset
-from airjax.optim.nesterov import hyperparameters
+from airjax.optim.hyperparameters import hyperparameters
 from airjax.recipes.published import RECIPES
 from airjax.recipes.recipe import Recipe
 from airjax.training import evaluate as tta
@@ -32,7 +32,8 @@ from parity.compare import (
     measured,
 )
 from parity.convert import to_state_dict, to_variables
-from parity.pools import SIZES, Pool, direct_pools, picks, watch_pools
+from parity.kinds import is_residual
+from parity.pools import Pool, direct_pools, picks, pool_name, watch_pools
 from parity.states import cast
 from parity.torch_implementation import State, TorchImplementation, take_examples
 
@@ -61,16 +62,13 @@ def check_trajectory(setup: CheckSetup) -> Iterator[Comparison]:
 
     The epoch changes, images are mirrored, lookahead syncs and, for 94, the bias freezes on the way.
     """
-    recipe = setup.recipe.override(
-        epochs=1.9,
-        batch_size=8,
-        train_examples=56,
-        test_examples=8,
-        whiten_examples=56,
-        widths=(8, 12, 16),
+    recipe = setup.recipe.override(epochs=1.9, batch_size=8, train_examples=56, test_examples=8)
+    if is_residual(recipe):
+        recipe = recipe.override(widths=(8, 12, 16, 20))
+    else:
         # Frozen, the bias needs a second program, which takes long to compile and is the same rule for every recipe.
-        whiten_bias_epochs=1.0 if setup.name == "94" else None,
-    )
+        bias_epochs = 1.0 if setup.name == "94" else None
+        recipe = recipe.override(whiten_examples=56, widths=(8, 12, 16), whiten_bias_epochs=bias_epochs)
     case = start(setup, recipe)
     if "float64" in setup.precisions:
         ours, taken = airjax_training(case)
@@ -80,25 +78,24 @@ def check_trajectory(setup: CheckSetup) -> Iterator[Comparison]:
             for name, tensor in state.items():
                 if tensor.is_floating_point():
                     yield compare(place, f"{name} after {number} steps", mine[name], tensor)
-        yield from pixels_taken(place, exact.pools)
+        yield from pixels_taken(place, exact.pools, pool_name(recipe))
     if "float32" in setup.precisions:
         # With the bias trained to the end: the freeze is another program to compile, and rounds no differently.
-        case = case._replace(recipe=case.recipe.override(whiten_bias_epochs=None))
+        if not is_residual(recipe):
+            case = case._replace(recipe=case.recipe.override(whiten_bias_epochs=None))
         single = case._replace(recipe=at_precision(case.recipe, "float32"), state=cast(case.state, "float32"))
         ours, taken = airjax_training(single)
         exact, rounded = (torch_training(setup.reference, part, taken) for part in (case, single))
-        yield from drift(Place("drift", setup.name, "float32"), ours, rounded, exact)
+        yield from drift(Place("drift", setup.name, "float32"), ours, rounded, exact, pool_name(recipe))
 
 
 def check_training(setup: CheckSetup) -> Iterator[Comparison]:
     """A whole short training in float64, from a fresh network: the same class for the same test image. (§5)"""
-    recipe = RECIPES["mini"].override(
-        batch_size=32,
-        train_examples=256,
-        test_examples=1000,
-        whiten_examples=256,
-        widths=(8, 12, 12),
-    )
+    sizes = {"batch_size": 32, "train_examples": 256, "test_examples": 1000}
+    if is_residual(setup.recipe):
+        recipe = setup.recipe.override(epochs=3.0, widths=(8, 12, 12, 16), **sizes)
+    else:
+        recipe = RECIPES["mini"].override(widths=(8, 12, 12), whiten_examples=256, **sizes)
     case = start(setup, recipe)
     states, taken = airjax_training(case)
     theirs = torch_training(setup.reference, case, taken)
@@ -112,7 +109,7 @@ def check_training(setup: CheckSetup) -> Iterator[Comparison]:
         other = 1.0
     place = Place("training", setup.name, "float64")
     yield compare(place, f"fraction of {len(ours)} test images with another prediction", [other], [0.0])
-    yield from pixels_taken(Place("training", setup.name, "float64"), theirs.pools)
+    yield from pixels_taken(place, theirs.pools, pool_name(recipe))
 
 
 def start(setup: CheckSetup, recipe: Recipe) -> ShortTraining:
@@ -120,8 +117,10 @@ def start(setup: CheckSetup, recipe: Recipe) -> ShortTraining:
     recipe = at_precision(recipe, "float64")
     data = take_examples(recipe, setup.images, setup.labels)
     state = setup.reference.init(recipe, setup.seed)
-    pixels = data.train_images[: recipe.value_of("whiten_examples")]
-    state["0.weight"] = torch.as_tensor(setup.reference.filters(recipe, pixels)).to(state["0.weight"])
+    count = recipe.network.examples_at_start
+    if count:
+        filters = setup.reference.filters(recipe, data.train_images[:count])
+        state["0.weight"] = torch.as_tensor(filters).to(state["0.weight"])
     draws = jax.device_get(sample_draws(recipe, make_key(setup.seed)))
     return ShortTraining(recipe, cast(state, "float64"), data, draws)
 
@@ -152,30 +151,32 @@ def evaluate(recipe: Recipe, variables: Any, images: np.ndarray) -> np.ndarray:
         return np.concatenate([compiled(variables, jnp.asarray(images)) for images in batches])
 
 
-def pixels_taken(place: Place, pools: list[list[Pool]]) -> Iterator[Comparison]:
+def pixels_taken(place: Place, pools: list[list[Pool]], name: str = "pool") -> Iterator[Comparison]:
     """How far the pixels that airjax's pools took are below the largest of their windows, in PyTorch's network."""
     for step, passed in enumerate(pools):
         for number, pool in enumerate(passed):
             below, scale = float((pool.largest - pool.taken).max()), float(np.abs(pool.largest).max())
             allowed = TOLERANCES["trajectory"].rtol * scale
-            yield measured(place, f"pool {number}, pixels taken in step {step}", below, allowed)
+            yield measured(place, f"{name} {number}, pixels taken in step {step}", below, allowed)
 
 
-def drift(place: Place, ours: list[State], rounded: TorchTraining, exact: TorchTraining) -> Iterator[Comparison]:
+def drift(
+    place: Place, ours: list[State], rounded: TorchTraining, exact: TorchTraining, name: str = "pool"
+) -> Iterator[Comparison]:
     """The distance of airjax's float32 network from PyTorch's float64 one, step by step, against PyTorch's own."""
     allowed = 0.0
     for number, (a, b, truth) in enumerate(zip(ours, rounded.states, exact.states, strict=True)):
         # Rounding grows from step to step; that PyTorch's happens to shrink for one step is chance.
         allowed = min(max(allowed, DRIFT_FACTOR * _distance(b, truth)), ROUNDING_LIMIT)
         yield measured(place, f"{DRIFT} after {number} steps", _distance(a, truth), allowed + ROUNDING_FLOOR)
-    for number in range(len(SIZES)):
+    for number in range(len(exact.pools[0]) if exact.pools else 0):
         allowed = 0.0
         for step, (single, double) in enumerate(zip(rounded.pools, exact.pools, strict=True)):
             largest, scale = double[number].largest, np.abs(double[number].largest).max()
             rounding = float(np.abs(single[number].largest - largest).max() / scale)
             allowed = min(max(allowed, DRIFT_FACTOR * rounding), ROUNDING_LIMIT)
             below = (largest - double[number].taken).max() / scale
-            yield measured(place, f"pool {number}, pixels taken in step {step}", below, allowed + ROUNDING_FLOOR)
+            yield measured(place, f"{name} {number}, pixels taken in step {step}", below, allowed + ROUNDING_FLOOR)
 
 
 def _distance(state: State, exact: State) -> float:

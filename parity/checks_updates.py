@@ -12,7 +12,8 @@ import torch
 from jax import lax
 
 from airjax.kernels.backend import PRECISIONS
-from airjax.optim import nesterov as optimizer
+from airjax.optim import build as optimizer
+from airjax.optim.hyperparameters import hyperparameters
 from airjax.optim.schedule import lookahead_decay
 from airjax.recipes.recipe import Recipe
 from airjax.training import step
@@ -20,6 +21,7 @@ from parity import torch_optimizer
 from parity.check_setup import CheckSetup, at_precision, jax_precision
 from parity.compare import Comparison, Place, compare
 from parity.convert import TO_JAX, TO_TORCH, entries, to_state_dict, to_variables
+from parity.kinds import is_residual
 from parity.run import run
 from parity.states import arbitrary_state
 from parity.torch_implementation import State, load_network
@@ -31,7 +33,9 @@ FEW = (3, 4, 4)  # channels: the rule is the same for every number of a tensor
 
 def check_optimizer(setup: CheckSetup) -> Iterator[Comparison]:
     """Parameters at every step and momentum at the end, under the same given gradients; the bias freezes on the way."""
-    recipe = at_precision(setup.recipe.override(widths=FEW), "float64")
+    recipe = at_precision(few_channels(setup.recipe), "float64")
+    if is_residual(recipe):  # a run of so many steps, so that the whole schedule is seen
+        recipe = recipe.override(train_examples=10 * recipe.batch_size, epochs=STEPS / 10)
     state = arbitrary_state(recipe, seed=(setup.seed, 2))
     network = build_network(recipe)
     network.load_state_dict(state)
@@ -44,6 +48,8 @@ def check_optimizer(setup: CheckSetup) -> Iterator[Comparison]:
     for name in gradients:
         yield compare(place, f"{name} at every step", ours[name], theirs[name])
         yield compare(place, f"momentum of {name}", our_momentum[name], momentum[name])
+    if recipe.network.freeze_epochs is None:
+        return
     freeze = min(recipe.freeze_step, STEPS)
     place = Place("freeze", setup.name, "float64")
     for framework, biases in (("airjax", ours["0.bias"]), ("PyTorch", theirs["0.bias"])):
@@ -53,7 +59,9 @@ def check_optimizer(setup: CheckSetup) -> Iterator[Comparison]:
 
 def check_lookahead(setup: CheckSetup) -> Iterator[Comparison]:
     """The network after every sync of a run in which everything changes at random, running statistics too. (§4.7)"""
-    recipe = at_precision(setup.recipe.override(widths=FEW, epochs=1.0), "float64")
+    if setup.recipe.averaging is None:
+        return
+    recipe = at_precision(few_channels(setup.recipe).override(epochs=1.0), "float64")
     every = recipe.value_of("lookahead_every")
     syncs = list(range(every, recipe.total_steps + 1, every))
     states = [arbitrary_state(recipe, seed=(setup.seed, 4, number)) for number in range(len(syncs) + 1)]
@@ -76,6 +84,11 @@ def check_lookahead(setup: CheckSetup) -> Iterator[Comparison]:
             for name, tensor in network.state_dict().items():
                 if tensor.is_floating_point():
                     yield compare(place, f"{name} after {steps_done} steps", ours[name], tensor)
+
+
+def few_channels(recipe: Recipe) -> Recipe:
+    """The recipe with hardly any channels."""
+    return recipe.override(widths=(*FEW, 5) if is_residual(recipe) else FEW)
 
 
 def _fast(recipe: Recipe, state: State) -> Any:
@@ -104,13 +117,15 @@ def _airjax_updates(recipe: Recipe, state: State, gradients: dict[str, np.ndarra
         given = _to_params(recipe, gradients)
         opt_state = run(functools.partial(_start, recipe), params)
         freeze, parts = min(recipe.freeze_step, STEPS), []
-        for frozen, part in (((), slice(None, freeze)), (("whiten_bias",), slice(freeze, None))):
+        both = ((), slice(None, freeze)), (("whiten_bias",), slice(freeze, None))
+        for frozen, part in both if freeze < STEPS else both[:1]:
             scanned = functools.partial(_scan, recipe, frozen)
             (params, opt_state), history = run(scanned, params, opt_state, jax.tree.map(lambda g, p=part: g[p], given))
             parts.append(history)
         history = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
         # A group's trace has leaves only where its own parameters are.
-        traces = [group.inner_state[1].trace for group in opt_state.inner_states.values()]
+        chains = [group.inner_state for group in opt_state.inner_states.values()]
+        traces = [one.trace for chain in chains for one in chain if isinstance(one, optax.TraceState)]
         momentum = {path: leaf[None] for trace in traces for path, leaf in jax.tree.leaves_with_path(trace)}
         by_path = {path: momentum[path] for path, _ in jax.tree.leaves_with_path(params)}
         buffers = jax.tree.unflatten(jax.tree.structure(params), by_path.values())
@@ -118,14 +133,14 @@ def _airjax_updates(recipe: Recipe, state: State, gradients: dict[str, np.ndarra
 
 
 def _start(recipe: Recipe, params: Any) -> Any:
-    hyper = optimizer.hyperparameters(recipe)
+    hyper = hyperparameters(recipe)
     return optimizer.make_optimizer(recipe, PRECISIONS["float64"], hyper).init(params)
 
 
 def _scan(recipe: Recipe, frozen: tuple[str, ...], params: Any, opt_state: Any, gradients: Any) -> Any:
     def body(carried: Any, given: Any) -> Any:
         params, opt_state = carried
-        hyper = optimizer.hyperparameters(recipe)
+        hyper = hyperparameters(recipe)
         updates, opt_state = optimizer.make_optimizer(recipe, PRECISIONS["float64"], hyper, frozen).update(
             given, opt_state, params
         )

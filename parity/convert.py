@@ -1,7 +1,7 @@
 """torch state_dict <-> airjax variables. Every key is consumed; values pass unchanged. (§1)
 
-The state_dict has the key names of the released package, so a network trained in either framework is evaluated in
-the other.
+The state_dict has the key names of the released package, of a ResNet those of torchvision, so a network trained in
+either framework is evaluated in the other.
 """
 
 import io
@@ -15,7 +15,9 @@ import torch
 from torch import Tensor
 
 from airjax.nn.build import Variables
-from airjax.recipes.network import PATCH
+from airjax.recipes.inputs import Inputs
+from airjax.recipes.network import PATCH, AirbenchNet
+from airjax.recipes.network_resnet import ResNet18
 from airjax.recipes.recipe import Recipe
 from airjax.training.backend import backend_of
 from airjax.training.checkpoint import Model, load, save_model, value_fault
@@ -38,30 +40,63 @@ class Entry(NamedTuple):
 
 def entries(recipe: Recipe) -> list[Entry]:
     """Every tensor that both frameworks have, in torch's order."""
-    kernel = ("frozen" if recipe.network.whitening is not None else "params", "whiten", "kernel")
     network, inputs = recipe.network, recipe.inputs
+    return _resnet(network, inputs) if isinstance(network, ResNet18) else _airbench(network, inputs)
+
+
+def _airbench(network: AirbenchNet, inputs: Inputs) -> list[Entry]:
+    kernel = ("frozen" if network.whitening is not None else "params", "whiten", "kernel")
     width = network.first_width(inputs)
     table = [Entry("0.weight", kernel, "OIHW", (width, inputs.channels, PATCH, PATCH))]
     if network.whiten_bias:
         table.append(Entry("0.bias", ("params", "whiten", "bias"), "O", (width,)))
     for index, shape in enumerate(network.conv_shapes(inputs)):
         block, number = index // network.convs_per_block + 1, index % network.convs_per_block + 1
-        theirs, ours, features = f"{block + 1}.", f"block{block}", (shape.outputs,)
+        theirs, ours = f"{block + 1}.", f"block{block}"
         kernel_shape = (shape.outputs, shape.inputs, 3, 3)
-        table += [
-            Entry(f"{theirs}conv{number}.weight", ("params", ours, f"conv{number}"), "OIHW", kernel_shape),
-            Entry(f"{theirs}norm{number}.bias", ("params", ours, f"norm{number}", "bias"), "O", features),
-            Entry(f"{theirs}norm{number}.running_mean", ("batch_stats", ours, f"norm{number}", "mean"), "O", features),
-            Entry(f"{theirs}norm{number}.running_var", ("batch_stats", ours, f"norm{number}", "var"), "O", features),
-        ]
+        table.append(Entry(f"{theirs}conv{number}.weight", ("params", ours, f"conv{number}"), "OIHW", kernel_shape))
+        table += _norm(f"{theirs}norm{number}", (ours, f"norm{number}"), shape.outputs, scaled=False)
     return [*table, Entry("7.weight", ("params", "head"), "OI", (inputs.num_classes, network.widths[-1]))]
 
 
+def _resnet(network: ResNet18, inputs: Inputs) -> list[Entry]:
+    stem = (network.widths[0], inputs.channels, 3, 3)
+    table = [Entry("conv1.weight", ("params", "conv"), "OIHW", stem), *_norm("bn1", ("norm",), stem[0], scaled=True)]
+    for block in network.blocks(inputs):
+        theirs, ours = f"layer{block.stage}.{block.number - 1}.", f"stage{block.stage}_block{block.number}"
+        convs = [
+            ("conv1", "bn1", "conv1", "norm1", block.inputs, 3),
+            ("conv2", "bn2", "conv2", "norm2", block.outputs, 3),
+        ]
+        if block.projects:
+            convs.append(("downsample.0", "downsample.1", "shortcut", "norm_shortcut", block.inputs, 1))
+        for conv, bn, kernel, norm, channels, size in convs:
+            shape = (block.outputs, channels, size, size)
+            table.append(Entry(f"{theirs}{conv}.weight", ("params", ours, kernel), "OIHW", shape))
+            table += _norm(theirs + bn, (ours, norm), block.outputs, scaled=True)
+    head = (inputs.num_classes, network.widths[-1])
+    weight, bias = Entry("fc.weight", ("params", "head", "kernel"), "OI", head), ("params", "head", "bias")
+    return [*table, weight, Entry("fc.bias", bias, "O", head[:1])]
+
+
+def _norm(torch_name: str, path: tuple[str, ...], features: int, *, scaled: bool) -> list[Entry]:
+    names = [("weight", "params", "scale")] if scaled else []
+    names += [
+        ("bias", "params", "bias"),
+        ("running_mean", "batch_stats", "mean"),
+        ("running_var", "batch_stats", "var"),
+    ]
+    return [Entry(f"{torch_name}.{theirs}", (group, *path, ours), "O", (features,)) for theirs, group, ours in names]
+
+
 def constants(recipe: Recipe) -> dict[str, tuple[int, ...]]:
-    """Shapes of the tensors that only torch has: BatchNorm's scale, always 1, and its counter of steps."""
-    norms = [entry for entry in entries(recipe) if entry.torch_key.endswith(".running_mean")]
-    names = [(entry.torch_key.removesuffix("running_mean"), entry.shape) for entry in norms]
-    return {f"{n}weight": shape for n, shape in names} | {f"{n}num_batches_tracked": () for n, _ in names}
+    """Shapes of the tensors that only torch has: BatchNorm's counter of steps, and a scale that is always 1."""
+    table = entries(recipe)
+    known = {entry.torch_key for entry in table}
+    norms = [(entry.torch_key.removesuffix("running_mean"), entry.shape) for entry in table]
+    norms = [(name, shape) for name, shape in norms if f"{name}running_mean" in known]
+    scales = {f"{name}weight": shape for name, shape in norms if f"{name}weight" not in known}
+    return scales | {f"{name}num_batches_tracked": () for name, _ in norms}
 
 
 def to_state_dict(recipe: Recipe, variables: Variables) -> dict[str, Tensor]:
@@ -110,7 +145,8 @@ def to_variables(recipe: Recipe, state: dict[str, Tensor]) -> Variables:
         node: dict[str, Any] = variables
         for folder in folders:
             node = node.setdefault(folder, {})
-        dtype = precision.statistics if "norm" in entry.torch_key else precision.params
+        of_norm = len(entry.path) > 2 and entry.path[-2].startswith("norm")
+        dtype = precision.statistics if of_norm else precision.params
         with np.errstate(over="ignore"):  # the check of the values says it
             values = jnp.asarray(_permuted(entry, arrays[entry.torch_key], TO_JAX), dtype)
         if fault := value_fault("/".join(entry.path), np.asarray(values)):

@@ -9,6 +9,7 @@ from airjax.data.builtin import load_builtin
 from airjax.data.cifar10 import load_cifar10
 from airjax.data.dataset import DataError, Dataset
 from airjax.recipes.published import RECIPES
+from airjax.recipes.recipe import kind_of
 from airjax.utils.records import plain
 from parity import checks_data, checks_layers, checks_network, checks_training, checks_updates
 from parity.check_setup import BOTH, CheckSetup
@@ -18,7 +19,7 @@ from parity.torch_implementation import TorchImplementation
 
 IMAGES = 1600  # of the training split: enough for every check
 SHIFT = 311  # images from one seed's first image to the next one's
-RECIPE_NAMES = ("94", "95", "96", "96-paper")
+RECIPE_NAMES = ("94", "95", "96", "96-paper", "resnet18", "resnet18-80")
 
 
 class SuiteStep(NamedTuple):
@@ -27,6 +28,7 @@ class SuiteStep(NamedTuple):
     checks: tuple[str, ...]
     function: Callable[[CheckSetup], Iterator[Comparison]]
     once: bool = False  # does not depend on the recipe
+    by_network: bool = False  # depends only on the kind of its network
 
 
 SUITE = (
@@ -42,7 +44,7 @@ SUITE = (
     SuiteStep(("lookahead",), checks_updates.check_lookahead),
     SuiteStep(("trajectory", "drift"), checks_training.check_trajectory),
     SuiteStep(("tta",), checks_network.check_tta),
-    SuiteStep(("training",), checks_training.check_training, once=True),
+    SuiteStep(("training",), checks_training.check_training, by_network=True),
 )
 CHECK_NAMES = tuple(name for step in SUITE for name in step.checks)
 
@@ -105,7 +107,7 @@ def run_suite(
     for step in SUITE:
         if not set(step.checks) & set(checks):
             continue
-        for recipe in recipes[:1] if step.once else recipes:
+        for recipe in recipes_of(step, recipes):
             part = []
             for seed in seeds:
                 begin_at = np.roll(np.arange(len(pixels)), -SHIFT * seed)
@@ -123,6 +125,14 @@ def run_suite(
     return SuiteResult(reference.name, name, summarize(comparisons), comparisons, seeds)
 
 
+def recipes_of(step: SuiteStep, recipes: tuple[str, ...]) -> tuple[str, ...]:
+    """The recipes that a step is run for: all, one, or the first with each kind of network."""
+    if step.by_network:
+        kinds = {kind_of(RECIPES[name].network): name for name in reversed(recipes)}
+        return tuple(name for name in recipes if name in kinds.values())
+    return recipes[:1] if step.once else recipes
+
+
 def to_json(result: SuiteResult) -> dict[str, Any]:
     """The suite as plain values, with the first seed's drift after every step; a number that is not finite is None."""
     checks = [row._asdict() for row in result.rows]
@@ -138,7 +148,7 @@ def to_json(result: SuiteResult) -> dict[str, Any]:
 
 
 HEADER = (
-    f"{'check':19}{'recipe':9}{'precision':10}{'arrays':>6}{'absolute':>10}{'relative':>10}{'allowed':>10}"
+    f"{'check':19}{'recipe':12}{'precision':10}{'arrays':>6}{'absolute':>10}{'relative':>10}{'allowed':>10}"
     "         nearest to its tolerance"
 )
 
@@ -146,7 +156,7 @@ HEADER = (
 def format_row(row: Row) -> str:
     """One line of the table under HEADER."""
     return (
-        f"{row.check:19}{row.recipe:9}{row.precision:10}{row.arrays:6}{row.absolute:10.1e}{row.relative:10.1e}"
+        f"{row.check:19}{row.recipe:12}{row.precision:10}{row.arrays:6}{row.absolute:10.1e}{row.relative:10.1e}"
         f"{row.allowed:10.1e}  {'pass' if row.passed else 'FAIL'}   {row.worst}"
     )
 

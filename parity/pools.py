@@ -1,7 +1,8 @@
-"""Which pixels the max-pools of a training take: where pixels nearly tie, a last bit decides to which a gradient goes.
+"""Which pixels the max-pools and ReLUs of a training take: where pixels nearly tie, a last bit decides.
 
-airjax's pools report what goes into them, from inside the program that trains; PyTorch's are then directed to take the
-same pixels, and how far these are below the largest of their windows is compared instead.
+A last bit would decide to which pixel a pool's gradient goes, and whether a ReLU passes a gradient on. airjax's report
+what goes into them, from inside the program that trains; PyTorch's are then directed to take the same pixels, and how
+far these are below the largest of their windows, or on the wrong side of zero, is compared instead.
 """
 
 import ctypes
@@ -20,43 +21,57 @@ from torch import Tensor, nn
 
 from airjax.kernels import backend
 from airjax.kernels.ffi import Buffer, register
+from airjax.recipes.network_resnet import BLOCKS
+from airjax.recipes.recipe import Recipe
+from parity.kinds import is_residual
 
 SIZES = (2, 2, 2, 3)  # of the network's pools, in their order
+RELUS = 2 * BLOCKS * 4 + 1  # of a ResNet-18: two in every block, and the stem's
 NUMPY_TYPES = {"f32": np.float32, "f64": np.float64}
 _numbers = itertools.count()
 
 
 class Pool(NamedTuple):
-    """What one of PyTorch's pools saw in one training pass, each [N,C,h,w]."""
+    """What one of PyTorch's pools or ReLUs saw in one training pass, each [N,C,h,w]."""
 
-    largest: np.ndarray  # the largest pixel of every window
-    taken: np.ndarray  # the pixel that the pool was directed to take
+    largest: np.ndarray  # the largest pixel of every window; of a ReLU, the pixel or zero
+    taken: np.ndarray  # the pixel, or zero, that it was directed to take
 
 
 @contextmanager
 def watch_pools() -> Iterator[list[np.ndarray]]:
     """Programs that are traced within append what goes into each pool, [N,H,W,C], to the list whenever they run.
 
-    A pool computes on the very numbers that it reports: compiled a second time, the layers before it may round
-    otherwise.
+    For a ReLU, it is which pixels it passes on: bool [N,H,W,C]. They compute on the very numbers that they report:
+    compiled a second time, the layers before them may round otherwise.
     """
     inputs: list[np.ndarray] = []
-    name = f"parity_pool_{next(_numbers)}"  # a name is registered once for the whole process
-    register(name, functools.partial(_report, inputs))
+    number = next(_numbers)  # a name is registered once for the whole process
+    pool, relu = f"parity_pool_{number}", f"parity_relu_{number}"
+    register(pool, functools.partial(_report, inputs, positive=False))
+    register(relu, functools.partial(_report, inputs, positive=True))
     right = backend.make_ops
 
     def watched(*arguments: Any) -> backend.Ops:
         ops = right(*arguments)
-        return ops._replace(max_pool=_watched(ops.max_pool, name))
+        return ops._replace(max_pool=_watched(ops.max_pool, pool), relu=_watched(ops.relu, relu))
 
     with mock.patch.object(backend, "make_ops", watched):
         yield inputs
 
 
 def picks(inputs: list[np.ndarray]) -> list[list[np.ndarray]]:
-    """The `winners` of each pool in each pass, from what `watch_pools` lists."""
+    """The `winners` of each pool in each pass, or what each ReLU passes on, from what `watch_pools` lists."""
+    if inputs and inputs[0].dtype == bool:
+        passed = [x.transpose(0, 3, 1, 2) for x in inputs]
+        return [passed[first : first + RELUS] for first in range(0, len(passed), RELUS)]
     found = [winners(x.transpose(0, 3, 1, 2), SIZES[number % len(SIZES)]) for number, x in enumerate(inputs)]
     return [found[first : first + len(SIZES)] for first in range(0, len(found), len(SIZES))]
+
+
+def pool_name(recipe: Recipe) -> str:
+    """What the recipe's network has, in the names of comparisons."""
+    return "ReLU" if is_residual(recipe) else "pool"
 
 
 def winners(x: np.ndarray, size: int) -> np.ndarray:
@@ -71,11 +86,11 @@ def smallest_lead(x: Tensor, size: int) -> float:
 
 
 def direct_pools(network: nn.Module, taken: list[list[np.ndarray]], seen: list[list[Pool]]) -> None:
-    """Make a network's pools take these pixels [pass][pool] in its training passes, and append what they saw to seen.
+    """Make a network's pools or ReLUs take these pixels [pass][pool] in training passes, and append what they saw.
 
     Evaluation is left alone. The network raises IndexError in a pass for which there are no pixels.
     """
-    pools = [module for module in network.modules() if isinstance(module, nn.MaxPool2d)]
+    pools = [module for module in network.modules() if isinstance(module, nn.MaxPool2d | nn.ReLU)]
     for number, module in enumerate(pools):
         module.register_forward_hook(functools.partial(_take, number, taken, seen))
 
@@ -88,7 +103,10 @@ def _take(
     if number == 0:
         seen.append([])
     chosen = torch.from_numpy(taken[len(seen) - 1][number])
-    pixels = _windows(inputs[0], SIZES[number]).gather(-1, chosen[..., None])[..., 0]
+    if isinstance(module, nn.ReLU):
+        pixels = torch.where(chosen, inputs[0], 0)
+    else:
+        pixels = _windows(inputs[0], SIZES[number]).gather(-1, chosen[..., None])[..., 0]
     seen[-1].append(Pool(output.detach().numpy().copy(), pixels.detach().numpy().copy()))
     return pixels
 
@@ -97,17 +115,18 @@ def _windows(x: Tensor, size: int) -> Tensor:
     return x.unfold(2, size, size).unfold(3, size, size).flatten(4)  # [N,C,h,w,size * size]
 
 
-def _watched(pool: Callable[[Array, int], Array], name: str) -> Callable[[Array, int], Array]:
+def _watched(pool: Callable[..., Array], name: str) -> Callable[..., Array]:
     @jax.custom_vjp
     def reported(x: Array) -> Any:
         return jax.ffi.ffi_call(name, jax.ShapeDtypeStruct(x.shape, x.dtype))(x)
 
     reported.defvjp(lambda x: (reported(x), None), lambda _, cotangent: (cotangent,))
-    return lambda x, size: pool(reported(x), size)
+    return lambda x, *size: pool(reported(x), *size)
 
 
-def _report(inputs: list[np.ndarray], x: Buffer, same: Buffer) -> None:
+def _report(inputs: list[np.ndarray], x: Buffer, same: Buffer, *, positive: bool) -> None:
     dtype = np.dtype(NUMPY_TYPES[x.dtype])
     size = int(np.prod(x.shape)) * dtype.itemsize
     ctypes.memmove(same.address, x.address, size)
-    inputs.append(np.frombuffer(ctypes.string_at(x.address, size), dtype).reshape(x.shape))
+    pixels = np.frombuffer(ctypes.string_at(x.address, size), dtype).reshape(x.shape)
+    inputs.append(pixels > 0 if positive else pixels)

@@ -20,7 +20,7 @@ from airjax.recipes.recipe import Recipe
 from parity.torch_draws import TensorDraws, place_draws, sample_draws
 from parity.torch_images import augment_epoch, normalize, prepare_images, tta_views
 from parity.torch_network import dtype_of, init_network, whitening_filters
-from parity.torch_optimizer import Lookahead, lookahead_decay, make_optimizer, schedule_step, train_bias
+from parity.torch_optimizer import Lookahead, lookahead_decay, make_optimizer, reduction_of, schedule_step, train_bias
 
 EVAL_BATCH = {"cpu": 100, "cuda": 2000}  # images per forward pass of an evaluation
 CompileMode = Literal["default", "reduce-overhead", "max-autotune"]
@@ -51,14 +51,13 @@ def start_training(recipe: Recipe, network: nn.Module, forward: Callable[[Tensor
     return Training(network, forward, make_optimizer(recipe, network), slow)
 
 
-def start_network(recipe: Recipe, images: Tensor, generator: torch.Generator) -> nn.Sequential:
-    """A network initialised from generator and whitened on images [N,32,32,3] uint8, on the generator's device. (§2)"""
+def start_network(recipe: Recipe, images: Tensor, generator: torch.Generator) -> nn.Module:
+    """A network initialised from generator, on its device, and whitened on images [N,32,32,3] uint8 if it is. (§2)"""
     network = init_network(recipe, generator, generator.device)
-    if recipe.network.whitening is not None:
+    count = recipe.network.examples_at_start
+    if count:
         dtype = dtype_of(recipe, generator.device)
-        filters = whitening_filters(
-            normalize(images[: recipe.value_of("whiten_examples")], dtype), recipe.value_of("whiten_epsilon")
-        )
+        filters = whitening_filters(normalize(images[:count], dtype), recipe.value_of("whiten_epsilon"))
         network.get_parameter("0.weight").data.copy_(filters)
     return network
 
@@ -142,7 +141,14 @@ def advance(recipe: Recipe, training: Training, step: int, images: Tensor, label
     """The 0-based step on images [B,3,32,32] and labels [B], lookahead included; returns `train_step`'s loss."""
     train_bias(recipe, training.network, step)
     schedule_step(recipe, training.optimizer, step)
-    loss = train_step(training.forward, training.optimizer, images, labels, label_smoothing=recipe.loss.label_smoothing)
+    loss = train_step(
+        training.forward,
+        training.optimizer,
+        images,
+        labels,
+        label_smoothing=recipe.loss.label_smoothing,
+        reduction=reduction_of(recipe),
+    )
     if training.slow is not None and (step + 1) % recipe.value_of("lookahead_every") == 0:
         training.slow.sync(lookahead_decay(recipe, step + 1))
     return loss
@@ -155,13 +161,14 @@ def train_step(
     labels: Tensor,
     *,
     label_smoothing: float,
+    reduction: Literal["sum", "mean"] = "sum",
 ) -> Tensor:
-    """One step on images [B,3,32,32] and labels [B]; returns the summed loss [], not waited for. (§4.1, §4.4)"""
-    loss = F.cross_entropy(forward(images), labels, label_smoothing=label_smoothing, reduction="sum")
+    """One step on images [B,3,32,32] and labels [B]; returns the summed loss [], not waited for. (§4.1, §4.4, §7)"""
+    loss = F.cross_entropy(forward(images), labels, label_smoothing=label_smoothing, reduction=reduction)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     optimizer.step()
-    return loss.detach()
+    return loss.detach() * (len(labels) if reduction == "mean" else 1)
 
 
 @torch.no_grad()

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from airjax.recipes.recipe import Recipe
-from parity.convert import entries
+from parity.convert import constants, entries
 from parity.torch_implementation import State
 
 
@@ -18,15 +18,15 @@ def arbitrary_state(recipe: Recipe, seed: int | tuple[int, ...]) -> State:
             state[entry.torch_key] = 0.5 + generator.random(entry.shape)
         elif entry.torch_key.endswith((".bias", "running_mean")):
             state[entry.torch_key] = 0.1 * normal
+        elif entry.path[-1] == "scale":
+            state[entry.torch_key] = 0.5 + generator.random(entry.shape)
         else:
             state[entry.torch_key] = normal / np.prod(entry.shape[1:]) ** 0.5
     # Rounded to float32, so that every precision starts from the very same numbers.
     rounded = {key: torch.from_numpy(value.astype(np.float32).astype(np.float64)) for key, value in state.items()}
-    for key in list(rounded):
-        if key.endswith("running_mean"):
-            name = key.removesuffix("running_mean")
-            rounded[name + "weight"] = torch.ones_like(rounded[key])
-            rounded[name + "num_batches_tracked"] = torch.tensor(0)
+    for name, shape in constants(recipe).items():
+        counter = name.endswith("num_batches_tracked")
+        rounded[name] = torch.tensor(0) if counter else torch.ones(shape, dtype=torch.float64)
     return rounded
 
 

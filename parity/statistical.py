@@ -13,7 +13,10 @@ from parity.study import FRAMEWORKS, Framework, RunOutcome, Study, add_run, open
 from parity.trainers import Reference, StudyJob, make_trainer
 from parity.worker import Worker
 
-RECIPE_NAMES = {"own": ("94", "95", "96", "96-paper", "mini", "tiny"), "upstream": ("94", "95", "96-paper", "mini")}
+RECIPE_NAMES = {
+    "own": ("94", "95", "96", "96-paper", "mini", "tiny", "resnet18", "resnet18-80"),
+    "upstream": ("94", "95", "96-paper", "mini"),
+}
 
 
 class Progress(NamedTuple):

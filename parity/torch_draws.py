@@ -60,9 +60,9 @@ def sample_draws(recipe: Recipe, generator: torch.Generator) -> TensorDraws:
         if recipe.augmentation.translate
         else None
     )
-    corners = (
-        integers(epochs, count, 2, stop=recipe.inputs.image_size - recipe.augmentation.cutout + 1)
-        if recipe.augmentation.cutout
-        else None
-    )
+    size, cutout, corners = recipe.inputs.image_size, recipe.augmentation.cutout, None
+    if cutout and recipe.augmentation.cutout_form == "clipped":
+        corners = integers(epochs, count, 2, stop=size) - cutout // 2
+    elif cutout:
+        corners = integers(epochs, count, 2, stop=size - cutout + 1)
     return TensorDraws(flips, mirrors, shifts, corners, order)

@@ -38,6 +38,16 @@ def crop(images: Tensor, shifts: Tensor, size: int) -> Tensor:
     return pixels.permute(0, 3, 1, 2)
 
 
+def clipped_cutout(images: Tensor, centres: Tensor, size: int) -> Tensor:
+    """Set a square around a pixel of each image to 0, clipped at the borders. centres [N,2]: row and column. (§3)"""
+    height, half = images.shape[-1], size // 2
+    mask = torch.ones(len(images), 1, height, height, dtype=torch.bool, device=images.device)
+    first, last = (centres.long() - half).clamp(0, height), (centres.long() + half).clamp(0, height)
+    for number, ((top, left), (bottom, right)) in enumerate(zip(first.tolist(), last.tolist(), strict=True)):
+        mask[number, :, top:bottom, left:right] = False
+    return images.masked_fill(~mask, 0)
+
+
 def cutout(images: Tensor, corners: Tensor, size: int) -> Tensor:
     """Set a square of each image to 0, the mean colour. corners [N,2] int: top and left. (§3)"""
     pixel = torch.arange(images.shape[-1], device=images.device)
@@ -48,8 +58,13 @@ def cutout(images: Tensor, corners: Tensor, size: int) -> Tensor:
 
 def prepare_images(recipe: Recipe, images: Tensor, flips: Tensor, dtype: torch.dtype) -> Tensor:
     """What is done once per run: images [N,32,32,3] uint8 -> normalised, flipped, padded [N,3,H,W]. (§3)"""
+    translate = recipe.augmentation.translate
+    if translate and recipe.augmentation.padding == "zero":
+        # Black pixels: padded before normalisation.
+        images = F.pad(images, (0, 0, translate, translate, translate, translate))
+        return mirror_where(normalize(images, dtype), flips)
     flipped = mirror_where(normalize(images, dtype), flips)
-    return reflect_pad(flipped, recipe.augmentation.translate) if recipe.augmentation.translate else flipped
+    return reflect_pad(flipped, translate) if translate else flipped
 
 
 def augment_epoch(recipe: Recipe, prepared: Tensor, draws: TensorDraws, epoch: int) -> Tensor:
@@ -59,7 +74,11 @@ def augment_epoch(recipe: Recipe, prepared: Tensor, draws: TensorDraws, epoch: i
         images = crop(images, draws.shifts[epoch], recipe.inputs.image_size)
     images = mirror_where(images, draws.mirrors[epoch])
     if draws.corners is not None:
-        images = cutout(images, draws.corners[epoch], recipe.augmentation.cutout)
+        size, corners = recipe.augmentation.cutout, draws.corners[epoch].long()
+        if recipe.augmentation.cutout_form == "clipped":
+            images = clipped_cutout(images, corners + size // 2, size)
+        else:
+            images = cutout(images, corners, size)
     return images
 
 

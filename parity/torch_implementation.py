@@ -15,7 +15,7 @@ from parity import reference
 from parity.torch_draws import place_draws
 from parity.torch_images import augment_epoch, normalize, prepare_images
 from parity.torch_network import build_network, dtype_of, init_network, whitening_filters
-from parity.torch_optimizer import Lookahead, triangle
+from parity.torch_optimizer import Lookahead, learning_rate_factor
 
 State = dict[str, Tensor]  # a state_dict
 
@@ -73,7 +73,7 @@ def _filters(recipe: Recipe, images: np.ndarray) -> np.ndarray:
 
 
 def _factors(recipe: Recipe) -> np.ndarray:
-    return np.array([triangle(recipe, step) for step in range(recipe.total_steps)])
+    return np.array([learning_rate_factor(recipe, step) for step in range(recipe.total_steps)])
 
 
 def _lookahead(network: nn.Module) -> Callable[[float], None]:
@@ -97,7 +97,7 @@ def _logits(recipe: Recipe, state: State, images: np.ndarray) -> np.ndarray:
 
 OWN = TorchImplementation(
     name="reference",
-    recipes=("94", "95", "96", "96-paper", "mini"),
+    recipes=("94", "95", "96", "96-paper", "mini", "resnet18", "resnet18-80"),
     build=build_network,
     init=_init,
     augment=_augment,

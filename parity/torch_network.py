@@ -1,4 +1,4 @@
-"""The network in PyTorch, channels_last; its state_dict has the key names of the released package. (§1, §2)"""
+"""The networks in PyTorch, channels_last; airbench's has the key names of the released package. (§1, §2)"""
 
 import math
 
@@ -6,8 +6,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from airjax.recipes.network import PATCH
+from airjax.recipes.network import PATCH, AirbenchNet
+from airjax.recipes.network_resnet import ResNet18
 from airjax.recipes.recipe import Recipe
+from parity.torch_resnet import build_resnet, init_resnet
 
 DTYPES = {"float16": torch.float16, "float32": torch.float32, "float64": torch.float64}
 
@@ -44,17 +46,14 @@ class Block(nn.Module):
     norm2: BatchNorm
     norm3: BatchNorm
 
-    def __init__(self, recipe: Recipe, inputs: int, width: int) -> None:
+    def __init__(self, network: AirbenchNet, inputs: int, width: int) -> None:
         super().__init__()
-        network = recipe.network
         self.residual, self.last = network.residual, network.convs_per_block
         self.pool = nn.MaxPool2d(2)
         for number in range(1, self.last + 1):
             conv = nn.Conv2d(inputs if number == 1 else width, width, 3, padding="same", bias=False)
             self.add_module(f"conv{number}", conv)
-            self.add_module(
-                f"norm{number}", BatchNorm(width, recipe.network.batchnorm_momentum, recipe.network.batchnorm_epsilon)
-            )
+            self.add_module(f"norm{number}", BatchNorm(width, network.batchnorm_momentum, network.batchnorm_epsilon))
         self.activation = nn.GELU()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -81,52 +80,66 @@ class Scale(nn.Module):
         return x * self.factor
 
 
-def build_network(recipe: Recipe, device: str | torch.device = "cpu") -> nn.Sequential:
-    """The network without its initialisation: images [N,C,H,W] -> logits [N,L]. (§1)"""
-    network, inputs = recipe.network, recipe.network.first_width(recipe.inputs)
-    first = nn.Conv2d(recipe.inputs.channels, inputs, PATCH, bias=network.whiten_bias)
-    first.weight.requires_grad_(network.whitening is None)
-    blocks = []
-    for width in recipe.network.widths:
-        blocks.append(Block(recipe, inputs, width))
-        inputs = width
-    network = nn.Sequential(
-        first,
-        nn.GELU(),
-        *blocks,
-        nn.MaxPool2d(recipe.network.final_size(recipe.inputs)),
-        nn.Flatten(),
-        nn.Linear(inputs, recipe.inputs.num_classes, bias=False),
-        Scale(recipe.network.logit_scale),
-    )
+def build_network(recipe: Recipe, device: str | torch.device = "cpu") -> nn.Module:
+    """The network without its initialisation: images [N,C,H,W] -> logits [N,L]. (§1, §7)"""
+    if isinstance(recipe.network, ResNet18):
+        network: nn.Module = build_resnet(recipe, recipe.network)
+    else:
+        network = _build_airbench(recipe, recipe.network)
     dtype = dtype_of(recipe, device)
     network = network.to(device, dtype)
     network = network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     if dtype == torch.float16:
         # Only BatchNorm stays in single precision: there are no master weights. (§1)
         for module in network.modules():
-            if isinstance(module, BatchNorm):
+            if isinstance(module, nn.BatchNorm2d):
                 module.float()
     return network
 
 
+def _build_airbench(recipe: Recipe, network: AirbenchNet) -> nn.Sequential:
+    inputs = network.first_width(recipe.inputs)
+    first = nn.Conv2d(recipe.inputs.channels, inputs, PATCH, bias=network.whiten_bias)
+    first.weight.requires_grad_(network.whitening is None)
+    blocks = []
+    for width in network.widths:
+        blocks.append(Block(network, inputs, width))
+        inputs = width
+    return nn.Sequential(
+        first,
+        nn.GELU(),
+        *blocks,
+        nn.MaxPool2d(network.final_size(recipe.inputs)),
+        nn.Flatten(),
+        nn.Linear(inputs, recipe.inputs.num_classes, bias=False),
+        Scale(network.logit_scale),
+    )
+
+
 @torch.no_grad()
-def init_network(recipe: Recipe, generator: torch.Generator, device: str | torch.device = "cpu") -> nn.Sequential:
-    """A freshly initialised network; its first convolution is still to be whitened. (§1)"""
+def init_network(recipe: Recipe, generator: torch.Generator, device: str | torch.device = "cpu") -> nn.Module:
+    """A freshly initialised network; a first convolution that is whitened is still to be. (§1, §7)"""
     network = build_network(recipe, device)
+    if isinstance(recipe.network, ResNet18):
+        init_resnet(network, generator)
+    else:
+        _init_airbench(recipe.network, network, generator)
+    return network
+
+
+def _init_airbench(kind: AirbenchNet, network: nn.Module, generator: torch.Generator) -> None:
     for name, module in network.named_modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             # Drawn in single precision on the generator's device, whatever the network has.
             weight = torch.empty(module.weight.shape, device=generator.device)
             nn.init.kaiming_uniform_(weight, a=math.sqrt(5), generator=generator)
-            if recipe.network.dirac and isinstance(module, nn.Conv2d) and name != "0":
+            if kind.dirac and isinstance(module, nn.Conv2d) and name != "0":
                 nn.init.dirac_(weight[: weight.shape[1]])
             module.weight.copy_(weight)
             if module.bias is not None:
-                bound = 0.0 if recipe.network.whitening is not None else weight[0].numel() ** -0.5
+                bound = 0.0 if kind.whitening is not None else weight[0].numel() ** -0.5
                 bias = torch.empty(module.bias.shape, device=generator.device)
                 module.bias.copy_(bias.uniform_(-bound, bound, generator=generator))
-    return network
 
 
 @torch.no_grad()

@@ -1,17 +1,27 @@
 """Schedule, parameter groups, lookahead and the bias freeze in PyTorch. (§4.2-4.7)"""
 
+from typing import Any, Literal
+
 import torch
 from torch import Tensor, nn
 
+from airjax.recipes.optimizer import Piecewise, Sgd
 from airjax.recipes.recipe import Recipe
 
 
-def triangle(recipe: Recipe, step: int) -> float:
-    """Learning-rate factor of the step with 0-based number step. (§4.5)"""
-    total, peak = recipe.total_steps, int(recipe.total_steps * recipe.schedule.schedule_peak)
+def learning_rate_factor(recipe: Recipe, step: int) -> float:
+    """Learning-rate factor of the step with 0-based number step. (§4.5, §7)"""
+    total, schedule = recipe.total_steps, recipe.schedule
+    if isinstance(schedule, Piecewise):
+        factor = 1.0
+        for drop in schedule.schedule_drops:
+            if step >= round(drop * total):
+                factor *= schedule.schedule_factor
+        return factor
+    peak = int(total * schedule.schedule_peak)
     if step < peak:
-        return recipe.schedule.schedule_start + (1 - recipe.schedule.schedule_start) * step / peak
-    return 1 + (recipe.schedule.schedule_end - 1) * (step - peak) / (total - peak)
+        return schedule.schedule_start + (1 - schedule.schedule_start) * step / peak
+    return 1 + (schedule.schedule_end - 1) * (step - peak) / (total - peak)
 
 
 def lookahead_decay(recipe: Recipe, steps_done: int) -> float:
@@ -20,29 +30,40 @@ def lookahead_decay(recipe: Recipe, steps_done: int) -> float:
 
 
 def make_optimizer(recipe: Recipe, network: nn.Module) -> torch.optim.SGD:
-    """SGD with Nesterov momentum over two groups: the BatchNorm biases, and everything else that trains. (§4.2, §4.3)
-
-    torch multiplies decay by the learning rate, so each group's coefficient is divided by its own.
-    """
+    """SGD with Nesterov momentum over everything that trains, in the groups that the recipe's optimizer has."""
     trained = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
-    rate, decay = recipe.sgd_learning_rate, recipe.sgd_weight_decay
-    groups = [
-        {"params": [p for name, p in trained if ("norm" in name) == is_norm], "lr": lr, "weight_decay": decay / lr}
-        for is_norm, lr in ((True, rate * recipe.optimizer.bias_scale), (False, rate))
-    ]
-    on_cuda = all(p.is_cuda for _, p in trained)
+    momentum, on_cuda = recipe.optimizer.momentum, all(p.is_cuda for _, p in trained)
     optimizer = torch.optim.SGD(
-        groups, momentum=recipe.optimizer.momentum, nesterov=recipe.optimizer.momentum > 0, fused=on_cuda or None
+        _groups(recipe, trained), momentum=momentum, nesterov=momentum > 0, fused=on_cuda or None
     )
     for group in optimizer.param_groups:
         group["peak_lr"] = group["lr"]
     return optimizer
 
 
+def _groups(recipe: Recipe, trained: list[tuple[str, nn.Parameter]]) -> list[dict[str, Any]]:
+    # With Sgd one group in torch's own units (§7). Otherwise two, the BatchNorm biases and everything else; torch
+    # multiplies decay by the learning rate, so each group's coefficient is divided by its own. (§4.2, §4.3)
+    optimizer = recipe.optimizer
+    if isinstance(optimizer, Sgd):
+        params = [p for _, p in trained]
+        return [{"params": params, "lr": optimizer.learning_rate, "weight_decay": optimizer.weight_decay}]
+    rate, decay = recipe.sgd_learning_rate, recipe.sgd_weight_decay
+    return [
+        {"params": [p for name, p in trained if ("norm" in name) == is_norm], "lr": lr, "weight_decay": decay / lr}
+        for is_norm, lr in ((True, rate * optimizer.bias_scale), (False, rate))
+    ]
+
+
+def reduction_of(recipe: Recipe) -> Literal["sum", "mean"]:
+    """What the optimizer's gradients are of: the losses' sum over the batch (§4.1), or their mean (§7)."""
+    return "mean" if isinstance(recipe.optimizer, Sgd) else "sum"
+
+
 def schedule_step(recipe: Recipe, optimizer: torch.optim.SGD, step: int) -> None:
     """Set the learning rates of the 0-based step."""
     for group in optimizer.param_groups:
-        group["lr"] = group["peak_lr"] * triangle(recipe, step)
+        group["lr"] = group["peak_lr"] * learning_rate_factor(recipe, step)
 
 
 class Lookahead:
@@ -60,6 +81,8 @@ class Lookahead:
 
 def train_bias(recipe: Recipe, network: nn.Module, step: int) -> None:
     """Train the first convolution's bias until freeze_step; then it has no gradient, and SGD passes it over. (§2)"""
+    if recipe.network.freeze_epochs is None:
+        return
     bias = network.get_submodule("0").bias
     if isinstance(bias, Tensor):
         bias.requires_grad_(step < recipe.freeze_step)

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from airjax.data.dataset import Dataset
 from airjax.recipes.recipe import Recipe
 from parity import upstream_trainer
-from parity.torch_optimizer import lookahead_decay, triangle
+from parity.kinds import airbench_network, nesterov_optimizer
+from parity.torch_optimizer import learning_rate_factor, lookahead_decay
 
 MODES: dict[str, Literal["default", "max-autotune"]] = {"cpu": "default", "cuda": "max-autotune"}
 
@@ -74,7 +75,7 @@ class CompiledTrainer:
         # Returns the network that the training ends on.
         recipe, current = self.recipe, self.training
         optimizer, scheduler = make_optimizer(recipe, current.network)
-        step, freezes = 0, recipe.network.whiten_bias_epochs or math.inf
+        step, freezes = 0, airbench_network(recipe).whiten_bias_epochs or math.inf
         for epoch in range(math.ceil(recipe.epochs)):
             stop = clock.time("train")
             if current is self.training and epoch >= freezes:
@@ -111,10 +112,10 @@ def make_optimizer(recipe: Recipe, network: nn.Module) -> tuple[torch.optim.SGD,
     named = list(network.named_parameters())
     groups = [
         {"params": [p for name, p in named if ("norm" in name) == of_norm], "lr": lr, "weight_decay": decay / lr}
-        for of_norm, lr in ((True, rate * recipe.optimizer.bias_scale), (False, rate))
+        for of_norm, lr in ((True, rate * nesterov_optimizer(recipe).bias_scale), (False, rate))
     ]
     optimizer = torch.optim.SGD(groups, momentum=recipe.optimizer.momentum, nesterov=True)
-    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: triangle(recipe, step))
+    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_factor(recipe, step))
 
 
 def train_step(recipe: Recipe, forward: Any, optimizer: torch.optim.SGD, images: Tensor, labels: Tensor) -> None:

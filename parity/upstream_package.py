@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from airjax.recipes.recipe import Recipe
+from parity.kinds import airbench_network, nesterov_optimizer
 from parity.upstream_cpu import load_package
 
 
@@ -27,16 +28,15 @@ def package_folder() -> Iterator[Path]:
 
 def train_arguments(recipe: Recipe) -> dict[str, Any]:
     """Return what the package's training takes from a recipe."""
+    whiten_bias_epochs = airbench_network(recipe).whiten_bias_epochs
     return {
         "epochs": recipe.epochs,
         "label_smoothing": recipe.loss.label_smoothing,
         "learning_rate": recipe.optimizer.learning_rate,
-        "bias_scaler": recipe.optimizer.bias_scale,
+        "bias_scaler": nesterov_optimizer(recipe).bias_scale,
         "momentum": recipe.optimizer.momentum,
         "weight_decay": recipe.optimizer.weight_decay,
-        "whiten_bias_epochs": math.inf
-        if recipe.network.whiten_bias_epochs is None
-        else recipe.network.whiten_bias_epochs,
+        "whiten_bias_epochs": math.inf if whiten_bias_epochs is None else whiten_bias_epochs,
         "verbose": False,
     }
 
@@ -49,12 +49,13 @@ def block_widths(recipe: Recipe) -> dict[str, int]:
 def functions_of(recipe: Recipe) -> tuple[Callable[..., nn.Module], Callable[..., nn.Module]]:
     """Return the package's functions that make a network and train one. Raises ValueError for another structure."""
     package = load_package()
-    match recipe.network.convs_per_block, recipe.network.residual:
+    network = airbench_network(recipe)
+    match network.convs_per_block, network.residual:
         case 2, "none":
             return package.make_net94, package.train94
         case 3, "after-activation":
             return package.make_net96, package.train96
-    structure = f"{recipe.network.convs_per_block} convolutions per block and residual {recipe.network.residual}"
+    structure = f"{network.convs_per_block} convolutions per block and residual {network.residual}"
     raise ValueError(f"airbench has no network with {structure}")
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import airjax
-from airjax.optim.nesterov import hyperparameters
+from airjax.optim.hyperparameters import hyperparameters
 from airjax.recipes.published import RECIPES
 from airjax.recipes.recipe import Recipe
 from airjax.sweep.plan import make_plan

@@ -59,7 +59,8 @@ def batch_at(
         examples = selection.indices[chosen]
         weights = None if selection.weights is None else selection.weights[chosen]
     shifts = None if draws.shifts is None else draws.shifts[epoch, chosen]
-    moved = take(images, augmentation.translate, examples, draws.flips[chosen], draws.mirrors[epoch, chosen], shifts)
+    moves = draws.flips[chosen], draws.mirrors[epoch, chosen], shifts
+    moved = take(images, augmentation.translate, examples, *moves, augmentation.padding)
     augmented = normalize(moved, recipe.inputs, dtype)
     if draws.corners is not None:
         augmented = cutout(augmented, draws.corners[epoch, chosen], augmentation.cutout)

@@ -25,7 +25,7 @@ class Draws(NamedTuple):
     flips: Bool[Array, " n"]  # mirrored once, before cropping
     mirrors: Bool[Array, "e n"]  # mirrored in that epoch, after cropping
     shifts: Int[Array, "e n 2"] | None  # top and left of the crop in [0, 2 translate]; None without translation
-    corners: Int[Array, "e n 2"] | None  # top and left of the cutout; None without cutout
+    corners: Int[Array, "e n 2"] | None  # top and left of the cutout, below 0 where it is clipped; None without cutout
     order: Int[Array, "e n"]  # position in the epoch -> training example
 
     def __repr__(self) -> str:
@@ -36,11 +36,10 @@ def sample_draws(recipe: Recipe, key: Key[Array, ""]) -> Draws:
     """Sample all draws of a run, from one key. (§3)"""
     epochs, examples, augmentation = math.ceil(recipe.epochs), recipe.train_examples, recipe.augmentation
     largest_shift = 2 * augmentation.translate
-    largest_corner = recipe.inputs.image_size - augmentation.cutout
     with fixed_algorithm():
         flip_key, mirror_key, shift_key, corner_key, order_key = jax.random.split(key, 5)
         shifts = _sample_positions(shift_key, epochs, examples, largest_shift) if augmentation.translate else None
-        corners = _sample_positions(corner_key, epochs, examples, largest_corner) if augmentation.cutout else None
+        corners = sample_corners(recipe, corner_key, epochs) if augmentation.cutout else None
         return Draws(
             flips=sample_flips(recipe, flip_key),
             mirrors=sample_mirrors(recipe, mirror_key, epochs),
@@ -72,6 +71,14 @@ def sample_mirrors(recipe: Recipe, key: Key[Array, ""], epochs: int) -> Bool[Arr
         case _:
             odd = jnp.arange(epochs) % 2 == 1
             return jnp.broadcast_to(odd[:, None], shape)
+
+
+def sample_corners(recipe: Recipe, key: Key[Array, ""], epochs: int) -> Int[Array, "{epochs} n 2"]:
+    """Choose the top and left of every cutout: inside the image, or half its side before a centre at any pixel. (§3)"""
+    size, augmentation = recipe.inputs.image_size, recipe.augmentation
+    if augmentation.cutout_form == "inside":
+        return _sample_positions(key, epochs, recipe.train_examples, size - augmentation.cutout)
+    return _sample_positions(key, epochs, recipe.train_examples, size - 1) - augmentation.cutout // 2
 
 
 def sample_order(recipe: Recipe, key: Key[Array, ""], epochs: int) -> Int[Array, "{epochs} n"]:

@@ -6,6 +6,7 @@ from jax import Array
 from jax.typing import DTypeLike
 from jaxtyping import Bool, Float, Int, Real, Shaped
 
+from airjax.recipes.augmentation import Padding
 from airjax.recipes.inputs import Inputs
 
 CIFAR_MEAN = (0.4914, 0.4822, 0.4465)  # per channel, of pixels in [0, 1]
@@ -41,7 +42,7 @@ def reflect(indices: Int[Array, "*shape"], size: int) -> Int[Array, "*shape"]:
 
 
 def cutout(images: Float[Array, "n h w c"], corners: Int[Array, "n 2"], size: int) -> Float[Array, "n h w c"]:
-    """Set a square of each image to 0, the mean colour. corners: top and left in [0, h-size]. (§3)"""
+    """Set a square of each image to 0, the mean colour, so far as it is inside. corners: its top and left. (§3)"""
     corners = corners.astype(jnp.int32)
     offset = jnp.arange(images.shape[1], dtype=jnp.int32)[None, None, :] - corners[:, :, None]  # [n,2,h]
     inside = (offset >= 0) & (offset < size)
@@ -65,18 +66,21 @@ def pixel_origins(
     flips: Bool[Array, " n"],
     mirrors: Bool[Array, " n"],
     shifts: Int[Array, "n 2"] | None,
+    padding: Padding = "reflect",
 ) -> tuple[Int[Array, "n {size}"], Int[Array, "n {size}"]]:
     """Return the row and the column in the original that each pixel of n augmented images comes from. (§3)
 
     Flip, pad, crop and mirror, in that order. shifts: top and left of the crop in the image padded by translate pixels;
-    None without translation.
+    None without translation. With the padding zero, what comes from outside is below 0, or size or more.
     """
     indices = jnp.arange(size, dtype=jnp.int32)[None]
     # From the result back to the original, so the last operation is undone first.
     rows, cols = indices, jnp.where(mirrors[:, None], indices[:, ::-1], indices)
     if shifts is not None:
         top, left = jnp.split(shifts.astype(jnp.int32) - translate, 2, axis=1)
-        rows, cols = reflect(rows + top, size), reflect(cols + left, size)
+        rows, cols = rows + top, cols + left
+        if padding == "reflect":
+            rows, cols = reflect(rows, size), reflect(cols, size)
     return jnp.broadcast_to(rows, cols.shape), jnp.where(flips[:, None], size - 1 - cols, cols)
 
 
@@ -87,10 +91,19 @@ def take_moved(
     flips: Bool[Array, " b"],
     mirrors: Bool[Array, " b"],
     shifts: Int[Array, "b 2"] | None,
+    padding: Padding = "reflect",
 ) -> Shaped[Array, "b h w c"]:
     """Gather examples of images, flipped, cropped and mirrored by their draws. (§3)
 
-    One gather, which XLA fuses with what is done to the pixels: nothing is padded, and nothing moved twice.
+    One gather, which XLA fuses with what is done to the pixels: nothing is padded, and nothing moved twice. With the
+    padding zero, what is outside of an image is 0: black, of pixels that are not normalised yet.
     """
-    rows, cols = pixel_origins(images.shape[1], translate, flips, mirrors, shifts)
-    return images[examples[:, None, None], rows[:, :, None], cols[:, None, :]]
+    size = images.shape[1]
+    rows, cols = pixel_origins(size, translate, flips, mirrors, shifts, padding)
+    if padding == "reflect" or shifts is None:
+        return images[examples[:, None, None], rows[:, :, None], cols[:, None, :]]
+    within = [(indices >= 0) & (indices < size) for indices in (rows, cols)]
+    rows, cols = jnp.clip(rows, 0, size - 1), jnp.clip(cols, 0, size - 1)
+    moved = images[examples[:, None, None], rows[:, :, None], cols[:, None, :]]
+    inside = within[0][:, :, None, None] & within[1][:, None, :, None]
+    return jnp.where(inside, moved, jnp.zeros((), images.dtype))

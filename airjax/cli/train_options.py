@@ -12,8 +12,9 @@ from typing import Annotated, Any, Generic, Literal, TypeVar, get_args
 import tyro
 
 from airjax.data.labels import LabelName
-from airjax.recipes.published import get_recipe
-from airjax.recipes.recipe import FIELDS, Recipe
+from airjax.recipes.places import fields_of, kinds_with
+from airjax.recipes.published import RECIPES, get_recipe
+from airjax.recipes.recipe import Recipe, describe_unknown, has_part
 from airjax.recipes.texts import describe_fields
 from airjax.training.members import Strategy
 from airjax.utils.seeds import check_seed
@@ -47,7 +48,7 @@ class Options(Generic[Method]):
     target: Target | None = None
     """Test accuracy to reach, in percent; also chooses the recipe unless --recipe does."""
     recipe: str | None = None
-    """Recipe to train: 94, 95, 96, 96-paper, mini or tiny (airjax recipes lists them). Default: the target's, or 94."""
+    """Recipe to train: 94, 95, 96, mini, resnet18, ... (airjax recipes lists them). Default: the target's, or 94."""
     seeds: int = 1
     """Number of networks to train."""
     seed: int = 0
@@ -121,30 +122,42 @@ def parse(arguments: list[str], prog: str = "python -m airjax.train") -> tuple[O
 
 def make_parser(prog: str) -> argparse.ArgumentParser:
     """The flags as argparse has them, or rather tyro's copy of it: what completion scripts are made from."""
-    flags, defaults = _flags(get_recipe("94"))
+    flags, defaults = _flags(get_recipe("94"), *RECIPES.values())
     return tyro.extras.get_parser(flags, default=defaults, prog=prog)  # pyright: ignore[reportReturnType]
 
 
 def _parse_flags(arguments: list[str], recipe: Recipe, prog: str) -> Options[Recipe]:
     # Raises UsageError with tyro's message in one line, and ValueError for values that a recipe cannot have.
+    names = (argument[2:].split("=")[0].removeprefix("no-").replace("-", "_") for argument in arguments)
+    for name in names:
+        if name not in fields_of(recipe) and kinds_with(Recipe, name):
+            raise UsageError(describe_unknown(recipe, name))
     given = _parse_with_tyro(arguments, recipe, prog)
-    before = recipe.flat()
+    before = _shown(recipe)
     changes = {name: value for name, value in vars(given.method).items() if value != before[name]}
     return dataclasses.replace(given, method=recipe.override(**changes))
 
 
-def _recipe_flags(recipe: Recipe) -> Any:
-    # A dataclass with a field for every field of the recipe's parts, and the recipe's values as defaults.
-    values, texts = recipe.flat(), describe_fields()
-    flags = [
-        (name, Annotated[place.type, tyro.conf.arg(help=texts[name])], values[name]) for name, place in FIELDS.items()
-    ]
-    return dataclasses.make_dataclass("method", flags, frozen=True)()
+def _recipe_flags(recipe: Recipe, others: tuple[Recipe, ...]) -> Any:
+    # A dataclass with a field for every field of the recipe's parts, and the recipe's values as defaults; and one for
+    # every field that only others have.
+    flags: dict[str, Any] = {}
+    for one in (recipe, *others):
+        values, texts = _shown(one), describe_fields(one)
+        for name, place in fields_of(one).items():
+            flags.setdefault(name, (name, Annotated[place.type, tyro.conf.arg(help=texts[name])], values[name]))
+    return dataclasses.make_dataclass("method", flags.values(), frozen=True)()
 
 
-def _flags(recipe: Recipe) -> tuple[Any, Options[Any]]:
+def _shown(recipe: Recipe) -> dict[str, Any]:
+    # The value of every field; of a part that is left out, what it would have if it were put in.
+    places = fields_of(recipe).items()
+    return {name: recipe.value_of(name) if has_part(recipe, name) else place.default for name, place in places}
+
+
+def _flags(recipe: Recipe, *others: Recipe) -> tuple[Any, Options[Any]]:
     # What tyro makes flags from, and their defaults.
-    method = _recipe_flags(recipe)
+    method = _recipe_flags(recipe, others)
     return tyro.conf.OmitArgPrefixes[Annotated[Options[type(method)], tyro.conf.arg(name="")]], Options(method)
 
 

@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
@@ -45,14 +46,16 @@ def statistics_dtype(precision: str) -> DTypeLike:
 class Ops(NamedTuple):
     """The array functions that networks are made of; x [n,h,w,c], kernels HWIO. Replace one to try another."""
 
+    conv: Callable[..., Array]  # (x, kernel, padding, stride=1)
     conv_first: Callable[[Array, Array], Array]  # 2x2 of pixels, without padding
     conv_same: Callable[[Array, Array], Array]  # 3x3, keeps the image size
     conv_to_pool: Callable[[Array, Array], Array]  # 3x3, before a 2x2 pool
     max_pool: Callable[[Array, int], Array]
     gelu: Callable[[Array], Array]
+    relu: Callable[[Array], Array]
     add_bias: Callable[[Array, Array], Array]
-    batch_norm: Callable[[Array, Array, float], tuple[Array, Array, Array]]
-    normalize_channels: Callable[[Array, Array, Array, Array, float], Array]
+    batch_norm: Callable[..., tuple[Array, Array, Array]]  # (x, bias, epsilon, scale=None)
+    normalize_channels: Callable[..., Array]  # (x, mean, variance, bias, epsilon, scale=None)
     # GELU of batch_norm of x, or of max_pool(x, 2) where the fourth argument says so, with one gradient for all; also
     # the moments. None: one after the other.
     norm_gelu: Callable[[Array, Array, float, bool], tuple[Array, Array, Array]] | None = None
@@ -88,11 +91,13 @@ def make_ops(
     conv_first = first_conv.conv_first_as_sums if platform == "gpu" else first_conv.conv_first
     convolutions = weight_gradient if platform == "gpu" else forms
     return Ops(
+        conv=bind(forms.conv, convolution=convolution),
         conv_first=bind(conv_first, convolution=convolution),
         conv_same=bind(convolutions.conv_same, convolution=convolution),
         conv_to_pool=bind(convolutions.conv_to_pool, convolution=convolution),
         max_pool=bind(pool.max_pool, reductions=reduced_by),
         gelu=activations.gelu,
+        relu=jax.nn.relu,
         add_bias=bind(normalization.add_bias, reductions=reduced_by),
         batch_norm=bind(normalization.batch_norm, reductions=reduced_by, moments=moments),
         normalize_channels=normalization.normalize_channels,

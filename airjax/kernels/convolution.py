@@ -52,28 +52,31 @@ def conv(
     kernel: Float[Array, "rows cols i o"],
     padding: Padding,
     convolution: Convolution = "native",
+    stride: int = 1,
 ) -> Float[Array, "n _ _ o"]:
-    """Convolve with stride 1."""
+    """Convolve with one stride for both axes; oneDNN does with 1 and 2."""
     # Accelerators round float32 operands unless told not to; half precision is not affected.
     precision = lax.Precision.HIGHEST if x.dtype in (jnp.float32, jnp.float64) else None
     with jax.named_scope("conv"):
         if convolution == "onednn":
-            return onednn_conv(x, kernel, padding)
+            return onednn_conv(x, kernel, padding, stride)
         if convolution == "grouped":
-            return grouped_conv(x, kernel, padding)
+            return grouped_conv(x, kernel, padding, stride)
         if convolution == "matmul":
             columns = kernel.reshape(-1, kernel.shape[-1])
-            return jnp.matmul(patches(x, kernel.shape, padding), columns, precision=precision)
+            return jnp.matmul(patches(x, kernel.shape, padding, stride), columns, precision=precision)
         return lax.conv_general_dilated(
-            x, kernel, (1, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC"), precision=precision
+            x, kernel, (stride, stride), padding, dimension_numbers=("NHWC", "HWIO", "NHWC"), precision=precision
         )
 
 
-def patches(x: Float[Array, "n h w i"], shape: tuple[int, ...], padding: Padding) -> Float[Array, "n _ _ patch"]:
+def patches(
+    x: Float[Array, "n h w i"], shape: tuple[int, ...], padding: Padding, stride: int = 1
+) -> Float[Array, "n _ _ patch"]:
     """Return the windows of x after padding, for a kernel of shape (rows, cols, i, o); a patch is rows * cols * i."""
     x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
     rows, columns = x.shape[1] - shape[0] + 1, x.shape[2] - shape[1] + 1
-    windows = [x[:, r : r + rows, c : c + columns] for r in range(shape[0]) for c in range(shape[1])]
+    windows = [x[:, r : r + rows : stride, c : c + columns : stride] for r in range(shape[0]) for c in range(shape[1])]
     return jnp.concatenate(windows, axis=-1)
 
 

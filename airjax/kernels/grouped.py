@@ -18,20 +18,20 @@ from jaxtyping import Float
 Padding = tuple[tuple[int, int], tuple[int, int]]
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def grouped_conv(
-    x: Float[Array, "n h w i"], kernel: Float[Array, "rows cols i o"], padding: Padding
+    x: Float[Array, "n h w i"], kernel: Float[Array, "rows cols i o"], padding: Padding, stride: int = 1
 ) -> Float[Array, "n _ _ o"]:
-    """Convolve with stride 1; padding is ((top, bottom), (left, right))."""
-    return _forward_of(padding)(x, kernel)
+    """Convolve; padding is ((top, bottom), (left, right))."""
+    return _forward_of(padding, stride)(x, kernel)
 
 
-def _forward(x: Array, kernel: Array, padding: Padding) -> tuple[Array, tuple[Array, Array]]:
-    return grouped_conv(x, kernel, padding), (x, kernel)
+def _forward(x: Array, kernel: Array, padding: Padding, stride: int) -> tuple[Array, tuple[Array, Array]]:
+    return grouped_conv(x, kernel, padding, stride), (x, kernel)
 
 
-def _backward(padding: Padding, saved: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
-    return _gradients_of(padding)(*saved, cotangent)
+def _backward(padding: Padding, stride: int, saved: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
+    return _gradients_of(padding, stride)(*saved, cotangent)
 
 
 grouped_conv.defvjp(_forward, _backward)
@@ -39,24 +39,24 @@ grouped_conv.defvjp(_forward, _backward)
 
 # custom_vmap has no derivative in reverse mode, so it wraps what a custom derivative consists of.
 @functools.cache
-def _forward_of(padding: Padding) -> Callable[..., Array]:
-    convolve = custom_vmap(functools.partial(_convolve, padding=padding))
+def _forward_of(padding: Padding, stride: int) -> Callable[..., Array]:
+    convolve = custom_vmap(functools.partial(_convolve, padding=padding, stride=stride))
 
     @convolve.def_vmap
     def _(size: int, batched: list[bool], x: Array, kernel: Array) -> tuple[Array, bool]:
         if not batched[1]:
-            y = _convolve(x.reshape(-1, *x.shape[2:]), kernel, padding)
+            y = _convolve(x.reshape(-1, *x.shape[2:]), kernel, padding, stride)
             return y.reshape(size, -1, *y.shape[1:]), True
         groups = size if batched[0] else 1  # all members' kernels see the same images
         x = _into_channels(x) if batched[0] else x
-        return _out_of_channels(_convolve(x, _into_channels(kernel), padding, groups), size), True
+        return _out_of_channels(_convolve(x, _into_channels(kernel), padding, stride, groups), size), True
 
     return convolve
 
 
 @functools.cache
-def _gradients_of(padding: Padding) -> Callable[..., tuple[Array, Array]]:
-    gradients = custom_vmap(functools.partial(_gradients, padding=padding))
+def _gradients_of(padding: Padding, stride: int) -> Callable[..., tuple[Array, Array]]:
+    gradients = custom_vmap(functools.partial(_gradients, padding=padding, stride=stride))
 
     @gradients.def_vmap
     def _(size: int, batched: list[bool], *arrays: Array) -> tuple[tuple[Array, Array], tuple[bool, bool]]:
@@ -64,19 +64,19 @@ def _gradients_of(padding: Padding) -> Callable[..., tuple[Array, Array]]:
             array if own else jnp.broadcast_to(array, (size, *array.shape))
             for array, own in zip(arrays, batched, strict=True)
         ]
-        by_x, by_kernel = _gradients(*map(_into_channels, whole), padding=padding, groups=size)
+        by_x, by_kernel = _gradients(*map(_into_channels, whole), padding=padding, stride=stride, groups=size)
         return (_out_of_channels(by_x, size), _out_of_channels(by_kernel, size)), (True, True)
 
     return gradients
 
 
-def _convolve(x: Array, kernel: Array, padding: Padding, groups: int = 1) -> Array:
+def _convolve(x: Array, kernel: Array, padding: Padding, stride: int, groups: int = 1) -> Array:
     # Accelerators round float32 operands unless told not to; half precision is not affected.
     precision = lax.Precision.HIGHEST if x.dtype in (jnp.float32, jnp.float64) else None
     return lax.conv_general_dilated(
         x,
         kernel,
-        (1, 1),
+        (stride, stride),
         padding,
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
         feature_group_count=groups,
@@ -84,13 +84,15 @@ def _convolve(x: Array, kernel: Array, padding: Padding, groups: int = 1) -> Arr
     )
 
 
-def _gradients(x: Array, kernel: Array, cotangent: Array, padding: Padding, groups: int = 1) -> tuple[Array, Array]:
-    _, by_x = jax.vjp(lambda x: _convolve(x, kernel, padding, groups), x)
+def _gradients(
+    x: Array, kernel: Array, cotangent: Array, padding: Padding, stride: int, groups: int = 1
+) -> tuple[Array, Array]:
+    _, by_x = jax.vjp(lambda x: _convolve(x, kernel, padding, stride, groups), x)
     # XLA takes the kernel's gradient for a forward convolution unless the image is larger than the kernel: it gets
     # rows and columns, whose gradient is zero.
     missing = [max(0, kernel.shape[axis] + 1 - cotangent.shape[axis + 1]) for axis in (0, 1)]
-    wider: Any = tuple((before, after + more) for (before, after), more in zip(padding, missing, strict=True))
-    _, by_kernel = jax.vjp(lambda kernel: _convolve(x, kernel, wider, groups), kernel)
+    wider: Any = tuple((before, after + stride * more) for (before, after), more in zip(padding, missing, strict=True))
+    _, by_kernel = jax.vjp(lambda kernel: _convolve(x, kernel, wider, stride, groups), kernel)
     padded = jnp.pad(cotangent, ((0, 0), *((0, more) for more in missing), (0, 0)))
     return by_x(cotangent)[0], by_kernel(padded)[0]
 

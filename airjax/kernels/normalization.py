@@ -55,45 +55,49 @@ def batch_norm(
     x: Float[Array, "n h w c"],
     bias: Float[Array, " c"],
     epsilon: float,
+    scale: Float[Array, " c"] | None = None,
+    *,
     reductions: Reductions,
     moments: Moments = batch_moments,
 ) -> tuple[Float[Array, "n h w c"], Float[Array, " c"], Float[Array, " c"]]:
-    """Normalise each channel to mean 0 and variance 1, and add a bias; also return the moments that it had.
+    """Normalise each channel to mean 0 and variance 1, scale it, and add a bias; also return the moments that it had.
 
-    The result has x's dtype; the arithmetic is in bias'. The moments are for running statistics: no gradient flows
-    through them.
+    The result has x's dtype; the arithmetic is in bias'. A scale of None is 1. The moments are for running statistics:
+    no gradient flows through them.
     """
-    out: Any = _batch_norm(x, bias, epsilon, reductions, moments)
+    out: Any = _batch_norm(x, bias, scale, epsilon, reductions, moments)
     return out
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
 def _batch_norm(
-    x: Array, bias: Array, epsilon: float, reductions: Reductions, moments: Moments
+    x: Array, bias: Array, scale: Array | None, epsilon: float, reductions: Reductions, moments: Moments
 ) -> tuple[Array, Array, Array]:
     mean, variance = moments(x, reductions)
-    return normalize_channels(x, mean, variance, bias, epsilon), mean, variance
+    return normalize_channels(x, mean, variance, bias, epsilon, scale), mean, variance
 
 
 def _batch_norm_forward(
-    x: Array, bias: Array, epsilon: float, reductions: Reductions, moments: Moments
+    x: Array, bias: Array, scale: Array | None, epsilon: float, reductions: Reductions, moments: Moments
 ) -> tuple[Any, Any]:
-    out = batch_norm(x, bias, epsilon, reductions, moments)
-    return out, (x, *out[1:])
+    out: Any = _batch_norm(x, bias, scale, epsilon, reductions, moments)
+    return out, (x, scale, *out[1:])
 
 
 def _batch_norm_backward(
-    epsilon: float, reductions: Reductions, _: Moments, saved: tuple[Array, Array, Array], cotangents: Any
-) -> tuple[Array, Array]:
+    epsilon: float, reductions: Reductions, _: Moments, saved: tuple[Array, Array | None, Array, Array], cotangents: Any
+) -> tuple[Array, Array, Array | None]:
     # The same as autodiff computes, with its sums in the form that is fast here.
-    x, mean, variance = saved
-    count, scale = x.size // x.shape[-1], lax.rsqrt(variance + epsilon)
+    x, scale, mean, variance = saved
+    count, factor = x.size // x.shape[-1], lax.rsqrt(variance + epsilon)
     # Written to memory once, instead of being computed again for the sums and for their results.
     gradient = reductions.materialize(cotangents[0]).astype(mean.dtype)
-    centred = (x.astype(mean.dtype) - mean.reshape(1, 1, 1, -1)) * scale.reshape(1, 1, 1, -1)
+    centred = (x.astype(mean.dtype) - mean.reshape(1, 1, 1, -1)) * factor.reshape(1, 1, 1, -1)
     total, along = reductions.two_sums(gradient, gradient * centred)
     rest = gradient - (total / count).reshape(1, 1, 1, -1) - centred * (along / count).reshape(1, 1, 1, -1)
-    return (rest * scale.reshape(1, 1, 1, -1)).astype(x.dtype), total
+    whole = factor if scale is None else factor * scale
+    by_x = (rest * whole.reshape(1, 1, 1, -1)).astype(x.dtype)
+    return by_x, total, None if scale is None else along
 
 
 _batch_norm.defvjp(_batch_norm_forward, _batch_norm_backward)
@@ -105,9 +109,15 @@ def normalize_channels(
     variance: Float[Array, " c"],
     bias: Float[Array, " c"],
     epsilon: float,
+    scale: Float[Array, " c"] | None = None,
 ) -> Float[Array, "*pixels c"]:
-    """Compute (x - mean) / sqrt(variance + epsilon) + bias per channel, in mean's dtype and returned in x's."""
+    """Compute (x - mean) / sqrt(variance + epsilon) * scale + bias per channel, in mean's dtype and returned in x's.
+
+    A scale of None is 1.
+    """
     shape = (1,) * (x.ndim - 1) + (-1,)
-    scale = lax.rsqrt(variance + epsilon)
-    normalized = (x.astype(mean.dtype) - mean.reshape(shape)) * scale.reshape(shape) + bias.reshape(shape)
+    factor = lax.rsqrt(variance + epsilon)
+    if scale is not None:
+        factor = factor * scale
+    normalized = (x.astype(mean.dtype) - mean.reshape(shape)) * factor.reshape(shape) + bias.reshape(shape)
     return normalized.astype(x.dtype)

@@ -35,6 +35,7 @@ _SOURCE, _DESTINATION, _WEIGHTS = 1, 17, 33
 _SOURCE_GRADIENT, _DESTINATION_GRADIENT, _WEIGHTS_GRADIENT = 129, 145, 161
 _ALLOCATE = ctypes.c_void_p(-1)
 _BFLOAT16_INSTRUCTIONS = 0x80  # the bit of dnnl_cpu_isa_t that AVX-512 with BF16 and everything above it has
+STRIDES = (1, 2)  # with which convolutions can be called
 _STATUS = {1: "out of memory", 2: "invalid arguments", 3: "not implemented for this processor"}
 
 Shape = tuple[int, ...]
@@ -61,23 +62,26 @@ class Library:
         self._call("dnnl_stream_create", ctypes.byref(self._stream), self._engine, ctypes.c_uint(_IN_ORDER))
         # One convolution at a time: each has all cores, and a prepared one has memory of its own.
         self._lock = threading.Lock()
-        self._prepared: dict[tuple[str, str, Shape, Shape, Shape], Callable[[int, int, int], None]] = {}
+        self._prepared: dict[tuple[str, int, str, Shape, Shape, Shape], Callable[[int, int, int], None]] = {}
         self.multiplies_bfloat16 = bool(self._functions.dnnl_get_effective_cpu_isa() & _BFLOAT16_INSTRUCTIONS)
 
-    def run(self, task: str, x: Buffer, kernel: Buffer, y: Buffer) -> None:
+    def run(self, task: str, x: Buffer, kernel: Buffer, y: Buffer, stride: int = 1) -> None:
         """Write y of "convolution", x of "input_gradient" or kernel of "kernel_gradient" from the other two."""
-        kind = (task, x.dtype, x.shape, kernel.shape, y.shape)
+        kind = (task, stride, x.dtype, x.shape, kernel.shape, y.shape)
         with self._lock:
             if kind not in self._prepared:
                 self._prepared[kind] = self._prepare(*kind)
             self._prepared[kind](x.address, kernel.address, y.address)
 
-    def _prepare(self, task: str, dtype: str, x: Shape, kernel: Shape, y: Shape) -> Callable[[int, int, int], None]:
-        # A padding of 3x3 kernels begins before the first row; none is wider than one row.
-        totals = [y[axis] - x[axis] + kernel[axis - 1] - 1 for axis in (1, 2)]
+    def _prepare(
+        self, task: str, stride: int, dtype: str, x: Shape, kernel: Shape, y: Shape
+    ) -> Callable[[int, int, int], None]:
+        # A padding of 3x3 kernels begins before the first row; none is wider than one row. With a stride, the last rows
+        # may be left over, padding or not.
+        totals = [max(0, (y[axis] - 1) * stride + kernel[axis - 1] - x[axis]) for axis in (1, 2)]
         first = [min(1, total) for total in totals]
         last = [total - before for total, before in zip(totals, first, strict=True)]
-        geometry = [_numbers(1, 1), _numbers(0, 0), _numbers(*first), _numbers(*last)]
+        geometry = [_numbers(stride, stride), _numbers(0, 0), _numbers(*first), _numbers(*last)]
         (n, h, w, c), (rows, columns, inputs, outputs), (_, p, q, _) = x, kernel, y
         images = self._layout(dtype, (n, c, h, w), (h * w * c, 1, w * c, c))
         maps = self._layout(dtype, (n, outputs, p, q), (p * q * outputs, 1, q * outputs, outputs))
@@ -197,10 +201,20 @@ def _loaded() -> Library | None:
         library = Library(path)
     except (OSError, AttributeError, OneDNNError):  # for another system, or without the OpenMP library
         return None
-    register("airjax_convolution", lambda x, kernel, y: library.run("convolution", x, kernel, y))
-    register("airjax_input_gradient", lambda kernel, y, x: library.run("input_gradient", x, kernel, y))
-    register("airjax_kernel_gradient", lambda x, y, kernel: library.run("kernel_gradient", x, kernel, y))
+    for stride in STRIDES:
+        _register(library, stride)
     return library
+
+
+def _register(library: Library, stride: int) -> None:
+    run = library.run
+    register(_name("convolution", stride), lambda x, kernel, y: run("convolution", x, kernel, y, stride))
+    register(_name("input_gradient", stride), lambda kernel, y, x: run("input_gradient", x, kernel, y, stride))
+    register(_name("kernel_gradient", stride), lambda x, y, kernel: run("kernel_gradient", x, kernel, y, stride))
+
+
+def _name(task: str, stride: int) -> str:
+    return f"airjax_{task}" if stride == 1 else f"airjax_{task}_{stride}"
 
 
 def library_path() -> str | None:
@@ -212,28 +226,30 @@ def library_path() -> str | None:
     return next((str(file.locate()) for file in files if file.name == _LIBRARY), None)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def onednn_conv(
-    x: Float[Array, "n h w i"], kernel: Float[Array, "rows cols i o"], padding: Padding
+    x: Float[Array, "n h w i"], kernel: Float[Array, "rows cols i o"], padding: Padding, stride: int = 1
 ) -> Float[Array, "n _ _ o"]:
-    """Convolve with stride 1; padding is ((top, bottom), (left, right)).
+    """Convolve; padding is ((top, bottom), (left, right)), and the stride that of both axes, 1 or 2.
 
     Both arrays are float32 or both bfloat16, which is summed in float32 and rounded at the end. Each side's padding is
     at most one, and there is none at the bottom without one at the top. Raises ValueError where the library is
-    unavailable.
+    unavailable, and for another stride.
     """
-    rows, columns = (x.shape[axis + 1] + sum(padding[axis]) - kernel.shape[axis] + 1 for axis in (0, 1))
-    return _ffi("airjax_convolution", (x.shape[0], rows, columns, kernel.shape[3]), x, kernel)
+    if stride not in STRIDES:
+        raise ValueError(f"oneDNN's convolutions are called with stride 1 or 2, not {stride}; convolve natively")
+    rows, columns = ((x.shape[axis + 1] + sum(padding[axis]) - kernel.shape[axis]) // stride + 1 for axis in (0, 1))
+    return _ffi(_name("convolution", stride), (x.shape[0], rows, columns, kernel.shape[3]), x, kernel)
 
 
-def _forward(x: Array, kernel: Array, padding: Padding) -> tuple[Array, tuple[Array, Array]]:
-    return onednn_conv(x, kernel, padding), (x, kernel)
+def _forward(x: Array, kernel: Array, padding: Padding, stride: int) -> tuple[Array, tuple[Array, Array]]:
+    return onednn_conv(x, kernel, padding, stride), (x, kernel)
 
 
-def _backward(padding: Padding, saved: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
+def _backward(padding: Padding, stride: int, saved: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
     x, kernel = saved
-    by_input = _ffi("airjax_input_gradient", x.shape, kernel, cotangent)
-    return by_input, _ffi("airjax_kernel_gradient", kernel.shape, x, cotangent)
+    by_input = _ffi(_name("input_gradient", stride), x.shape, kernel, cotangent)
+    return by_input, _ffi(_name("kernel_gradient", stride), kernel.shape, x, cotangent)
 
 
 onednn_conv.defvjp(_forward, _backward)

@@ -12,6 +12,9 @@ from jaxtyping import Float, Key
 
 from airjax.kernels.backend import Backend
 from airjax.nn.airbench import Airbench
+from airjax.nn.resnet import ResNet
+from airjax.nn.whitening import whitening_filters
+from airjax.recipes.network_resnet import ResNet18
 from airjax.recipes.recipe import Recipe
 from airjax.utils.seeds import fixed_algorithm
 
@@ -20,7 +23,10 @@ Variables = dict[str, Any]  # "params", "frozen" (whitening filters) and "batch_
 
 def make_module(recipe: Recipe, backend: Backend) -> nn.Module:
     """Return the recipe's network: normalised images [n,h,w,c] in the compute dtype -> logits [n,l] of l classes."""
-    return Airbench(recipe.network, recipe.inputs, backend)
+    network = recipe.network
+    if isinstance(network, ResNet18):
+        return ResNet(network, recipe.inputs, backend)
+    return Airbench(network, recipe.inputs, backend)
 
 
 def init_variables(recipe: Recipe, backend: Backend, key: Key[Array, ""]) -> Variables:
@@ -29,6 +35,20 @@ def init_variables(recipe: Recipe, backend: Backend, key: Key[Array, ""]) -> Var
     images = jnp.zeros((2, size, size, recipe.inputs.channels), backend.precision.compute)
     with fixed_algorithm(), flax_defaults():
         return dict(make_module(recipe, backend).init(key, images, train=False))
+
+
+def set_from_images(
+    recipe: Recipe, backend: Backend, variables: Variables, images: Float[Array, "n h w c"]
+) -> Variables:
+    """Return initial variables with what is computed from normalised training images: the whitening filters. (§2)
+
+    The images are the network's `examples_at_start`; a network that looks at none is returned as it is.
+    """
+    whitening = None if isinstance(recipe.network, ResNet18) else recipe.network.whitening
+    if whitening is None:
+        return variables
+    filters = whitening_filters(images, whitening.whiten_epsilon).astype(backend.precision.params)
+    return {**variables, "frozen": {"whiten": {"kernel": filters}}}
 
 
 def apply_train(

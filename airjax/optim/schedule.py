@@ -1,4 +1,4 @@
-"""Step -> factor: the learning rate's triangle and the lookahead's decay. (§4.5, §4.7)"""
+"""Step -> factor: the learning rate's schedule and the lookahead's decay. (§4.5, §4.7, §7)"""
 
 import jax
 import jax.numpy as jnp
@@ -6,18 +6,35 @@ from jax import Array
 from jaxtyping import Float, Int
 
 from airjax.kernels.backend import statistics_dtype
+from airjax.recipes.optimizer import Piecewise, Triangle
 from airjax.recipes.recipe import Recipe
 
 
-def triangle(recipe: Recipe, step: Int[Array, "*t"]) -> Float[Array, "*t"]:
-    """Compute the learning-rate factor of a 0-based step: up to 1 at the peak, then down. (§4.5)"""
+def learning_rate_factor(recipe: Recipe, step: Int[Array, "*t"]) -> Float[Array, "*t"]:
+    """Compute the learning-rate factor of a 0-based step by the recipe's schedule."""
     # Cast first: an integer array over a Python number is float32 even where float64 is asked for.
     step = jnp.asarray(step, statistics_dtype(recipe.precision))
     schedule = recipe.schedule
-    warmup = int(recipe.total_steps * schedule.schedule_peak)
+    if isinstance(schedule, Piecewise):
+        return _piecewise(schedule, recipe.total_steps, step)
+    return _triangle(schedule, recipe.total_steps, step)
+
+
+def _triangle(schedule: Triangle, total: int, step: Array) -> Array:
+    # Up to 1 at the peak, then down. (§4.5)
+    warmup = int(total * schedule.schedule_peak)
     rise = schedule.schedule_start + (1 - schedule.schedule_start) * step / max(warmup, 1)
-    fall = 1 - (1 - schedule.schedule_end) * (step - warmup) / (recipe.total_steps - warmup)
+    fall = 1 - (1 - schedule.schedule_end) * (step - warmup) / (total - warmup)
     return jnp.where(step < warmup, rise, fall)
+
+
+def _piecewise(schedule: Piecewise, total: int, step: Array) -> Array:
+    # 1, times the factor once for every drop that is reached. (§7)
+    values = jnp.array(
+        [schedule.schedule_factor**drops for drops in range(len(schedule.schedule_drops) + 1)], step.dtype
+    )
+    drops = (step >= round(total * drop) for drop in schedule.schedule_drops)
+    return values[sum((drop.astype(jnp.int32) for drop in drops), start=jnp.zeros(step.shape, jnp.int32))]
 
 
 def lookahead_decay(recipe: Recipe, steps_done: Int[Array, "*t"]) -> Float[Array, "*t"]:

@@ -9,6 +9,8 @@ from airjax.utils.fields import Range, check_fields
 
 Flip = Literal["none", "random", "alternating", "alternating-hash"]
 Order = Literal["reshuffle", "replacement", "fixed"]
+Padding = Literal["reflect", "zero"]
+CutoutForm = Literal["inside", "clipped"]
 
 
 _RANGES: dict[str, Range] = {
@@ -26,12 +28,20 @@ class Augmentation:
     order: Order = "reshuffle"
     """Order of the examples: a new permutation each epoch; sampled with replacement; the data set's own order."""
     translate: int = 2
-    """Largest random shift, in pixels, with reflected borders."""
+    """Largest random shift, in pixels."""
     cutout: int = 0
     """Side of the square set to the mean colour, in pixels; 0 for none."""
+    padding: Padding = "reflect"
+    """What a shift moves in from outside the image: its reflection, or black pixels (zero)."""
+    cutout_form: CutoutForm = "inside"
+    """Where the square lies: inside the image; or its centre at any pixel, clipped at the borders."""
 
     def __post_init__(self) -> None:
         check_fields(self, _RANGES)
+        if self.cutout_form == "clipped" and self.cutout % 2:
+            raise ValueError(
+                f"cutout is {self.cutout}, but a clipped square has an even side: half of it on each side of its centre"
+            )
 
     def require_size(self, image_size: int) -> None:
         """Raise ValueError for images that are too small for the shifts or the square."""

@@ -1,9 +1,10 @@
-"""Networks: their shapes, their initialisation, their cost. (§1, §2)"""
+"""The networks of airbench: their shapes, their initialisation, their cost; and which kinds of networks there are."""
 
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from airjax.recipes.inputs import Inputs
+from airjax.recipes.network_resnet import ResNet18
 from airjax.recipes.ranges import above, at_least, below, between
 from airjax.utils.fields import Range, check_fields
 
@@ -77,6 +78,21 @@ class AirbenchNet:
         if self.residual != "none" and self.convs_per_block != 3:
             raise ValueError("residual needs convs-per-block 3: the connection skips the second and third convolution")
 
+    @property
+    def parameter_groups(self) -> tuple[str, ...]:
+        """What `airjax.optim.groups.label_params` calls the parameters of this network."""
+        return "other", "norm_bias", "whiten_bias"
+
+    @property
+    def freeze_epochs(self) -> float | None:
+        """Epochs after which the first convolution's bias is frozen; None: all parameters train to the end."""
+        return self.whiten_bias_epochs if self.whiten_bias else None
+
+    @property
+    def examples_at_start(self) -> int:
+        """Training examples that the initialisation looks at: those whose patches are whitened."""
+        return 0 if self.whitening is None else self.whitening.whiten_examples
+
     def require_inputs(self, inputs: Inputs) -> None:
         """Raise ValueError for images that are too small for the network."""
         if self.final_size(inputs) < 1:
@@ -117,4 +133,4 @@ class AirbenchNet:
         return first + convs + self.widths[-1] * inputs.num_classes
 
 
-Network = AirbenchNet
+Network = AirbenchNet | ResNet18

@@ -17,10 +17,22 @@ _NESTEROV_RANGES: dict[str, Range] = {
     "momentum": below(0, 1),
     "bias_scale": above(0, 1e6),
 }
+_SGD_RANGES: dict[str, Range] = {
+    "learning_rate": above(0, 1e6),
+    "weight_decay": between(0, 100),
+    "momentum": below(0, 1),
+}
 _TRIANGLE_RANGES: dict[str, Range] = {
     "schedule_start": between(0, 1),
     "schedule_peak": below(0, 1),
     "schedule_end": between(0, 1),
+}
+_PIECEWISE_RANGES: dict[str, Range] = {
+    "schedule_drops": (
+        lambda drops: all(0 < drop < 1 for drop in drops) and list(drops) == sorted(set(drops)),
+        "between 0 and 1, in ascending order",
+    ),
+    "schedule_factor": above(0, 1),
 }
 _LOOKAHEAD_RANGES: dict[str, Range] = {
     "lookahead_every": between(1, 1_000_000, " steps"),
@@ -56,6 +68,31 @@ class Nesterov:
 
 
 @dataclass(frozen=True)
+class Sgd:
+    """SGD with Nesterov momentum in torch's units: of the mean loss, the decay on every parameter. (§7)"""
+
+    learning_rate: float = field(default=0.1, metadata=TRACED)
+    """Learning rate of the mean loss over a batch."""
+    weight_decay: float = field(default=5e-4, metadata=TRACED)
+    """Multiple of every parameter that is added to its gradient, before momentum."""
+    momentum: float = field(default=0.9, metadata=TRACED)
+    """Nesterov momentum, in [0, 1)."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, _SGD_RANGES)
+
+    @property
+    def sgd_learning_rate(self) -> float:
+        """Learning rate for a loss that is averaged over the batch."""
+        return self.learning_rate
+
+    def sgd_weight_decay(self, batch_size: int) -> float:
+        """Multiple of every parameter that is added to its gradient; the same for every batch size."""
+        del batch_size
+        return self.weight_decay
+
+
+@dataclass(frozen=True)
 class Triangle:
     """Learning-rate factor: a straight line up to 1, and another one down. (§4.5)"""
 
@@ -68,6 +105,19 @@ class Triangle:
 
     def __post_init__(self) -> None:
         check_fields(self, _TRIANGLE_RANGES)
+
+
+@dataclass(frozen=True)
+class Piecewise:
+    """Learning-rate factor: 1, and a fraction of what it was after each of some points of the training. (§7)"""
+
+    schedule_drops: tuple[float, ...] = (0.3, 0.6, 0.8)
+    """Fractions of the steps at which the learning rate drops."""
+    schedule_factor: float = 0.2
+    """What each drop multiplies the learning rate by."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, _PIECEWISE_RANGES)
 
 
 @dataclass(frozen=True)
@@ -92,6 +142,10 @@ class CrossEntropy:
 
     def __post_init__(self) -> None:
         check_fields(self, _LOSS_RANGES)
+
+
+Optimizer = Nesterov | Sgd
+Schedule = Triangle | Piecewise
 
 
 def _kappa(momentum: float) -> float:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from airjax.recipes import airbench94, airbench95, airbench96, mini
+from airjax.recipes import airbench94, airbench95, airbench96, mini, resnet18
 from airjax.recipes.claim import Claim
 from airjax.recipes.recipe import Recipe
 
@@ -13,6 +13,8 @@ RECIPES: dict[str, Recipe] = {
     "96-paper": airbench96.AIRBENCH96_PAPER,
     "mini": mini.MINI,
     "tiny": mini.TINY,
+    "resnet18": resnet18.RESNET18,
+    "resnet18-80": resnet18.RESNET18_80,
 }
 
 CLAIMS: dict[str, Claim] = {
@@ -22,6 +24,8 @@ CLAIMS: dict[str, Claim] = {
     "96-paper": airbench96.CLAIM_PAPER,
     "mini": mini.CLAIM,
     "tiny": mini.CLAIM_TINY,
+    "resnet18": resnet18.CLAIM,
+    "resnet18-80": resnet18.CLAIM_80,
 }
 
 

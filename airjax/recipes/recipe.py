@@ -1,20 +1,20 @@
 """Recipes: every number of a training method, with its unit, as one frozen and hashable value.
 
 A recipe is made of parts, one of each kind. Names of fields are unique among all parts, so that a flag, an entry of a
-plan and `Recipe.override` need no prefix.
+plan and `Recipe.override` need no prefix (`airjax.recipes.places`).
 """
 
 import math
-from collections.abc import Iterator
-from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 from airjax.recipes.augmentation import Augmentation, Tta
 from airjax.recipes.inputs import Inputs
-from airjax.recipes.network import AirbenchNet, Network, Whitening
-from airjax.recipes.optimizer import CrossEntropy, Lookahead, Nesterov, Triangle
+from airjax.recipes.network import AirbenchNet, Network
+from airjax.recipes.optimizer import CrossEntropy, Lookahead, Nesterov, Optimizer, Schedule, Triangle
+from airjax.recipes.places import SWITCHES, fields_of, iterate_parts, kinds_with, part_of, replaced
 from airjax.recipes.ranges import above, at_least, between
-from airjax.recipes.stored import from_plain, require_fields, to_plain
+from airjax.recipes.stored import NAMES, from_plain, require_fields, to_plain
 from airjax.utils.fields import Range, check_fields, check_value
 
 PrecisionName = Literal["auto", "float32", "bfloat16", "float16", "float64"]
@@ -49,8 +49,8 @@ class Recipe:
     test_examples: int = 10_000
     """Test examples evaluated: the first so many of the data set."""
     network: Network = AirbenchNet()
-    optimizer: Nesterov = Nesterov()
-    schedule: Triangle = Triangle()
+    optimizer: Optimizer = Nesterov()
+    schedule: Schedule = Triangle()
     averaging: Lookahead | None = Lookahead()
     loss: CrossEntropy = CrossEntropy()
     augmentation: Augmentation = Augmentation()
@@ -82,10 +82,8 @@ class Recipe:
     @property
     def freeze_step(self) -> int:
         """First step (from 0) at which the first convolution's bias no longer trains; total_steps if it always does."""
-        epochs = self.network.whiten_bias_epochs
-        if not self.network.whiten_bias or epochs is None:
-            return self.total_steps
-        return min(self.total_steps, round(epochs * self.steps_per_epoch))
+        epochs = self.network.freeze_epochs
+        return self.total_steps if epochs is None else min(self.total_steps, round(epochs * self.steps_per_epoch))
 
     def phases(self) -> tuple[Phase, ...]:
         """Cut the run's steps where what trains changes."""
@@ -95,17 +93,20 @@ class Recipe:
 
     @property
     def sgd_learning_rate(self) -> float:
-        """Learning rate for a loss that is summed over the batch (§4.2)."""
+        """Learning rate as the optimizer applies it: of the summed loss (§4.2), with `Sgd` of the mean."""
         return self.optimizer.sgd_learning_rate
 
     @property
     def sgd_weight_decay(self) -> float:
-        """Fraction of each parameter removed per step at learning-rate factor 1, before momentum (§4.2)."""
+        """Fraction of each parameter removed per step at learning-rate factor 1, before momentum (§4.2).
+
+        With `Sgd` it is the multiple of each parameter that is added to its gradient.
+        """
         return self.optimizer.sgd_weight_decay(self.batch_size)
 
     @property
     def num_params(self) -> int:
-        """Parameters of the network, with the whitening filters and the BatchNorm biases."""
+        """Parameters of the network, with whitening filters and with what its BatchNorms have."""
         return self.network.num_params(self.inputs)
 
     @property
@@ -140,39 +141,41 @@ class Recipe:
         whiten=False and lookahead=False leave those parts out, True puts them in. A whole part is replaced by its name.
         Raises ValueError for a field that there is not, a value that it cannot have, or a part that is left out.
         """
-        unknown = sorted(name for name in changes if name not in FIELDS and name not in _PARTS)
-        if unknown:
-            known = ", ".join(sorted(FIELDS))
-            raise ValueError(f"unknown recipe field {', '.join(unknown)}; the fields are {known}")
-        recipe = replace(self, **{name: value for name, value in changes.items() if name in _PARTS})
+        parts = {name: changes.pop(name) for name, _ in iterate_parts(self) if name in changes}
+        recipe = replace(self, **parts)
+        places = fields_of(recipe)
+        for name in sorted(set(changes) - set(places)):
+            raise ValueError(describe_unknown(recipe, name))
         for name in set(SWITCHES) & set(changes):  # first which parts there are
             recipe = _with_part(recipe, name, changes[name])
         by_path: dict[tuple[str, ...], dict[str, Any]] = {}
         for name, value in changes.items():
-            if name in FIELDS and name not in SWITCHES:
-                by_path.setdefault(FIELDS[name].path, {})[name] = value
+            if name not in SWITCHES:
+                by_path.setdefault(places[name].path, {})[name] = value
         for path, values in sorted(by_path.items(), reverse=True):  # parts of a part before the part itself
-            if _part_of(recipe, path) is not None:
-                recipe = _replaced(recipe, path, values)
+            if part_of(recipe, path) is not None:
+                recipe = replaced(recipe, path, values)
             elif _switch_of(path) not in changes:
                 raise ValueError(f"{next(iter(values)).replace('_', '-')} is set, but the recipe has no {path[-1]}")
         return recipe
 
     def value_of(self, name: str) -> Any:
-        """Return the value of a field by its own name; None where its part is left out."""
-        if name in SWITCHES:
-            return _part_of(self, SWITCHES[name].path) is not None
-        part = _part_of(self, FIELDS[name].path)
+        """Return the value of a field by its own name; None where its part is left out, or of another kind."""
+        place = fields_of(self).get(name)
+        if place is None or name in SWITCHES:
+            return None if place is None else part_of(self, SWITCHES[name].path) is not None
+        part = part_of(self, place.path)
         return None if part is None else getattr(part, name)
 
     def flat(self) -> dict[str, Any]:
         """Return every field by its own name: what flags and plans set."""
-        return {name: self.value_of(name) for name in FIELDS}
+        return {name: self.value_of(name) for name in fields_of(self)}
 
     def split(self) -> tuple["Recipe", dict[str, float]]:
         """Return what a program is compiled for, and the numbers that it takes as arguments."""
-        traced = {name: self.value_of(name) for name in TRACED_FIELDS}
-        return self.override(**{name: FIELDS[name].default for name in TRACED_FIELDS}), traced
+        traced = {name: place for name, place in fields_of(self).items() if place.traced}
+        static = self.override(**{name: place.default for name, place in traced.items()})
+        return static, {name: self.value_of(name) for name in traced}
 
     def to_dict(self) -> dict[str, Any]:
         """Return the parts as plain values, for JSON; each with its kind."""
@@ -188,82 +191,40 @@ class Recipe:
             raise ValueError(f"a recipe must be a table of its fields, but it is {values!r}")
         if "network" in values:
             return from_plain(Recipe, values)
-        require_fields(set(FIELDS), set(values))
+        require_fields(set(fields_of(Recipe())), set(values))
         return Recipe().override(**values)
-
-
-class FieldOf(NamedTuple):
-    """Where a field of a recipe is."""
-
-    path: tuple[str, ...]  # of the part that has it; () is the recipe itself
-    type: Any  # as annotated
-    default: Any
-
-
-def _fields_of(kind: type[Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, FieldOf]]:
-    for one in fields(kind):
-        default = one.default
-        if is_dataclass(default):
-            yield from _fields_of(type(default), (*path, one.name))
-        else:
-            assert default is not MISSING
-            yield one.name, FieldOf(path, one.type, default)
 
 
 def has_part(recipe: Recipe, name: str) -> bool:
     """Whether the part of a field is there; that of a switch always is."""
-    return _part_of(recipe, FIELDS[name].path) is not None
+    return part_of(recipe, fields_of(recipe)[name].path) is not None
 
 
-def part_classes() -> list[type[Any]]:
-    """List the classes of the parts that set fields, those in other parts included."""
-    paths = dict.fromkeys(place.path for place in FIELDS.values() if place.path)
-    found = [type(_part_of(Recipe(), path)) for path in paths]
-    return [*found, *(switch.part for switch in SWITCHES.values() if switch.part not in found)]
+def kind_of(part: Any) -> str:
+    """Return the name that a kind of part is stored under, such as "airbench"; "none" for a part that is left out."""
+    return "none" if part is None else NAMES[type(part)]
+
+
+def describe_unknown(recipe: Recipe, name: str) -> str:
+    """Say what is wrong with the name of a field that a recipe does not have, and what to do."""
+    owners = kinds_with(Recipe, name)
+    if not owners:
+        return f"unknown recipe field {name}; the fields are {', '.join(sorted(fields_of(recipe)))}"
+    part, kinds = next(iter(owners.items()))
+    kind = kind_of(getattr(recipe, part))
+    return (
+        f"{name.replace('_', '-')} is set, but the recipe's {part} is {kind}, which has no such field; "
+        f"leave it out, or choose a recipe whose {part} is {' or '.join(kinds)}"
+    )
 
 
 def _switch_of(path: tuple[str, ...]) -> str:
     return next(name for name, switch in SWITCHES.items() if switch.path == path)
 
 
-def _part_of(recipe: Any, path: tuple[str, ...]) -> Any:
-    for name in path:
-        recipe = None if recipe is None else getattr(recipe, name)
-    return recipe
-
-
-def _replaced(part: Any, path: tuple[str, ...], values: dict[str, Any]) -> Any:
-    if not path:
-        return replace(part, **values)
-    return replace(part, **{path[0]: _replaced(getattr(part, path[0]), path[1:], values)})
-
-
 def _with_part(recipe: Recipe, switch: str, wanted: Any) -> Recipe:
     wanted = check_value(switch, wanted, bool)
     path, part = SWITCHES[switch]
-    if wanted == (_part_of(recipe, path) is not None):
+    if wanted == (part_of(recipe, path) is not None):
         return recipe
-    return _replaced(recipe, path[:-1], {path[-1]: part() if wanted else None})
-
-
-class Switch(NamedTuple):
-    """A field that says whether a part is there."""
-
-    path: tuple[str, ...]
-    part: type[Any]
-
-
-SWITCHES = {"whiten": Switch(("network", "whitening"), Whitening), "lookahead": Switch(("averaging",), Lookahead)}
-_PARTS = {one.name for one in fields(Recipe) if is_dataclass(one.default)}
-_SWITCH_FIELDS = {name: FieldOf(switch.path[:-1], bool, True) for name, switch in SWITCHES.items()}
-# Every field by its own name. Those of the inputs follow from the data, and nobody sets them.
-FIELDS = {
-    name: found for name, found in (_SWITCH_FIELDS | dict(_fields_of(Recipe))).items() if found.path != ("inputs",)
-}
-TRACED_FIELDS = tuple(
-    one.name
-    for part in fields(Recipe)
-    if is_dataclass(part.default)
-    for one in fields(part.default)
-    if one.metadata.get("traced")
-)
+    return replaced(recipe, path[:-1], {path[-1]: part() if wanted else None})

@@ -6,7 +6,8 @@ from typing import Any
 from airjax.recipes.augmentation import Augmentation, Tta
 from airjax.recipes.inputs import Inputs
 from airjax.recipes.network import AirbenchNet, Whitening
-from airjax.recipes.optimizer import CrossEntropy, Lookahead, Nesterov, Triangle
+from airjax.recipes.network_resnet import ResNet18
+from airjax.recipes.optimizer import CrossEntropy, Lookahead, Nesterov, Piecewise, Sgd, Triangle
 
 # The kind that a part is stored under. Names of kinds and fields are for good: files keep them.
 KINDS: dict[str, type[Any]] = {
@@ -19,11 +20,14 @@ KINDS: dict[str, type[Any]] = {
     "augmentation": Augmentation,
     "tta": Tta,
     "inputs": Inputs,
+    "resnet18": ResNet18,
+    "sgd": Sgd,
+    "piecewise": Piecewise,
 }
 NAMES = {kind: name for name, kind in KINDS.items()}
 
 # Fields that came later than version 0.1, which may be missing: their defaults are what the versions before them did.
-ADDED = frozenset({"tta_mirror", "inputs"})
+ADDED = frozenset({"tta_mirror", "inputs", "padding", "cutout_form"})
 
 
 def to_plain(part: Any) -> dict[str, Any]:

@@ -6,17 +6,18 @@ import inspect
 import textwrap
 from typing import Any
 
-from airjax.recipes.recipe import FIELDS, SWITCHES, Recipe, part_classes
+from airjax.recipes.places import SWITCHES, fields_of, part_classes
+from airjax.recipes.recipe import Recipe
 
 
 @functools.cache
-def describe_fields() -> dict[str, str]:
+def describe_fields(recipe: Recipe) -> dict[str, str]:
     """Return the text under every field of a recipe, by the field's own name; of a switch, that of its part."""
     texts: dict[str, str] = {}
-    for kind in (Recipe, *part_classes()):
+    for kind in (Recipe, *part_classes(recipe)):
         texts |= _texts_of(kind)
     switches = {name: inspect.getdoc(switch.part) or "" for name, switch in SWITCHES.items()}
-    return {name: " ".join((switches | texts)[name].split()) for name in FIELDS}
+    return {name: " ".join((switches | texts)[name].split()) for name in fields_of(recipe)}
 
 
 def _texts_of(kind: type[Any]) -> dict[str, str]:

@@ -42,8 +42,9 @@ from airjax.data import DataError
 from airjax.data.labels import LABEL_SETS
 from airjax.data.load import is_own, require_place
 from airjax.data.registry import ALIASES, REGISTRY
+from airjax.recipes.places import fields_of, iterate_parts
 from airjax.recipes.published import get_recipe
-from airjax.recipes.recipe import FIELDS, Recipe, has_part
+from airjax.recipes.recipe import Recipe, has_part, kind_of
 from airjax.recipes.stored import ADDED
 from airjax.training.backend import resolve_precision
 from airjax.utils.fields import Range, allows_none, check_fields
@@ -187,10 +188,14 @@ class Plan:
 def identity_of(recipe: Recipe) -> dict[str, Any]:
     """Return what an id says of a recipe: the flat table of version 0.1, so that ids stay, and what is new beside it.
 
-    Of a part that is left out the fields have their defaults.
+    Of a part that is left out the fields have their defaults. The kinds of parts are new where they are not the first.
     """
-    flat = {name: value if has_part(recipe, name) else FIELDS[name].default for name, value in recipe.flat().items()}
-    return {name: value for name, value in flat.items() if name not in ADDED or value != FIELDS[name].default}
+    places = fields_of(recipe)
+    flat = {name: value if has_part(recipe, name) else places[name].default for name, value in recipe.flat().items()}
+    first = dict(iterate_parts(Recipe()))
+    kinds = {name: kind_of(part) for name, part in iterate_parts(recipe) if part is not None}
+    new = {name: kind for name, kind in kinds.items() if kind != kind_of(first[name])}
+    return new | {name: value for name, value in flat.items() if name not in ADDED or value != places[name].default}
 
 
 def load_plan(file: Path, platform: str | None = None) -> Plan:
@@ -317,15 +322,12 @@ def _changes(content: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _setting(base: str, changes: dict[str, Any], subsets: Subsets | None, data: str, platform: str | None) -> Setting:
-    unknown = sorted(set(changes) - set(FIELDS))
-    if unknown:
-        raise PlanError(f"unknown recipe field {', '.join(unknown)}; the fields are {', '.join(sorted(FIELDS))}")
-    # TOML has no None.
-    values = {
-        name: None if value == "none" and allows_none(FIELDS[name].type) else value for name, value in changes.items()
-    }
     try:
-        recipe = get_recipe(base).override(**values)
+        recipe = get_recipe(base)
+        # TOML has no None.
+        optional = {name for name, place in fields_of(recipe).items() if allows_none(place.type)}
+        values = {name: None if value == "none" and name in optional else value for name, value in changes.items()}
+        recipe = recipe.override(**values)
         changes = {name: recipe.value_of(name) for name in changes}
         recipe = resolve_precision(recipe, platform)
         pool = recipe.train_examples

@@ -17,7 +17,7 @@ from jaxtyping import Float, Int, Key
 from airjax.augment.batch import Selection
 from airjax.kernels.backend import Backend, Driver, statistics_dtype
 from airjax.kernels.convolution import Convolution, vmapped_convolution
-from airjax.optim.nesterov import Hyperparameters, stack_hyperparameters
+from airjax.optim.hyperparameters import Hyperparameters, stack_hyperparameters
 from airjax.recipes.published import get_recipe
 from airjax.recipes.recipe import Recipe
 from airjax.training.arguments import check_choice, shown

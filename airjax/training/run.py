@@ -14,9 +14,8 @@ from airjax.augment.batch import Batch, Selection, batch_at
 from airjax.augment.draws import Draws, sample_draws
 from airjax.augment.transforms import normalize
 from airjax.kernels.backend import Backend
-from airjax.nn.build import Variables, init_variables
-from airjax.nn.whitening import whitening_filters
-from airjax.optim.nesterov import Hyperparameters, hyperparameters
+from airjax.nn.build import Variables, init_variables, set_from_images
+from airjax.optim.hyperparameters import Hyperparameters, hyperparameters
 from airjax.recipes.published import get_recipe
 from airjax.recipes.recipe import Phase, Recipe
 from airjax.training.backend import backend_of, resolve_precision
@@ -101,18 +100,14 @@ def start_run(
     hyper: Hyperparameters,
     selection: Selection | None = None,
 ) -> tuple[TrainState, Draws]:
-    """Return the initial state, with a whitened first convolution, and the draws, from a key and images."""
+    """Return the initial state, with a whitened first convolution where there is one, and the draws, from a key."""
     with fixed_algorithm():
         init_key, draws_key = jax.random.split(key)
-    variables, whitening = init_variables(recipe, backend, init_key), recipe.network.whitening
-    if whitening is not None:
-        if selection is None:
-            images = train_images[: whitening.whiten_examples]
-        else:
-            images = train_images[selection.indices[: whitening.whiten_examples]]
+    variables, count = init_variables(recipe, backend, init_key), recipe.network.examples_at_start
+    if count:
+        images = train_images[:count] if selection is None else train_images[selection.indices[:count]]
         images = normalize(images, recipe.inputs, backend.precision.statistics)
-        filters = whitening_filters(images, whitening.whiten_epsilon).astype(backend.precision.params)
-        variables = {**variables, "frozen": {"whiten": {"kernel": filters}}}
+        variables = set_from_images(recipe, backend, variables, images)
     return init_state(recipe, backend, variables, hyper), sample_draws(recipe, draws_key)
 
 

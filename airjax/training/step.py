@@ -12,8 +12,10 @@ from jaxtyping import Float, Int
 from airjax.augment.batch import Batch
 from airjax.kernels.backend import Backend
 from airjax.nn.build import Variables, apply_train
+from airjax.optim.build import make_optimizer
+from airjax.optim.groups import label_params
+from airjax.optim.hyperparameters import Hyperparameters
 from airjax.optim.lookahead import LookaheadState, lookahead_init, lookahead_update
-from airjax.optim.nesterov import Hyperparameters, label_params, make_optimizer
 from airjax.optim.schedule import lookahead_decay
 from airjax.recipes.recipe import Recipe
 from airjax.training.backend import backend_of
@@ -79,7 +81,7 @@ def train_step(
     frozen: tuple[str, ...] = (),
     backend: Backend | None = None,
 ) -> tuple[TrainState, StepMetrics]:
-    """Take one step of SGD with Nesterov momentum and lookahead. (§4)
+    """Take one step of the recipe's optimizer, and of lookahead. (§4)
 
     recipe, frozen and backend are static. frozen names the groups of parameters that do not train, ("whiten_bias",)
     towards the end: nothing before the first 3x3 convolution needs a gradient then, and that part of the backward pass

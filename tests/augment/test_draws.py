@@ -103,3 +103,12 @@ def test_anything_else_is_no_seed(seed: Any) -> None:
 def test_a_seed_s_key_is_that_of_jax() -> None:
     assert make_key(7).dtype == jax.random.key(7).dtype
     np.testing.assert_array_equal(jax.random.key_data(make_keys([7])[0]), jax.random.key_data(jax.random.key(7)))
+
+
+def test_clipped_cutouts_have_their_centres_at_every_pixel(recipe: Recipe) -> None:
+    clipped = recipe.override(cutout_form="clipped")
+    corners = np.asarray(sample_draws(clipped, jax.random.key(0)).corners)
+    assert set(np.unique(corners)) == set(range(-6, 26))
+    centres = corners[..., 0].ravel() + 6
+    counts = np.bincount(centres, minlength=32)
+    assert stats.chisquare(counts).pvalue > 1e-3

@@ -104,3 +104,26 @@ def test_tta_views_are_weighted_windows_and_mirrors(random_images: np.ndarray) -
     expected = [random_images, random_images[:, :, ::-1], first, first[:, :, ::-1], last, last[:, :, ::-1]]
     for view, wanted in zip(views, expected, strict=True):
         assert np.array_equal(view, wanted)
+
+
+def test_zero_padding_moves_black_pixels_in_and_is_mirrored_with_the_image() -> None:
+    images = jnp.arange(1, 10, dtype=jnp.uint8).reshape(1, 3, 3, 1)
+    nobody, example = jnp.zeros(1, bool), jnp.zeros(1, jnp.int32)
+
+    def moved(top: int, left: int, *, flip: bool = False, mirror: bool = False) -> list:
+        shifts = jnp.array([[top, left]], jnp.int8)
+        moves = nobody | flip, nobody | mirror, shifts
+        return im.take_moved(images, 2, example, *moves, "zero")[0, :, :, 0].tolist()
+
+    assert moved(2, 2) == [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
+    assert moved(0, 2) == [[0, 0, 0], [0, 0, 0], [1, 2, 3]]
+    assert moved(3, 1) == [[0, 4, 5], [0, 7, 8], [0, 0, 0]]
+    assert moved(3, 1, flip=True) == [[0, 6, 5], [0, 9, 8], [0, 0, 0]]
+    assert moved(3, 1, mirror=True) == [[5, 4, 0], [8, 7, 0], [0, 0, 0]]
+
+
+def test_a_cutout_beyond_the_border_is_clipped() -> None:
+    ones = jnp.ones((3, 4, 4, 1))
+    cut = im.cutout(ones, jnp.array([[-1, -1], [3, 1], [-2, 3]], jnp.int8), 2)[..., 0]
+    zeros = [np.argwhere(np.asarray(image) == 0).tolist() for image in cut]
+    assert zeros == [[[0, 0]], [[3, 1], [3, 2]], []]

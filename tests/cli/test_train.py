@@ -13,6 +13,8 @@ import pytest
 
 import airjax
 from airjax.cli.train import main
+from airjax.cli.train_options import parse
+from airjax.recipes.published import RECIPES
 from airjax.utils.records import lock_folder, read_lines
 
 TINY = ["--recipe", "tiny", "--data", "builtin"]
@@ -242,6 +244,17 @@ def test_networks_of_another_environment_are_pooled_only_with_mixed_and_the_resu
         (["--whiten-bias-epochs", "x"], "--whiten-bias-epochs: 'x' is neither None nor a number (--help"),
         (["--learning-rate", "-1"], "learning-rate is -1.0, but it must be a number more than 0"),
         (["--batch-size", "1000"], "batch-size is 1000, but there are only 256"),
+        (
+            ["--schedule-drops", "0.5"],
+            "schedule-drops is set, but the recipe's schedule is triangle, which has no such",
+        ),
+        (
+            ["--recipe", "resnet18", "--no-whiten"],
+            "whiten is set, but the recipe's network is resnet18, which has no such",
+        ),
+        (["--recipe", "resnet18", "--bias-scale=2"], "leave it out, or choose a recipe whose optimizer is nesterov"),
+        (["--recipe", "resnet18", "--widths", "8", "8", "8"], "argument '--widths'. Expected 4 values (--help"),
+        (["--recipe", "resnet18", "--lookahead-every", "9"], "lookahead-every is set, but the recipe has no averaging"),
     ],
 )
 @pytest.mark.usefixtures("small_builtin")
@@ -253,6 +266,15 @@ def test_bad_input_is_one_line_and_exits_with_2(
     assert captured.err.startswith("error: ")
     assert message in captured.err
     assert (captured.err.count("\n"), captured.out) == (1, "")
+
+
+def test_flags_are_those_of_the_chosen_recipe_s_parts() -> None:
+    arguments = "--recipe resnet18 --widths 8 16 32 64 --schedule-drops 0.5 0.75 --learning-rate 0.05 --lookahead"
+    options, name = parse(arguments.split())
+    assert name == "resnet18"
+    assert options.method == RECIPES["resnet18"].override(
+        widths=(8, 16, 32, 64), schedule_drops=(0.5, 0.75), learning_rate=0.05, lookahead=True
+    )
 
 
 @pytest.mark.usefixtures("small_builtin")

@@ -15,13 +15,18 @@ from airjax.kernels.grouped import grouped_conv
 
 # Sums of at most 2 * 8 * 8 products of standard normal numbers.
 TOLERANCE = {"float32": 1e-4, "float64": 1e-12}
-# Side of the image, side of the kernel, padding: the first layer, conv_same, conv_to_pool of even and of odd images.
-SHAPES: list[tuple[int, int, Padding]] = [
-    (8, 2, ((0, 0), (0, 0))),
-    (6, 3, ((1, 1), (1, 1))),
-    (7, 3, ((1, 0), (1, 0))),
-    (3, 3, ((1, 1), (1, 1))),  # no larger than the kernel
-    (3, 3, ((1, 0), (1, 1))),
+# Side of the image, side of the kernel, padding, stride: the first layer, conv_same, conv_to_pool of even and of odd
+# images; a residual block's first convolution and its shortcut.
+SHAPES: list[tuple[int, int, Padding, int]] = [
+    (8, 2, ((0, 0), (0, 0)), 1),
+    (6, 3, ((1, 1), (1, 1)), 1),
+    (7, 3, ((1, 0), (1, 0)), 1),
+    (3, 3, ((1, 1), (1, 1)), 1),  # no larger than the kernel
+    (3, 3, ((1, 0), (1, 1)), 1),
+    (8, 3, ((1, 1), (1, 1)), 2),
+    (5, 3, ((1, 1), (1, 1)), 2),
+    (4, 3, ((1, 1), (1, 1)), 2),  # its result is smaller than the kernel
+    (6, 1, ((0, 0), (0, 0)), 2),
 ]
 
 
@@ -48,22 +53,25 @@ def assert_close(ours: Any, theirs: Any, dtype: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize(("size", "side", "padding"), SHAPES)
-def test_one_network_s_are_xla_s_own(size: int, side: int, padding: Padding, dtype: str) -> None:
+@pytest.mark.parametrize(("size", "side", "padding", "stride"), SHAPES)
+def test_one_network_s_are_xla_s_own(size: int, side: int, padding: Padding, stride: int, dtype: str) -> None:
     x, kernel = normal(0, 2, size, size, 3, dtype=dtype), normal(1, side, side, 3, 5, dtype=dtype)
-    ours = value_and_gradients(x, kernel, lambda x, kernel: conv(x, kernel, padding, "grouped"))
-    assert_close(ours, value_and_gradients(x, kernel, lambda x, kernel: conv(x, kernel, padding)), dtype)
+    ours = value_and_gradients(x, kernel, lambda x, kernel: conv(x, kernel, padding, "grouped", stride))
+    theirs = value_and_gradients(x, kernel, lambda x, kernel: conv(x, kernel, padding, stride=stride))
+    assert_close(ours, theirs, dtype)
 
 
 @pytest.mark.parametrize("members", [1, 3])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize(("size", "side", "padding"), SHAPES)
-def test_a_group_s_are_its_members_one_by_one(size: int, side: int, padding: Padding, dtype: str, members: int) -> None:
+@pytest.mark.parametrize(("size", "side", "padding", "stride"), SHAPES)
+def test_a_group_s_are_its_members_one_by_one(
+    size: int, side: int, padding: Padding, stride: int, dtype: str, members: int
+) -> None:
     x = normal(0, members, 2, size, size, 3, dtype=dtype)
     kernels = normal(1, members, side, side, 3, 5, dtype=dtype)
 
     def of_one(x: Array, kernel: Array, form: Any) -> tuple[Any, ...]:
-        return value_and_gradients(x, kernel, lambda x, kernel: conv(x, kernel, padding, form))
+        return value_and_gradients(x, kernel, lambda x, kernel: conv(x, kernel, padding, form, stride))
 
     together = jax.vmap(lambda x, kernel: of_one(x, kernel, "grouped"))(x, kernels)
     singles = [of_one(x[k], kernels[k], "native") for k in range(members)]

@@ -144,6 +144,23 @@ def test_batch_norm_s_gradient_is_autodiff_s() -> None:
             np.testing.assert_allclose(mine, theirs, rtol=1e-10, atol=1e-13)
 
 
+def test_a_scaled_batch_norm_and_its_gradients_are_autodiff_s() -> None:
+    def by_autodiff(x: Array, bias: Array, scale: Array) -> Array:
+        mean, variance = x.mean((0, 1, 2), keepdims=True), x.var((0, 1, 2), keepdims=True)
+        shape = (1, 1, 1, -1)
+        return (x - mean) / jnp.sqrt(variance + 1e-5) * scale.reshape(shape) + bias.reshape(shape)
+
+    with jax.enable_x64(True):
+        x = jax.random.normal(jax.random.key(0), (6, 5, 5, 4), jnp.float64) * 3 + 7
+        bias, scale = jnp.arange(4.0, dtype=jnp.float64), jnp.array([1.0, -2.0, 0.5, 3.0], jnp.float64)
+        cotangent = jax.random.normal(jax.random.key(1), x.shape, jnp.float64)
+        expected, pull = jax.vjp(by_autodiff, x, bias, scale)
+        ours, pull_ours = jax.vjp(lambda x, bias, scale: OPS.batch_norm(x, bias, 1e-5, scale)[0], x, bias, scale)
+        np.testing.assert_allclose(ours, expected, rtol=1e-12, atol=1e-13)
+        for mine, theirs in zip(pull_ours(cotangent), pull(cotangent), strict=True):
+            np.testing.assert_allclose(mine, theirs, rtol=1e-10, atol=1e-12)
+
+
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_both_platforms_sums_are_the_same_layers(dtype: DTypeLike) -> None:
     x, bias = (3 + normal(0, 4, 15, 15, 8)).astype(dtype), normal(1, 8)

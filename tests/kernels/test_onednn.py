@@ -15,7 +15,7 @@ from airjax.kernels import convolution as forms
 from airjax.kernels import onednn
 from airjax.kernels.convolution import Convolution, conv, conv_same, conv_to_pool, default_convolution
 from airjax.nn.build import init_variables
-from airjax.optim.nesterov import hyperparameters
+from airjax.optim.hyperparameters import hyperparameters
 from airjax.recipes.published import get_recipe
 from airjax.training.backend import backend_of
 from airjax.training.step import init_state, train_step
@@ -30,20 +30,48 @@ def first(x: Array, kernel: Array, convolution: Convolution) -> Array:
     return conv(x, kernel, ((0, 0), (0, 0)), convolution)
 
 
+def strided(x: Array, kernel: Array, convolution: Convolution) -> Array:
+    return conv(x, kernel, ((1, 1), (1, 1)), convolution, stride=2)
+
+
+def shortcut(x: Array, kernel: Array, convolution: Convolution) -> Array:
+    return conv(x, kernel, ((0, 0), (0, 0)), convolution, stride=2)
+
+
 # Every shape of convolution in 94 and mini: the layer, the image's side, channels in and out.
 SHAPES = [
     *((first, 32, 3, 24), (conv_to_pool, 31, 24, 64), (conv_same, 15, 64, 64), (conv_to_pool, 15, 64, 256)),
     *((conv_same, 7, 256, 256), (conv_to_pool, 7, 256, 256), (conv_same, 3, 256, 256)),
     *((conv_to_pool, 31, 24, 16), (conv_same, 15, 16, 16), (conv_same, 7, 32, 32)),
 ]
+# Those of ResNet-18 that have a stride, and of images with an odd side.
+STRIDED = [
+    *((strided, 32, 64, 128), (strided, 8, 256, 512), (shortcut, 32, 64, 128), (shortcut, 8, 256, 512)),
+    *((strided, 7, 8, 16), (shortcut, 7, 8, 16)),
+]
+
+
+@pytest.mark.parametrize("layer", [strided, shortcut])
+@pytest.mark.parametrize("side", [7, 8])
+def test_strided_products_over_patches_equal_xla_s(layer: Callable[..., Array], side: int) -> None:
+    x = jax.random.normal(jax.random.key(0), (2, side, side, 3))
+    kernel = jax.random.normal(jax.random.key(1), (*((1, 1) if layer is shortcut else (3, 3)), 3, 5))
+    np.testing.assert_allclose(layer(x, kernel, "matmul"), layer(x, kernel, "native"), rtol=1e-4, atol=1e-5)
 
 
 @needs_onednn
-@pytest.mark.parametrize(("layer", "side", "inputs", "outputs"), SHAPES)
+def test_another_stride_is_refused() -> None:
+    x, kernel = jnp.ones((1, 9, 9, 2)), jnp.ones((3, 3, 2, 2))
+    with pytest.raises(ValueError, match="called with stride 1 or 2, not 3; convolve natively"):
+        conv(x, kernel, ((1, 1), (1, 1)), "onednn", stride=3)
+
+
+@needs_onednn
+@pytest.mark.parametrize(("layer", "side", "inputs", "outputs"), SHAPES + STRIDED)
 def test_convolutions_and_gradients_equal_xla_s(
     layer: Callable[..., Array], side: int, inputs: int, outputs: int
 ) -> None:
-    size = 2 if layer is first else 3
+    size = {first: 2, shortcut: 1}.get(layer, 3)
     x = jax.random.normal(jax.random.key(0), (8, side, side, inputs))
     kernel = jax.random.normal(jax.random.key(1), (size, size, inputs, outputs))
 

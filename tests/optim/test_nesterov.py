@@ -6,9 +6,11 @@ import pytest
 
 from airjax.kernels.backend import PRECISIONS
 from airjax.nn.build import init_variables
+from airjax.optim.build import make_optimizer
+from airjax.optim.groups import label_params
+from airjax.optim.hyperparameters import hyperparameters
 from airjax.optim.lookahead import lookahead_init, lookahead_update
-from airjax.optim.nesterov import hyperparameters, label_params, make_optimizer
-from airjax.optim.schedule import triangle
+from airjax.optim.schedule import learning_rate_factor
 from airjax.recipes.published import RECIPES
 from airjax.recipes.recipe import Recipe
 from airjax.training.backend import backend_of
@@ -54,7 +56,7 @@ def test_update_is_nesterov_with_decay_before_momentum_and_rate_last(name: str) 
             gradients = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape), PARAMS)
             updates, state = optimizer.update(jax.tree.map(jnp.asarray, gradients), state, params)
             params = optax.apply_updates(params, updates)
-            factor = float(triangle(recipe, jnp.int32(step)))
+            factor = float(learning_rate_factor(recipe, jnp.int32(step)))
             for path, gradient in _flat(gradients):
                 rate = recipe.sgd_learning_rate * (recipe.optimizer.bias_scale if path == "block1/norm1/bias" else 1)
                 total = gradient + recipe.sgd_weight_decay / rate * expected[path]

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from airjax.optim.schedule import lookahead_decay, triangle
+from airjax.optim.schedule import learning_rate_factor, lookahead_decay
 from airjax.recipes.published import RECIPES
 
 # (§4.5): warm-up steps, f(0), f(1), f(T-1), sum of f
@@ -20,7 +20,7 @@ def test_triangle_has_the_methods_values(
     name: str, warmup: int, first: float, second: float, last: float, total: float
 ) -> None:
     recipe = RECIPES[name]
-    factors = np.asarray(jax.vmap(lambda step: triangle(recipe, step))(jnp.arange(recipe.total_steps)))
+    factors = np.asarray(jax.vmap(lambda step: learning_rate_factor(recipe, step))(jnp.arange(recipe.total_steps)))
     assert factors[[0, 1, -1]] == pytest.approx([first, second, last], abs=1e-6)
     assert factors.argmax() == warmup
     assert factors[warmup] == 1

@@ -15,9 +15,11 @@ from airjax.augment.views import tta_views
 from airjax.kernels import backend
 from airjax.kernels.normalization import normalize_channels
 from airjax.nn import airbench as model
-from airjax.optim import nesterov as optimizer
+from airjax.nn import resnet
+from airjax.optim import build as optimizer
+from airjax.optim import groups, nesterov, schedule, sgd
 from airjax.optim.lookahead import LookaheadState, lookahead_update
-from airjax.optim.schedule import triangle
+from airjax.optim.schedule import learning_rate_factor
 from airjax.training import evaluate as tta
 from airjax.training import step
 from parity.numerical import run_suite
@@ -81,13 +83,13 @@ def decay_after_momentum(monkeypatch: pytest.MonkeyPatch) -> None:
                 optax.identity(),
                 optax.trace(hyper.momentum, nesterov=True),
                 optax.add_decayed_weights(hyper.weight_decay / rate),
-                optax.scale_by_learning_rate(lambda count: rate * triangle(recipe, jnp.asarray(count))),
+                optax.scale_by_learning_rate(lambda count: rate * learning_rate_factor(recipe, jnp.asarray(count))),
             )
 
         other = group(hyper.learning_rate)
-        groups = {"other": other, "norm_bias": group(hyper.learning_rate * recipe.optimizer.bias_scale)}
-        groups["whiten_bias"] = optimizer.freeze(other) if "whiten_bias" in frozen else other
-        return optax.partition(groups, optimizer.label_params)
+        chains = {"other": other, "norm_bias": group(hyper.learning_rate * recipe.optimizer.bias_scale)}
+        chains["whiten_bias"] = groups.freeze(other) if "whiten_bias" in frozen else other
+        return optax.partition(chains, groups.label_params)
 
     monkeypatch.setattr(optimizer, "make_optimizer", make_optimizer)
 
@@ -112,7 +114,7 @@ def freeze_by_zero_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
 
         return optax.GradientTransformation(inner.init, update)
 
-    monkeypatch.setattr(optimizer, "freeze", freeze)
+    monkeypatch.setattr(groups, "freeze", freeze)
 
 
 def symmetric_padding(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,7 +150,50 @@ def uniform_tta(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def schedule_one_step_early(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(optimizer, "triangle", lambda recipe, number: triangle(recipe, number + 1))
+    early = lambda recipe, number: learning_rate_factor(recipe, number + 1)  # noqa: E731
+    for module in (nesterov, sgd, schedule):
+        monkeypatch.setattr(module, "learning_rate_factor", early)
+
+
+def shortcut_without_its_norm(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = resnet.make_norm
+
+    def make_norm(network: Any, backend: Any, name: str) -> Any:
+        norm = right(network, backend, name)
+        return (lambda x, train: x + 0 * norm(x, train)) if name == "norm_shortcut" else norm
+
+    monkeypatch.setattr(resnet, "make_norm", make_norm)
+
+
+def no_decay_of_norms(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = optimizer.make_chain
+
+    def make_chain(recipe: Any, precision: Any, hyper: Any, group: str) -> Any:
+        if group.startswith("norm_"):
+            hyper = hyper._replace(weight_decay=0 * hyper.weight_decay)
+        return right(recipe, precision, hyper, group)
+
+    monkeypatch.setattr(optimizer, "make_chain", make_chain)
+
+
+def gradient_of_the_sum(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sgd.optax, "scale", lambda factor: optax.identity())
+
+
+def padding_by_normalised_zeros(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The mean colour instead of black.
+    right = transforms.take_moved
+
+    def moved(images: Any, *arguments: Any) -> Any:
+        grey = jnp.full_like(images, 1)
+        return right(images, *arguments) + jnp.where(right(grey, *arguments) == 0, 123, 0).astype(images.dtype)
+
+    monkeypatch.setattr(transforms, "take_moved", moved)
+
+
+def cutout_that_is_not_centred(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = transforms.cutout
+    monkeypatch.setattr(transforms, "cutout", lambda images, corners, size: right(images, corners, size - 1))
 
 
 class Control(NamedTuple):
@@ -173,6 +218,27 @@ CONTROLS = (
     Control(uniform_tta, PIXELS, ("tta",)),
     Control(schedule_one_step_early, UPDATES, ("schedule", "optimizer")),
 )
+
+
+RESNET_CONTROLS = (
+    Control(shortcut_without_its_norm, PASS, PASS),
+    Control(no_decay_of_norms, ("schedule", "optimizer"), ("optimizer",)),
+    Control(gradient_of_the_sum, ("schedule", "optimizer"), ("optimizer",)),
+    Control(schedule_one_step_early, ("schedule", "optimizer"), ("schedule", "optimizer")),
+    Control(padding_by_normalised_zeros, ("normalize", "augmentation"), ("augmentation",)),
+    Control(cutout_that_is_not_centred, ("normalize", "augmentation"), ("augmentation",)),
+)
+
+
+@pytest.mark.parametrize("control", RESNET_CONTROLS, ids=lambda control: control.plant.__name__)
+def test_a_mistake_planted_in_the_resnet_recipe_turns_its_checks_red_and_no_others(
+    control: Control, monkeypatch: pytest.MonkeyPatch, builtin: tuple[str, np.ndarray, np.ndarray]
+) -> None:
+    control.plant(monkeypatch)
+    precisions = ("float64", "float32") if "normalize" in control.watched else ("float64",)
+    result = run_suite(OWN, builtin, recipes=("resnet18",), checks=control.watched, precisions=precisions)
+    assert {row.check for row in result.rows} == set(control.watched)
+    assert {row.check for row in result.rows if not row.passed} == set(control.red)
 
 
 @pytest.mark.parametrize("control", CONTROLS, ids=lambda control: control.plant.__name__)

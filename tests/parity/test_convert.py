@@ -34,6 +34,36 @@ def small(**changes: object) -> Recipe:
     return RECIPES["tiny"].override(widths=(5, 6, 7), precision="float32", **changes)
 
 
+RESNET = RECIPES["resnet18"].override(widths=(4, 5, 6, 7), precision="float32")
+
+
+def test_a_resnet_has_torchvision_s_names_and_goes_both_ways_unchanged() -> None:
+    state = cast(arbitrary_state(RESNET, seed=0), "float32")
+    build_network(RESNET).load_state_dict(state, strict=True)
+    variables = to_variables(RESNET, state)
+    fresh = {"frozen": {}} | jax.jit(lambda key: init_variables(RESNET, backend_of(RESNET), key))(jax.random.key(0))
+    assert jax.tree.map(lambda a: (a.shape, a.dtype), variables) == jax.tree.map(lambda a: (a.shape, a.dtype), fresh)
+    back = to_state_dict(RESNET, variables)
+    assert all(torch.equal(back[key], state[key]) for key in state if not key.endswith("num_batches_tracked"))
+    assert set(back) == set(state)
+    assert {"conv1.weight", "bn1.weight", "layer2.0.downsample.0.weight", "layer4.1.bn2.running_var", "fc.bias"} <= set(
+        back
+    )
+    assert back["layer2.0.downsample.0.weight"].shape == (5, 4, 1, 1)
+    with pytest.raises(ConvertError, match=r"layer1.0.bn1.weight missing"):
+        to_variables(RESNET, {key: value for key, value in state.items() if key != "layer1.0.bn1.weight"})
+
+
+def test_a_resnet_has_the_same_logits_in_both_frameworks() -> None:
+    state = cast(arbitrary_state(RESNET, seed=0), "float32")
+    network = build_network(RESNET)
+    network.load_state_dict(state)
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 32, 32, 3), np.uint8)
+    theirs = reference.evaluate(network, pixels, 0, torch.float32)
+    ours = infer(Model(RESNET.override(test_examples=20), to_variables(RESNET, state)), pixels)
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 * np.abs(theirs).max())
+
+
 @pytest.mark.parametrize("name", STRUCTURES)
 def test_round_trip_from_torch_is_exact_and_loads_strictly(name: str) -> None:
     recipe = small(**STRUCTURES[name])

@@ -16,7 +16,10 @@ FILES = Path(__file__).parents[1] / "files" / "v0.1"
 
 @pytest.mark.parametrize(
     ("name", "params", "steps"),
-    [("94", 1_971_640, 476), ("95", 4_604_728, 720), ("96", 9_915_704, 1776), ("96-paper", 12_717_752, 1920)],
+    [
+        *(("94", 1_971_640, 476), ("95", 4_604_728, 720), ("96", 9_915_704, 1776), ("96-paper", 12_717_752, 1920)),
+        *(("resnet18", 11_173_962, 78_000), ("resnet18-80", 11_173_962, 8000)),
+    ],
 )
 def test_parameters_and_steps_are_those_of_the_method(name: str, params: int, steps: int) -> None:
     assert RECIPES[name].num_params == params
@@ -26,17 +29,23 @@ def test_parameters_and_steps_are_those_of_the_method(name: str, params: int, st
 @pytest.mark.parametrize("name", RECIPES)
 def test_counted_parameters_are_those_of_the_network(name: str) -> None:
     variables = jax.eval_shape(lambda: init_variables(RECIPES[name], backend_of(RECIPES[name]), jax.random.key(0)))
-    leaves = jax.tree.leaves((variables["params"], variables["frozen"]))
+    leaves = jax.tree.leaves((variables["params"], variables.get("frozen")))
     assert sum(leaf.size for leaf in leaves) == RECIPES[name].num_params
 
 
-@pytest.mark.parametrize(("name", "millions"), [("94", 118.15), ("95", 301.56), ("96", 451.97), ("96-paper", 615.20)])
+@pytest.mark.parametrize(
+    ("name", "millions"), [("94", 118.15), ("95", 301.56), ("96", 451.97), ("96-paper", 615.20), ("resnet18", 555.42)]
+)
 def test_multiply_accumulates_of_a_forward_pass(name: str, millions: float) -> None:
     assert RECIPES[name].forward_macs / 1e6 == pytest.approx(millions, abs=0.005)
 
 
 def test_flops_of_94_are_within_one_percent_of_358_tera() -> None:
     assert RECIPES["94"].flops == pytest.approx(358e12, rel=0.01)
+
+
+def test_flops_of_resnet18_80_are_the_13_35_peta_that_its_author_states() -> None:
+    assert RECIPES["resnet18-80"].flops == pytest.approx(13.35e15, rel=0.001)
 
 
 def test_every_recipe_makes_a_claim() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from airjax.recipes.optimizer import Nesterov
 from airjax.recipes.published import RECIPES
 from airjax.sweep import plan as plan_module
 from airjax.sweep.plan import PlanError, Subsets, load_plan, make_plan
@@ -79,6 +80,32 @@ def test_ids_depend_on_all_that_determines_a_network_and_on_nothing_else() -> No
     ]
     assert len({frozenset(ids(base)), *map(frozenset, others)}) == 6
     assert not set(ids(base)) & set().union(*others)
+
+
+def test_ids_tell_kinds_of_parts_apart_and_name_those_of_the_first_version_as_ever() -> None:
+    resnet = make_plan({"recipe": "resnet18", "seeds": 1}, "cpu").settings[0].recipe
+    first = plan_module.identity_of(RECIPES["tiny"])
+    new = {"network", "optimizer", "schedule", "padding", "cutout_form", "tta_mirror", "inputs"}
+    assert not new & set(first)
+    identity = plan_module.identity_of(resnet)
+    assert (identity["network"], identity["optimizer"], identity["schedule"]) == ("resnet18", "sgd", "piecewise")
+    assert (identity["padding"], identity["cutout_form"]) == ("zero", "clipped")
+    nesterov = resnet.override(optimizer=Nesterov(0.1, 5e-4, 0.9))
+    assert plan_module.identity_of(nesterov) != identity
+
+
+def test_a_plan_sets_the_fields_of_its_recipe_s_parts() -> None:
+    content = {
+        "recipe": "resnet18",
+        "seeds": 1,
+        "set": {"schedule_drops": [0.5]},
+        "grid": {"learning_rate": [0.1, 0.2]},
+    }
+    settings = make_plan(content).settings
+    assert [setting.recipe.optimizer.learning_rate for setting in settings] == [0.1, 0.2]
+    assert settings[0].changes["schedule_drops"] == (0.5,)
+    with pytest.raises(PlanError, match=r"dirac is set, but the recipe's network is resnet18, .* \(in dirac"):
+        make_plan({"recipe": "resnet18", "seeds": 1, "set": {"dirac": False}})
 
 
 def test_data_of_ones_own_is_a_path(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import airjax
-from airjax.optim.nesterov import hyperparameters
+from airjax.optim.hyperparameters import hyperparameters
 from airjax.recipes.recipe import Recipe
 from airjax.training import environment
 from airjax.training.backend import backend_of

@@ -5,7 +5,7 @@ import pytest
 
 import airjax
 from airjax.augment.batch import batch_at
-from airjax.optim.nesterov import hyperparameters
+from airjax.optim.hyperparameters import hyperparameters
 from airjax.recipes.recipe import Recipe
 from airjax.training.backend import backend_of, resolve_precision
 from airjax.training.run import start_run

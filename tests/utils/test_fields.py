@@ -5,11 +5,11 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
+from airjax.recipes.places import fields_of
 from airjax.recipes.published import RECIPES
-from airjax.recipes.recipe import FIELDS as PLACES
 from airjax.utils.fields import check_value, describe_type
 
-FIELDS = {name: place.type for name, place in PLACES.items()}
+FIELDS = [(recipe, name) for recipe in ("94", "resnet18") for name in fields_of(RECIPES[recipe])]
 WRONG: dict[Any, list[Any]] = {
     bool: ["false", "no", "off", 0, 1, 1.0, None, [True]],
     int: ["2", True, 2.0, None, np.float64(2), float("nan"), [2]],
@@ -23,17 +23,25 @@ def wrong_values(kind: Any) -> list[Any]:
         return WRONG[kind]
     if str(kind) == "float | None":
         return [value for value in WRONG[float] if value is not None] + ["none"]
+    if kind == tuple[float, ...]:
+        return [0.5, "0.5", (True,), None]
+    if kind == tuple[int, int, int, int]:
+        return [8, (8, 8, 8), (8, 8, 8, 8.0), None]
     if kind == tuple[int, int, int]:
         return [8, "888", (8, 8), (8, 8, 8, 8), (8, 8, 8.0), (8, True, 8), None]
     return ["other", 0, True, None, [get_args(kind)[0]]]
 
 
-@pytest.mark.parametrize("name", FIELDS)
-def test_a_field_of_the_recipe_refuses_other_types_and_names_itself_the_value_and_what_is_allowed(name: str) -> None:
-    for value in wrong_values(FIELDS[name]):
+@pytest.mark.parametrize(("recipe", "name"), FIELDS)
+def test_a_field_of_the_recipe_refuses_other_types_and_names_itself_the_value_and_what_is_allowed(
+    recipe: str, name: str
+) -> None:
+    whole = RECIPES[recipe].override(lookahead=True)
+    kind = fields_of(whole)[name].type
+    for value in wrong_values(kind):
         with pytest.raises(ValueError, match="it must be") as caught:
-            RECIPES["94"].override(**{name: value})
-        start = f"{name.replace('_', '-')} is {value!r}, but it must be {describe_type(FIELDS[name])}"
+            whole.override(**{name: value})
+        start = f"{name.replace('_', '-')} is {value!r}, but it must be {describe_type(kind)}"
         assert str(caught.value).startswith(start)
 
 

@@ -1,0 +1,61 @@
+"""What networks have in common: BatchNorm, and torch's default initialisation. (§1)"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import DTypeLike
+from jaxtyping import Float, Key
+
+from airjax.kernels.backend import Ops
+
+
+class BatchNorm(nn.Module):
+    """BatchNorm with a trained bias, whose running variance is the unbiased one, as in torch. (§1)"""
+
+    momentum: float  # fraction of the old running statistics that is kept
+    epsilon: float
+    dtype: DTypeLike  # of the statistics and of the arithmetic; the output has the input's dtype
+    ops: Ops
+    scaled: bool = False  # has a trained scale, too, initially 1
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "n h w c"],
+        train: bool,
+        compute: Callable[[Array, Array, float], tuple[Array, Array, Array]] | None = None,
+    ) -> Float[Array, "n _ _ c"]:
+        """Normalise; compute, where it is given, takes the place of the ops' batch_norm in training."""
+        features = x.shape[-1]
+        bias = self.param("bias", nn.initializers.zeros, (features,), self.dtype)
+        scale = (self.param("scale", nn.initializers.ones, (features,), self.dtype),) if self.scaled else ()
+        mean = self.variable("batch_stats", "mean", jnp.zeros, (features,), self.dtype)
+        variance = self.variable("batch_stats", "var", jnp.ones, (features,), self.dtype)
+        if not train:
+            return self.ops.normalize_channels(x, mean.value, variance.value, bias, self.epsilon, *scale)
+        normalized, batch_mean, batch_variance = (compute or self.ops.batch_norm)(x, bias, self.epsilon, *scale)
+        count = normalized.size // features
+        mean.value = self.momentum * mean.value + (1 - self.momentum) * batch_mean
+        variance.value = self.momentum * variance.value + (1 - self.momentum) * (batch_variance * (count / (count - 1)))
+        return normalized
+
+
+def default_uniform(key: Key[Array, ""], shape: tuple[int, ...], dtype: DTypeLike) -> Float[Array, "..."]:
+    """Sample torch's default law for weights: uniform on +-1/sqrt(fan_in), the product of all axes but the last."""
+    return bias_uniform(fan_in=math.prod(shape[:-1]))(key, shape, dtype)
+
+
+def bias_uniform(fan_in: int) -> nn.initializers.Initializer:
+    """Return an initialiser, uniform on +-1/sqrt(fan_in)."""
+
+    def initial(key: Key[Array, ""], shape: Any, dtype: Any) -> Float[Array, "..."]:
+        # Drawn in float32 at least: a half-precision uniform has 2^10 values.
+        draw_dtype = jnp.float64 if dtype == jnp.float64 else jnp.float32
+        return jax.random.uniform(key, shape, draw_dtype, -(fan_in**-0.5), fan_in**-0.5).astype(dtype)
+
+    return initial

@@ -1,0 +1,41 @@
+"""Groups of parameters: which there are, and how a group is frozen. (§2, §4.3)"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+from jax.typing import DTypeLike
+
+from airjax.kernels.backend import Precision
+
+
+def label_params(params: Any) -> Any:
+    """Name the group of every parameter: "norm_bias", "norm_scale", "whiten_bias" or "other"."""
+
+    def label(path: tuple[Any, ...], _: Array) -> str:
+        names = [entry.key for entry in path]
+        if names[-2:] == ["whiten", "bias"]:
+            return "whiten_bias"
+        return f"norm_{names[-1]}" if len(names) > 1 and names[-2].startswith("norm") else "other"
+
+    return jax.tree.map_with_path(label, params)
+
+
+def group_dtype(group: str, precision: Precision) -> DTypeLike:
+    """Return the dtype of a group's parameters and of their momentum: BatchNorm's is that of statistics."""
+    return precision.statistics if group.startswith("norm_") else precision.params
+
+
+def freeze(inner: optax.GradientTransformation) -> optax.GradientTransformation:
+    """Return a transformation whose updates are zero and that leaves inner's state as it is.
+
+    A zero gradient would not do: momentum and weight decay would still move the parameter.
+    """
+
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        del params
+        return jax.tree.map(jnp.zeros_like, updates), state
+
+    return optax.GradientTransformation(inner.init, update)

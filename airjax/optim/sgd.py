@@ -1,0 +1,26 @@
+"""SGD in torch's units: the mean loss's gradient, decay, Nesterov momentum, the scheduled rate last. (§7)"""
+
+import jax.numpy as jnp
+import optax
+
+from airjax.kernels.backend import Precision
+from airjax.optim.groups import group_dtype
+from airjax.optim.hyperparameters import Hyperparameters
+from airjax.optim.schedule import learning_rate_factor
+from airjax.recipes.recipe import Recipe
+
+
+def sgd_chain(recipe: Recipe, precision: Precision, hyper: Hyperparameters, group: str) -> optax.GradientTransformation:
+    """Return the transformation of one group's gradients, of the summed loss, into updates.
+
+    The gradient of the mean loss is that of the sum, divided here: its backward pass would underflow in half precision.
+    """
+    dtype = group_dtype(group, precision)
+    return optax.chain(
+        optax.scale(1 / recipe.batch_size),
+        optax.add_decayed_weights(hyper.weight_decay.astype(dtype)),
+        optax.trace(hyper.momentum.astype(dtype), nesterov=True),
+        optax.scale_by_learning_rate(
+            lambda count: hyper.learning_rate * learning_rate_factor(recipe, jnp.asarray(count))
+        ),
+    )
