@@ -114,9 +114,9 @@ def _thunks(text: str) -> Iterator[tuple[int, str]]:
 def needed_flops(recipe: Recipe) -> float:
     """FLOPs of a step with a frozen bias that some result depends on.
 
-    An image needs no gradient, so the first layer has none by its input. In an airbench network the convolution before a
-    pool of an odd size needs no last row and column, frozen whitening filters no gradient, and neither do the patches,
-    if nothing before them trains.
+    An image needs no gradient, so the first layer has none by its input. In an airbench network the convolution before
+    a pool of an odd size needs no last row and column, frozen whitening filters no gradient, and neither do the
+    patches, if nothing before them trains.
     """
     network, inputs = recipe.network, recipe.inputs
     if not isinstance(network, AirbenchNet):
