@@ -23,6 +23,8 @@ from parity.torch_network import BatchNorm
 
 MOMENTUM, EPSILON = 0.6, 1e-12
 RESNET_EPSILON = 1e-5
+RESULTS = ("output", "input gradient", "parameter gradient", "scale gradient")
+Case = tuple[Callable[..., Any], Callable[..., Any], list[np.ndarray]]  # airjax's layer, PyTorch's, and their arguments
 LEAD = 1e-3  # of a pool's largest pixel over the next, where all are about 7
 
 
@@ -46,31 +48,14 @@ def check_layers(setup: CheckSetup) -> Iterator[Comparison]:
     logits, labels = 3 * random(6, 10), np.arange(6)
 
     ops = _ops()
-    cases: dict[str, tuple[Callable[..., Any], Callable[..., Any], list[np.ndarray]]] = {
+    cases: dict[str, Case] = {
         "first convolution": (ops.conv_first, F.conv2d, [image, random(7, 5, 2, 2)]),
         "convolution": (ops.conv_same, lambda x, k: F.conv2d(x, k, padding="same"), [image, kernel]),
         "convolution and pool": (_airjax_conv_pool, _torch_conv_pool, [image, kernel]),
         "convolution and pool, odd size": (_airjax_conv_pool, _torch_conv_pool, [odd, kernel]),
-        "strided convolution": (
-            lambda x, k: ops.conv(x, k, ((1, 1), (1, 1)), stride=2),
-            lambda x, k: F.conv2d(x, k, stride=2, padding=1),
-            [image, kernel],
-        ),
-        "strided convolution, odd size": (
-            lambda x, k: ops.conv(x, k, ((1, 1), (1, 1)), stride=2),
-            lambda x, k: F.conv2d(x, k, stride=2, padding=1),
-            [odd, kernel],
-        ),
-        "strided 1x1 convolution": (
-            lambda x, k: ops.conv(x, k, ((0, 0), (0, 0)), stride=2),
-            lambda x, k: F.conv2d(x, k, stride=2),
-            [image, random(7, 5, 1, 1)],
-        ),
         "last pool": (lambda x: ops.max_pool(x, 3), lambda x: F.max_pool2d(x, 3), [square]),
         "pool of ties": (lambda x: ops.max_pool(x, 2), lambda x: F.max_pool2d(x, 2), [np.round(square)]),
         "GELU": (ops.gelu, F.gelu, [2 * image]),
-        "ReLU": (ops.relu, F.relu, [np.round(2 * image)]),
-        "BatchNorm with a scale": (_airjax_scaled_batch_norm, _torch_scaled_batch_norm, [image, random(5), random(5)]),
         "BatchNorm": (_airjax_batch_norm, _torch_batch_norm, [image, random(5)]),
         "smoothed cross entropy": (
             lambda x: step.smoothed_loss(x, jnp.asarray(labels, jnp.int32), jnp.asarray(0.2, x.dtype)),
@@ -78,16 +63,36 @@ def check_layers(setup: CheckSetup) -> Iterator[Comparison]:
             [logits],
         ),
     }
+    cases |= _residual_cases(ops, image, odd, kernel, [random(7, 5, 1, 1), random(5), random(5)])
     for name, (ours, theirs, arguments) in cases.items():
         exact, rounded = (_torch_vjp(theirs, arguments, getattr(torch, precision)) for precision in BOTH)
         for precision in setup.precisions:
             place = Place("layers", setup.name, precision)
             with jax_precision(precision):
                 outputs = run(_vjp(ours), *(jnp.asarray(_to_jax(a), precision) for a in arguments))
-            names = ("output", "input gradient", "parameter gradient", "scale gradient")
-            for index, label in enumerate(names[: len(outputs)]):
+            for index, label in enumerate(RESULTS[: len(outputs)]):
                 yardstick = rounded[index] if precision == "float32" else None
                 yield compare(place, f"{name}, {label}", outputs[index], exact[index], yardstick)
+
+
+def _residual_cases(
+    ops: backend.Ops, image: np.ndarray, odd: np.ndarray, kernel: np.ndarray, vectors: list[np.ndarray]
+) -> dict[str, Case]:
+    # What only a ResNet has: strides, ReLU, and BatchNorm with a scale.
+    def ours(padding: int) -> Callable[..., Any]:
+        return lambda x, k: ops.conv(x, k, ((padding, padding), (padding, padding)), stride=2)
+
+    def theirs(padding: int) -> Callable[..., Tensor]:
+        return lambda x, k: F.conv2d(x, k, stride=2, padding=padding)
+
+    small, bias, scale = vectors
+    return {
+        "strided convolution": (ours(1), theirs(1), [image, kernel]),
+        "strided convolution, odd size": (ours(1), theirs(1), [odd, kernel]),
+        "strided 1x1 convolution": (ours(0), theirs(0), [image, small]),
+        "ReLU": (ops.relu, F.relu, [np.round(2 * image)]),
+        "BatchNorm with a scale": (_airjax_scaled_batch_norm, _torch_scaled_batch_norm, [image, bias, scale]),
+    }
 
 
 def check_cancellation(setup: CheckSetup) -> Iterator[Comparison]:

@@ -114,7 +114,9 @@ def _torch_updates(recipe: Recipe, network: torch.nn.Module, gradients: dict[str
 def _airjax_updates(recipe: Recipe, state: State, gradients: dict[str, np.ndarray]) -> Any:
     with jax_precision("float64"):
         params = to_variables(recipe, state)["params"]
-        given = _to_params(recipe, gradients)
+        # airjax is handed the gradients of the sum, torch those that its optimizer is for.
+        count = recipe.batch_size if torch_optimizer.reduction_of(recipe) == "mean" else 1
+        given = _to_params(recipe, {name: count * values for name, values in gradients.items()})
         opt_state = run(functools.partial(_start, recipe), params)
         freeze, parts = min(recipe.freeze_step, STEPS), []
         both = ((), slice(None, freeze)), (("whiten_bias",), slice(freeze, None))

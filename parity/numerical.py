@@ -11,7 +11,7 @@ from airjax.data.dataset import DataError, Dataset
 from airjax.recipes.published import RECIPES
 from airjax.recipes.recipe import kind_of
 from airjax.utils.records import plain
-from parity import checks_data, checks_layers, checks_network, checks_training, checks_updates
+from parity import checks_data, checks_initialisation, checks_layers, checks_network, checks_training, checks_updates
 from parity.check_setup import BOTH, CheckSetup
 from parity.checks_training import DRIFT
 from parity.compare import Comparison, Row, summarize
@@ -36,7 +36,7 @@ SUITE = (
     SuiteStep(("augmentation",), checks_data.check_augmentation),
     SuiteStep(("schedule",), checks_data.check_schedule),
     SuiteStep(("whitening",), checks_data.check_whitening, once=True),
-    SuiteStep(("dirac", "initial-law"), checks_data.check_initialisation),
+    SuiteStep(("dirac", "initial-law"), checks_initialisation.check_initialisation),
     SuiteStep(("layers",), checks_layers.check_layers, once=True),
     SuiteStep(("cancellation",), checks_layers.check_cancellation, once=True),
     SuiteStep(("intermediates", "loss", "gradients", "running-statistics"), checks_network.check_network),

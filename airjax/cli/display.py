@@ -31,7 +31,7 @@ SHORTEST_BAR = 10  # columns
 
 PHASES: dict[Stage, str] = {
     "compile": "compiling",
-    "whiten": "whitening",
+    "whiten": "initialising",
     "train": "training",
     "validate": "validating",
     "evaluate": "evaluating",

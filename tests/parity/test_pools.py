@@ -13,7 +13,7 @@ from airjax.kernels import backend
 from parity import checks_training
 from parity.check_setup import jax_precision
 from parity.numerical import run_suite
-from parity.pools import SIZES, direct_pools, picks, smallest_lead, watch_pools, winners
+from parity.pools import RELUS, SIZES, direct_pools, picks, smallest_lead, watch_pools, winners
 from parity.torch_implementation import OWN
 
 Pixels = tuple[str, np.ndarray, np.ndarray]
@@ -96,3 +96,26 @@ def test_a_pool_s_pixels_are_counted_by_rows_and_the_first_of_equals_wins() -> N
 def test_smallest_lead_is_that_of_the_narrowest_window() -> None:
     x = torch.tensor([[0.0, 1.0, 5.0, 0.0], [4.0, 2.0, 0.0, 4.5]]).reshape(1, 1, 2, 4)
     assert smallest_lead(x, 2) == 0.5
+
+
+def test_a_directed_relu_passes_on_what_it_is_told_to_and_says_how_wrong_that_is() -> None:
+    x = torch.tensor([[[[1.0, -0.5], [-2.0, 3.0]]]]).requires_grad_()
+    relu, seen = nn.ReLU(), []
+    direct_pools(nn.Sequential(relu), [[np.array([[[[True, True], [False, False]]]])]], seen)
+    out = relu(x)
+    assert out.flatten().tolist() == [1, -0.5, 0, 0]
+    out.sum().backward()
+    assert x.grad is not None
+    assert x.grad.flatten().tolist() == [1, 1, 0, 0]
+    assert (seen[0][0].largest - seen[0][0].taken).flatten().tolist() == [0, 0.5, 0, 3]
+    assert relu.eval()(x).flatten().tolist() == [1, 0, 0, 3]
+
+
+def test_relus_report_what_they_pass_on_in_the_order_of_the_network() -> None:
+    with watch_pools() as inputs:
+        relu = backend.make_ops("cpu", "native").relu
+        x = jnp.asarray([[[[1.0], [-1.0]]]], jnp.float32)
+        jax.block_until_ready(jax.jit(lambda x: [x := relu(x - number) for number in range(RELUS)][-1])(x))
+    (passed,) = picks(inputs)
+    assert [mask.tolist() for mask in passed[:2]] == [[[[[True, False]]]], [[[[False, False]]]]]
+    assert len(passed) == RELUS

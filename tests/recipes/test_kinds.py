@@ -1,6 +1,7 @@
 """Parts of one kind or another: fields keep their own names, and each recipe has those of its parts."""
 
 import json
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from airjax.recipes.inputs import Inputs
 from airjax.recipes.network import AirbenchNet
 from airjax.recipes.network_resnet import ResNet18
 from airjax.recipes.optimizer import Nesterov, Piecewise, Sgd, Triangle
-from airjax.recipes.places import fields_of
+from airjax.recipes.places import fields_of, iterate_parts
 from airjax.recipes.published import RECIPES
 from airjax.recipes.recipe import Phase, Recipe
 from airjax.recipes.texts import describe_fields
@@ -106,3 +107,16 @@ def test_strides_round_up(size: int, sizes: list[int]) -> None:
 def test_parameters_follow_the_data_set() -> None:
     hundred = RESNET.fit_to(50_000, 10_000, Inputs(num_classes=100))
     assert hundred.num_params == 11_173_962 + 90 * 513
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_no_two_parts_of_a_recipe_have_a_field_of_one_name(name: str) -> None:
+    recipe = RECIPES[name].override(lookahead=True)
+    parts = [part for _, part in iterate_parts(recipe) if not isinstance(part, Inputs)]
+    inner = [getattr(part, one.name) for part in parts for one in fields(part)]
+    nested = [value for value in inner if is_dataclass(value)]
+    names = [
+        one.name for part in (*parts, *nested) for one in fields(part) if not is_dataclass(getattr(part, one.name))
+    ]
+    assert len(names) == len(set(names))
+    assert set(names) <= set(fields_of(recipe))

@@ -77,10 +77,7 @@ def test_a_stopped_training_goes_on_to_the_same_bits(
     np.testing.assert_allclose(resumed.metrics.loss[:2], trained.losses[:2], rtol=1e-4)
 
 
-def test_a_sweep_of_learning_rates_trains_one_network_for_each_setting_and_seed(
-    tmp_path: Path, small_builtin: airjax.Dataset
-) -> None:
-    del small_builtin
+def test_a_sweep_of_learning_rates_trains_one_network_for_each_setting_and_seed(tmp_path: Path) -> None:
     (tmp_path / "plan.toml").write_text(PLAN)
     assert sweep.main([str(tmp_path / "plan.toml"), "--out", str(tmp_path / "out"), "--workers", "1"]) == 0
     rows = load(tmp_path / "out").rows
