@@ -91,7 +91,7 @@ def test_one_number_is_that_of_all_members() -> None:
         ({"eval_size": 0}, r"eval_size is 0 \(int\), but it must be a whole number from 1"),
         (
             {"strategy": "fast"},
-            r"strategy is 'fast' \(str\), but it must be one of auto, sequential, map, interleaved, vmap",
+            r"strategy is 'fast' \(str\), but it must be one of auto, sequential, map, inter",
         ),
         ({"driver": "fast"}, r"driver is 'fast' \(str\), but it must be one of loop, chunks, scan"),
     ],
