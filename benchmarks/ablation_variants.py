@@ -220,6 +220,9 @@ VARIANTS = {
     "convolutions as vmap makes them": Variant(
         convolution="native", platforms=("gpu",), strategies=("vmap", "sharded")
     ),
+    "members in the channels of convolutions": Variant(
+        convolution="grouped", platforms=("cpu",), strategies=("vmap", "sharded")
+    ),
     # How steps are compiled and driven.
     "the compiler's default options": Variant(compiler={}),
     "the same, with XLA's convolutions": Variant(convolution="native", compiler={}, platforms=("cpu",)),

@@ -41,8 +41,8 @@ def default_convolution(dtype: DTypeLike, platform: str) -> Convolution:
 def vmapped_convolution(platform: str) -> Convolution:
     """Return the form for networks that vmap trains.
 
-    What vmap makes of the native form has weight gradients that accelerators have no fast kernel for; a CPU has none
-    for either form.
+    What vmap makes of the native form has weight gradients that accelerators have no fast kernel for. On a CPU it is a
+    grouped convolution's own gradients that XLA computes slowly (docs/performance.md, "What was tried").
     """
     return "native" if platform == "cpu" else "grouped"
 

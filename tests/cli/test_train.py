@@ -314,13 +314,16 @@ def test_a_network_that_cannot_be_saved_is_reported_all_the_same(
     assert [line["seed"] for line in read_lines(tmp_path / "runs.jsonl")] == [0]
 
 
+@pytest.mark.parametrize("strategy", ["vmap", pytest.param("interleaved", marks=pytest.mark.slow)])
 @pytest.mark.usefixtures("small_builtin")
-def test_several_networks_at_once_are_the_same_and_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_several_networks_at_once_are_the_same_and_go_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], strategy: str
+) -> None:
     assert main([*TINY, "--out", str(tmp_path / "one"), "--seeds", "3", "--quiet"]) == 0
     many = [*TINY, "--out", str(tmp_path / "many")]
     assert main([*many, "--seeds", "1", "--quiet"]) == 0
     capsys.readouterr()
-    assert main([*many, "--seeds", "3", "--strategy", "vmap", "--group", "2", "--json"]) == 0
+    assert main([*many, "--seeds", "3", "--strategy", strategy, "--group", "2", "--json"]) == 0
     output = capsys.readouterr().out
     assert set(result_of(output)["seconds"]) == {"compile", "whiten", "train", "evaluate"}
     lines = output.splitlines()

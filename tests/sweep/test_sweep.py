@@ -162,6 +162,20 @@ def test_curves_are_means_over_epochs() -> None:
 
 
 @pytest.mark.slow
+def test_interleaved_networks_of_a_sweep_are_those_one_after_another(tmp_path: Path, train_here: Any) -> None:
+    plan = make_plan(CONTENT | {"keep": {"logits": True}, "grid": {"learning_rate": [5.0, 11.5]}})
+    alone, turns = (
+        train_here(job_of(plan, tmp_path / strategy, strategy=strategy)) for strategy in ("sequential", "interleaved")
+    )
+    assert len(turns.rows) == 6
+    for row in turns.rows:
+        [place] = [k for k, one in enumerate(alone.rows) if one["id"] == row["id"]]
+        assert alone.rows[place]["accuracy"] == row["accuracy"]
+        for name in ("logits", "curves"):
+            np.testing.assert_array_equal(turns.array(name)[turns.rows.index(row)], alone.array(name)[place])
+
+
+@pytest.mark.slow
 def test_a_diverged_network_is_recorded_and_counted(tmp_path: Path, train_here: Any) -> None:
     plan = make_plan(CONTENT | {"seeds": 2, "grid": {"learning_rate": [11.5, 1e9]}, "set": {"bias_scale": 1e6}})
     found = train_here(job_of(plan, tmp_path, strategy="vmap"))

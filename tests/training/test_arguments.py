@@ -89,7 +89,10 @@ def test_one_number_is_that_of_all_members() -> None:
         ({"group": 1.5}, r"group is 1.5 \(float\), but it must be a whole number from 1"),
         ({"group": True}, r"group is True \(bool\), but it must be a whole number from 1"),
         ({"eval_size": 0}, r"eval_size is 0 \(int\), but it must be a whole number from 1"),
-        ({"strategy": "fast"}, r"strategy is 'fast' \(str\), but it must be one of auto, sequential, map, vmap"),
+        (
+            {"strategy": "fast"},
+            r"strategy is 'fast' \(str\), but it must be one of auto, sequential, map, inter",
+        ),
         ({"driver": "fast"}, r"driver is 'fast' \(str\), but it must be one of loop, chunks, scan"),
     ],
 )
