@@ -14,7 +14,7 @@ from experiments.forecast import forecast
 from experiments.page import results_table, write_pages
 from experiments.record import RESULTS, SCRATCH, draw, rows_of, save
 from experiments.registry import EXPERIMENTS
-from experiments.train import train_parts
+from experiments.train import folders_of, train_parts
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 OTHERS = ("list", "page")
@@ -52,7 +52,8 @@ def run(experiment: Experiment, options: argparse.Namespace) -> int:
         code = train_parts(experiment, scale, out, options.data_dir, _sweep_options(options))
         if code != EXIT_OK:
             return code
-    analysis = experiment.analyse(Context(scale, out, options.data_dir, options.mixed))
+    folders = tuple(folders_of(experiment, scale, out))
+    analysis = experiment.analyse(Context(scale, folders, options.data_dir, options.mixed))
     folder = options.results or SCRATCH
     record = save(experiment, scale, analysis, folder)
     files = [folder / f"{experiment.name}.jsonl", *draw(experiment, record, folder)]

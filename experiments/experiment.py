@@ -49,7 +49,7 @@ class Context(NamedTuple):
     """Where an analysis finds things."""
 
     scale: Scale
-    out: Path  # the experiment's folder, with a folder for each part
+    folders: tuple[Path, ...]  # of the parts' results, and of their other evaluations
     data_dir: Path | None  # where the data set's files are; None: where the sweep found them
     mixed: bool = False  # pool networks of several environments
 
@@ -73,7 +73,7 @@ class Experiment(NamedTuple):
     parts: Callable[[Scale, Path], Iterator[Part]]  # what to train, in order; a later part may depend on earlier ones
     analyse: Callable[[Context], Analysis]
     draw: Callable[[dict[str, Any]], Figure]  # from a line of the results
-    resolutions: tuple[Resolution, ...] = ()  # of the CPU scale
+    resolutions: Callable[[], tuple[Resolution, ...]] = tuple  # of the CPU scale; they follow from earlier results
 
     @property
     def folder(self) -> Path:

@@ -1,17 +1,30 @@
-"""What the plans of the CPU scale assume, from measurements that were made before them."""
+"""What the plans of the CPU scale assume of mini: from a study of 500 networks, and from the pilot."""
 
-import json
+import errno
+import math
+from typing import Any
 
+from airjax.utils.records import read_lines
 from experiments.experiment import HERE
 
-_STUDIES = HERE.parent / "benchmarks" / "results" / "studies.jsonl"
+STUDIES = HERE.parent / "benchmarks" / "results" / "studies.jsonl"
+PILOT = HERE / "results" / "pilot.jsonl"
 
 
-def _mini_sd() -> float:
-    # The upper end of the interval, so that the plans are large enough in all likelihood.
-    lines = [json.loads(line) for line in _STUDIES.read_text().splitlines()]
-    newest = [line for line in lines if line["study"] == "variance" and line["content"] == "official"][-1]
-    return round(newest["sd_interval"][1], 2)
+def study_sd() -> float:
+    """Return the standard deviation of mini's accuracy after 3 epochs, points: the upper end of its 95% interval."""
+    lines = [line for line in read_lines(STUDIES) if line["study"] == "variance" and line["content"] == "official"]
+    return round(float(lines[-1]["sd_interval"][1]), 2)
 
 
-MINI_SD = _mini_sd()  # of mini's accuracy, percentage points: upper 95% bound, n=500 (docs/studies/variance.md)
+def pilot_sd(epochs: float) -> float:
+    """Return the standard deviation of mini's accuracy after so many epochs in the pilot, points, up to a tenth.
+
+    Raises FileNotFoundError without a result of the pilot.
+    """
+    lines = read_lines(PILOT)
+    if not lines:
+        remedy = "No such file; python -m airjax experiments pilot --keep writes it"
+        raise FileNotFoundError(errno.ENOENT, remedy, str(PILOT))
+    series: dict[str, Any] = lines[-1]["series"]
+    return math.ceil(10 * series["sd"][series["epochs"].index(epochs)]) / 10

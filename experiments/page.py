@@ -95,10 +95,11 @@ def index_table(experiments: dict[str, Experiment], folder: Path) -> str:
 
 def resolution_table(experiment: Experiment) -> str:
     """Tabulate which differences the CPU scale can find."""
-    if not experiment.resolutions:
+    resolutions = experiment.resolutions()
+    if not resolutions:
         return "No chance is in the comparison, or none was planned for."
     heads = ["compared", "difference, points", "assumed sd, points", "networks of each needed", "planned"]
-    rows = [[one.cells, one.difference, one.sd, one.needed, one.runs] for one in experiment.resolutions]
+    rows = [[one.cells, one.difference, one.sd, one.needed, one.runs] for one in resolutions]
     return format_markdown(Table(heads, rows))
 
 
@@ -118,7 +119,7 @@ def insert_into(file: Path, text: str, name: str, content: str) -> str:
 
 
 def _cells(row: Row) -> list[str]:
-    sign = "+" if row.unit == "points" else ""
+    sign = "" if row.p is None else "+"  # an effect's
     ours = "none" if row.ours is None else f"{_number(row.ours, row.decimals, sign)}{_unit(row.unit)}"
     low_high = "" if row.interval is None else " to ".join(_number(end, row.decimals, sign) for end in row.interval)
     paper = "" if row.paper is None else f"{_number(row.paper, row.decimals, sign)}{_unit(row.unit)}"

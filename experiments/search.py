@@ -54,11 +54,11 @@ def bracket(points: Points, target: float) -> float:
     """
     lengths = np.array(sorted(points))
     means = isotonic([float(np.mean(points[e])) for e in lengths], [len(points[e]) for e in lengths])
-    if target <= means[0]:
-        return float(lengths[0] / LOOK)
     if target > means[-1]:
         return float(lengths[-1] * LOOK)
     above = int(np.argmax(means >= target))
+    if above == 0:
+        return float(lengths[0] if target == means[0] else lengths[0] / LOOK)
     rise = (target - means[above - 1]) / (means[above] - means[above - 1])
     low, high = np.log(lengths[above - 1 : above + 1])
     return float(np.exp(low + rise * (high - low)))

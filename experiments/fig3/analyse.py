@@ -12,13 +12,12 @@ from airjax.report.drawing import COLORS, make_grid
 from airjax.stats.intervals import mean_interval
 from experiments.cells import Cells, read_cells
 from experiments.experiment import Analysis, Context, Experiment, Resolution, part, plan_parts
-from experiments.known import MINI_SD
+from experiments.known import pilot_sd
 from experiments.rows import Row, difference_row, value_row
-from experiments.train import folders_of
 
 # Published accuracy in percent of the three sizes, at the recipe's own length of training, in epochs.
 PAPER = {"94": (9.9, 94.01), "95": (15.0, 95.01), "96": (40.0, 96.05)}
-RUNS = 24  # networks of each cell at CPU scale
+RUNS = 12  # networks of each cell at CPU scale
 PARTS = ("small", "medium", "large")  # in the order of PAPER
 
 
@@ -40,7 +39,7 @@ def read_curve(cells: Cells, name: str) -> Curve:
 
 def analyse(context: Context) -> Analysis:
     """Compare the sizes with each other, and the shortest training of each with the longest."""
-    cells = read_cells(folders_of(FIG3, context.scale, context.out), mixed=context.mixed)
+    cells = read_cells(context.folders, mixed=context.mixed)
     curves = [read_curve(cells, name) for name in PARTS]
     rows = _direction_rows(curves) if context.scale == "cpu" else _value_rows(curves, context.scale)
     series = [
@@ -102,6 +101,14 @@ def draw(record: dict[str, Any]) -> Figure:
     return figure
 
 
+def plan_resolutions() -> tuple[Resolution, ...]:
+    """Say which differences the plans of the CPU scale are made to find."""
+    return (
+        Resolution("4 and 8 epochs of one size", 3.0, pilot_sd(4.0), RUNS),
+        Resolution("16 and 32 epochs of one size, or two sizes after 32", 1.7, pilot_sd(32.0), RUNS),
+    )
+
+
 FIG3 = Experiment(
     "fig3",
     "Figure 3, error against epochs and operations",
@@ -114,5 +121,5 @@ FIG3 = Experiment(
     ),
     analyse,
     draw,
-    (Resolution("two lengths, or two sizes", 1.6, MINI_SD, RUNS),),
+    plan_resolutions,
 )

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from airjax.report.drawing import COLORS, GREY, make_grid
 from experiments.cells import Cells, count_finished, read_cells
 from experiments.experiment import Analysis, Context, Experiment, Part, Resolution, Scale
-from experiments.known import MINI_SD
+from experiments.known import pilot_sd
 from experiments.ladder.features import (
     ADDED,
     ALL,
@@ -30,11 +30,12 @@ from experiments.search import Crossing, Points, Round, Search, bracket, find_cr
 
 RECIPES: dict[Scale, str] = {"cpu": "mini", "paper": "94"}
 SEARCHES: dict[Scale, Search] = {
-    "cpu": Search(45.0, (2.0, 4.0, 8.0, 16.0), 4, (Round((0.8, 1.0, 1.25), 8), Round((0.85, 1.0, 1.2), 24))),
+    "cpu": Search(50.0, (3.0, 6.0, 12.0, 24.0), 2, (Round((0.8, 1.0, 1.25), 4), Round((0.85, 1.0, 1.2), 10))),
     "paper": Search(94.0, (8.0, 16.0, 32.0, 64.0), 2, (Round((0.9, 1.0, 1.1), 10), Round((0.95, 1.0, 1.05), 40))),
 }
 EPOCHS_MARGIN = 0.03  # of the paper's epochs: what counts as the same number
 SAVED_MARGIN = 3.0  # percent of the epochs
+COARSE = "round-0"
 
 
 def parts(scale: Scale, out: Path) -> Iterator[Part]:
@@ -63,9 +64,8 @@ def points_of(cells: Cells, method: Method) -> Points:
 def analyse(context: Context) -> Analysis:
     """Estimate each method's epochs to the target from the rounds after the first, and what each feature saves."""
     scale, search = context.scale, SEARCHES[context.scale]
-    folders = [_folder(context.out, number) for number in range(len(search.rounds) + 1)]
-    every = read_cells(folders, mixed=context.mixed)
-    close = Cells(tuple(cell for cell in every.cells if cell.folder != folders[0]))
+    every = read_cells(context.folders, mixed=context.mixed)
+    close = Cells(tuple(cell for cell in every.cells if cell.folder.name != COARSE))
     found = {
         method: find_crossing(points_of(close, method), search.target, seed)
         for seed, method in enumerate(methods())  # a bootstrap of its own for each: ratios take them as independent
@@ -174,8 +174,14 @@ def draw(record: dict[str, Any]) -> Figure:
     return figure
 
 
-LADDER_PLAN = SEARCHES["cpu"]
-LADDER_RUNS = sum(one.networks * len(one.factors) for one in LADDER_PLAN.rounds)
+CLOSE = sum(one.networks * len(one.factors) for one in SEARCHES["cpu"].rounds)  # networks near each target
+
+
+def plan_resolutions() -> tuple[Resolution, ...]:
+    """Say which differences the plans of the CPU scale are made to find."""
+    return (Resolution("mean accuracies of two methods near the target: 6% of the epochs", 1.2, pilot_sd(8.0), CLOSE),)
+
+
 LADDER_EXPERIMENT = Experiment(
     "ladder",
     "The ladder (sections 3.1 to 3.6) and Figure 4",
@@ -185,5 +191,5 @@ LADDER_EXPERIMENT = Experiment(
     parts,
     analyse,
     draw,
-    (Resolution("two methods at one length of training", 0.8, MINI_SD, LADDER_RUNS),),
+    plan_resolutions,
 )

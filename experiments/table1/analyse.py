@@ -8,9 +8,8 @@ from matplotlib.figure import Figure
 from airjax.report.drawing import COLORS, make_axes
 from experiments.cells import read_cells
 from experiments.experiment import Analysis, Context, Experiment, Resolution, part, plan_parts
-from experiments.known import MINI_SD
+from experiments.known import pilot_sd
 from experiments.rows import Row, difference_row, value_row
-from experiments.train import folders_of
 
 ORDERS = {"replacement": "with replacement", "reshuffle": "reshuffled"}
 FLIPS = ("random", "alternating")
@@ -20,12 +19,12 @@ PAPER = {
     ("reshuffle", "random"): 93.92,
     ("reshuffle", "alternating"): 94.01,
 }
-RUNS = 200  # networks of each cell at CPU scale
+RUNS = 150  # networks of each cell at CPU scale
 
 
 def analyse(context: Context) -> Analysis:
     """Estimate the four cells, and the effect of each factor over both values of the other."""
-    cells, scale = read_cells(folders_of(TABLE1, context.scale, context.out), mixed=context.mixed), context.scale
+    cells, scale = read_cells(context.folders, mixed=context.mixed), context.scale
     found = {(order, flip): cells.accuracies(order=order, flip=flip) for order, flip in PAPER}
     rows = [value_row(f"{ORDERS[cell[0]]}, {cell[1]} flip", found[cell], PAPER[cell], scale) for cell in PAPER]
     rows += [
@@ -75,6 +74,15 @@ def draw(record: dict[str, Any]) -> Figure:
     return figure
 
 
+def plan_resolutions() -> tuple[Resolution, ...]:
+    """Say which differences the plans of the CPU scale are made to find."""
+    return (
+        Resolution("two cells", 0.6, pilot_sd(8.0), RUNS),
+        Resolution("random and alternating flip, over both orders", 0.4, pilot_sd(8.0), 2 * RUNS),
+        Resolution("with replacement and reshuffled, over both flips", 0.4, pilot_sd(8.0), 2 * RUNS),
+    )
+
+
 TABLE1 = Experiment(
     "table1",
     "Table 1, order of the examples and flip",
@@ -83,9 +91,5 @@ TABLE1 = Experiment(
     plan_parts("table1", (part("cpu-cells.toml"),), (part("paper-cells.toml"),)),
     analyse,
     draw,
-    (
-        Resolution("two cells", 0.6, MINI_SD, RUNS),
-        Resolution("random and alternating flip, over both orders", 0.4, MINI_SD, 2 * RUNS),
-        Resolution("with replacement and reshuffled, over both flips", 0.4, MINI_SD, 2 * RUNS),
-    ),
+    plan_resolutions,
 )

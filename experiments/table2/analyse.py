@@ -11,17 +11,23 @@ from airjax.report.drawing import COLORS, make_grid
 from airjax.stats.speedup import effective_speedup, fit_errors
 from experiments.cells import Cells, read_cells
 from experiments.experiment import Analysis, Context, Experiment, Resolution, part, plan_parts
-from experiments.known import MINI_SD
+from experiments.known import pilot_sd
 from experiments.rows import Row, difference_row, effect_row, value_row
 from experiments.table2.paper import ACCURACIES, EPOCHS, FLIPS, SPEEDUPS
-from experiments.train import folders_of
 
 RESAMPLES = 1_000  # of the networks, for the intervals of speedups
 LARGEST = 10.0  # a speedup at or beyond which none is told from another: of 1,000%
 SPEEDUP_MARGIN = 3.0  # percent of the training: what counts as the same speedup
 LEVEL = 2  # of test-time augmentation, where there is one
-CPU_NETWORK, SHORTEST = "mini", 350  # networks of each of the two shortest cells that the claim rests on
-OTHERS = 60  # of each other cell of the two shorter lengths
+CPU_NETWORK = "mini"
+CPU_PARTS = ("shortest", "none", "middle", "long", "longest", "cutout", "cutout-middle", "cutout-long")
+SHORTEST, SHORT, MIDDLE, LONG, LONGEST = (
+    300,
+    60,
+    20,
+    32,
+    12,
+)  # networks of each cell at CPU scale, by length of training
 
 Accuracies = list[Float[np.ndarray, " _"]]  # in percent, for each length of training
 
@@ -59,7 +65,7 @@ def read_panels(cells: Cells, scale: str) -> Iterator[Panel]:
 
 def analyse(context: Context) -> Analysis:
     """Estimate Table 6's accuracies, their differences, and Table 2's speedups."""
-    cells = read_cells(folders_of(TABLE2, context.scale, context.out), mixed=context.mixed)
+    cells = read_cells(context.folders, mixed=context.mixed)
     panels = list(read_panels(cells, context.scale))
     rows = [row for panel in panels for row in _difference_rows(panel, context.scale)]
     rows += [row for panel in panels for row in _speedup_rows(panel, context.scale)]
@@ -162,6 +168,17 @@ def _draw_curve(axes: Any, epochs: np.ndarray, errors: np.ndarray) -> None:
     axes.plot(fine, curve.a + curve.b * fine**curve.c, color=COLORS[1], linewidth=1)
 
 
+def plan_resolutions() -> tuple[Resolution, ...]:
+    """Say which differences the plans of the CPU scale are made to find."""
+    return (
+        Resolution("random and alternating flip, 8 epochs, no cutout", 0.4, pilot_sd(8.0), SHORTEST),
+        Resolution("any other two cells, 8 epochs", 1.0, pilot_sd(8.0), SHORT),
+        Resolution("any two cells, 16 epochs", 1.0, pilot_sd(16.0), MIDDLE),
+        Resolution("any two cells, 32 epochs", 1.0, pilot_sd(32.0), LONG),
+        Resolution("any two cells, 64 epochs, if they spread as after 32", 1.7, pilot_sd(32.0), LONGEST),
+    )
+
+
 TABLE2 = Experiment(
     "table2",
     "Tables 2 and 6, Figure 5, the three ways to flip",
@@ -169,16 +186,10 @@ TABLE2 = Experiment(
     "augmentation; random flip would have to train 1 to 102% longer for the same accuracy. Random flip beats none.",
     plan_parts(
         "table2",
-        tuple(
-            part(f"cpu-{name}.toml", views=(LEVEL,))
-            for name in ("shortest", "short", "middle", "long", "cutout-short", "cutout-middle", "cutout-long")
-        ),
+        tuple(part(f"cpu-{name}.toml", views=(LEVEL,)) for name in CPU_PARTS),
         (part("paper-94.toml"), part("paper-96.toml"), part("paper-96-tta.toml")),
     ),
     analyse,
     draw,
-    (
-        Resolution("random and alternating flip, shortest training, no cutout", 0.4, MINI_SD, SHORTEST),
-        Resolution("any two cells of the two shorter lengths", 1.0, MINI_SD, OTHERS),
-    ),
+    plan_resolutions,
 )

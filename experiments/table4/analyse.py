@@ -1,5 +1,6 @@
 """Measure how runs vary, on the test set and on its distribution, and how well their votes are calibrated: Table 4."""
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -11,9 +12,8 @@ from airjax.report.drawing import COLORS, GREY, make_grid
 from airjax.stats.variance import count_votes, half_votes, reliability, run_interval, run_variance, vote_interval
 from experiments.cells import Cells, read_cells, read_correct
 from experiments.experiment import Analysis, Context, Experiment, Resolution, part, plan_parts
-from experiments.known import MINI_SD
+from experiments.known import study_sd
 from experiments.rows import Row, difference_row, effect_row, effect_verdict, value_row, value_verdict
-from experiments.train import folders_of
 
 SIZES = {"base": "1x epochs, 1x width", "longer": "2x epochs", "larger": "1.5x epochs, 1.5x width"}
 LEVELS = {0: "no TTA", 2: "TTA"}
@@ -71,7 +71,7 @@ def read_groups(cells: Cells, context: Context) -> dict[tuple[str, int], Group]:
 
 def analyse(context: Context) -> Analysis:
     """Estimate the table's four columns, and what test-time augmentation, epochs and width change in them."""
-    cells = read_cells(folders_of(TABLE4, context.scale, context.out), mixed=context.mixed)
+    cells = read_cells(context.folders, mixed=context.mixed)
     groups = read_groups(cells, context)
     rows = [row for pair in _pairs() for row in _difference_rows(groups, *pair, context.scale)]
     rows += [row for cell, group in groups.items() for row in _column_rows(cell, group, context.scale)]
@@ -85,10 +85,10 @@ def analyse(context: Context) -> Analysis:
 
 def _pairs() -> Iterator[tuple[str, tuple[str, int], tuple[str, int]]]:
     for size, name in SIZES.items():
-        yield f"TTA, {name}", (size, 0), (size, 2)
+        yield f"by TTA, {name}", (size, 0), (size, 2)
     for level, name in LEVELS.items():
         for size in ("longer", "larger"):
-            yield f"{SIZES[size]}, {name}", ("base", level), (size, level)
+            yield f"by {SIZES[size]}, {name}", ("base", level), (size, level)
 
 
 def _difference_rows(
@@ -97,14 +97,14 @@ def _difference_rows(
     # How the second differs from the first in the table's columns.
     a, b, paired = groups[first], groups[second], first[0] == second[0]
     reported = [after - before for before, after in zip(PAPER[first], PAPER[second], strict=True)]
-    yield difference_row(f"mean accuracy, {name}", a.accuracies, b.accuracies, reported[0], scale)
+    yield difference_row(f"change of mean accuracy {name}", a.accuracies, b.accuracies, reported[0], scale)
     statistics: dict[str, Statistic] = {"test-set sd": test_set_sd, "distribution-wise sd": distribution_sd}
     n = min(len(a.accuracies), len(b.accuracies))
     for (column, statistic), paper in zip(statistics.items(), reported[1:], strict=False):
         ours = statistic(b.correct) - statistic(a.correct)
         resampled = bootstrap_difference(statistic, a.correct, b.correct, paired=paired)
-        yield effect_row(f"{column}, {name}", ours, resampled, n, paper, scale, SD_MARGIN, "points", 3)
-    yield _calibration_row(f"CACE, {name}", a.head(n), b.head(n), paired, reported[3], scale)
+        yield effect_row(f"change of {column} {name}", ours, resampled, n, paper, scale, SD_MARGIN, "points", 3)
+    yield _calibration_row(f"change of CACE {name}", a.head(n), b.head(n), paired, reported[3], scale)
 
 
 def bootstrap_difference(
@@ -135,7 +135,7 @@ def _calibration_row(cell: str, a: Group, b: Group, paired: bool, paper: float, 
     halves = [half_votes(group.predictions, classes, seed) for group, seed in ((a, 0), (b, 0 if paired else 1))]
     differences = np.array([error(after, b) - error(before, a) for before, after in zip(*halves, strict=True)])
     runs, half = len(a.predictions), len(a.predictions) // 2
-    reach = 1.96 * float(differences.std(ddof=1)) * np.sqrt(half / (runs - half))
+    reach = 1.96 * float(differences.std(ddof=1)) * math.sqrt(half / (runs - half))
     whole = [error(count_votes(group.predictions, classes), group) for group in (a, b)]
     ours = whole[1] - whole[0]
     interval = (ours - reach, ours + reach)
@@ -178,6 +178,11 @@ def draw(record: dict[str, Any]) -> Figure:
     return figure
 
 
+def plan_resolutions() -> tuple[Resolution, ...]:
+    """Say which differences the plans of the CPU scale are made to find."""
+    return (Resolution("mean accuracy of two sizes, 300 networks of either", 0.45, study_sd(), 300),)
+
+
 TABLE4 = Experiment(
     "table4",
     "Table 4 and Figure 6, variance between runs and calibration",
@@ -191,5 +196,5 @@ TABLE4 = Experiment(
     ),
     analyse,
     draw,
-    (Resolution("mean accuracy of two sizes", 0.45, MINI_SD, 300),),
+    plan_resolutions,
 )

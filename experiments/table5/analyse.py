@@ -11,7 +11,6 @@ from airjax.report.drawing import COLORS, GREY, make_grid
 from experiments.cells import Cell, Cells, load_data_of, read_cells
 from experiments.experiment import Analysis, Context, Experiment, Scale, part, plan_parts
 from experiments.rows import Row, difference_row, value_row
-from experiments.train import folders_of
 from experiments.verdict import AGREES, DIFFERS, NOT_COMPARABLE
 
 # Accuracy in percent by network, data set and whether there is cutout.
@@ -32,8 +31,7 @@ NETWORKS: dict[Scale, tuple[str, ...]] = {"cpu": ("mini",), "paper": ("airbench"
 
 def analyse(context: Context) -> Analysis:
     """Estimate the table's cells, what cutout adds, and on a CPU's scale whether the large networks begin to learn."""
-    folders = list(folders_of(TABLE5, context.scale, context.out))
-    cells, scale = read_cells(folders, mixed=context.mixed), context.scale
+    cells, scale = read_cells(context.folders, mixed=context.mixed), context.scale
     found = {
         (network, data, cutout): _of(cells, network, data, cutout)
         for network in NETWORKS[scale]
