@@ -8,7 +8,7 @@ from pathlib import Path
 from airjax import DataError, DeviceError
 from airjax.sweep.plan import PlanError
 from airjax.sweep.store import ResultsError
-from airjax.utils.extras import MissingExtraError
+from airjax.utils.extras import MissingExtraError, import_extra
 from experiments.experiment import SCALES, Context, Experiment, Scale
 from experiments.forecast import forecast
 from experiments.page import results_table, write_pages
@@ -18,6 +18,7 @@ from experiments.train import folders_of, train_parts
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 OTHERS = ("list", "page")
+NEEDED = ("matplotlib", "statsmodels")
 
 
 def main(arguments: list[str], prog: str = "python -m experiments") -> int:
@@ -48,6 +49,8 @@ def run(experiment: Experiment, options: argparse.Namespace) -> int:
     if options.dry_run:
         print(forecast(experiment, scale, out).text)
         return EXIT_OK
+    for package in NEEDED:
+        import_extra(package, "report", "an experiment")  # before anything is trained
     if not options.analyse:
         code = train_parts(experiment, scale, out, options.data_dir, _sweep_options(options))
         if code != EXIT_OK:

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
-
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from airjax.stats.power import runs_to_resolve
 from airjax.sweep.plan import Plan, load_plan, make_plan
 from experiments.rows import Row
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Scale = Literal["cpu", "paper"]
 SCALES: tuple[Scale, ...] = ("cpu", "paper")
@@ -72,7 +73,7 @@ class Experiment(NamedTuple):
     claim: str  # what the paper says, in a sentence
     parts: Callable[[Scale, Path], Iterator[Part]]  # what to train, in order; a later part may depend on earlier ones
     analyse: Callable[[Context], Analysis]
-    draw: Callable[[dict[str, Any]], Figure]  # from a line of the results
+    draw: Callable[[dict[str, Any]], "Figure"]  # from a line of the results
     resolutions: Callable[[], tuple[Resolution, ...]] = tuple  # of the CPU scale; they follow from earlier results
 
     @property

@@ -4,10 +4,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
-
 import airjax
-from airjax.report.drawing import STYLE, render_figure
+from airjax.utils.extras import import_extra
 from airjax.utils.records import append_line, plain, read_lines, write_atomically
 from experiments.experiment import HERE, Analysis, Experiment, Scale
 from experiments.rows import Row, row_from
@@ -45,6 +43,9 @@ def figure_file(experiment: Experiment, scale: Scale, folder: Path) -> Path:
 
 def draw(experiment: Experiment, record: dict[str, Any], folder: Path) -> list[Path]:
     """Draw the figure of a line, as PNG and SVG, and return the files."""
+    mpl = import_extra("matplotlib", "report", "a figure")
+    from airjax.report.drawing import STYLE, render_figure
+
     with mpl.rc_context(STYLE):
         figure = experiment.draw(record)
     png = figure_file(experiment, record["scale"], folder)

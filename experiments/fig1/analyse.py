@@ -1,17 +1,18 @@
 """Count which of the 2N inputs (each image, and its mirror image) the epochs of a run show: Figure 1. No training."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Bool
-from matplotlib.figure import Figure
 
 import airjax
-from airjax.report.drawing import COLORS, make_grid
 from airjax.stats.intervals import mean_interval
 from experiments.experiment import Analysis, Context, Experiment, no_parts
 from experiments.rows import Row, exact_row
 from experiments.verdict import judge_value
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 EPOCHS, SHOWN, SEED = 8, 24, 0
 MARGIN = 0.01  # of the images: what counts as the same fraction
@@ -46,8 +47,10 @@ def analyse(context: Context) -> Analysis:
     return Analysis(rows, {"mirrored": shown}, networks=0)
 
 
-def draw(record: dict[str, Any]) -> Figure:
+def draw(record: dict[str, Any]) -> "Figure":
     """Draw which way round each epoch shows some images, and mark the inputs that no epoch before has shown."""
+    from airjax.report.drawing import COLORS, make_grid
+
     figure, grid = make_grid(7.4, 2.5, 1, 2)
     for axes, (flip, title) in zip(grid[0], FLIPS.items(), strict=True):
         mirrored = np.array(record["series"]["mirrored"][flip], bool)

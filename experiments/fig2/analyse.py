@@ -1,16 +1,17 @@
 """Show the 24 whitening filters of the first convolution as pictures: Figure 2. No training."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Float32
-from matplotlib.figure import Figure
 
 import airjax
-from airjax.report.drawing import make_grid
 from experiments.experiment import Analysis, Context, Experiment, no_parts
 from experiments.rows import exact_row
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 COLUMNS = 12
 ROUNDING = 1e-3  # of correlations that are zero in exact arithmetic
@@ -57,8 +58,10 @@ def largest_correlation(images: Float32[np.ndarray, "n h w c"], filters: Float[n
     return float(np.abs(moment / np.outer(scale, scale) - np.eye(len(moment))).max())
 
 
-def draw(record: dict[str, Any]) -> Figure:
+def draw(record: dict[str, Any]) -> "Figure":
     """Draw every filter as a picture of 2x2 pixels, each scaled to its own largest weight; grey is zero."""
+    from airjax.report.drawing import make_grid
+
     filters = np.array(record["series"]["filters"])
     figure, grid = make_grid(7.4, 1.7, len(filters) // COLUMNS, COLUMNS)
     for number, (axes, one) in enumerate(zip(grid.ravel(), filters, strict=True)):

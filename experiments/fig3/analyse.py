@@ -1,19 +1,20 @@
 """Train networks of three sizes for several lengths: error against epochs and against operations, Figure 3."""
 
 import itertools
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from matplotlib.figure import Figure
 
 from airjax.recipes.recipe import Recipe
-from airjax.report.drawing import COLORS, make_grid
 from airjax.stats.intervals import mean_interval
 from experiments.cells import Cells, read_cells
 from experiments.experiment import Analysis, Context, Experiment, Resolution, part, plan_parts
 from experiments.known import pilot_sd
 from experiments.rows import Row, difference_row, value_row
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Published accuracy in percent of the three sizes, at the recipe's own length of training, in epochs.
 PAPER = {"94": (9.9, 94.01), "95": (15.0, 95.01), "96": (40.0, 96.05)}
@@ -81,8 +82,10 @@ def _flops(fields: dict[str, Any]) -> float:
     return Recipe().override(**{name: value for name, value in fields.items() if name != "data"}).flops
 
 
-def draw(record: dict[str, Any]) -> Figure:
+def draw(record: dict[str, Any]) -> "Figure":
     """Draw the errors against epochs and against operations, both in logarithms."""
+    from airjax.report.drawing import COLORS, make_grid
+
     figure, grid = make_grid(7.4, 3.0, 1, 2)
     for axes, scale, label in zip(grid[0], ("epochs", "flops"), ("epochs", "FLOPs of a training"), strict=True):
         for curve, color in zip(record["series"]["curves"], COLORS, strict=False):

@@ -2,13 +2,11 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
-from matplotlib.figure import Figure
 
-from airjax.report.drawing import COLORS, GREY, make_grid
 from experiments.cells import Cells, count_finished, read_cells
 from experiments.experiment import Analysis, Context, Experiment, Part, Resolution, Scale
 from experiments.known import pilot_sd
@@ -27,6 +25,9 @@ from experiments.ladder.features import (
 )
 from experiments.rows import Row, effect_row, percentiles, value_verdict
 from experiments.search import Crossing, Points, Round, Search, bracket, find_crossing, next_lengths
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 RECIPES: dict[Scale, str] = {"cpu": "mini", "paper": "94"}
 SEARCHES: dict[Scale, Search] = {
@@ -151,8 +152,10 @@ def _epochs_row(name: str, crossing: Crossing, paper: float, scale: Scale) -> Ro
     return Row(f"epochs, {name}", crossing.epochs, interval, crossing.networks, paper, verdict, "epochs")
 
 
-def draw(record: dict[str, Any]) -> Figure:
+def draw(record: dict[str, Any]) -> "Figure":
     """Draw the epochs to the target of every method beside the paper's, relative to the whole method."""
+    from airjax.report.drawing import COLORS, GREY, make_grid
+
     figure, grid = make_grid(7.4, 3.6, 1, 2)
     epochs = record["series"]["epochs"]
     shown = [name for name in epochs if name.startswith("ladder")], [name for name in epochs if "ladder" not in name]

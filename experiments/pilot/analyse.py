@@ -1,16 +1,17 @@
 """Measure how accurate mini is after several lengths of training, and how much its networks differ: a pilot."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
-from matplotlib.figure import Figure
 
-from airjax.report.drawing import COLORS, make_axes
 from experiments.cells import Cells, read_cells
 from experiments.experiment import Analysis, Context, Experiment, part, plan_parts
 from experiments.rows import Row
 from experiments.verdict import NOT_COMPARABLE, Interval
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def analyse(context: Context) -> Analysis:
@@ -46,8 +47,10 @@ def _fitted(cells: Cells, epochs: float) -> float:
     return 100 * float(np.nanmean(np.concatenate(curves)[:, int(epochs) - 1]))
 
 
-def draw(record: dict[str, Any]) -> Figure:
+def draw(record: dict[str, Any]) -> "Figure":
     """Draw test and training accuracy against the length of training."""
+    from airjax.report.drawing import COLORS, make_axes
+
     series = record["series"]
     figure, axes = make_axes(4.6, 2.8)
     for name, label, color in (("accuracy", "test images", COLORS[0]), ("fitted", "training images", COLORS[1])):

@@ -1,15 +1,16 @@
 """Compare sampling with replacement and reshuffling, random and alternating flip: Table 1."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
-from airjax.report.drawing import COLORS, make_axes
 from experiments.cells import read_cells
 from experiments.experiment import Analysis, Context, Experiment, Resolution, part, plan_parts
 from experiments.known import pilot_sd
 from experiments.rows import Row, difference_row, value_row
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 ORDERS = {"replacement": "with replacement", "reshuffle": "reshuffled"}
 FLIPS = ("random", "alternating")
@@ -57,8 +58,10 @@ def _effect(cell: str, found: dict[tuple[str, str], np.ndarray], factor: int, sc
     return difference_row(cell, first, second, float(paper[1] - paper[0]), scale)
 
 
-def draw(record: dict[str, Any]) -> Figure:
+def draw(record: dict[str, Any]) -> "Figure":
     """Draw the four means with their intervals."""
+    from airjax.report.drawing import COLORS, make_axes
+
     figure, axes = make_axes(5.0, 2.6)
     rows = record["rows"][: len(PAPER)]
     for number, flip in enumerate(FLIPS):

@@ -2,18 +2,19 @@
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
-from matplotlib.figure import Figure
 
-from airjax.report.drawing import COLORS, GREY, make_grid
 from airjax.stats.variance import count_votes, half_votes, reliability, run_interval, run_variance, vote_interval
 from experiments.cells import Cells, read_cells, read_correct
 from experiments.experiment import Analysis, Context, Experiment, Resolution, part, plan_parts
 from experiments.known import study_sd
 from experiments.rows import Row, difference_row, effect_row, effect_verdict, value_row, value_verdict
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SIZES = {"base": "1x epochs, 1x width", "longer": "2x epochs", "larger": "1.5x epochs, 1.5x width"}
 LEVELS = {0: "no TTA", 2: "TTA"}
@@ -135,11 +136,13 @@ def _calibration_row(cell: str, a: Group, b: Group, paired: bool, paper: float, 
     halves = [half_votes(group.predictions, classes, seed) for group, seed in ((a, 0), (b, 0 if paired else 1))]
     differences = np.array([error(after, b) - error(before, a) for before, after in zip(*halves, strict=True)])
     runs, half = len(a.predictions), len(a.predictions) // 2
-    reach = 1.96 * float(differences.std(ddof=1)) * math.sqrt(half / (runs - half))
+    error_of_whole = float(differences.std(ddof=1)) * math.sqrt(half / (runs - half))
     whole = [error(count_votes(group.predictions, classes), group) for group in (a, b)]
     ours = whole[1] - whole[0]
-    interval = (ours - reach, ours + reach)
-    return Row(cell, ours, interval, runs, paper, effect_verdict(interval, paper, CACE_MARGIN, scale), "", 4)
+    interval = (ours - 1.96 * error_of_whole, ours + 1.96 * error_of_whole)
+    verdict = effect_verdict(interval, paper, CACE_MARGIN, scale)
+    p = math.erfc(abs(ours) / error_of_whole / math.sqrt(2)) if error_of_whole else 1.0
+    return Row(cell, ours, interval, runs, paper, verdict, "", 4, p)
 
 
 def _column_rows(cell: tuple[str, int], group: Group, scale: str) -> Iterator[Row]:
@@ -161,8 +164,10 @@ def _classes(group: Group) -> int:
     return int(group.labels.max()) + 1
 
 
-def draw(record: dict[str, Any]) -> Figure:
+def draw(record: dict[str, Any]) -> "Figure":
     """Draw the accuracies of the runs of the base size, and how often a class is right that so many vote for."""
+    from airjax.report.drawing import COLORS, GREY, make_grid
+
     figure, grid = make_grid(7.4, 3.0, 1, 2)
     for (name, one), color in zip(record["series"].items(), COLORS, strict=False):
         grid[0, 0].hist(one["accuracies"], bins=30, color=color, alpha=0.5, label=name)

@@ -2,16 +2,17 @@
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
-from airjax.report.drawing import COLORS, GREY, make_grid
 from experiments.cells import Cell, Cells, load_data_of, read_cells
 from experiments.experiment import Analysis, Context, Experiment, Scale, part, plan_parts
 from experiments.rows import Row, difference_row, value_row
 from experiments.verdict import AGREES, DIFFERS, NOT_COMPARABLE
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Accuracy in percent by network, data set and whether there is cutout.
 PAPER = {
@@ -85,8 +86,10 @@ def _start_rows(cell: Cell, classes: int) -> Iterator[Row]:
     yield Row(f"test accuracy, {name}", accuracy, None, n, None, NOT_COMPARABLE, note=note)
 
 
-def draw(record: dict[str, Any]) -> Figure:
+def draw(record: dict[str, Any]) -> "Figure":
     """Draw each network's accuracy, by data set, without and with cutout."""
+    from airjax.report.drawing import COLORS, GREY, make_grid
+
     cells = record["series"]["cells"]
     sets = list(dict.fromkeys(cell["data"] for cell in cells))
     figure, grid = make_grid(7.4, 2.8, 1, len(sets))
