@@ -44,7 +44,12 @@ def main(arguments: list[str], prog: str = "python -m experiments") -> int:
 
 
 def run(experiment: Experiment, options: argparse.Namespace) -> int:
-    """Train what an experiment lacks, analyse it, and write its line, its figure and its page. Returns an exit code."""
+    """Train what an experiment lacks, analyse it, and write its line, its figure and its page. Returns an exit code.
+
+    Raises ValueError for a scale that the experiment does not have.
+    """
+    if options.scale not in experiment.scales:
+        raise ValueError(f"{experiment.name} is the same at every scale; leave --scale out")
     scale, out = options.scale, folder_of(experiment, options.scale, options.out)
     if options.dry_run:
         print(forecast(experiment, scale, out).text)
@@ -70,6 +75,8 @@ def print_list(scale: Scale, out: Path) -> int:
     """Print every experiment with its predicted cost and how far it has got."""
     width = max(map(len, EXPERIMENTS))
     for experiment in EXPERIMENTS.values():
+        if scale not in experiment.scales:
+            continue
         found = forecast(experiment, scale, folder_of(experiment, scale, out))
         print(f"{experiment.name:{width}}  {experiment.title}\n{'':{width}}  {found.text}")
     return EXIT_OK

@@ -74,6 +74,7 @@ class Experiment(NamedTuple):
     parts: Callable[[Scale, Path], Iterator[Part]]  # what to train, in order; a later part may depend on earlier ones
     analyse: Callable[[Context], Analysis]
     draw: Callable[[dict[str, Any]], "Figure"]  # from a line of the results
+    scales: tuple[Scale, ...] = SCALES  # that make a difference to it
     resolutions: Callable[[], tuple[Resolution, ...]] = tuple  # of the CPU scale; they follow from earlier results
 
     @property

@@ -31,19 +31,19 @@ class Forecast(NamedTuple):
 
 def forecast(experiment: Experiment, scale: Scale, out: Path) -> Forecast:
     """Predict the cost of the parts that are known so far: of a search, that is up to the round that it has reached."""
-    planned, finished, flops, seconds, missing = 0, 0, 0.0, 0.0, ""
+    planned, finished, flops, seconds, missing = 0, 0, 0.0, 0.0, []
     for part in experiment.parts(scale, out):
         try:
             plan = part.load()
         except PlanError as error:
-            missing = f"{part.name}: {error}"
+            missing.append(f"{part.name}: {error}")
             continue
         work, time = predict_cost(plan)
         share = _views_share(plan, part.views)
         planned, finished = planned + plan.num_runs, finished + min(plan.num_runs, count_finished(out / part.name))
         flops += work * (1 + share)
         seconds = None if seconds is None or time is None else seconds + time * (1 + share)
-    return Forecast(planned, finished, flops, seconds, missing)
+    return Forecast(planned, finished, flops, seconds, "; ".join(missing))
 
 
 def _views_share(plan: Plan, levels: tuple[int, ...]) -> float:

@@ -7,7 +7,7 @@ from typing import Any
 
 from airjax.report.page import Table, format_markdown, format_p
 from airjax.utils.records import write_atomically
-from experiments.experiment import HERE, SCALES, Experiment, Scale
+from experiments.experiment import HERE, Experiment, Scale
 from experiments.record import RESULTS, figure_file, latest, rows_of
 from experiments.rows import Row
 from experiments.verdict import AGREES, DIFFERS, NOT_COMPARABLE, NOT_RESOLVED
@@ -53,13 +53,13 @@ def render_all(experiments: dict[str, Experiment], folder: Path, where: Path) ->
 def render_results(experiment: Experiment, folder: Path, where: Path) -> str:
     """Render what was found at every scale: a sentence, the table, the figure."""
     parts = []
-    for scale in SCALES:
+    for scale in experiment.scales:
         record = latest(experiment, scale, folder)
         if record is None:
-            parts.append(f"**{SCALE_NAMES[scale].capitalize()}**: not yet run.")
+            parts.append(f"**{_title(scale)}**: not yet run.")
             continue
         place = figure_file(experiment, scale, folder)
-        parts += [f"**{SCALE_NAMES[scale].capitalize()}**: {describe_run(record)}", results_table(rows_of(record))]
+        parts += [f"**{_title(scale)}**: {describe_run(record)}", results_table(rows_of(record))]
         if place.exists():
             parts.append(f"![{experiment.title}, {SCALE_NAMES[scale]}]({os.path.relpath(place, where)})")
     return "\n\n".join(parts)
@@ -85,7 +85,7 @@ def index_table(experiments: dict[str, Experiment], folder: Path) -> str:
     """Tabulate the experiments, and how many lines of each have which verdict."""
     rows = []
     for experiment in experiments.values():
-        for scale in SCALES:
+        for scale in experiment.scales:
             record = latest(experiment, scale, folder)
             counts = [""] * len(VERDICTS) if record is None else _count_verdicts(record)
             state = "not yet run" if record is None else f"{record['networks']:,}"
@@ -97,7 +97,7 @@ def resolution_table(experiment: Experiment) -> str:
     """Tabulate which differences the CPU scale can find."""
     resolutions = experiment.resolutions()
     if not resolutions:
-        return "No chance is in the comparison, or none was planned for."
+        return "No number of networks here follows from a difference that is to be found."
     heads = ["compared", "difference, points", "assumed sd, points", "networks of each needed", "planned"]
     rows = [[one.cells, one.difference, one.sd, one.needed, one.runs] for one in resolutions]
     return format_markdown(Table(heads, rows))
@@ -133,6 +133,11 @@ def _number(value: float, decimals: int, sign: str) -> str:
 
 def _unit(unit: str) -> str:
     return "%" if unit == "%" else f" {unit}" if unit else ""
+
+
+def _title(scale: Scale) -> str:
+    name = SCALE_NAMES[scale]
+    return name[0].upper() + name[1:]
 
 
 def _count_verdicts(record: dict[str, Any]) -> list[str]:

@@ -87,4 +87,5 @@ FIG1 = Experiment(
     no_parts,
     analyse,
     draw,
+    scales=("cpu",),
 )

@@ -79,4 +79,5 @@ FIG2 = Experiment(
     no_parts,
     analyse,
     draw,
+    scales=("cpu",),
 )

@@ -124,5 +124,5 @@ FIG3 = Experiment(
     ),
     analyse,
     draw,
-    plan_resolutions,
+    resolutions=plan_resolutions,
 )

@@ -194,5 +194,5 @@ LADDER_EXPERIMENT = Experiment(
     parts,
     analyse,
     draw,
-    plan_resolutions,
+    resolutions=plan_resolutions,
 )

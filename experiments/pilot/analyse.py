@@ -7,7 +7,7 @@ from jaxtyping import Float
 
 from experiments.cells import Cells, read_cells
 from experiments.experiment import Analysis, Context, Experiment, part, plan_parts
-from experiments.rows import Row
+from experiments.rows import Row, value_row
 from experiments.verdict import NOT_COMPARABLE, Interval
 
 if TYPE_CHECKING:
@@ -26,6 +26,9 @@ def analyse(context: Context) -> Analysis:
         series["sd"].append(sd)
         series["accuracy"].append(float(accuracies.mean()))
         series["fitted"].append(_fitted(cells, epochs))
+        rows.append(value_row(f"accuracy after {epochs:g} epochs", accuracies, None, context.scale))
+        fitted = f"training accuracy in the last of {epochs:g} epochs, as augmented"
+        rows.append(Row(fitted, series["fitted"][-1], None, len(accuracies), None, NOT_COMPARABLE))
         cell = f"standard deviation after {epochs:g} epochs"
         rows.append(Row(cell, sd, interval, len(accuracies), None, NOT_COMPARABLE, "points"))
     return Analysis(rows, series, cells.networks, cells.diverged, cells.content)
@@ -71,4 +74,5 @@ PILOT = Experiment(
     plan_parts("pilot", (part("cpu-lengths.toml"),), ()),
     analyse,
     draw,
+    scales=("cpu",),
 )

@@ -94,5 +94,5 @@ TABLE1 = Experiment(
     plan_parts("table1", (part("cpu-cells.toml"),), (part("paper-cells.toml"),)),
     analyse,
     draw,
-    plan_resolutions,
+    resolutions=plan_resolutions,
 )

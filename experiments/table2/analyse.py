@@ -189,5 +189,5 @@ TABLE2 = Experiment(
     ),
     analyse,
     draw,
-    plan_resolutions,
+    resolutions=plan_resolutions,
 )

@@ -201,5 +201,5 @@ TABLE4 = Experiment(
     ),
     analyse,
     draw,
-    plan_resolutions,
+    resolutions=plan_resolutions,
 )

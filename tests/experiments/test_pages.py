@@ -88,4 +88,4 @@ def test_the_committed_pages_are_those_of_the_committed_results() -> None:
 def test_a_page_says_what_its_plans_can_resolve() -> None:
     table = resolution_table(EXPERIMENTS["table1"])
     assert "| random and alternating flip, over both orders | 0.4 | 1.5 | " in table
-    assert resolution_table(EXPERIMENTS["fig2"]).startswith("No chance")
+    assert resolution_table(EXPERIMENTS["fig2"]).startswith("No number")
