@@ -83,7 +83,7 @@ def _flops(fields: dict[str, Any]) -> float:
 
 
 def draw(record: dict[str, Any]) -> "Figure":
-    """Draw the errors against epochs and against operations, both in logarithms."""
+    """Draw the errors against epochs and against operations, in logarithms."""
     from airjax.report.drawing import COLORS, make_grid
 
     figure, grid = make_grid(7.4, 3.0, 1, 2)
@@ -94,7 +94,6 @@ def draw(record: dict[str, Any]) -> "Figure":
             low, high = np.array(curve["interval"]).T
             axes.vlines(curve[scale], low, high, color=color, linewidth=1)
         axes.set_xscale("log")
-        axes.set_yscale("log")
         axes.set_xlabel(label)
     ticks = record["series"]["curves"][0]["epochs"]
     grid[0, 0].set_xticks(ticks, [f"{tick:g}" for tick in ticks])

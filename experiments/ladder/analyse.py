@@ -171,9 +171,10 @@ def draw(record: dict[str, Any]) -> "Figure":
                 axes.plot(np.array(one["interval"]) / whole["epochs"], [number] * 2, color=COLORS[0], linewidth=1)
         axes.set_yticks(range(len(names)), [name.removeprefix("ladder, ") for name in names])
         axes.invert_yaxis()
-        axes.set_xlabel("epochs to the target, of those of the whole method")
+        axes.set_xlabel("epochs / those of the whole method")
     grid[0, 0].set_title("one after another")
-    grid[0, 1].set_title("one removed, one added (point: ours; bar: the paper's)")
+    grid[0, 1].set_title("one removed, or one added")
+    figure.supxlabel("point: ours, with its interval; bar: the paper's", fontsize=8)
     return figure
 
 

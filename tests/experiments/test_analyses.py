@@ -19,6 +19,8 @@ from experiments.cells import Cell
 from experiments.experiment import Analysis, Context, Experiment, Part, Scale
 from experiments.ladder.analyse import LADDER_EXPERIMENT, SEARCHES
 from experiments.ladder.features import ADDED, ALL, FEATURES, LADDER, REMOVED, WHITENED, fields_of, methods, rung
+from experiments.page import results_table
+from experiments.record import draw, rows_of, save
 from experiments.registry import EXPERIMENTS
 from experiments.rows import Row
 from experiments.table2.analyse import find_speedups
@@ -62,6 +64,9 @@ def analyse(name: str, out: Path, accuracy: Accuracy, scale: Scale = "cpu", labe
     assert found.networks == sum(part.load().num_runs for part in experiment.parts("cpu", out))
     rows = {row.cell: row for row in found.rows}
     assert len(rows) == len(found.rows)
+    record = save(experiment, scale, found, out)
+    assert draw(experiment, record, out)[0].read_bytes().startswith(b"\x89PNG")
+    assert results_table(rows_of(record)) == results_table(found.rows)
     return rows
 
 
