@@ -49,7 +49,7 @@ def run(experiment: Experiment, options: argparse.Namespace) -> int:
     Raises ValueError for a scale that the experiment does not have.
     """
     if options.scale not in experiment.scales:
-        raise ValueError(f"{experiment.name} is the same at every scale; leave --scale out")
+        raise ValueError(f"{experiment.name} has no {options.scale} scale; leave --scale out")
     scale, out = options.scale, folder_of(experiment, options.scale, options.out)
     if options.dry_run:
         print(forecast(experiment, scale, out).text)
@@ -117,13 +117,12 @@ def make_parser(prog: str) -> argparse.ArgumentParser:
     sweep = parser.add_argument_group("training, as python -m airjax sweep takes it")
     sweep.add_argument("--workers", metavar="N", help="processes")
     sweep.add_argument("--cluster", metavar="ADDRESS", help="a Ray cluster: auto, or host:port")
-    sweep.add_argument("--shard", metavar="i/n", help="train only a part: for arrays of jobs")
     sweep.add_argument("--chunk", metavar="N", help="networks given to a worker at once")
     sweep.add_argument("--checkpoint-every", metavar="EPOCHS", help="epochs between two snapshots")
     return parser
 
 
 def _sweep_options(options: argparse.Namespace) -> tuple[str, ...]:
-    names: Sequence[str] = ("workers", "cluster", "shard", "chunk", "checkpoint_every")
+    names: Sequence[str] = ("workers", "cluster", "chunk", "checkpoint_every")
     given = [(name, getattr(options, name)) for name in names if getattr(options, name) is not None]
     return tuple(word for name, value in given for word in (f"--{name.replace('_', '-')}", value))

@@ -61,8 +61,8 @@ class Analysis(NamedTuple):
     rows: list[Row]
     series: dict[str, Any]  # what the figure shows, as plain values
     networks: int  # trained
-    diverged: int = 0  # of them
-    data: dict[str, str] = {}  # noqa: RUF012 content of each data set by its name; never changed
+    diverged: int  # of them
+    data: dict[str, str]  # content of each data set by its name
 
 
 class Experiment(NamedTuple):

@@ -44,7 +44,7 @@ def analyse(context: Context) -> Analysis:
     ]
     pairs = zip(FLIPS, (random, alternating), strict=True)
     shown = {name: mirrored[:, :SHOWN].astype(int).tolist() for name, mirrored in pairs}
-    return Analysis(rows, {"mirrored": shown}, networks=0)
+    return Analysis(rows, {"mirrored": shown}, 0, 0, {})
 
 
 def draw(record: dict[str, Any]) -> "Figure":

@@ -38,7 +38,7 @@ def analyse(context: Context) -> Analysis:
             ROUNDING,
         ),
     ]
-    return Analysis(rows, {"filters": filters.transpose(3, 0, 1, 2).tolist()}, 0, data={data.name: data.content})
+    return Analysis(rows, {"filters": filters.transpose(3, 0, 1, 2).tolist()}, 0, 0, {data.name: data.content})
 
 
 def normalise(data: airjax.Dataset, count: int) -> Float32[np.ndarray, "{count} h w c"]:

@@ -1,17 +1,18 @@
 """Measure how runs vary, on the test set and on its distribution, and how well their votes are calibrated: Table 4."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from airjax.stats.variance import count_votes, half_votes, reliability, run_interval, run_variance, vote_interval
+from airjax.stats.variance import count_votes, half_votes, reliability, run_interval, vote_interval
 from experiments.cells import Cells, read_cells, read_correct
 from experiments.experiment import Analysis, Context, Experiment, Resolution, part, plan_parts
 from experiments.known import study_sd
 from experiments.rows import Row, difference_row, effect_row, effect_verdict, value_row, value_verdict
+from experiments.table4.spread import Statistic, bootstrap_difference, distribution_sd, test_set_sd
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,7 +29,7 @@ PAPER = {
     ("larger", 2): (94.97, 0.116, 0.018, 0.0444),
 }
 SD_MARGIN, CACE_MARGIN = 0.01, 0.002  # percentage points; the error itself
-RESAMPLES, BINS = 1_000, 20
+BINS = 20  # of the figure
 
 
 class Group(NamedTuple):
@@ -42,20 +43,6 @@ class Group(NamedTuple):
     def head(self, count: int) -> "Group":
         """Return the first networks: errors of calibration are compared at equal numbers."""
         return Group(self.accuracies[:count], self.correct[:count], self.predictions[:count], self.labels)
-
-
-Statistic = Callable[[Bool[np.ndarray, "r m"]], float]
-
-
-def test_set_sd(correct: Bool[np.ndarray, "r m"]) -> float:
-    """Compute the standard deviation of the accuracies, in percentage points."""
-    return 100 * float(np.sqrt(correct.mean(1).var(ddof=1)))
-
-
-def distribution_sd(correct: Bool[np.ndarray, "r m"]) -> float:
-    """Estimate the standard deviation on the test distribution, in percentage points; signed, as the variance is."""
-    variance = run_variance(correct).distribution
-    return 100 * float(np.sign(variance) * np.sqrt(abs(variance)))
 
 
 def read_groups(cells: Cells, context: Context) -> dict[tuple[str, int], Group]:
@@ -106,24 +93,6 @@ def _difference_rows(
         resampled = bootstrap_difference(statistic, a.correct, b.correct, paired=paired)
         yield effect_row(f"change of {column} {name}", ours, resampled, n, paper, scale, SD_MARGIN, "points", 3)
     yield _calibration_row(f"change of CACE {name}", a.head(n), b.head(n), paired, reported[3], scale)
-
-
-def bootstrap_difference(
-    statistic: Statistic,
-    first: Bool[np.ndarray, "r m"],
-    second: Bool[np.ndarray, "s m"],
-    *,
-    paired: bool,
-    seed: int = 0,
-    resamples: int = RESAMPLES,
-) -> Float[np.ndarray, " {resamples}"]:
-    """Resample the runs of both, the same ones where they are paired, and return the differences of a statistic."""
-    generator, found = np.random.default_rng(seed), np.empty(resamples)
-    for number in range(resamples):
-        chosen = generator.integers(0, len(first), len(first))
-        other = chosen if paired else generator.integers(0, len(second), len(second))
-        found[number] = statistic(second[other]) - statistic(first[chosen])
-    return found
 
 
 def _calibration_row(cell: str, a: Group, b: Group, paired: bool, paper: float, scale: str) -> Row:

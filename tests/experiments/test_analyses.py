@@ -26,6 +26,7 @@ from experiments.rows import Row
 from experiments.table2.analyse import find_speedups
 from experiments.table2.paper import ACCURACIES, SPEEDUPS
 from experiments.table4 import analyse as table4
+from experiments.table4 import spread
 from experiments.train import folders_of, is_complete
 from experiments.views import view_folder
 
@@ -196,18 +197,18 @@ def test_table4_tells_spread_of_the_test_set_from_that_of_the_distribution() -> 
     # Runs differ by 2 points all over the test set, and beyond that image by image.
     skills = 0.6 + 0.02 * generator.normal(size=(200, 1))
     correct = generator.random((200, 2000)) < skills
-    assert table4.test_set_sd(correct) == pytest.approx(100 * math.sqrt(0.02**2 + 0.24 / 2000), rel=0.15)
-    assert table4.distribution_sd(correct) == pytest.approx(2.0, rel=0.2)
+    assert spread.test_set_sd(correct) == pytest.approx(100 * math.sqrt(0.02**2 + 0.24 / 2000), rel=0.15)
+    assert spread.distribution_sd(correct) == pytest.approx(2.0, rel=0.2)
     # Means of 1 and 1/2; of the examples one differs: 2 (1/8 - (1/2) / 4) = 0.
-    assert table4.distribution_sd(np.array([[True, True], [True, False]])) == pytest.approx(0)
+    assert spread.distribution_sd(np.array([[True, True], [True, False]])) == pytest.approx(0)
 
 
 def test_a_paired_difference_has_no_spread_where_the_runs_do_not_differ() -> None:
     generator = np.random.default_rng(0)
     correct = generator.random((30, 100)) < 0.7
-    paired = table4.bootstrap_difference(table4.test_set_sd, correct, correct, paired=True, resamples=50)
+    paired = spread.bootstrap_difference(spread.test_set_sd, correct, correct, paired=True, resamples=50)
     assert (paired == 0).all()
-    unpaired = table4.bootstrap_difference(table4.test_set_sd, correct, correct, paired=False, resamples=50)
+    unpaired = spread.bootstrap_difference(spread.test_set_sd, correct, correct, paired=False, resamples=50)
     assert unpaired.std() > 0
 
 
