@@ -8,14 +8,16 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from airjax.data import Dataset
+from airjax.recipes.recipe import Recipe
 from airjax.sweep.find_data import find_data
-from airjax.sweep.store import Results, ResultsError, load, read_plan, recipes_by_setting
+from airjax.sweep.store import Results, ResultsError, load, read_plan
 
 
 class Cell(NamedTuple):
     """The networks of one setting of one part."""
 
-    fields: dict[str, Any]  # all fields of its recipe by name, and "data"
+    recipe: Recipe
+    fields: dict[str, Any]  # all of the recipe's by their own names, and "data"
     folder: Path  # of the sweep
     results: Results  # finished networks, those that diverged among them
 
@@ -111,9 +113,10 @@ def load_data_of(cell: Cell, data_dir: Path | None) -> Dataset:
 
 
 def _cells_of(folder: Path, mixed: bool) -> Iterator[Cell]:
-    results, data = load(folder, mixed=mixed).only(error=None), read_plan(folder)["settings"]
-    for name, fields in recipes_by_setting(folder).items():
-        yield Cell(fields | {"data": data[name]["data"]}, folder, results.only(setting=name))
+    results, plan = load(folder, mixed=mixed).only(error=None), read_plan(folder)
+    for (name, described), plain in zip(plan["settings"].items(), plan["recipes"], strict=True):
+        recipe = Recipe.from_dict(plain)
+        yield Cell(recipe, recipe.flat() | {"data": described["data"]}, folder, results.only(setting=name))
 
 
 def _plain(value: Any) -> Any:

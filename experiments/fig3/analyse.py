@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from airjax.recipes.recipe import Recipe
 from airjax.stats.intervals import mean_interval
 from experiments.cells import Cells, read_cells
 from experiments.experiment import Analysis, Context, Experiment, Resolution, part, plan_parts
@@ -35,7 +34,7 @@ def read_curve(cells: Cells, name: str) -> Curve:
     """Sort one part's networks by their length of training."""
     mine = sorted((cell for cell in cells.cells if cell.folder.name == name), key=lambda cell: cell.fields["epochs"])
     lengths = [float(cell.fields["epochs"]) for cell in mine]
-    return Curve(name, lengths, [_flops(cell.fields) for cell in mine], [cell.accuracies for cell in mine])
+    return Curve(name, lengths, [cell.recipe.flops for cell in mine], [cell.accuracies for cell in mine])
 
 
 def analyse(context: Context) -> Analysis:
@@ -76,10 +75,6 @@ def _direction_rows(curves: list[Curve]) -> list[Row]:
         cell = f"{second.name} minus {first.name}, {first.lengths[-1]:g} epochs"
         rows.append(difference_row(cell, first.accuracies[-1], second.accuracies[-1], 1.0, "cpu"))
     return [row._replace(paper=None, note="the paper's sign: above 0") for row in rows]
-
-
-def _flops(fields: dict[str, Any]) -> float:
-    return Recipe().override(**{name: value for name, value in fields.items() if name != "data"}).flops
 
 
 def draw(record: dict[str, Any]) -> "Figure":
