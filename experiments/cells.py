@@ -49,9 +49,7 @@ class Cells(NamedTuple):
 
     def having(self, **wanted: Any) -> tuple[Cell, ...]:
         """The cells whose recipes have those values. Raises ResultsError where there is none."""
-        # Lists are what JSON makes of tuples.
-        asked = {name: _plain(value) for name, value in wanted.items()}
-        found = tuple(cell for cell in self.cells if all(_plain(cell.fields.get(k)) == v for k, v in asked.items()))
+        found = tuple(cell for cell in self.cells if all(cell.fields.get(k) == v for k, v in wanted.items()))
         if not found:
             described = ", ".join(f"{name} = {value}" for name, value in wanted.items())
             raise ResultsError(f"no finished network has {described}; train the experiment first")
@@ -117,7 +115,3 @@ def _cells_of(folder: Path, mixed: bool) -> Iterator[Cell]:
     for (name, described), plain in zip(plan["settings"].items(), plan["recipes"], strict=True):
         recipe = Recipe.from_dict(plain)
         yield Cell(recipe, recipe.flat() | {"data": described["data"]}, folder, results.only(setting=name))
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value

@@ -114,7 +114,7 @@ def make_parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument("--analyse", action="store_true", help="train nothing: analyse what is there")
     parser.add_argument("--mixed", action="store_true", help="pool networks of different versions or devices")
     parser.add_argument("--dry-run", action="store_true", help="only say what it would cost")
-    sweep = parser.add_argument_group("training, as python -m airjax sweep takes it")
+    sweep = parser.add_argument_group("training, as of a sweep")
     sweep.add_argument("--workers", metavar="N", help="processes")
     sweep.add_argument("--cluster", metavar="ADDRESS", help="a Ray cluster: auto, or host:port")
     sweep.add_argument("--chunk", metavar="N", help="networks given to a worker at once")

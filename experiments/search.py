@@ -4,9 +4,9 @@ In rounds, of which each is a sweep. The first trains a few networks at coarse l
 the two between which the mean accuracy, made monotone (isotonic regression), passes the target. The later rounds train
 many networks close to where it does: a little shorter, there, and a little longer. So nearly all networks are spent
 where they say something. The estimate is from those later rounds alone: accuracy as a straight line in log(epochs),
-fitted by least squares; over a factor of one and a half the curve bends less than its noise. Its interval is a
-bootstrap of the networks at each length. That a round's lengths depend on the rounds before biases nothing: given its
-length, a network's accuracy does not depend on them.
+fitted by least squares over so short a piece of the curve that it hardly bends. Its interval is a bootstrap of the
+networks' distances from the mean of their length. A round's lengths depend on the rounds before, most of all on the
+first, which is left out of the fit; tests/experiments/test_search.py has bias and coverage of the whole procedure.
 """
 
 import math
@@ -73,18 +73,23 @@ def next_lengths(estimate: float, factors: Sequence[float]) -> tuple[float, ...]
 def find_crossing(points: Points, target: float, seed: int = 0, resamples: int = RESAMPLES) -> Crossing:
     """Fit accuracies near the target by a line in log(epochs), and find where it passes the target.
 
-    Raises ValueError for fewer than two lengths.
+    Raises ValueError for fewer than two lengths, or not more networks than lengths.
     """
     if len(points) < 2:
         raise ValueError(f"need accuracies at 2 lengths of training or more, not {len(points)}")
+    if sum(map(len, points.values())) <= len(points):
+        raise ValueError("need two networks or more at some length of training: one has no spread")
     lengths = np.array(sorted(points))
     groups = [np.asarray(points[e], np.float64) for e in lengths]
     weights = np.array([len(group) for group in groups], np.float64)
     generator = np.random.default_rng(seed)
-    # The mean of a resample of each length's networks, [resamples, lengths].
-    means = np.stack([generator.choice(group, (resamples, len(group))).mean(1) for group in groups], axis=1)
-    found = _solve(np.log(lengths), np.array([[group.mean() for group in groups]]), weights, target)[0]
-    resampled = _solve(np.log(lengths), means, weights, target)
+    means = np.array([group.mean() for group in groups])
+    # Distances from the mean of their length, of all lengths together: those of a few networks are too small.
+    distances = np.concatenate([group - mean for group, mean in zip(groups, means, strict=True)])
+    distances *= math.sqrt(len(distances) / (len(distances) - len(groups)))
+    moved = np.stack([generator.choice(distances, (resamples, len(group))).mean(1) for group in groups], axis=1)
+    found = _solve(np.log(lengths), means[None], weights, target)[0]
+    resampled = _solve(np.log(lengths), means + moved, weights, target)
     return Crossing(None if math.isnan(found) else float(found), resampled, int(weights.sum()))
 
 

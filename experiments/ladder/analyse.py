@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 RECIPES: dict[Scale, str] = {"cpu": "mini", "paper": "94"}
 SEARCHES: dict[Scale, Search] = {
-    "cpu": Search(50.0, (3.0, 6.0, 12.0, 24.0), 2, (Round((0.8, 1.0, 1.25), 4), Round((0.85, 1.0, 1.2), 10))),
+    "cpu": Search(50.0, (3.0, 6.0, 12.0, 24.0), 2, (Round((0.85, 1.0, 1.2), 4), Round((0.92, 1.0, 1.08), 10))),
     "paper": Search(94.0, (8.0, 16.0, 32.0, 64.0), 2, (Round((0.9, 1.0, 1.1), 10), Round((0.95, 1.0, 1.05), 40))),
 }
 EPOCHS_MARGIN = 0.03  # of the paper's epochs: what counts as the same number

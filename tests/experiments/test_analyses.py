@@ -176,7 +176,7 @@ def test_a_round_of_the_ladder_waits_for_the_one_before(tmp_path: Path) -> None:
     names = [part.name for part in LADDER_EXPERIMENT.parts("cpu", tmp_path)]
     assert names == ["round-0", "round-1"]
     second = list(LADDER_EXPERIMENT.parts("cpu", tmp_path))[1].load()
-    assert {setting.recipe.epochs for setting in second.settings} == {4.8, 6.0, 7.5}
+    assert {setting.recipe.epochs for setting in second.settings} == {5.1, 6.0, 7.2}
     assert not set(second.seeds) & set(first.load().seeds)
 
 
