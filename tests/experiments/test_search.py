@@ -8,7 +8,7 @@ import pytest
 from experiments.ladder.analyse import SEARCHES
 from experiments.search import bracket, find_crossing, isotonic, next_lengths
 
-TRIALS = 500
+TRIALS = 1500
 
 
 def line(epochs: float, at: float = 10.0, slope: float = 20.0) -> float:
