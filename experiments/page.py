@@ -19,7 +19,15 @@ VERDICTS = (AGREES, DIFFERS, NOT_RESOLVED, NOT_COMPARABLE)
 
 
 def write_pages(experiments: dict[str, Experiment], folder: Path = RESULTS) -> list[Path]:
-    """Write the pages of the results in a folder, and return them.
+    """Write the pages of the results in a folder, and return them. Raises ValueError for a page without markers."""
+    pages = render_pages(experiments, folder)
+    for file, text in pages.items():
+        write_atomically(file, text.encode())
+    return list(pages)
+
+
+def render_pages(experiments: dict[str, Experiment], folder: Path = RESULTS) -> dict[Path, str]:
+    """Render the pages of the results in a folder: what each file is to hold.
 
     Of the tracked results: each experiment's README.md and the table in experiments/README.md, between their markers,
     and docs/experiments.md. Of others: experiments.md in their folder. Raises ValueError for a page without markers.
@@ -32,9 +40,7 @@ def write_pages(experiments: dict[str, Experiment], folder: Path = RESULTS) -> l
             file = experiment.folder / "README.md"
             text = insert(file, "results", render_results(experiment, folder, file.parent))
             pages[file] = insert_into(file, text, "resolutions", resolution_table(experiment))
-    for file, text in pages.items():
-        write_atomically(file, text.encode())
-    return list(pages)
+    return pages
 
 
 def render_all(experiments: dict[str, Experiment], folder: Path, where: Path) -> str:
