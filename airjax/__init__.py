@@ -79,6 +79,7 @@ MODULES = {
     "agreement": "airjax.stats.agreement",
     "attribution": "airjax.stats.datamodels",
     "doctor": "airjax.training.self_check",
+    "environment": "airjax.training.environment",
     "equivalence": "airjax.stats.equivalence",
     "export": "airjax.cli.export",
     "predict": "airjax.cli.predict",

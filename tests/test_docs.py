@@ -23,7 +23,10 @@ from airjax.sweep.plan import load_plan
 from airjax.sweep.store import Writer
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    *(page for room in ("docs", "experiments") for page in sorted((ROOT / room).rglob("*.md"))),
+]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 VARIABLES = re.compile(r"^(\w+=\S+ +)+")  # set for one command
 INLINE = re.compile(r"`((?:python -m|airjax) [^`\n]* --[^`\n]*)`")
@@ -97,6 +100,8 @@ def module_and_arguments(command: str) -> tuple[str, list[str]]:
     words = shlex.split(command.split(" > ", maxsplit=1)[0])
     if words[0] in INSTALLED:
         return COMMANDS[words[1]].module, words[2:]
+    if words[2] == "airjax":
+        return COMMANDS[words[3]].module, words[4:]
     return words[2], words[3:]
 
 

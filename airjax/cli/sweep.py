@@ -135,19 +135,27 @@ def make_chunks(
 
 def print_prediction(plan: Plan, workers: int, *, local: bool) -> None:
     """What the plan would cost, on this machine or on a cluster of such."""
+    flops, total = predict_cost(plan)
+    print(f"{len(plan.settings)} settings, {plan.num_runs:,} networks, {flops:.3g} FLOP")
+    print(f"disk: {format_bytes(plan.disk_bytes)}")
+    if total is None:
+        print("time: nothing was measured on this device; python -m benchmarks.seeds does")
+    elif local and describe()["platform"] == "cpu":
+        print(f"time: {format_seconds(total)} on this machine, whose cores its workers share, and their start")
+    else:
+        print(f"time: {format_seconds(total / workers)} with {workers} workers, each on a device of its own")
+
+
+def predict_cost(plan: Plan) -> tuple[float, float | None]:
+    """Predict a plan's floating-point operations, and its seconds with one worker on this device.
+
+    The seconds are None where nothing was measured on this kind of device.
+    """
     per_setting = plan.num_runs // len(plan.settings)
     flops = sum(setting.recipe.flops for setting in plan.settings) * per_setting
     seconds = [predict_seconds(setting.recipe) for setting in plan.settings]
-    print(f"{len(plan.settings)} settings, {plan.num_runs:,} networks, {flops:.3g} FLOP")
-    print(f"disk: {format_bytes(plan.disk_bytes)}")
-    if None in seconds:
-        print("time: nothing was measured on this device; python -m benchmarks.seeds does")
-    else:
-        total = sum(value for value in seconds if value is not None) * per_setting
-        if local and describe()["platform"] == "cpu":
-            print(f"time: {format_seconds(total)} on this machine, whose cores its workers share, and their start")
-        else:
-            print(f"time: {format_seconds(total / workers)} with {workers} workers, each on a device of its own")
+    known = [value for value in seconds if value is not None]
+    return flops, sum(known) * per_setting if len(known) == len(seconds) else None
 
 
 def print_status(out: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from airjax.utils.platform import default_platform
 
+SOURCES = ("airjax", "parity", "benchmarks/*.py", "experiments/*.py", "experiments/*.toml")  # what results depend on
 PACKAGES = ("airjax", "jax", "jaxlib", "flax", "optax", "numpy", "onednn-cpu-gomp")
 
 # What can change numbers that a seed leads to; the random numbers depend on no setting (airjax.utils.seeds).
@@ -110,11 +111,11 @@ def _cpu_fact(name: str) -> str | None:
 
 @functools.cache
 def commit() -> str | None:
-    """Return the commit of the checkout that this file is in, with "+" where it differs.
+    """Return the commit of the checkout that this package is in, with "+" where what results depend on differs.
 
     Outside a checkout, such as in a copy of one, it is the variable AIRJAX_COMMIT; None where that is unset.
     """
-    folder = Path(__file__).parent.parent
+    folder = Path(__file__).parents[2]  # beside the package
     if not (folder / ".git").exists():
         return os.environ.get("AIRJAX_COMMIT") or None
 
@@ -124,7 +125,7 @@ def commit() -> str | None:
         ).stdout.strip()
 
     try:
-        changed = git("status", "--porcelain", "--untracked-files=no", "--", "airjax", "parity", "benchmarks/*.py")
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", *SOURCES)
         return git("rev-parse", "--short=12", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.SubprocessError):
         return None

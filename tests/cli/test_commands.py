@@ -38,7 +38,7 @@ def start_without_reader(*arguments: str) -> tuple[int, str]:
 
 
 def test_the_documented_modules_are_these() -> None:
-    names = {"doctor", "export", "predict", "recipe", "report", "sweep", "train"}
+    names = {"doctor", "experiments", "export", "predict", "recipe", "report", "sweep", "train"}
     assert set(documented_modules()) == {f"airjax.{name}" for name in names}
 
 
@@ -71,7 +71,7 @@ def test_help_lists_every_command_with_a_line(capsys: pytest.CaptureFixture[str]
     rows = re.findall(r"^  ([a-z]+)  +(\S.*)$", capsys.readouterr().out.split("commands:\n")[1], re.MULTILINE)
     assert rows == [(name, command.summary) for name, command in COMMANDS.items()]
     assert list(COMMANDS) == [
-        *("train", "predict", "sweep", "report", "export", "recipes", "data", "doctor", "completion")
+        *("train", "predict", "sweep", "report", "export", "experiments", "recipes", "data", "doctor", "completion")
     ]
 
 

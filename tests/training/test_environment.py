@@ -92,3 +92,14 @@ def test_programs_that_are_compiled_elsewhere_draw_the_same(tiny: Recipe, toy: a
     with jax.threefry_partitionable(False):
         found = jax.device_get(jax.jit(start).lower(keys).compile()(keys))
     jax.tree.map(np.testing.assert_array_equal, found, expected)
+
+
+def test_a_result_says_which_commit_of_the_checkout_it_was_made_by() -> None:
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():
+        pytest.skip("this is no checkout")
+    head = subprocess.run(["git", "-C", root, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout
+    found = environment.commit()
+    assert found is not None
+    assert len(found.removesuffix("+")) == 12
+    assert head.startswith(found.removesuffix("+"))

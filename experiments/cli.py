@@ -1,0 +1,128 @@
+"""The command line: python -m airjax experiments NAME trains a table or figure of the paper and compares with it."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from airjax import DataError, DeviceError
+from airjax.sweep.plan import PlanError
+from airjax.sweep.store import ResultsError
+from airjax.utils.extras import MissingExtraError, import_extra
+from experiments.experiment import SCALES, Context, Experiment, Scale
+from experiments.forecast import forecast
+from experiments.page import results_table, write_pages
+from experiments.record import RESULTS, SCRATCH, draw, rows_of, save
+from experiments.registry import EXPERIMENTS
+from experiments.train import folders_of, train_parts
+
+EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
+OTHERS = ("list", "page")
+NEEDED = ("matplotlib", "statsmodels")
+
+
+def main(arguments: list[str], prog: str = "python -m experiments") -> int:
+    """Run the command line and return its exit code: 0 done, 1 a training failed, 2 bad usage or input."""
+    options = make_parser(prog).parse_args(arguments)
+    try:
+        if options.name == "list":
+            return print_list(options.scale, options.out)
+        if options.name == "page":
+            for file in write_pages(EXPERIMENTS, options.results or RESULTS):
+                print(f"wrote {file}")
+            return EXIT_OK
+        return run(EXPERIMENTS[options.name], options)
+    except (PlanError, ResultsError, DataError, DeviceError, MissingExtraError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    except OSError as error:
+        print(f"error: {error.filename or 'input/output'}: {error.strerror or error}", file=sys.stderr)
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        print("interrupted; rerunning the same command resumes", file=sys.stderr)
+        return EXIT_INTERRUPTED
+
+
+def run(experiment: Experiment, options: argparse.Namespace) -> int:
+    """Train what an experiment lacks, analyse it, and write its line, its figure and its page. Returns an exit code.
+
+    Raises ValueError for a scale that the experiment does not have.
+    """
+    if options.scale not in experiment.scales:
+        raise ValueError(f"{experiment.name} has no {options.scale} scale; leave --scale out")
+    scale, out = options.scale, folder_of(experiment, options.scale, options.out)
+    if options.dry_run:
+        print(forecast(experiment, scale, out).text)
+        return EXIT_OK
+    for package in NEEDED:
+        import_extra(package, "report", "an experiment")  # before anything is trained
+    if not options.analyse:
+        code = train_parts(experiment, scale, out, options.data_dir, _sweep_options(options))
+        if code != EXIT_OK:
+            return code
+    folders = tuple(folders_of(experiment, scale, out))
+    analysis = experiment.analyse(Context(scale, folders, options.data_dir, options.mixed))
+    folder = options.results or SCRATCH
+    record = save(experiment, scale, analysis, folder)
+    files = [folder / f"{experiment.name}.jsonl", *draw(experiment, record, folder)]
+    files += write_pages(EXPERIMENTS, folder)
+    print(f"{experiment.title}, {scale} scale\n{results_table(rows_of(record))}")
+    print("\n".join(f"wrote {file}" for file in files))
+    return EXIT_OK
+
+
+def print_list(scale: Scale, out: Path) -> int:
+    """Print every experiment with its predicted cost and how far it has got."""
+    width = max(map(len, EXPERIMENTS))
+    for experiment in EXPERIMENTS.values():
+        if scale not in experiment.scales:
+            continue
+        found = forecast(experiment, scale, folder_of(experiment, scale, out))
+        print(f"{experiment.name:{width}}  {experiment.title}\n{'':{width}}  {found.text}")
+    return EXIT_OK
+
+
+def folder_of(experiment: Experiment, scale: Scale, out: Path) -> Path:
+    """Return where an experiment's sweeps are."""
+    return out / scale / experiment.name
+
+
+def make_parser(prog: str) -> argparse.ArgumentParser:
+    """Make the parser of the command's arguments."""
+    parser = argparse.ArgumentParser(
+        prog,
+        description="Train a table or figure of the paper, and compare our numbers with its own.",
+        epilog="list shows what each costs and how far it has got; page writes the pages from the results alone.",
+    )
+    parser.add_argument(
+        "name", choices=(*EXPERIMENTS, *OTHERS), metavar="NAME", help=", ".join((*EXPERIMENTS, *OTHERS))
+    )
+    parser.add_argument("--scale", choices=SCALES, default="cpu", help="small networks for a CPU, or the paper's (cpu)")
+    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="where the data set lies; default: AIRJAX_DATA")
+    parser.add_argument(
+        "--out", type=Path, default=SCRATCH, metavar="DIR", help="where its sweeps are, resumed (runs/experiments)"
+    )
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument(
+        "--keep",
+        dest="results",
+        action="store_const",
+        const=RESULTS,
+        help="write result, figure and pages to experiments/, which is tracked",
+    )
+    group.add_argument("--results", type=Path, metavar="DIR", help="write them to DIR (runs/experiments)")
+    parser.add_argument("--analyse", action="store_true", help="train nothing: analyse what is there")
+    parser.add_argument("--mixed", action="store_true", help="pool networks of different versions or devices")
+    parser.add_argument("--dry-run", action="store_true", help="only say what it would cost")
+    sweep = parser.add_argument_group("training, as of a sweep")
+    sweep.add_argument("--workers", metavar="N", help="processes")
+    sweep.add_argument("--cluster", metavar="ADDRESS", help="a Ray cluster: auto, or host:port")
+    sweep.add_argument("--chunk", metavar="N", help="networks given to a worker at once")
+    sweep.add_argument("--checkpoint-every", metavar="EPOCHS", help="epochs between two snapshots")
+    return parser
+
+
+def _sweep_options(options: argparse.Namespace) -> tuple[str, ...]:
+    names: Sequence[str] = ("workers", "cluster", "chunk", "checkpoint_every")
+    given = [(name, getattr(options, name)) for name in names if getattr(options, name) is not None]
+    return tuple(word for name, value in given for word in (f"--{name.replace('_', '-')}", value))

@@ -1,0 +1,1 @@
+"""Figure 2: the whitening filters as pictures."""

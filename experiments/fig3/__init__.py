@@ -1,0 +1,1 @@
+"""Figure 3: error against epochs and against operations, of three sizes of network."""

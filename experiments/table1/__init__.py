@@ -1,0 +1,1 @@
+"""Table 1: order of the examples and flip."""

@@ -1,0 +1,1 @@
+"""Table 4 and Figure 6: variance between runs and calibration."""

@@ -1,0 +1,1 @@
+"""Table 5: other data sets, and ResNet-18."""

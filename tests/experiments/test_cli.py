@@ -1,0 +1,46 @@
+"""The command line's answers to what it cannot do."""
+
+from pathlib import Path
+
+import pytest
+
+from experiments import cli
+
+
+def test_an_experiment_without_that_scale_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["fig1", "--scale", "paper", "--out", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == "error: fig1 has no paper scale; leave --scale out\n"
+
+
+def test_a_dry_run_says_the_cost_and_makes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["table1", "--dry-run", "--out", str(tmp_path / "out")]) == 0
+    assert "0 of 600 networks finished; all: 5.4" in capsys.readouterr().out
+    assert not (tmp_path / "out").exists()
+
+
+def test_list_names_what_this_version_lacks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["list", "--scale", "paper", "--out", str(tmp_path)]) == 0
+    shown = capsys.readouterr().out
+    assert "0 of 400 networks finished" in shown
+    assert "fig1" not in shown  # which has one scale, the other
+
+
+def test_training_options_are_those_of_a_sweep() -> None:
+    from airjax.cli.sweep import make_parser
+
+    options = cli.make_parser("x").parse_args(["table1", "--workers", "2", "--checkpoint-every", "3", "--chunk", "4"])
+    words = cli._sweep_options(options)
+    assert words == ("--workers", "2", "--chunk", "4", "--checkpoint-every", "3")
+    assert make_parser("x").parse_args(["plan.toml", "--out", "o", *words]).checkpoint_every == 3
+
+
+def test_figure_1_needs_no_data_and_no_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["fig1", "--results", str(tmp_path)]) == 0
+    assert "| inputs in two epochs of alternating flip | 2.00 N |  |  | 2.00 N | agrees |" in capsys.readouterr().out
+    assert (tmp_path / "fig1-cpu.png").exists()
+
+
+def test_another_name_is_refused_with_the_names_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["table3"])
+    assert "'table2'" in capsys.readouterr().err

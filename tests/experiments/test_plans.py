@@ -1,0 +1,105 @@
+"""The committed plans: each can be read, and has networks enough for what its experiment says."""
+
+from pathlib import Path
+
+import pytest
+
+from airjax.recipes.published import RECIPES
+from airjax.sweep.plan import PlanError, load_plan, make_plan
+from experiments.experiment import HERE, SCALES, Scale
+from experiments.known import pilot_sd, study_sd
+from experiments.ladder.analyse import CLOSE
+from experiments.ladder.features import ALL, REMOVED, changes_of, methods
+from experiments.pilot.analyse import pooled_sd
+from experiments.registry import EXPERIMENTS
+from experiments.table1.analyse import RUNS
+from experiments.train import format_plan
+
+PLANS = sorted(HERE.glob("*/*.toml"))
+LATER = {
+    "cifar100",
+    "svhn",
+    "cinic10",
+    "resnet18",
+    "resnet18-80",
+}  # names that a plan may have before this version has them
+
+
+@pytest.mark.parametrize("file", PLANS, ids=lambda file: f"{file.parent.name}/{file.name}")
+def test_a_plan_can_be_read(file: Path) -> None:
+    try:
+        plan = load_plan(file, "cpu")
+    except PlanError as error:
+        if not any(name in str(error) for name in LATER):
+            raise
+        pytest.skip(str(error))
+    assert plan.num_runs > 0
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_every_plan_is_of_an_experiment_and_every_experiment_has_its_plans(scale: Scale, tmp_path: Path) -> None:
+    used = [part.plan for one in EXPERIMENTS.values() for part in one.parts(scale, tmp_path) if part.content is None]
+    assert sorted(used) == [file for file in PLANS if file.name.startswith(f"{scale}-")]
+    assert len(used) > 10
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_a_plan_has_networks_enough_for_what_it_is_to_find(name: str) -> None:
+    for one in EXPERIMENTS[name].resolutions():
+        assert one.runs >= one.needed, one
+        assert one.needed > 2
+
+
+def test_the_numbers_of_networks_are_those_of_the_plans() -> None:
+    def runs(file: str) -> int:
+        return len(load_plan(HERE / file, "cpu").seeds)
+
+    shortest, short, middle, long, longest = (one.runs for one in EXPERIMENTS["table2"].resolutions())
+    assert runs("table1/cpu-cells.toml") == RUNS == 150
+    assert runs("table2/cpu-shortest.toml") == shortest == 300
+    assert {runs(f"table2/cpu-{name}.toml") for name in ("none", "cutout")} == {short}
+    assert {runs(f"table2/cpu-{name}.toml") for name in ("middle", "cutout-middle")} == {middle}
+    assert {runs(f"table2/cpu-{name}.toml") for name in ("long", "cutout-long")} == {long}
+    assert runs("table2/cpu-longest.toml") == longest
+    assert {runs(f"fig3/cpu-{name}.toml") for name in ("small", "medium", "large")} == {12}
+    assert [runs(f"table4/cpu-{name}.toml") for name in ("base", "longer", "larger")] == [1000, 300, 300]
+    assert CLOSE == 42
+
+
+def test_the_assumed_spreads_are_those_of_the_results() -> None:
+    assert study_sd() == 1.63  # docs/studies/variance.md
+    assert pilot_sd(8.0) == 1.5
+
+
+def test_a_pooled_standard_deviation_by_hand() -> None:
+    import numpy as np
+
+    # Squares about the means 1 and 12: 1 + 0 + 1 and 4 + 4, of 2 + 1 degrees of freedom.
+    sd, (low, high) = pooled_sd([np.array([0.0, 1.0, 2.0]), np.array([10.0, 14.0])])
+    assert sd == pytest.approx((10 / 3) ** 0.5)
+    assert low == pytest.approx((10 / 9.3484) ** 0.5, rel=1e-4)  # quantiles of chi-squared with 3 degrees
+    assert high == pytest.approx((10 / 0.21580) ** 0.5, rel=1e-4)
+
+
+def test_the_ladder_removes_from_94_what_docs_recipes_says() -> None:
+    baseline = RECIPES["94"].override(**{k: None if v == "none" else v for k, v in changes_of(frozenset()).items()})
+    assert baseline.network.whitening is None
+    assert baseline.averaging is None
+    assert (baseline.optimizer.learning_rate, baseline.optimizer.bias_scale) == (10.0, 1.0)
+    assert (baseline.schedule.schedule_peak, baseline.schedule.schedule_end) == (0.2, 0.0)
+    assert (baseline.augmentation.flip, baseline.evaluation.tta_level, baseline.network.dirac) == ("random", 1, False)
+    assert changes_of(ALL) == {}
+    assert all(ALL - {feature} in methods() for feature in REMOVED)
+
+
+def test_a_plan_that_is_written_reads_as_it_was() -> None:
+    import tomllib
+
+    content = {
+        "recipe": "mini",
+        "seeds": [0, 5],
+        "set": {"tta_level": 0, "whiten": False},
+        "cases": [{"flip": "random", "epochs": 2.5}, {"flip": "none", "widths": [8, 8, 8]}],
+    }
+    assert tomllib.loads(format_plan(content)) == content
+    assert make_plan(content, "cpu").num_runs == 4

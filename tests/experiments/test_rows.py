@@ -1,0 +1,62 @@
+"""Lines of a table: values are compared at the paper's scale alone, effects by their sign at a CPU's."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from airjax.utils.records import dump_json
+from experiments.rows import bootstrap_p, difference_row, effect_row, exact_row, percentiles, row_from, value_row
+
+CLOSE = np.array([93.99, 94.0, 94.01])
+
+
+def test_a_mean_accuracy_is_compared_at_the_papers_scale_alone() -> None:
+    row = value_row("94", CLOSE, 94.0, "paper")
+    # Student's interval of three values: 4.3027 x 0.01 / sqrt(3) about the mean.
+    assert row.ours == pytest.approx(94.0)
+    assert row.interval == pytest.approx((93.97516, 94.02484), abs=1e-5)
+    assert (row.n, row.paper, row.verdict) == (3, 94.0, "agrees")
+    assert value_row("mini", CLOSE, 94.0, "cpu").verdict == "not comparable at this scale"
+    assert value_row("mini", CLOSE, None, "paper").verdict == "not comparable at this scale"
+    assert value_row("one", CLOSE[:1], 94.0, "paper").verdict == "not resolved at this n"
+
+
+def test_a_difference_is_compared_by_value_or_by_sign() -> None:
+    first, second = CLOSE, CLOSE + 0.3
+    row = difference_row("cell", first, second, 0.1, "cpu")
+    assert row.ours == pytest.approx(0.3)
+    assert row.p is not None
+    assert row.p < 0.001
+    assert row.verdict == "agrees"  # both are above zero
+    assert difference_row("cell", first, second, -0.1, "cpu").verdict == "differs"
+    assert difference_row("cell", first, second, 0.1, "paper").verdict == "differs"  # by 0.2 points
+    assert difference_row("cell", first, second, 0.3, "paper").verdict == "agrees"
+    assert difference_row("cell", first, second[:1], 0.3, "cpu").verdict == "not resolved at this n"
+
+
+def test_an_effects_interval_and_p_are_those_of_its_bootstrap() -> None:
+    resampled = np.arange(-10.0, 990.0)  # of 1,000 values 10 are below zero, and one is zero
+    assert percentiles(resampled) == pytest.approx((14.975, 964.025))
+    assert bootstrap_p(resampled) == pytest.approx(2 * (1 + 11) / 1001)
+    row = effect_row("cell", 400.0, resampled, 7, 5.0, "cpu", 1.0)
+    assert (row.verdict, row.n, row.interval) == ("agrees", 7, percentiles(resampled))
+
+
+def test_a_bootstrap_that_often_fails_has_no_interval() -> None:
+    resampled = np.arange(100.0)
+    resampled[:5] = np.nan
+    assert percentiles(resampled) is not None
+    resampled[5] = np.nan
+    assert percentiles(resampled) is None
+    assert bootstrap_p(resampled) is None
+    assert effect_row("cell", 1.0, resampled, 2, 5.0, "cpu", 1.0).verdict == "not resolved at this n"
+
+
+def test_rows_survive_a_results_file() -> None:
+    effect = effect_row("cell", 400.0, np.arange(1.0, 9.0), 7, 5.0, "cpu", 1.0, "%", 1)
+    # JSON has no infinity.
+    unlimited = effect._replace(interval=(1.0, math.inf))
+    for row in (effect, unlimited, exact_row("filters", 24, 24), value_row("one", CLOSE[:1], 94.0, "paper")):
+        assert row_from(json.loads(dump_json(row._asdict()))) == row
