@@ -51,8 +51,6 @@ def read_panels(cells: Cells, scale: str) -> Iterator[Panel]:
         fixed = {"convs_per_block": 3 if recipe == "96" else 2, "tta_level": LEVEL if augmented else 0}
         wanted = cells.having(**fixed)
         lengths = sorted({cell.fields["epochs"] for cell in wanted if bool(cell.fields["cutout"]) == cutout})
-        if recipe == "96" and augmented:
-            lengths = lengths[: sum(value is not None for value in SPEEDUPS[recipe, cutout, augmented])]
         mine = Cells(tuple(cell for cell in wanted if bool(cell.fields["cutout"]) == cutout))
         flips = FLIPS if recipe == "94" else FLIPS[1:]
         by_flip = {flip: [mine.accuracies(flip=flip, epochs=epochs) for epochs in lengths] for flip in flips}
@@ -105,7 +103,7 @@ def _speedup_rows(panel: Panel, scale: str) -> Iterator[Row]:
     if len(panel.lengths) < len(EPOCHS):  # the curve has three numbers
         return
     random, alternating = panel.by_flip["random"], panel.by_flip["alternating"]
-    found, resampled = find_speedups(panel.lengths, random, alternating)
+    found, resampled = find_speedups(panel.lengths, random, alternating, resamples=RESAMPLES)
     for number, (epochs, reported) in enumerate(zip(panel.lengths, paper, strict=True)):
         if reported is not None:
             n = min(len(random[number]), len(alternating[number]))

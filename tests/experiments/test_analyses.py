@@ -14,7 +14,7 @@ from made_up import quantile, write_sweep, write_view
 import airjax
 from airjax.data import registry
 from airjax.recipes.published import RECIPES
-from airjax.sweep.plan import Setting
+from airjax.sweep.plan import Setting, make_plan
 from experiments.cells import Cell
 from experiments.experiment import Analysis, Context, Experiment, Part, Scale
 from experiments.ladder.analyse import LADDER_EXPERIMENT, SEARCHES
@@ -23,6 +23,8 @@ from experiments.page import results_table
 from experiments.record import draw, rows_of, save
 from experiments.registry import EXPERIMENTS
 from experiments.rows import Row
+from experiments.table1.analyse import PAPER as TABLE1_PAPER
+from experiments.table2 import analyse as table2
 from experiments.table2.analyse import find_speedups
 from experiments.table2.paper import ACCURACIES, SPEEDUPS
 from experiments.table4 import analyse as table4
@@ -112,6 +114,50 @@ def test_table2_finds_the_speedup_that_the_curves_have(tmp_path: Path) -> None:
     none = rows["random minus none, 16 epochs, mini, cutout, no TTA"]
     assert (none.ours, none.verdict, none.n) == (pytest.approx(5.0), "agrees", 20)
     assert none.paper == pytest.approx(93.3825 - 92.8474)
+
+
+def make_up_paper(name: str, out: Path, accuracy: Accuracy, networks: int) -> Analysis:
+    """Analyse what an experiment would train at the paper's scale, with fewer networks of each cell."""
+    experiment, folders = EXPERIMENTS[name], []
+    for part in experiment.parts("paper", out):
+        plan = make_plan(tomllib.loads(part.plan.read_text()) | {"seeds": networks}, "cpu")
+        folders.append(out / part.name)
+        write_sweep(plan, folders[-1], accuracy)
+    return experiment.analyse(Context("paper", tuple(folders), None))
+
+
+def test_table2_at_the_papers_scale_has_a_speedup_wherever_the_paper_has_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def accuracy(setting: Setting, seed: int) -> float:
+        recipe = setting.recipe
+        epochs = recipe.epochs * (1.25 if recipe.augmentation.flip == "alternating" else 1)
+        return 100 - (5 + 20 / epochs) + 0.1 * quantile(seed, 40)
+
+    monkeypatch.setattr(table2, "RESAMPLES", 20)
+    found = make_up_paper("table2", tmp_path, accuracy, 3).rows
+    speedups = [row for row in found if row.cell.startswith("effective speedup")]
+    assert len(speedups) == sum(value is not None for values in SPEEDUPS.values() for value in values) == 23
+    for row in speedups:
+        assert row.ours == pytest.approx(25, rel=0.02)
+    accuracies = [row for row in found if "minus" not in row.cell and row not in speedups]
+    assert len(accuracies) == 48  # Table 6, of 94
+    assert not [row for row in found if row.verdict == "not comparable at this scale"]
+
+
+def test_at_the_papers_scale_the_papers_accuracies_agree(tmp_path: Path) -> None:
+    def like_table1(setting: Setting, seed: int) -> float:
+        augmentation = setting.recipe.augmentation
+        return TABLE1_PAPER[augmentation.order, augmentation.flip] + 0.002 * quantile(seed, 4)
+
+    def like_fig3(setting: Setting, seed: int) -> float:
+        return {9.9: 94.01, 15.0: 95.01, 40.0: 96.05}.get(setting.recipe.epochs, 90.0) + 0.002 * quantile(seed, 4)
+
+    for name, accuracy, count in (("table1", like_table1, 7), ("fig3", like_fig3, 3)):
+        rows = make_up_paper(name, tmp_path / name, accuracy, 4).rows
+        assert [row.verdict for row in rows] == ["agrees"] * count
+        worse = make_up_paper(name, tmp_path / f"{name}-worse", lambda s, n, of=accuracy: of(s, n) - 0.2, 4).rows
+        assert [row.verdict for row in worse if row.unit == "%"].count("differs") == min(count, 4)
 
 
 def test_speedups_of_the_papers_own_accuracies_are_the_papers() -> None:
