@@ -20,10 +20,8 @@ ROUNDING = 1e-3  # of correlations that are zero in exact arithmetic
 def analyse(context: Context) -> Analysis:
     """Compute the filters of recipe 94 from its first 5,000 images, and check what makes them whitening filters."""
     recipe, data = airjax.get_recipe("94"), airjax.load_cifar10(context.data_dir)
-    whitening = recipe.network.whitening
-    assert whitening is not None
-    images = normalise(data, whitening.whiten_examples)
-    filters = np.asarray(airjax.whitening_filters(jnp.asarray(images), whitening.whiten_epsilon))
+    images = normalise(data, recipe.value_of("whiten_examples"))
+    filters = np.asarray(airjax.whitening_filters(jnp.asarray(images), recipe.value_of("whiten_epsilon")))
     flat = filters.reshape(-1, filters.shape[-1])
     half = flat.shape[1] // 2
     rows = [
