@@ -142,7 +142,7 @@ def prepare(variant: Variant, recipe: Recipe, group: Group, data: Arrays, steps:
     with threads_of(variant):
         lowered = jax.jit(take, donate_argnums=0 if variant.donate else ()).lower(state, *arguments)
     if variant.compiler is None:
-        program = compile_lowered(lowered)
+        program = compile_lowered(lowered, convolution=backend.convolution)
     else:
         program = lowered.compile(compiler_options=dict(variant.compiler))
 

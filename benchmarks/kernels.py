@@ -24,7 +24,7 @@ from airjax.optim.hyperparameters import hyperparameters
 from airjax.recipes.published import get_recipe
 from airjax.recipes.recipe import Recipe
 from airjax.training.backend import resolve_precision
-from airjax.training.compile import COMPILER_OPTIONS
+from airjax.training.compile import compiler_options
 from airjax.training.environment import describe
 from airjax.training.members import STRATEGIES, Strategy
 from airjax.training.memory import predicted_bytes
@@ -181,7 +181,7 @@ def compile_step(
     with use_abstract_mesh(AbstractMesh((), (), abstract_device=described)):
         traced = jax.jit(steps, donate_argnums=0).trace(*placed(shapes))
         lowered = traced.lower(lowering_platforms=("cuda",))
-    options = dict(COMPILER_OPTIONS["gpu"] if variant.compiler is None else variant.compiler)
+    options = dict(compiler_options("gpu", backend.convolution) if variant.compiler is None else variant.compiler)
     with tempfile.TemporaryDirectory() as folder:
         # Without a GPU there is nothing to tune on.
         options |= {"xla_gpu_autotune_level": "0", "xla_dump_to": folder}

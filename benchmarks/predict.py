@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from airjax.recipes.published import get_recipe
 from airjax.recipes.recipe import Recipe
-from airjax.training.compile import COMPILER_OPTIONS
+from airjax.training.compile import compiler_options
 from airjax.training.environment import describe
 from airjax.training.members import Strategy
 from airjax.utils.records import dump_json
@@ -156,8 +156,9 @@ def launches_of_group(group: Group) -> Launches:
 
 def launches_of(choice: str) -> Launches:
     """How a variant's kernels are launched, by the compiler's options."""
-    options = VARIANTS[choice].compiler
-    options = COMPILER_OPTIONS.get("gpu", {}) if options is None else options
+    variant = VARIANTS[choice]
+    ours = compiler_options("gpu", variant.convolution or "native")
+    options = ours if variant.compiler is None else variant.compiler
     captured = options.get("xla_gpu_enable_command_buffer")
     return Launches(
         graphs=captured != "",

@@ -23,7 +23,7 @@ from airjax.recipes.published import get_recipe
 from airjax.recipes.recipe import Recipe
 from airjax.training.arrays import to_device
 from airjax.training.backend import backend_of, resolve_precision
-from airjax.training.compile import COMPILER_OPTIONS
+from airjax.training.compile import compiler_options
 from airjax.training.environment import describe
 from airjax.training.run import Task, advance, start_run
 from airjax.utils.records import dump_json
@@ -102,7 +102,7 @@ def measure(recipe: Recipe, steps: int) -> tuple[dict[tuple[str, str], float], f
     state, draws = jax.jit(functools.partial(start_run, recipe, backend))(make_key(0), arrays.train_images, hyper)
     task = Task(arrays.train_images, arrays.train_labels, draws, hyper)
     step = functools.partial(advance, recipe, backend, frozen=("whiten_bias",))
-    options: dict[str, str | bool] = COMPILER_OPTIONS.get(jax.default_backend(), {})
+    options: dict[str, str | bool] = compiler_options(backend.platform)
     if jax.default_backend() == "gpu":
         options = {"xla_gpu_enable_command_buffer": ""}  # inside one, operations have no names
     program = jax.jit(step, donate_argnums=0).lower(state, task).compile(compiler_options=options)

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 
 from airjax.data.cache import cache_folder
+from airjax.kernels.convolution import Convolution
 from airjax.training.environment import cpu_kind
 from airjax.training.memory import release_freed
 from airjax.training.tentative import Options, Tentative
@@ -46,15 +47,28 @@ def keep_compiled() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
+def compiler_options(platform: str, convolution: Convolution = "native") -> Options:
+    """Return the options for what a platform computes, with convolutions in one form."""
+    options = COMPILER_OPTIONS.get(platform, {})
+    if platform == "gpu" and convolution == "matmul":
+        # The compiler of jax 0.10.1 aborts the process over products of patches in a loop that is a graph.
+        return options | {"xla_gpu_enable_command_buffer": COMMANDS}
+    return options
+
+
 def compile_lowered(
-    lowered: jax.stages.Lowered, platform: str | None = None, *, once: bool = False
+    lowered: jax.stages.Lowered,
+    platform: str | None = None,
+    convolution: Convolution = "native",
+    *,
+    once: bool = False,
 ) -> jax.stages.Compiled | Tentative:
     """Compile a lowered function with a platform's options, this process's if None; once: for what runs once.
 
     Where options fail that a program can do without, it is compiled without them, with a warning.
     """
     platform = platform or default_platform()
-    options = COMPILER_OPTIONS.get(platform, {}) | (ONCE_OPTIONS.get(platform, {}) if once else {})
+    options = compiler_options(platform, convolution) | (ONCE_OPTIONS.get(platform, {}) if once else {})
     optional = OPTIONAL.get(platform, ())
     plain = {name: value for name, value in options.items() if name not in optional}
     # A graph of what runs once costs more than it saves.
@@ -64,9 +78,11 @@ def compile_lowered(
     return compiled
 
 
-def compile_function(function: Callable[..., Any], *shapes: Any) -> jax.stages.Compiled | Tentative:
+def compile_function(
+    function: Callable[..., Any], *shapes: Any, convolution: Convolution = "native"
+) -> jax.stages.Compiled | Tentative:
     """Compile a pure function for arguments of these shapes, with this platform's options."""
-    return compile_lowered(jax.jit(function).lower(*shapes))
+    return compile_lowered(jax.jit(function).lower(*shapes), convolution=convolution)
 
 
 def compilations_at_once(platform: str) -> int | None:

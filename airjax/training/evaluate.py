@@ -187,7 +187,8 @@ def _compile_logits(recipe: Recipe, level: int, backend: Backend, plan: EvalPlan
     size = recipe.inputs.image_size
     images = jax.ShapeDtypeStruct((plan.images, size, size, recipe.inputs.channels), jnp.uint8)
     function = functools.partial(tta_logits_in_passes, recipe, backend, plan=plan, level=level)
-    return compile_function(function, {"frozen": {}} | variables, images, jax.ShapeDtypeStruct((), jnp.int32))
+    start = jax.ShapeDtypeStruct((), jnp.int32)
+    return compile_function(function, {"frozen": {}} | variables, images, start, convolution=backend.convolution)
 
 
 @functools.lru_cache(maxsize=64)
@@ -201,7 +202,8 @@ def _compile_group_logits(
     variables = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((num_networks, *leaf.shape), leaf.dtype), one)
     size = recipe.inputs.image_size
     images = jax.ShapeDtypeStruct((plan.images, size, size, recipe.inputs.channels), jnp.uint8)
-    return compile_function(over_members(strategy, logits, (True, False)), variables, images)
+    over = over_members(strategy, logits, (True, False))
+    return compile_function(over, variables, images, convolution=backend.convolution)
 
 
 def _of_evaluation(backend: Backend) -> Backend:

@@ -190,7 +190,9 @@ class Programs:
         return jax.jit(steps, donate_argnums=0).lower(*self.step_shapes)
 
     def _compile(self, lowered: jax.stages.Lowered, *, once: bool) -> jax.stages.Compiled | Tentative:
-        return compile_lowered(lowered, self.backend.platform, once=once and self.strategy == "sequential")
+        return compile_lowered(
+            lowered, self.backend.platform, self.backend.convolution, once=once and self.strategy == "sequential"
+        )
 
 
 def programs_of(

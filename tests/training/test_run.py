@@ -7,7 +7,7 @@ import airjax
 from airjax.kernels.backend import Driver
 from airjax.recipes.published import RECIPES
 from airjax.recipes.recipe import Recipe
-from airjax.training.compile import COMPILER_OPTIONS
+from airjax.training.compile import compiler_options
 from airjax.training.loop import train
 from airjax.training.run import Arrays, Segment, make_run, segments
 
@@ -37,7 +37,7 @@ def small(tiny: Recipe) -> Recipe:
 
 def test_one_traced_run_equals_the_host_driven_one(small: Recipe, toy: airjax.Dataset) -> None:
     data = Arrays(*(jnp.asarray(a) for a in (toy.train_images, toy.train_labels, toy.test_images, toy.test_labels)))
-    run = jax.jit(make_run(small), compiler_options=COMPILER_OPTIONS.get(jax.default_backend()))
+    run = jax.jit(make_run(small), compiler_options=compiler_options(jax.default_backend()))
     traced = run(jax.random.key(7), data)
     driven = train(small, toy, 7)
     assert np.allclose(traced.metrics.loss, driven.metrics.loss, rtol=2e-4)

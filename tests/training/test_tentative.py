@@ -99,3 +99,10 @@ def test_only_a_gpu_s_options_may_be_left_out() -> None:
     # A CPU's compiler knows a GPU's options, too.
     assert program.options == compiling.COMPILER_OPTIONS["gpu"]
     assert program(state, amount)["a"].tolist() == [2, 3, 4]
+
+
+def test_products_of_patches_are_no_graph_of_a_loop() -> None:
+    # The compiler of jax 0.10.1 would end the process, and nothing could be tried after that.
+    native, products = (compiling.compiler_options("gpu", form) for form in ("native", "matmul"))
+    assert native["xla_gpu_enable_command_buffer"] == f"{products['xla_gpu_enable_command_buffer']},WHILE"
+    assert compiling.compiler_options("cpu", "matmul") == compiling.compiler_options("cpu")
