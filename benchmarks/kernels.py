@@ -33,6 +33,7 @@ from airjax.utils.records import dump_json
 from airjax.utils.seeds import make_key
 from benchmarks.ablation_variants import AS_IT_IS, VARIANTS, Variant, make_variant
 from benchmarks.executed import executed_flops, graphs_of, needed_flops
+from benchmarks.hlo import ARRAY, INSTRUCTION, body_of
 from benchmarks.profile import names_of_operations, part_of
 from benchmarks.record import add_output_options, save
 from benchmarks.speed import command_line
@@ -47,10 +48,6 @@ CHOICES = tuple(
 )
 STEPS = 2  # of the scan whose body is looked at
 
-COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.-]+) \(.*\{$")
-INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?([\w.-]+) = (\(.*?\)|\S+) ([\w-]+)\((.*?)\)")
-ARRAY = re.compile(r"\b([a-z]+)(\d*)\[([\d,]*)\]")
-CONVOLUTION = 'custom_call_target="__cudnn$conv'
 NO_KERNEL = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all"}
 
 
@@ -97,7 +94,7 @@ def main(arguments: list[str]) -> int:
                 print(f"{kernel.read / 2**20:9.2f} {kernel.written / 2**20:9.2f} MiB  {kernel.part:42} {kernel.name}")
         rows[choice] = summary_of(kernels) | {
             "memory_bytes": step.memory_bytes,
-            "executed_flops": flops_of(step.text),
+            "executed_flops": executed_flops(step.text),
             **graphs_of(step.thunks)._asdict(),
         }
         print(line_of(choice, rows[choice]), flush=True)
@@ -190,25 +187,6 @@ def compile_step(
         return CompiledStep(program.as_text() or "", predicted_bytes([program]), thunks.read_text())
 
 
-def body_of(text: str) -> list[str]:
-    """Return the lines of the body of a compiled scan.
-
-    What is around the loop over the steps has no convolutions, but for several networks many small kernels.
-    """
-    found = computations(text).values()
-    return max(found, key=lambda lines: (count_of(CONVOLUTION, lines), count_of(" fusion(", lines)))
-
-
-def count_of(part: str, lines: list[str]) -> int:
-    """Count the lines that have something in them."""
-    return sum(part in line for line in lines)
-
-
-def flops_of(text: str) -> float:
-    """FLOPs of the convolutions and matrix products of one step of a compiled scan."""
-    return executed_flops(body_of(text), computations(text))
-
-
 def with_axis(size: int, leaf: Any) -> jax.ShapeDtypeStruct:
     """A shape with a leading axis over the members of a group."""
     return jax.ShapeDtypeStruct((size, *leaf.shape), leaf.dtype)
@@ -226,19 +204,6 @@ def kernels_of(text: str, recipe: Recipe) -> Iterator[Kernel]:
         if opcode not in NO_KERNEL:
             read = sum(sizes.get(operand, 0) for operand in dict.fromkeys(re.findall(r"[\w.-]+", operands)))
             yield Kernel(name, part_of(names.get(name))[0], read, sizes[name])
-
-
-def computations(text: str) -> dict[str, list[str]]:
-    """The lines of every computation of a program, by its name."""
-    found: dict[str, list[str]] = {"": []}
-    lines = found[""]
-    for line in text.splitlines():
-        begun = COMPUTATION.match(line)
-        if begun:
-            lines = found[begun[1]] = []
-        else:
-            lines.append(line)
-    return found
 
 
 def bytes_of(shape: str, recipe: Recipe) -> int:

@@ -8,7 +8,7 @@ import math
 import re
 from typing import NamedTuple
 
-from benchmarks.kernels import ARRAY, INSTRUCTION, body_of
+from benchmarks.hlo import ARRAY, INSTRUCTION, body_of
 
 WINDOW = re.compile(r"window=\{size=(\d+)x(\d+)")
 GROUPS = re.compile(r"feature_group_count=(\d+)")
