@@ -89,7 +89,7 @@ MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    """The modules that are imported when they are first asked for, and the version."""
+    """Import modules when they are first asked for, and the version."""
     if name == "__version__":
         from importlib.metadata import version
 

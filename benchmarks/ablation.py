@@ -98,7 +98,7 @@ def main(arguments: list[str]) -> int:
 
 
 def line_of(name: str, row: dict[str, Any]) -> str:
-    """One variant, for a terminal."""
+    """Return one variant, for a terminal."""
     if "failed" in row:
         return f"{name:44} failed: {row['failed'].splitlines()[0]}"
     ratio = "" if row["ratio"] is None else f"{row['ratio']:6.3f}"
@@ -113,7 +113,7 @@ class Group(NamedTuple):
 
 
 def measure(name: str, group: Group, names: list[str], turns: int, steps: int, results: Path, allowed: float) -> Turns:
-    """Seconds per step of every turn of each variant; each turn is saved when it is measured."""
+    """Return seconds per step of every turn of each variant; each turn is saved when it is measured."""
     recipe = get_recipe(name)
     data = to_device(make_noise(recipe), recipe)
 
@@ -130,7 +130,7 @@ def measure(name: str, group: Group, names: list[str], turns: int, steps: int, r
 
 
 def prepare(variant: Variant, recipe: Recipe, group: Group, data: Arrays, steps: int) -> Callable[[], None]:
-    """A function that takes the first steps of a training once more, compiled as the variant says."""
+    """Return a function that takes the first steps of a training once more, compiled as the variant says."""
     recipe = resolve_precision(recipe.override(precision=variant.precision or recipe.precision))
     members = make_members(recipe, make_keys(range(group.members)))
     take, backend = make_variant(variant, recipe, jax.default_backend(), steps, group.strategy)

@@ -43,7 +43,7 @@ class Variant(NamedTuple):
 
 
 def gelu_by_erfc(x: Array) -> Array:
-    """jax.nn's."""
+    """Compute jax.nn's GELU."""
     return jax.nn.gelu(x, approximate=False)
 
 
@@ -63,7 +63,7 @@ def autodiff_max_pool(x: Array, size: int) -> Array:
 
 
 def autodiff_gelu(x: Array) -> Array:
-    """With the gradient that JAX derives, in x's own precision."""
+    """Leave the gradient to JAX, in x's own precision."""
     return x * (0.5 + 0.5 * lax.erf(x * 0.5**0.5))
 
 
@@ -82,13 +82,13 @@ def sliced_and_selected(
 
 
 def product_sums(x: Array) -> Array:
-    """One product with ones: fast, but added up one after the other, with an error of 1e-4 and more."""
+    """Multiply with ones: fast, but added up one after the other, with an error of 1e-4 and more."""
     rows = x.reshape(-1, x.shape[-1])
     return jnp.dot(jnp.ones(rows.shape[0], x.dtype), rows, precision="highest")
 
 
 def two_pass_moments(x: Array, reduced_by: Reductions) -> tuple[Array, Array]:
-    """The variance from distances to the mean, of half precision, too."""
+    """Compute the variance from distances to the mean, of half precision, too."""
     return batch_moments(at_least_float32(x), reduced_by)
 
 
@@ -102,12 +102,12 @@ def one_pass_moments(x: Array, reduced_by: Reductions) -> tuple[Array, Array]:
 
 
 def with_ops(**changes: Callable[..., Any]) -> Callable[[str, Convolution], Ops]:
-    """Some functions replaced; each is called as ours is."""
+    """Replace some functions; each is called as ours is."""
     return lambda platform, convolution: make_ops(platform, convolution)._replace(**changes)
 
 
 def with_reductions(**changes: Any) -> Callable[[str, Convolution], Ops]:
-    """Some sums replaced. Without two_sums there is a reduction for each of two."""
+    """Replace some sums. Without two_sums there is a reduction for each of two."""
 
     def ops(platform: str, convolution: Convolution) -> Ops:
         ours = reductions.CPU if platform == "cpu" else reductions.ACCELERATOR
@@ -131,7 +131,7 @@ def with_whole_convolutions(platform: str, convolution: Convolution) -> Ops:
 
 
 def with_autodiff_batch_norm(platform: str, convolution: Convolution) -> Ops:
-    """The gradient that JAX derives."""
+    """Leave BatchNorm's gradient to JAX."""
     ours = reductions.CPU if platform == "cpu" else reductions.ACCELERATOR
 
     def batch_norm(x: Array, bias: Array, epsilon: float) -> tuple[Array, Array, Array]:
@@ -143,13 +143,13 @@ def with_autodiff_batch_norm(platform: str, convolution: Convolution) -> Ops:
 
 
 def with_first_conv_by_library(platform: str, convolution: Convolution) -> Ops:
-    """The first convolution as the others are."""
+    """Compute the first convolution as the others."""
     conv_first = functools.partial(first_conv.conv_first, convolution=convolution)
     return make_ops(platform, convolution)._replace(conv_first=conv_first)
 
 
 def with_plain_weight_gradients(platform: str, convolution: Convolution) -> Ops:
-    """Those of small images as they follow from the convolution."""
+    """Leave the weight gradients of small images as they follow from the convolution."""
     bind: Any = functools.partial
     return make_ops(platform, convolution)._replace(
         conv_same=bind(forms.conv_same, convolution=convolution),
@@ -158,12 +158,12 @@ def with_plain_weight_gradients(platform: str, convolution: Convolution) -> Ops:
 
 
 def with_nothing_for_gpus(_: str, convolution: Convolution) -> Ops:
-    """What every accelerator computes with."""
+    """Return what every accelerator computes with."""
     return make_ops("tpu", convolution)
 
 
 def with_fused_gradients(platform: str, convolution: Convolution) -> Ops:
-    """Those of pool, BatchNorm and GELU in two kernels of our own."""
+    """Compute the gradients of pool, BatchNorm and GELU in two kernels of our own."""
     return make_ops(platform, convolution, fuse_gradients=True)
 
 
@@ -179,14 +179,14 @@ class AllThreads(onednn.Library):
 
 @functools.cache
 def all_threads() -> AllThreads:
-    """One of its own, with convolutions of its own."""
+    """Load the library once more, with convolutions of its own."""
     path = onednn.library_path()
     assert path is not None
     return AllThreads(path)
 
 
 def run_by_all_threads(_: onednn.Library, task: str, x: Buffer, kernel: Buffer, y: Buffer, stride: int = 1) -> None:
-    """What takes the place of the library's own convolutions."""
+    """Stand in for the library's own convolutions."""
     all_threads().run(task, x, kernel, y, stride)
 
 
@@ -250,7 +250,7 @@ VARIANTS = {
 def make_variant(
     variant: Variant, recipe: Recipe, platform: str, steps: int, strategy: Strategy = "sequential"
 ) -> tuple[Callable[..., Any], Backend]:
-    """What a call of so many steps does to a group, whose arrays have an axis, and what that computes with."""
+    """Return what a call of so many steps does to a group, whose arrays have an axis, and what that computes with."""
     convolution = variant.convolution or strategy_convolution(strategy, platform)
     convolution = convolution or default_convolution(PRECISIONS[recipe.precision].compute, platform)
     ours = make_backend(recipe.precision, platform, convolution, variant.driver)

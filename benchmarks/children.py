@@ -15,7 +15,7 @@ BIND_AND_BECOME = (
 
 
 def bound(command: list[str]) -> list[str]:
-    """The command, as a child of this process to be: on Linux it is killed when this process dies, even by SIGKILL.
+    """Bind a command that is to be a child of this process: on Linux it is killed when this process dies.
 
     A kill of this process would not reach it otherwise, and it would go on writing beside a rerun.
     """

@@ -76,22 +76,22 @@ class Times(NamedTuple):
 
     @property
     def total(self) -> float:
-        """Of the whole step."""
+        """Add up the seconds of the whole step."""
         return sum(self)
 
 
 def value(name: str) -> float:
-    """A constant's number."""
+    """Return a constant's number."""
     return CONSTANTS[name].value
 
 
 def card_of(name: str) -> Card:
-    """The rates of one of CARDS."""
+    """Return the rates of one of CARDS."""
     return Card(value(f"{name} matrix rate"), value(f"{name} copy rate"))
 
 
 def bound(kernels: Iterable[Kernel], products: Mapping[str, Product], card: Card) -> float:
-    """Seconds of a step whose kernels are each as fast as the card's arithmetic and memory allow."""
+    """Return seconds of a step whose kernels are each as fast as the card's arithmetic and memory allow."""
     return sum(
         max(kernel_bytes(k) / card.copy_rate, products[k.name].flops / card.matrix_rate if k.name in products else 0.0)
         for k in kernels
@@ -101,7 +101,7 @@ def bound(kernels: Iterable[Kernel], products: Mapping[str, Product], card: Card
 def step_times(
     kernels: list[Kernel], products: Mapping[str, Product], card: Card, launches: Launches, *, overlapped: bool = False
 ) -> Times:
-    """Seconds of a step.
+    """Return seconds of a step.
 
     Kernels of several networks that are overlapped fill each other's last waves, floors and gaps: a step then takes
     what its arithmetic and its arrays take. That needs launches side by side.
@@ -121,13 +121,13 @@ def step_times(
 
 
 def product_seconds(product: Product, card: Card, filled: bool = False) -> float:
-    """Seconds of a product's arithmetic; filled: as if other kernels filled the rest of its last wave."""
+    """Return seconds of a product's arithmetic; filled: as if other kernels filled the rest of its last wave."""
     fraction = rate_fraction(product.channels) * (1.0 if filled else fill(product))
     return product.flops / (fraction * card.matrix_rate)
 
 
 def rate_fraction(channels: int) -> float:
-    """The fraction of the matrix rate of a convolution that fills its waves.
+    """Return the fraction of the matrix rate of a convolution that fills its waves.
 
     Linear in the logarithm of the channels between the three that are assumed, proportional to them below.
     """
@@ -141,7 +141,7 @@ def rate_fraction(channels: int) -> float:
 
 
 def fill(product: Product) -> float:
-    """The fraction of the multiprocessors' time that a product's tiles use, by the better of two tiles.
+    """Return the fraction of the multiprocessors' time that a product's tiles use, by the better of two tiles.
 
     Sums over images, of a kernel's gradient, are cut into as many parts as fill a wave.
     """
@@ -153,13 +153,13 @@ def fill(product: Product) -> float:
 
 
 def waves_fill(product: Product, rows: int, columns: int) -> float:
-    """The fraction of all waves' places that tiles of this size take."""
+    """Return the fraction of all waves' places that tiles of this size take."""
     tiles = product.groups * math.ceil(product.rows / rows) * math.ceil(product.columns / columns)
     return tiles / (value("multiprocessors") * math.ceil(tiles / value("multiprocessors")))
 
 
 def gaps(kernels: list[Kernel], products: Mapping[str, Product], launches: Launches) -> float:
-    """Seconds between the kernels of a step, in their order."""
+    """Return seconds between the kernels of a step, in their order."""
     runs: list[int] = [0]  # lengths of the runs of kernels that a graph can have
     alone = 0
     for kernel in kernels:
@@ -175,17 +175,17 @@ def gaps(kernels: list[Kernel], products: Mapping[str, Product], launches: Launc
 
 
 def kernel_bytes(kernel: Kernel) -> int:
-    """What a kernel reads and writes."""
+    """Return what a kernel reads and writes."""
     return kernel.read + kernel.written
 
 
 def evaluation_seconds(recipe: Recipe, card: Card) -> float:
-    """Seconds of the test set with test-time augmentation."""
+    """Return seconds of the test set with test-time augmentation."""
     flops = 2.0 * recipe.forward_macs * recipe.evaluation.num_views * recipe.test_examples
     return flops / (value("rate of an evaluation") * card.matrix_rate)
 
 
 def run_seconds(recipe: Recipe, card: Card, step: float, step_with_bias: float) -> float:
-    """Seconds of a whole training, whose steps take longer before the first convolution's bias freezes."""
+    """Return seconds of a whole training, whose steps take longer before the first convolution's bias freezes."""
     steps = sum((p.stop - p.start) * (step if p.frozen else step_with_bias) for p in recipe.phases())
     return value("start") + steps + evaluation_seconds(recipe, card)

@@ -57,7 +57,7 @@ def main(arguments: list[str]) -> int:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The options."""
+    """Make the parser of the options."""
     parser = argparse.ArgumentParser("python3 -m benchmarks.device", description="What is claimed of a device.")
     parser.add_argument("call", nargs="?", choices=("1", "2", "3", "all"), default="all", help="which parts (all)")
     parser.add_argument("--part", action="append", help="only this one of them; may be repeated")
@@ -120,7 +120,7 @@ def run_call(options: argparse.Namespace) -> int:
 
 
 def choose(options: argparse.Namespace, parts: list[Part]) -> list[Part]:
-    """The parts of the call that the options ask for. Raises ValueError for an unknown name."""
+    """Return the parts of the call that the options ask for. Raises ValueError for an unknown name."""
     unknown = set(options.part or ()) - {part.name for part in parts}
     if unknown:
         names = ", ".join(part.name for part in parts)
@@ -150,7 +150,7 @@ def run_part(part: Part, limit: float, work: Path, source: str, gpu: bool) -> di
 
 
 def data_options(data: str | None) -> tuple[str, ...]:
-    """The options of a command that name the data set."""
+    """Return the options of a command that name the data set."""
     if data in (None, "synthetic", "builtin"):
         return ("--data", "builtin")
     return ("--data", "cifar10", "--data-dir", str(Path(data).resolve()))
@@ -183,7 +183,7 @@ def append(file: Path, row: dict[str, Any]) -> None:
 
 
 def exit_code(statuses: list[str]) -> int:
-    """What the parts' statuses come to."""
+    """Return what the parts' statuses come to."""
     if "failed" in statuses:
         return EXIT_FAILED
     if any(status not in DONE for status in statuses):

@@ -76,7 +76,7 @@ def keep_lines(archive: Path, results: Path) -> Counter[str]:
 
 
 def is_whole(line: bytes) -> bool:
-    """Whether a line is a record, and not what a kill left of one."""
+    """Say whether a line is a record, and not what a kill left of one."""
     try:
         return isinstance(json.loads(line), dict)
     except ValueError:

@@ -19,7 +19,8 @@ def device_name() -> str:
 
 
 def source_name(root: Path) -> str:
-    """What is measured: the checkout's commit, with "+" where it differs; in a copy of one what AIRJAX_COMMIT says.
+    """Return what is measured: the checkout's commit, with "+" where it differs; in a copy of one what AIRJAX_COMMIT
+    says.
 
     Without either, a digest of the source files.
     """
@@ -42,13 +43,13 @@ def source_name(root: Path) -> str:
 
 
 def git(root: Path, *arguments: str) -> str:
-    """What git prints."""
+    """Return what git prints."""
     command = ["git", "-C", str(root), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
 
 
 def environment_of(work: Path, root: Path, source: str, gpu: bool) -> dict[str, str]:
-    """The environment of a part's process: unbuffered, named source, and compilers that keep what they found.
+    """Return the environment of a part's process: unbuffered, named source, and compilers that keep what they found.
 
     A GPU's kernels are chosen by their time. JAX keeps the choices beside its compiled programs, from where the next
     process has them; for people, and to repeat a run exactly (--xla_gpu_load_autotune_results_from), they are also

@@ -44,7 +44,7 @@ def with_more_time(part: Part, factor: float) -> Part:
 
 
 def make_parts(recipe: str, work: Path, gpu: bool, data: tuple[str, ...]) -> list[Part]:
-    """The parts of all calls, in their order.
+    """Make the parts of all calls, in their order.
 
     Args:
         recipe: name of the recipe that is measured.

@@ -24,7 +24,7 @@ class Graphs(NamedTuple):
 
 
 def graphs_of(thunks: str) -> Graphs:
-    """The CUDA graphs of a program, from the compiler's own list of what it executes."""
+    """Return the CUDA graphs of a program, from the compiler's own list of what it executes."""
     graphs, outside, inside = 0, 0, math.inf
     for spaces, kind in _thunks(thunks):
         if spaces <= inside:

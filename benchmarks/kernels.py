@@ -119,7 +119,7 @@ def main(arguments: list[str]) -> int:
 
 
 def choices_of(strategy: Strategy) -> tuple[str, ...]:
-    """The choices that change what is compiled with a strategy."""
+    """Return the choices that change what is compiled with a strategy."""
     return tuple(name for name in CHOICES if strategy in VARIANTS[name].strategies)
 
 
@@ -132,12 +132,12 @@ def check_group(strategy: Strategy, members: int) -> None:
 
 
 def known_targets() -> list[str]:
-    """The GPUs that are described here."""
+    """Return the GPUs that are described here."""
     return sorted(path.stem for path in TARGETS.glob("*.txtpb"))
 
 
 def open_target(name: str) -> tuple[str, Any]:
-    """A described GPU's full name, and the device to compile for. Raises ValueError if that cannot be had here."""
+    """Return a described GPU's full name, and the device to compile for. Raises ValueError if that cannot be had here."""
     if name not in known_targets():
         raise ValueError(f"target is {name!r}, but it must be one of {', '.join(known_targets())}")
     # The plugin refuses to load on a machine without a GPU, unless no GPU is asked for.
@@ -188,12 +188,12 @@ def compile_step(
 
 
 def with_axis(size: int, leaf: Any) -> jax.ShapeDtypeStruct:
-    """A shape with a leading axis over the members of a group."""
+    """Return a shape with a leading axis over the members of a group."""
     return jax.ShapeDtypeStruct((size, *leaf.shape), leaf.dtype)
 
 
 def kernels_of(text: str, recipe: Recipe) -> Iterator[Kernel]:
-    """The kernels of one step of a compiled scan, in the order of the program.
+    """Return the kernels of one step of a compiled scan, in the order of the program.
 
     The data set, of which a step gathers a batch, counts as that batch.
     """
@@ -207,7 +207,7 @@ def kernels_of(text: str, recipe: Recipe) -> Iterator[Kernel]:
 
 
 def bytes_of(shape: str, recipe: Recipe) -> int:
-    """The size of an array, or of a tuple of arrays, as the compiler writes its shape."""
+    """Return the size of an array, or of a tuple of arrays, as the compiler writes its shape."""
     total = 0
     for kind, bits, dimensions in ARRAY.findall(shape):
         sizes = [int(size) for size in dimensions.split(",") if size]
@@ -218,7 +218,7 @@ def bytes_of(shape: str, recipe: Recipe) -> int:
 
 
 def summary_of(kernels: list[Kernel]) -> dict[str, Any]:
-    """What a record says of some kernels."""
+    """Return what a record says of some kernels."""
     parts: Counter[str] = Counter()
     for kernel in kernels:
         parts[kernel.part] += kernel.read + kernel.written
@@ -231,7 +231,7 @@ def summary_of(kernels: list[Kernel]) -> dict[str, Any]:
 
 
 def line_of(choice: str, row: dict[str, Any]) -> str:
-    """One variant, for a terminal."""
+    """Return one variant, for a terminal."""
     moved = f"{row['convolution_bytes'] / 2**20:7.0f} MiB by convolutions {row['other_bytes'] / 2**20:7.0f} by others"
     launched = f"{row['graphs']} graphs and {row['outside']} launches"
     rest = f"{row['executed_flops'] / 1e9:.0f} GFLOP, {row['memory_bytes'] / 2**20:.0f} MiB of memory, {launched}"

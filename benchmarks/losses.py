@@ -52,7 +52,7 @@ def main(arguments: list[str]) -> int:
 
 
 def cut(recipe: Recipe, steps: int) -> Recipe:
-    """The recipe on so few images and epochs that it takes `steps` steps; its batches stay as large."""
+    """Return the recipe on so few images and epochs that it takes `steps` steps; its batches stay as large."""
     examples = min(recipe.train_examples, 10 * recipe.batch_size)
     test = min(recipe.test_examples, 100)
     return recipe.override(
@@ -61,7 +61,7 @@ def cut(recipe: Recipe, steps: int) -> Recipe:
 
 
 def first_losses(recipe: Recipe, precision: Any) -> list[float]:
-    """The mean loss of every step of a training on this process's device, on the synthetic images."""
+    """Return the mean loss of every step of a training on this process's device, on the synthetic images."""
     from airjax.data.builtin import load_builtin
     from airjax.training.loop import train
 
@@ -79,7 +79,7 @@ def in_process(command: list[str], precision: str, environment: dict[str, str]) 
 
 
 def difference(losses: list[float], expected: list[float]) -> float:
-    """The largest relative difference."""
+    """Return the largest relative difference."""
     return max(abs(a - b) / abs(b) for a, b in zip(losses, expected, strict=True))
 
 

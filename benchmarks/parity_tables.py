@@ -7,12 +7,14 @@ from benchmarks.speed_tables import order_of
 
 
 def official_last(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The records in their order, but those of a shuffled copy first: of two for the same place the last one counts."""
+    """Return the records in their order, but those of a shuffled copy first: of two for the same place the last one
+    counts.
+    """
     return sorted(records, key=lambda record: record.get("content") != "shuffled")
 
 
 def suite_table(records: list[dict[str, Any]]) -> str:
-    """The worst of every check against both PyTorch implementations, and where and with what they were compared."""
+    """Return the worst of every check against both PyTorch implementations, and where and with what they were compared."""
     # Of the procedural images only the list of runs below the table tells.
     suites = [r for r in records if "checks" in r and r["data"] == "cifar10"]
     last = {r["against"].split()[0]: r for r in official_last(suites)}
@@ -39,7 +41,7 @@ def suite_table(records: list[dict[str, Any]]) -> str:
 
 
 def parity_runs_table(records: list[dict[str, Any]]) -> str:
-    """What the parity suite was run on, where and how: a row for each way, of which the last run counts."""
+    """Return what the parity suite was run on, where and how: a row for each way, of which the last run counts."""
     runs: dict[tuple[str, ...], tuple[str, ...]] = {}
     for record in records:
         if "seeds" not in record:
@@ -60,7 +62,7 @@ def parity_runs_table(records: list[dict[str, Any]]) -> str:
 
 
 def checks_by_kind(checks: list[dict[str, Any]]) -> dict[tuple[str, str], list[dict[str, Any]]]:
-    """The rows of the suite by check and precision: one for each recipe."""
+    """Return the rows of the suite by check and precision: one for each recipe."""
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in checks:
         found.setdefault((row["check"], row["precision"]), []).append(row)
@@ -68,7 +70,9 @@ def checks_by_kind(checks: list[dict[str, Any]]) -> dict[tuple[str, str], list[d
 
 
 def worst_of(rows: list[dict[str, Any]]) -> tuple[str, str]:
-    """The largest relative difference of some rows, and the largest part of its tolerance that one of them takes."""
+    """Return the largest relative difference of some rows, and the largest part of its tolerance that one of them
+    takes.
+    """
     if not rows:
         return "", ""
     fractions = [row["absolute"] / row["allowed"] if row["absolute"] else 0.0 for row in rows]

@@ -58,7 +58,7 @@ class Group(NamedTuple):
 
     @property
     def title(self) -> str:
-        """Its row in a table."""
+        """Return its row in a table."""
         choices = [choice for choice in (self.variant, self.launched) if choice not in (AS_IT_IS, None)]
         return ", ".join([f"{self.strategy}, {self.members} networks", *choices])
 
@@ -119,7 +119,9 @@ def read_program(
 
 
 def predict(recipe: Recipe, name: str, steps: Mapping[str, Program], groups: Mapping[Group, Program]) -> dict[str, Any]:
-    """What a record says of a card: seconds of a step and of a run, networks per hour, and the model's constants."""
+    """Return what a record says of a card: seconds of a step and of a run, networks per hour, and the model's
+    constants.
+    """
     card, ours = card_of(name), steps[AS_IT_IS]
     times = step_times(ours.kernels, ours.products, card, launches_of(AS_IT_IS))
     alone = times.total
@@ -144,18 +146,18 @@ def predict(recipe: Recipe, name: str, steps: Mapping[str, Program], groups: Map
 
 
 def seconds_per_network(program: Program, card: Card, launches: Launches) -> float:
-    """Seconds of a step, divided among the networks that take it; interleaved ones overlap."""
+    """Return seconds of a step, divided among the networks that take it; interleaved ones overlap."""
     overlapped = program.interleaved and launches.side_by_side
     return step_times(program.kernels, program.products, card, launches, overlapped=overlapped).total / program.members
 
 
 def launches_of_group(group: Group) -> Launches:
-    """How the kernels of several networks are launched."""
+    """Return how the kernels of several networks are launched."""
     return launches_of(group.variant) if group.launched is None else LAUNCHES[group.launched]
 
 
 def launches_of(choice: str) -> Launches:
-    """How a variant's kernels are launched, by the compiler's options."""
+    """Return how a variant's kernels are launched, by the compiler's options."""
     variant = VARIANTS[choice]
     ours = compiler_options("gpu", variant.convolution or "native")
     options = ours if variant.compiler is None else variant.compiler
@@ -168,7 +170,7 @@ def launches_of(choice: str) -> Launches:
 
 
 def compare_with_airbench(recipe: Recipe, card: str, run: float) -> dict[str, Any]:
-    """The same of airbench94_compiled, for the recipe that it is; nothing for others."""
+    """Return the same of airbench94_compiled, for the recipe that it is; nothing for others."""
     if recipe != get_recipe("94"):
         return {}
     step = value(f"{card} airbench94_compiled, a step")
@@ -180,7 +182,7 @@ def compare_with_airbench(recipe: Recipe, card: str, run: float) -> dict[str, An
 
 
 def lines_of(record: dict[str, Any]) -> list[str]:
-    """A record, for a terminal."""
+    """Return a record, for a terminal."""
     step = record["step"]
     lines = [
         f"predicted for {record['recipe']} on an {record['card'].upper()}; nothing is measured",

@@ -37,12 +37,12 @@ def predictions_table(records: list[dict[str, Any]]) -> str:
 
 
 def milliseconds(seconds: float) -> str:
-    """As it stands in a cell."""
+    """Format it as it stands in a cell."""
     return f"{1e3 * seconds:.2f} ms"
 
 
 def parts_of(columns: list[dict[str, Any]]) -> list[tuple[str, list[str]]]:
-    """What takes a step's time."""
+    """Return what takes a step's time."""
     names = {
         "products": "convolutions and products",
         "others": "large other kernels",
@@ -53,7 +53,7 @@ def parts_of(columns: list[dict[str, Any]]) -> list[tuple[str, list[str]]]:
 
 
 def ratios_of(columns: list[dict[str, Any]]) -> list[tuple[str, list[str]]]:
-    """Each choice undone, or made, over the step as it is."""
+    """Return each choice undone, or made, over the step as it is."""
     names = dict.fromkeys(name for column in columns for name in column["levers"])
     return [
         (

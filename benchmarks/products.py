@@ -34,7 +34,7 @@ class Product(NamedTuple):
 
 
 def products_of(text: str) -> dict[str, Product]:
-    """The products of one step of a compiled program, by the name of their kernel."""
+    """Return the products of one step of a compiled program, by the name of their kernel."""
     lines = {match[1]: (match, line) for line in body_of(text) if (match := INSTRUCTION.match(line))}
     shapes = {name: dimensions_of(match[2]) for name, (match, _) in lines.items()}
     found = {}
@@ -49,13 +49,13 @@ def products_of(text: str) -> dict[str, Product]:
 
 
 def dimensions_of(shape: str) -> tuple[int, ...]:
-    """The sides of an array, or of the first of a tuple of arrays."""
+    """Return the sides of an array, or of the first of a tuple of arrays."""
     array = ARRAY.search(shape)
     return tuple(int(size) for size in array[3].split(",") if size) if array else ()
 
 
 def convolution_of(target: str, result: tuple[int, ...], operands: list[tuple[int, ...]], line: str) -> Product:
-    """The product that a convolution is; images are [n,h,w,c], kernels [o,rows,columns,i of a group].
+    """Return the product that a convolution is; images are [n,h,w,c], kernels [o,rows,columns,i of a group].
 
     Raises ValueError for a convolution of another kind, which a new version of the compiler may have.
     """
@@ -78,7 +78,7 @@ def convolution_of(target: str, result: tuple[int, ...], operands: list[tuple[in
 
 
 def plain_product(result: tuple[int, ...], operands: list[tuple[int, ...]]) -> Product:
-    """A product, or a batch of them; its depth follows from the sizes of all three arrays."""
+    """Return a product, or a batch of them; its depth follows from the sizes of all three arrays."""
     *batch, rows, columns = result
     groups = math.prod(batch)
     product = math.prod(operands[0]) * math.prod(operands[1]) * math.prod(result)

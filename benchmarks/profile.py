@@ -86,7 +86,7 @@ def main(arguments: list[str]) -> int:
 
 
 def make_answer(recipe: Recipe) -> Callable[[int], Any]:
-    """What a process of its own answers with: measure's results, and what it ran on. On a CPU it has one core."""
+    """Return what a process of its own answers with: measure's results, and what it ran on. On a CPU it has one core."""
     if gpu_name() is None:
         # Before JAX and OpenMP count them. With a GPU the cores are for its compiler.
         if hasattr(os, "sched_setaffinity"):  # not everywhere
@@ -97,7 +97,7 @@ def make_answer(recipe: Recipe) -> Callable[[int], Any]:
 
 
 def measure(recipe: Recipe, steps: int) -> tuple[dict[tuple[str, str], float], float]:
-    """Seconds per step of each (part, direction), the longest first, and of a whole step by the clock."""
+    """Return seconds per step of each (part, direction), the longest first, and of a whole step by the clock."""
     arrays, hyper, backend = to_device(make_noise(recipe), recipe), hyperparameters(recipe), backend_of(recipe)
     state, draws = jax.jit(functools.partial(start_run, recipe, backend))(make_key(0), arrays.train_images, hyper)
     task = Task(arrays.train_images, arrays.train_labels, draws, hyper)
@@ -125,12 +125,14 @@ def measure(recipe: Recipe, steps: int) -> tuple[dict[tuple[str, str], float], f
 
 
 def names_of_operations(text: str) -> dict[str, str]:
-    """A compiled program as text -> the name of each of its operations: scopes, and the JAX operation at the end."""
+    """Return a compiled program as text -> the name of each of its operations: scopes, and the JAX operation at the
+    end.
+    """
     return dict(INSTRUCTION.findall(text))
 
 
 def part_of(name: str | None) -> tuple[str, str]:
-    """What an operation of a training step is for, and whether it belongs to the forward or the backward pass."""
+    """Return what an operation of a training step is for, and whether it belongs to the forward or the backward pass."""
     if name is None:
         return UNNAMED, ""
     part = next((part for part, pattern in PARTS if pattern.search(name)), REST)
@@ -138,13 +140,14 @@ def part_of(name: str | None) -> tuple[str, str]:
 
 
 def device_planes(planes: Iterable[Any]) -> list[Any]:
-    """The planes of a GPU's own events where there are any: the host's repeat its operations' names. Else all."""
+    """Return the planes of a GPU's own events where there are any: the host's repeat its operations' names. Else all."""
     found = list(planes)
     return [plane for plane in found if plane.name.startswith("/device:GPU")] or found
 
 
 def seconds_of_operations(planes: Iterable[Any]) -> dict[str, float]:
-    """Seconds of each compiled operation in all of a profile; of a moment with several at work each has its part.
+    """Return seconds of each compiled operation in all of a profile; of a moment with several at work each has its
+    part.
 
     A CPU's operation may end on another thread than it began on: then it took until the event that says so.
     """
@@ -166,7 +169,9 @@ def seconds_of_operations(planes: Iterable[Any]) -> dict[str, float]:
 
 
 def shared_time(spans: Iterable[tuple[float, float, str]]) -> dict[str, float]:
-    """Seconds of each name from (start, end, name) in nanoseconds: a moment is divided among those at work in it."""
+    """Return seconds of each name from (start, end, name) in nanoseconds: a moment is divided among those at work in
+    it.
+    """
     bounds = sorted((at, change, name) for start, end, name in spans for at, change in ((start, 1), (end, -1)))
     totals: dict[str, float] = defaultdict(float)
     active: Counter[str] = Counter()

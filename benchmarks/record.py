@@ -47,7 +47,7 @@ def take_output_options(arguments: list[str]) -> tuple[Path, list[str]]:
 
 
 def without_output_options(arguments: list[str]) -> list[str]:
-    """The arguments that say what is measured."""
+    """Return the arguments that say what is measured."""
     return [argument for argument in take_output_options(arguments)[1] if argument != "--json"]
 
 
@@ -83,5 +83,5 @@ def save_block(folder: Path, benchmark: str, block: dict[str, Any]) -> None:
 
 
 def describe_data(data: Dataset) -> dict[str, str]:
-    """What a record says of a data set: its name, and whether its content is official, where that is a question."""
+    """Return what a record says of a data set: its name, and whether its content is official, where that is a question."""
     return {"data": data.name} | ({} if data.name in MADE_UP else {"content": data.content})

@@ -47,12 +47,12 @@ def main(arguments: list[str]) -> int:
 
 
 def results(file: str) -> list[dict[str, Any]]:
-    """The lines of a file of results; none where there is no such file."""
+    """Return the lines of a file of results; none where there is no such file."""
     return read_records(RESULTS / file) if (RESULTS / file).exists() else []
 
 
 def render(page: str) -> str:
-    """A page with the tables that its results make."""
+    """Return a page with the tables that its results make."""
     text = (ROOT / page).read_text()
     for name, table in TABLES.items():
         if table.page == page:
@@ -85,7 +85,7 @@ PAGES = tuple(dict.fromkeys(table.page for table in TABLES.values()))
 
 
 def insert(page: str, text: str, name: str, content: str) -> str:
-    """The page's text with content between the markers of a table. Raises ValueError where they are missing."""
+    """Return the page's text with content between the markers of a table. Raises ValueError where they are missing."""
     marker = BEGIN.format(name)
     before, begin, rest = text.partition(marker)
     _, end, after = rest.partition(END)

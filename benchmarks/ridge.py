@@ -73,18 +73,18 @@ def make_outputs(networks: int, columns: int, outputs: int) -> tuple[np.ndarray,
 
 
 def fit_ours(seen: np.ndarray, outputs: np.ndarray) -> tuple[np.ndarray, ...]:
-    """The penalty, weights and left-out correlations of airjax."""
+    """Return the penalty, weights and left-out correlations of airjax."""
     models = fit_datamodels(seen, outputs)
     return np.array(models.penalty), models.weights, models.left_out_correlation
 
 
 def fit_shared(seen: np.ndarray, outputs: np.ndarray) -> tuple[np.ndarray, ...]:
-    """The same by RidgeCV, with one penalty for all outputs."""
+    """Return the same by RidgeCV, with one penalty for all outputs."""
     return _fit_sklearn(seen, outputs, alpha_per_target=False)
 
 
 def fit_each(seen: np.ndarray, outputs: np.ndarray) -> tuple[np.ndarray, ...]:
-    """The same by RidgeCV, with a penalty for each output."""
+    """Return the same by RidgeCV, with a penalty for each output."""
     return _fit_sklearn(seen, outputs, alpha_per_target=True)
 
 

@@ -10,7 +10,7 @@ from parity.figures import AIRJAX, TORCH
 
 
 def draw(rows: list[dict[str, Any]]) -> bytes:
-    """An SVG image. Both frameworks stand at the traffic that airjax's compiler counted for the same work."""
+    """Draw an SVG image. Both frameworks stand at the traffic that airjax's compiler counted for the same work."""
     with mpl.rc_context(STYLE):
         figure, axes = make_axes(6.4, 3.6)
         intensities = [row["flops"] / row["traffic_bytes"] for row in rows]

@@ -80,7 +80,9 @@ def measure(
 
 
 def total(work: TimedWork, parts: Parts) -> float:
-    """Seconds of one result: of a step the mean of its phases, weighted by their fraction of the training's steps."""
+    """Return seconds of one result: of a step the mean of its phases, weighted by their fraction of the training's
+    steps.
+    """
     if work.task == "step":
         return sum(phase.fraction * parts[phase.name] for phase in timed_phases(work.recipe, work.steps))
     return sum(parts.values())
@@ -101,7 +103,8 @@ def flops(work: TimedWork) -> float | None:
 
 
 def summarise(work: TimedWork, measured: dict[ImplementationName, Measured]) -> dict[str, Any]:
-    """The record of a comparison, in seconds, of airjax with the fastest of the others; work is that of any of them.
+    """Return the record of a comparison, in seconds, of airjax with the fastest of the others; work is that of any of
+    them.
 
     Where airjax or all of the others are missing, there is nothing to compare: then it has no ratio.
     """

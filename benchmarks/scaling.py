@@ -99,7 +99,7 @@ def measure(points: Any, work: Callable[[Any, int], dict[str, float]], repeats: 
 
 
 def fit_line(x: list[float], y: list[float]) -> dict[str, Any]:
-    """The least-squares line through points, and the fraction of the variance of y that it explains."""
+    """Return the least-squares line through points, and the fraction of the variance of y that it explains."""
     from scipy.stats import linregress
 
     slope, intercept, correlation = np.asarray(linregress(x, y))[:3]

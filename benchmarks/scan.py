@@ -58,7 +58,7 @@ def write_lines(out: Path, networks: int, per_worker: int) -> int:
 
 
 def make_record(number: int, row: int) -> dict[str, Any]:
-    """What a worker writes of a network, with made-up outcomes."""
+    """Return what a worker writes of a network, with made-up outcomes."""
     return {
         "id": f"901aa49bbca7f174-{number}",
         "setting": "901aa49bbca7f174",

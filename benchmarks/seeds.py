@@ -85,13 +85,13 @@ def main(arguments: list[str]) -> int:
 
 
 def groups_of(strategies: Sequence[str], sizes: Sequence[int]) -> list[tuple[str, int]]:
-    """Every strategy with every number of networks; those that train one after another with the least alone."""
+    """Return every strategy with every number of networks; those that train one after another with the least alone."""
     pairs = itertools.product(sizes, strategies)
     return [(strategy, size) for size, strategy in pairs if strategy not in ALONE or size == min(sizes)]
 
 
 def parse_group(text: str) -> tuple[str, int]:
-    """A strategy and a number of networks, as in "interleaved:4". Raises ArgumentTypeError for anything else."""
+    """Return a strategy and a number of networks, as in "interleaved:4". Raises ArgumentTypeError for anything else."""
     from airjax.training.members import STRATEGIES
 
     strategy, _, members = text.partition(":")
@@ -138,7 +138,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 def train_groups(
     strategy: Any, recipe: Recipe, data: Dataset, count: int, repeats: int
 ) -> tuple[list[dict[str, float]], dict[str, Any]]:
-    """Seconds of each of `repeats` groups of `count` networks in airjax, and what to tell beside them."""
+    """Return seconds of each of `repeats` groups of `count` networks in airjax, and what to tell beside them."""
     from airjax.training.environment import describe
     from airjax.training.many import run_many, seed_keys
     from benchmarks.work import peak_bytes
@@ -154,7 +154,7 @@ def train_groups(
 def train_torch(
     implementation: Any, recipe: Recipe, data: Dataset, repeats: int
 ) -> tuple[list[dict[str, float]], dict[str, Any]]:
-    """The same of single networks in PyTorch."""
+    """Return the same of single networks in PyTorch."""
     from parity import speed
     from parity.environment import default_device, describe
     from parity.timing import TimedWork
@@ -167,7 +167,7 @@ def train_torch(
 
 
 def rank(row: dict[str, Any]) -> tuple[bool, float]:
-    """What decides between two rows: the official order of the images, then the rate."""
+    """Return what decides between two rows: the official order of the images, then the rate."""
     return row.get("content") != "shuffled", row["networks_per_hour"]
 
 

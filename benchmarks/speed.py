@@ -66,7 +66,7 @@ def main(task: str, arguments: list[str]) -> int:
 
 
 def warn_of_load() -> float:
-    """The number of processes that wanted a core over the last minute; warns where others would disturb."""
+    """Return the number of processes that wanted a core over the last minute; warns where others would disturb."""
     load, cores = os.getloadavg()[0], os.cpu_count() or 1
     if load > cores / 2:
         print(
@@ -104,7 +104,8 @@ def finish(record: dict[str, Any], options: argparse.Namespace) -> int:
 
 
 def plan(task: Any, options: argparse.Namespace) -> tuple[list[TimedWork], dict[str, str]]:
-    """The same work for airjax and every implementation that it is compared with, and what the record says of its data.
+    """Return the same work for airjax and every implementation that it is compared with, and what the record says of
+    its data.
 
     Raises ValueError and DataError.
     """
@@ -143,5 +144,5 @@ def make_noise(recipe: Recipe) -> Dataset:
 
 
 def command_line(command: str, arguments: list[str]) -> str:
-    """The command that repeats a measurement, without what only concerns its output."""
+    """Return the command that repeats a measurement, without what only concerns its output."""
     return shlex.join(["python", "-m", "benchmarks", command, *without_output_options(arguments)])

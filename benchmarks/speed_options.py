@@ -31,7 +31,7 @@ CHANGES = ("batch_size", "epochs", "train_examples", "test_examples")
 
 
 def make_parser(task: str) -> argparse.ArgumentParser:
-    """The options of a comparison."""
+    """Make the parser of a comparison."""
     parser = argparse.ArgumentParser(
         f"python -m benchmarks {task}", description="airjax against PyTorch on the same device, measured in turn."
     )
@@ -73,14 +73,14 @@ def make_parser(task: str) -> argparse.ArgumentParser:
 
 
 def add_comparison_options(parser: argparse.ArgumentParser) -> None:
-    """What every comparison can do with its result."""
+    """Add what every comparison can do with its result."""
     parser.add_argument("--max-ratio", type=float, metavar="R", help="exit with 1 if airjax takes more than R times")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
     add_output_options(parser)
 
 
 def parse_implementations(names: str) -> tuple[ImplementationName, ...]:
-    """The PyTorch implementations of --against, such as "torch,airbench". Raises ValueError for another name."""
+    """Return the PyTorch implementations of --against, such as "torch,airbench". Raises ValueError for another name."""
     unknown = [name for name in names.split(",") if name not in IMPLEMENTATIONS]
     if unknown:
         raise ValueError(
@@ -90,7 +90,7 @@ def parse_implementations(names: str) -> tuple[ImplementationName, ...]:
 
 
 def changed_recipe(options: argparse.Namespace) -> Recipe:
-    """The recipe with the fields that the options name. Raises ValueError for values that it refuses."""
+    """Return the recipe with the fields that the options name. Raises ValueError for values that it refuses."""
     recipe = get_recipe(options.recipe)
     changes = {name: getattr(options, name) for name in CHANGES if getattr(options, name, None) is not None}
     return recipe.override(**changes)

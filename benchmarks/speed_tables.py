@@ -22,7 +22,7 @@ IMPLEMENTATIONS = {
 
 
 def latest(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The last comparison of each device, work, recipe, change, allocator and order, in the order of NAMES."""
+    """Return the last comparison of each device, work, recipe, change, allocator and order, in the order of NAMES."""
     found = {
         (r["device"], r["benchmark"], r["recipe"], str(sorted(r["changed"].items())), allocator(r), order_of(r)): r
         for r in records
@@ -41,7 +41,7 @@ def order_of(record: dict[str, Any]) -> str:
 
 
 def allocator(record: dict[str, Any]) -> str:
-    """What the processes' allocator was told to do, for a row's name."""
+    """Return what the processes' allocator was told to do, for a row's name."""
     return {"keep": ", memory kept", "huge": ", huge pages"}.get(record.get("allocator", "default"), "")
 
 
@@ -74,7 +74,7 @@ def speed_table(records: list[dict[str, Any]]) -> str:
 
 
 def plotted(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows of which the compiler counted the memory traffic."""
+    """Return the rows of which the compiler counted the memory traffic."""
     return [row for row in rows if row.get("traffic_bytes")]
 
 
@@ -107,12 +107,12 @@ def rate_and_memory(row: dict[str, Any] | None) -> str:
 
 
 def gibibytes(measured: dict[str, Any]) -> str:
-    """The peak memory of a process."""
+    """Return the peak memory of a process."""
     return f"{measured['peak_bytes'] / 2**30:.1f} GiB"
 
 
 def forecast_table(records: list[dict[str, Any]]) -> str:
-    """What many networks will take, from the best measured rate of each device and recipe."""
+    """Return what many networks will take, from the best measured rate of each device and recipe."""
     best: dict[tuple[str, str], dict[str, Any]] = {}
     for record in records:
         place = (record["device"], record["recipe"] + order_of(record))
@@ -131,7 +131,7 @@ def forecast_table(records: list[dict[str, Any]]) -> str:
 
 
 def starts_table(records: list[dict[str, Any]]) -> str:
-    """Seconds from a fresh process to the first step, and what they consist of."""
+    """Return seconds from a fresh process to the first step, and what they consist of."""
     rows = [row for row in latest(records) if row["benchmark"] == "compile"]
     if not rows:
         return "Not measured yet: `python -m benchmarks compile` does."
@@ -153,7 +153,7 @@ def starts_table(records: list[dict[str, Any]]) -> str:
 
 
 def scaling_table(records: list[dict[str, Any]]) -> str:
-    """How cost grows: the measured points and the straight line through them."""
+    """Return how cost grows: the measured points and the straight line through them."""
     last = {
         (r["device"], r["recipe"] + order_of(r), name): (r, curve)
         for r in records

@@ -92,7 +92,9 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def start(implementation: str, recipe: str, device: str, folder: str) -> dict[str, Any]:
-    """Seconds of the parts and peak memory of one fresh process, whose compilers keep their caches in the folder."""
+    """Return seconds of the parts and peak memory of one fresh process, whose compilers keep their caches in the
+    folder.
+    """
     environment = os.environ | {
         "JAX_COMPILATION_CACHE_DIR": f"{folder}/jax",
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",

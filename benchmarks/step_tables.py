@@ -7,7 +7,7 @@ from benchmarks.ablation_variants import VARIANTS
 
 
 def ablation_table(records: list[dict[str, Any]]) -> str:
-    """What a step takes with one choice undone, over the step as it is: a column for each recipe and device.
+    """Return what a step takes with one choice undone, over the step as it is: a column for each recipe and device.
 
     Choices of which there is nothing left to undo are left out.
     """
@@ -33,13 +33,13 @@ def ablation_table(records: list[dict[str, Any]]) -> str:
 
 
 def group_of(record: dict[str, Any]) -> str:
-    """How many networks a record is of, for a title; nothing for one."""
+    """Return how many networks a record is of, for a title; nothing for one."""
     members = record.get("members", 1)
     return f", {record['strategy']}, {members} networks" if members > 1 else ""
 
 
 def profile_table(records: list[dict[str, Any]]) -> str:
-    """Where a step's time goes: a column for each recipe and device, as fractions of all operations' time."""
+    """Return where a step's time goes: a column for each recipe and device, as fractions of all operations' time."""
     last = {(r["recipe"], r["precision"], r["device"]): r for r in records}
     if not last:
         return "Not measured yet: `python -m benchmarks profile` does."
@@ -54,7 +54,7 @@ def profile_table(records: list[dict[str, Any]]) -> str:
 
 
 def kernels_table(records: list[dict[str, Any]]) -> str:
-    """What a GPU's compiler makes of a step: a row for each recipe as it is, and for each choice undone.
+    """Return what a GPU's compiler makes of a step: a row for each recipe as it is, and for each choice undone.
 
     Of several networks at once it is the share of one.
     """

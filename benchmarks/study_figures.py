@@ -40,7 +40,7 @@ def draw_halves(first: np.ndarray, second: np.ndarray) -> Figure:
 
 
 def draw_fractions(fractions: np.ndarray) -> Figure:
-    """How many test images are right in which fraction of the runs."""
+    """Draw how many test images are right in which fraction of the runs."""
     figure, axes = make_axes(6.4, 2.6)
     axes.hist(100 * fractions, bins=50, range=(0, 100), color=BLUE, alpha=0.6)
     axes.set_xlabel("networks that classify a test image right, %")
@@ -49,7 +49,7 @@ def draw_fractions(fractions: np.ndarray) -> Figure:
 
 
 def draw_calibration(bins: Reliability) -> Figure:
-    """How often a class is right that so many runs vote for."""
+    """Draw how often a class is right that so many runs vote for."""
     figure, axes = make_axes(3.6, 3.4)
     filled = bins.pairs > 0
     axes.plot([0, 100], [0, 100], color=GREY, linewidth=1)
@@ -62,7 +62,7 @@ def draw_calibration(bins: Reliability) -> Figure:
 
 
 def draw_correlations(correlations: np.ndarray) -> Figure:
-    """How well the models predict networks that they have not seen, test image by test image."""
+    """Draw how well the models predict networks that they have not seen, test image by test image."""
     figure, axes = make_axes(6.4, 2.6)
     axes.hist(correlations, bins=40, color=BLUE, alpha=0.6)
     axes.axvline(0, color=GREY, linewidth=1)

@@ -40,7 +40,7 @@ from parity.timing import (
 
 
 def make_answer(work: TimedWork) -> Callable[[int | None], Any]:
-    """The function that a process of its own answers with: a block's seconds for its number, or Facts for None."""
+    """Make the function that a process of its own answers with: a block's seconds for its number, or Facts for None."""
     if work.implementation == "airjax":
         start_jax(work.device)
         ready, tell = prepare(work), facts
@@ -67,7 +67,7 @@ def prepare(work: TimedWork) -> Prepared:
 
 
 def facts(work: TimedWork, ready: Prepared) -> Facts:
-    """What to tell after the last block."""
+    """Return what to tell after the last block."""
     peak = peak_bytes()
     size, dtype = MATMUL_SIZE[work.device], jnp.float32 if work.device == "cpu" else jnp.bfloat16
     matmul_rate, copy_rate = measure_rates(size, dtype, COPY_BYTES[work.device])

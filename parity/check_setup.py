@@ -27,7 +27,7 @@ class CheckSetup(NamedTuple):
 
 
 def at_precision(recipe: Recipe, precision: str) -> Recipe:
-    """The recipe in another arithmetic. Raises ValueError for an unknown one."""
+    """Return the recipe in another arithmetic. Raises ValueError for an unknown one."""
     return recipe.override(precision=precision)  # pyright: ignore[reportArgumentType]
 
 
@@ -39,7 +39,7 @@ def jax_precision(precision: str) -> Iterator[None]:
 
 
 def narrow(recipe: Recipe) -> Recipe:
-    """The same structure with about an eighth of the channels: XLA's float64 convolutions on a CPU are slow."""
+    """Return the same structure with about an eighth of the channels: XLA's float64 convolutions on a CPU are slow."""
     if is_residual(recipe):
         return recipe.override(widths=tuple(width // 8 for width in recipe.network.widths))
     first, second, third = airbench_network(recipe).widths

@@ -22,7 +22,7 @@ from parity.compare import Comparison, Place, compare
 
 
 def check_normalize(setup: CheckSetup) -> Iterator[Comparison]:
-    """Every value of every channel, normalised by both. (§3)"""
+    """Compare every value of every channel, normalised by both. (§3)"""
     values = np.arange(32 * 32 * 3, dtype=np.int64) // 3 % 256
     pixels = values.astype(np.uint8).reshape(1, 32, 32, 3)
     theirs = {p: setup.reference.augment(plain_draws_recipe(setup.recipe, p, 1), pixels, _no_draws(1), 0) for p in BOTH}
@@ -68,7 +68,7 @@ def check_augmentation(setup: CheckSetup) -> Iterator[Comparison]:
 
 
 def check_schedule(setup: CheckSetup) -> Iterator[Comparison]:
-    """The learning-rate factor and the lookahead decay of every step of the recipe. (§4.5, §4.7)"""
+    """Compare the learning-rate factor and the lookahead decay of every step of the recipe. (§4.5, §4.7)"""
     place, recipe = Place("schedule", setup.name, "float64"), at_precision(setup.recipe, "float64")
     with jax_precision("float64"):
         steps = jnp.arange(recipe.total_steps + 1)
@@ -82,7 +82,7 @@ def check_schedule(setup: CheckSetup) -> Iterator[Comparison]:
 
 
 def check_whitening(setup: CheckSetup) -> Iterator[Comparison]:
-    """The filters up to sign, their Gram matrix (which knows neither sign nor order), and what they do. (§2)
+    """Compare the filters up to sign, their Gram matrix (which knows neither sign nor order), and what they do. (§2)
 
     Rounding errs alike in every direction of patches, and the filters divide by the square roots of the eigenvalues. So
     what is compared is multiplied by them again: else the smallest eigenvalue's error alone would decide.
@@ -118,7 +118,7 @@ def check_whitening(setup: CheckSetup) -> Iterator[Comparison]:
 
 
 def plain_draws_recipe(recipe: Recipe, precision: str, count: int) -> Recipe:
-    """The recipe on count examples without translation or cutout, for two epochs."""
+    """Return the recipe on count examples without translation or cutout, for two epochs."""
     changes = RECIPES["tiny"].override(train_examples=max(count, 2), batch_size=2, translate=0)
     kinds = {name: recipe.value_of(name) for name in ("flip", "padding", "cutout_form")}
     return at_precision(changes.override(epochs=2.0, **kinds), precision)

@@ -20,7 +20,10 @@ KS_PROBABILITY = 1e-4  # of a false alarm for one layer; the seeds are fixed, so
 
 
 def check_initialisation(setup: CheckSetup) -> Iterator[Comparison]:
-    """The dirac filters exactly; the law of all other weights against its formula and against PyTorch's draws. (§1)"""
+    """Compare the dirac filters exactly; the law of all other weights against its formula and against PyTorch's draws.
+
+    (§1)
+    """
     recipe = at_precision(setup.recipe, "float32")
     ours = to_state_dict(
         recipe, jax.jit(lambda key: build.init_variables(recipe, backend_of(recipe), key))(make_key(setup.seed))

@@ -29,7 +29,7 @@ LEAD = 1e-3  # of a pool's largest pixel over the next, where all are about 7
 
 
 def check_layers(setup: CheckSetup) -> Iterator[Comparison]:
-    """Every layer's output and the gradients of all its inputs, for a random cotangent."""
+    """Compare every layer's output and the gradients of all its inputs, for a random cotangent."""
     generator = np.random.default_rng(setup.seed)
 
     def random(*shape: int) -> np.ndarray:

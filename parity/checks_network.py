@@ -39,7 +39,9 @@ CHECK_OF_KIND = {
 
 
 def check_network(setup: CheckSetup) -> Iterator[Comparison]:
-    """One training pass from arbitrary weights: float64 with few channels, float32 with the recipe's own. (§1, §4.1)
+    """Compare one training pass from arbitrary weights: float64 with few channels, float32 with the recipe's own.
+
+    (§1, §4.1)
 
     PyTorch's pools take the pixels that airjax's took.
     """

@@ -58,7 +58,8 @@ class TorchTraining(NamedTuple):
 
 
 def check_trajectory(setup: CheckSetup) -> Iterator[Comparison]:
-    """Every tensor after every step of a short training in float64, and the drift in float32 against PyTorch's own.
+    """Compare every tensor after every step of a short training in float64, and the drift in float32 against PyTorch's
+    own.
 
     The epoch changes, images are mirrored, lookahead syncs and, for 94, the bias freezes on the way.
     """
@@ -90,7 +91,7 @@ def check_trajectory(setup: CheckSetup) -> Iterator[Comparison]:
 
 
 def check_training(setup: CheckSetup) -> Iterator[Comparison]:
-    """A whole short training in float64, from a fresh network: the same class for the same test image. (§5)"""
+    """Compare a whole short training in float64, from a fresh network: the same class for the same test image. (§5)"""
     sizes = {"batch_size": 32, "train_examples": 256, "test_examples": 1000}
     if is_residual(setup.recipe):
         recipe = setup.recipe.override(epochs=3.0, widths=(8, 12, 12, 16), **sizes)
@@ -113,7 +114,7 @@ def check_training(setup: CheckSetup) -> Iterator[Comparison]:
 
 
 def start(setup: CheckSetup, recipe: Recipe) -> ShortTraining:
-    """The initial network of the PyTorch implementation, whitened, and airjax's draws."""
+    """Return the initial network of the PyTorch implementation, whitened, and airjax's draws."""
     recipe = at_precision(recipe, "float64")
     data = take_examples(recipe, setup.images, setup.labels)
     state = setup.reference.init(recipe, setup.seed)
@@ -126,14 +127,14 @@ def start(setup: CheckSetup, recipe: Recipe) -> ShortTraining:
 
 
 def airjax_training(case: ShortTraining) -> tuple[list[State], list[list[np.ndarray]]]:
-    """The networks before every step, and the final one, as state_dicts; and the pixels that the pools took."""
+    """Return the networks before every step, and the final one, as state_dicts; and the pixels that the pools took."""
     with jax_precision(case.recipe.precision), watch_pools() as inputs:
         states = [to_state_dict(case.recipe, airjax_step.variables_of(state)) for state in _steps(case)]
     return states, picks(inputs)
 
 
 def torch_training(reference: TorchImplementation, case: ShortTraining, taken: list[list[np.ndarray]]) -> TorchTraining:
-    """The same of the PyTorch implementation, whose pools take these pixels."""
+    """Return the same of the PyTorch implementation, whose pools take these pixels."""
     pools: list[list[Pool]] = []
     states = reference.train(
         case.recipe, case.state, case.data, case.draws, lambda network: direct_pools(network, taken, pools)
@@ -142,7 +143,9 @@ def torch_training(reference: TorchImplementation, case: ShortTraining, taken: l
 
 
 def evaluate(recipe: Recipe, variables: Any, images: np.ndarray) -> np.ndarray:
-    """airjax's logits [N,10] of images [N,32,32,3] uint8, N a multiple of EVAL_IMAGES, at the recipe's TTA level."""
+    """Return airjax's logits [N,10] of images [N,32,32,3] uint8, N a multiple of EVAL_IMAGES, at the recipe's TTA
+    level.
+    """
     with jax_precision(recipe.precision):
         shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), variables)
         batch = jax.ShapeDtypeStruct((EVAL_IMAGES, *images.shape[1:]), jnp.uint8)
@@ -152,7 +155,7 @@ def evaluate(recipe: Recipe, variables: Any, images: np.ndarray) -> np.ndarray:
 
 
 def pixels_taken(place: Place, pools: list[list[Pool]], name: str = "pool") -> Iterator[Comparison]:
-    """How far the pixels that airjax's pools took are below the largest of their windows, in PyTorch's network."""
+    """Return how far the pixels that airjax's pools took are below the largest of their windows, in PyTorch's network."""
     for step, passed in enumerate(pools):
         for number, pool in enumerate(passed):
             below, scale = float((pool.largest - pool.taken).max()), float(np.abs(pool.largest).max())
@@ -163,7 +166,7 @@ def pixels_taken(place: Place, pools: list[list[Pool]], name: str = "pool") -> I
 def drift(
     place: Place, ours: list[State], rounded: TorchTraining, exact: TorchTraining, name: str = "pool"
 ) -> Iterator[Comparison]:
-    """The distance of airjax's float32 network from PyTorch's float64 one, step by step, against PyTorch's own."""
+    """Return the distance of airjax's float32 network from PyTorch's float64 one, step by step, against PyTorch's own."""
     allowed = 0.0
     for number, (a, b, truth) in enumerate(zip(ours, rounded.states, exact.states, strict=True)):
         # Rounding grows from step to step; that PyTorch's happens to shrink for one step is chance.

@@ -58,7 +58,10 @@ def check_optimizer(setup: CheckSetup) -> Iterator[Comparison]:
 
 
 def check_lookahead(setup: CheckSetup) -> Iterator[Comparison]:
-    """The network after every sync of a run in which everything changes at random, running statistics too. (§4.7)"""
+    """Compare the network after every sync of a run in which everything changes at random, running statistics too.
+
+    (§4.7)
+    """
     if setup.recipe.averaging is None:
         return
     recipe = at_precision(few_channels(setup.recipe).override(epochs=1.0), "float64")
@@ -87,7 +90,7 @@ def check_lookahead(setup: CheckSetup) -> Iterator[Comparison]:
 
 
 def few_channels(recipe: Recipe) -> Recipe:
-    """The recipe with hardly any channels."""
+    """Return the recipe with hardly any channels."""
     return recipe.override(widths=(*FEW, 5) if is_residual(recipe) else FEW)
 
 

@@ -66,7 +66,7 @@ class Comparison(NamedTuple):
 
     @property
     def passed(self) -> bool:
-        """Whether the difference is within tolerance."""
+        """Say whether the difference is within tolerance."""
         return self.absolute <= self.allowed
 
 
@@ -119,7 +119,7 @@ class Row(NamedTuple):
 
 
 def summarize(comparisons: list[Comparison]) -> list[Row]:
-    """One row for each check, recipe and precision, in order of first appearance."""
+    """Return one row for each check, recipe and precision, in order of first appearance."""
     groups: dict[Place, list[Comparison]] = {}
     for comparison in comparisons:
         groups.setdefault(Place(*comparison[:3]), []).append(comparison)

@@ -39,7 +39,7 @@ class Entry(NamedTuple):
 
 
 def entries(recipe: Recipe) -> list[Entry]:
-    """Every tensor that both frameworks have, in torch's order."""
+    """Return every tensor that both frameworks have, in torch's order."""
     network, inputs = recipe.network, recipe.inputs
     return _resnet(network, inputs) if isinstance(network, ResNet18) else _airbench(network, inputs)
 

@@ -10,7 +10,8 @@ PACKAGES = ("airjax", "jax", "jaxlib", "flax", "optax", "torch", "airbench", "nu
 
 
 def describe(device: Device) -> dict[str, Any]:
-    """The environment as a record. It starts neither JAX nor a CUDA context of it: a GPU's memory is for the trainings.
+    """Return the environment as a record. It starts neither JAX nor a CUDA context of it: a GPU's memory is for the
+    trainings.
 
     Raises ValueError if there is no such device.
     """
@@ -22,7 +23,7 @@ def describe(device: Device) -> dict[str, Any]:
 
 
 def default_device() -> Device:
-    """A GPU if torch sees one."""
+    """Return a GPU if torch sees one."""
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
@@ -39,7 +40,7 @@ def start_jax(device: Device) -> None:
 
 
 def cores() -> int:
-    """How many cores the process may use."""
+    """Return how many cores the process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

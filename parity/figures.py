@@ -10,7 +10,7 @@ AIRJAX, TORCH = COLORS[:2]
 
 
 def draw_histograms(torch: np.ndarray, airjax: np.ndarray, name: str) -> str:
-    """The two distributions of accuracies in percentage points, on one axis, with their means."""
+    """Draw the two distributions of accuracies in percentage points, on one axis, with their means."""
     figure, axes = make_axes(6.4, 2.9)
     pooled = np.concatenate([torch, airjax])
     bins = np.histogram_bin_edges(pooled, bins=max(8, min(30, round(2 * len(torch) ** 0.5))))
@@ -46,7 +46,7 @@ def draw_quantiles(torch: np.ndarray, airjax: np.ndarray, name: str) -> str:
 
 
 def draw_difference(means: dict[str, Any]) -> str:
-    """The interval of the difference of the means against the margin."""
+    """Draw the interval of the difference of the means against the margin."""
     figure, axes = make_axes(6.4, 1.5)
     margin, (low, high) = means["margin"], means["interval90"]
     axes.axvspan(-margin, margin, color="#2e7d32", alpha=0.12, linewidth=0)

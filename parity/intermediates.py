@@ -17,7 +17,7 @@ class Intermediate(NamedTuple):
 
 
 def intermediates(recipe: Recipe) -> list[Intermediate]:
-    """Every array within the network that is compared, the logits last."""
+    """Return every array within the network that is compared, the logits last."""
     network = recipe.network
     found = _resnet(network, recipe) if isinstance(network, ResNet18) else _airbench(network)
     return [*found, Intermediate("", (OUTPUT,))]

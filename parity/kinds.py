@@ -7,19 +7,19 @@ from airjax.recipes.recipe import Recipe
 
 
 def airbench_network(recipe: Recipe) -> AirbenchNet:
-    """The recipe's network. Raises ValueError for one of another kind."""
+    """Return the recipe's network. Raises ValueError for one of another kind."""
     if not isinstance(recipe.network, AirbenchNet):
         raise ValueError("this recipe's network is not one of airbench's; choose 94, 95, 96 or one made from them")
     return recipe.network
 
 
 def nesterov_optimizer(recipe: Recipe) -> Nesterov:
-    """The recipe's optimizer. Raises ValueError for one of another kind."""
+    """Return the recipe's optimizer. Raises ValueError for one of another kind."""
     if not isinstance(recipe.optimizer, Nesterov):
         raise ValueError("this recipe's optimizer is not airbench's; choose 94, 95, 96 or one made from them")
     return recipe.optimizer
 
 
 def is_residual(recipe: Recipe) -> bool:
-    """Whether the recipe's network is a ResNet-18."""
+    """Say whether the recipe's network is a ResNet-18."""
     return isinstance(recipe.network, ResNet18)

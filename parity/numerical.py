@@ -60,12 +60,12 @@ class SuiteResult(NamedTuple):
 
     @property
     def passed(self) -> bool:
-        """Whether every comparison is within tolerance; a suite without checks proves nothing."""
+        """Say whether every comparison is within tolerance; a suite without checks proves nothing."""
         return bool(self.rows) and all(row.passed for row in self.rows)
 
 
 def load_dataset(data: str, data_dir: str | None) -> Dataset:
-    """A data set: cifar10, synthetic (also called builtin), or auto for whichever is there.
+    """Load a data set: cifar10, synthetic (also called builtin), or auto for whichever is there.
 
     Raises DataError where a named one cannot be read. Never downloads.
     """
@@ -84,7 +84,7 @@ def first_images(dataset: Dataset) -> tuple[str, np.ndarray, np.ndarray]:
 
 
 def load_images(data: str, data_dir: str | None) -> tuple[str, np.ndarray, np.ndarray]:
-    """The `first_images` of `load_dataset`."""
+    """Load the `first_images` of `load_dataset`."""
     return first_images(load_dataset(data, data_dir))
 
 
@@ -126,7 +126,7 @@ def run_suite(
 
 
 def recipes_of(step: SuiteStep, recipes: tuple[str, ...]) -> tuple[str, ...]:
-    """The recipes that a step is run for: all, one, or the first with each kind of network."""
+    """Return the recipes that a step is run for: all, one, or the first with each kind of network."""
     if step.by_network:
         kinds = {kind_of(RECIPES[name].network): name for name in reversed(recipes)}
         return tuple(name for name in recipes if name in kinds.values())
@@ -134,7 +134,9 @@ def recipes_of(step: SuiteStep, recipes: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def to_json(result: SuiteResult) -> dict[str, Any]:
-    """The suite as plain values, with the first seed's drift after every step; a number that is not finite is None."""
+    """Return the suite as plain values, with the first seed's drift after every step; a number that is not finite is
+    None.
+    """
     checks = [row._asdict() for row in result.rows]
     first = f", seed {result.seeds[0]}" if len(result.seeds) > 1 else ""
     curves: dict[str, dict[str, list[Any]]] = {}
@@ -154,7 +156,7 @@ HEADER = (
 
 
 def format_row(row: Row) -> str:
-    """One line of the table under HEADER."""
+    """Return one line of the table under HEADER."""
     return (
         f"{row.check:19}{row.recipe:12}{row.precision:10}{row.arrays:6}{row.absolute:10.1e}{row.relative:10.1e}"
         f"{row.allowed:10.1e}  {'pass' if row.passed else 'FAIL'}   {row.worst}"
@@ -162,7 +164,7 @@ def format_row(row: Row) -> str:
 
 
 def recipe_names(reference: TorchImplementation, wanted: tuple[str, ...] | None) -> tuple[str, ...]:
-    """The recipes to compare. Raises ValueError for one that the implementation does not have."""
+    """Return the recipes to compare. Raises ValueError for one that the implementation does not have."""
     offered = tuple(name for name in RECIPE_NAMES if name in reference.recipes)
     unknown = [name for name in wanted or () if name not in offered]
     if unknown:

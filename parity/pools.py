@@ -61,7 +61,7 @@ def watch_pools() -> Iterator[list[np.ndarray]]:
 
 
 def picks(inputs: list[np.ndarray]) -> list[list[np.ndarray]]:
-    """The `winners` of each pool in each pass, or what each ReLU passes on, from what `watch_pools` lists."""
+    """Return the `winners` of each pool in each pass, or what each ReLU passes on, from what `watch_pools` lists."""
     if inputs and inputs[0].dtype == bool:
         passed = [x.transpose(0, 3, 1, 2) for x in inputs]
         return [passed[first : first + RELUS] for first in range(0, len(passed), RELUS)]
@@ -70,12 +70,14 @@ def picks(inputs: list[np.ndarray]) -> list[list[np.ndarray]]:
 
 
 def pool_name(recipe: Recipe) -> str:
-    """What the recipe's network has, in the names of comparisons."""
+    """Return what the recipe's network has, in the names of comparisons."""
     return "ReLU" if is_residual(recipe) else "pool"
 
 
 def winners(x: np.ndarray, size: int) -> np.ndarray:
-    """Which pixel of each size x size window of x [N,C,H,W] is the largest, by rows, the first of equals: [N,C,h,w]."""
+    """Return which pixel of each size x size window of x [N,C,H,W] is the largest, by rows, the first of equals:
+    [N,C,h,w].
+    """
     return _windows(torch.from_numpy(np.ascontiguousarray(x)), size).numpy().argmax(-1)
 
 

@@ -46,13 +46,16 @@ class Training(NamedTuple):
 
 
 def start_training(recipe: Recipe, network: nn.Module, forward: Callable[[Tensor], Tensor]) -> Training:
-    """The training of a network before its first step."""
+    """Return the training of a network before its first step."""
     slow = Lookahead(network) if recipe.averaging is not None else None
     return Training(network, forward, make_optimizer(recipe, network), slow)
 
 
 def start_network(recipe: Recipe, images: Tensor, generator: torch.Generator) -> nn.Module:
-    """A network initialised from generator, on its device, and whitened on images [N,32,32,3] uint8 if it is. (§2)"""
+    """Return a network initialised from generator, on its device, and whitened on images [N,32,32,3] uint8 if it is.
+
+    (§2)
+    """
     network = init_network(recipe, generator, generator.device)
     count = recipe.network.examples_at_start
     if count:
@@ -138,7 +141,7 @@ def run_steps(
 
 
 def advance(recipe: Recipe, training: Training, step: int, images: Tensor, labels: Tensor) -> Tensor:
-    """The 0-based step on images [B,3,32,32] and labels [B], lookahead included; returns `train_step`'s loss."""
+    """Take the 0-based step on images [B,3,32,32] and labels [B], lookahead included; return `train_step`'s loss."""
     train_bias(recipe, training.network, step)
     schedule_step(recipe, training.optimizer, step)
     loss = train_step(
@@ -163,7 +166,7 @@ def train_step(
     label_smoothing: float,
     reduction: Literal["sum", "mean"] = "sum",
 ) -> Tensor:
-    """One step on images [B,3,32,32] and labels [B]; returns the summed loss [], not waited for. (§4.1, §4.4, §7)"""
+    """Take one step on images [B,3,32,32] and labels [B]; return the summed loss [], not waited for. (§4.1, §4.4, §7)"""
     loss = F.cross_entropy(forward(images), labels, label_smoothing=label_smoothing, reduction=reduction)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
@@ -188,7 +191,7 @@ def evaluate(
 
 
 def compile_network(recipe: Recipe, network: nn.Module, device: str, mode: CompileMode) -> Callable[[Tensor], Tensor]:
-    """The network through torch.compile, warmed up for both phases of the bias and for evaluation, and restored."""
+    """Return the network through torch.compile, warmed up for both phases of the bias and for evaluation, and restored."""
     compiled, dtype = torch.compile(network, mode=mode), dtype_of(recipe, device)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     size = recipe.inputs.image_size

@@ -28,7 +28,7 @@ def write_report(study_file: Path, suite_files: list[Path], out: Path) -> None:
 
 
 def load_suites(files: list[Path]) -> list[dict[str, Any]]:
-    """The latest parity suite against each PyTorch implementation. Raises StudyError for a file without any."""
+    """Load the latest parity suite against each PyTorch implementation. Raises StudyError for a file without any."""
     suites: dict[str, dict[str, Any]] = {}
     for file in files:
         found = [record for record in read_records(file) if "checks" in record and "against" in record]
@@ -42,7 +42,7 @@ def load_suites(files: list[Path]) -> list[dict[str, Any]]:
 
 
 def render_report(study: Study, suites: list[dict[str, Any]]) -> str:
-    """The page as text."""
+    """Return the page as text."""
     result = analyse(study)
     name = result["framework"]["torch"]
     tested = "means" in result

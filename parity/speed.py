@@ -35,7 +35,7 @@ MODES: dict[str, CompileMode] = {"cpu": "default", "cuda": "max-autotune"}  # th
 
 
 def start_torch(device: str) -> None:
-    """All cores, and cuDNN's own choice of its fastest convolutions, as the released scripts have it."""
+    """Use all cores, and cuDNN's own choice of its fastest convolutions, as the released scripts have it."""
     import os
 
     torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
@@ -60,7 +60,7 @@ def prepare(work: TimedWork) -> Prepared:
 
 
 def facts(work: TimedWork, prepared: Prepared) -> Facts:
-    """What to tell after the last block."""
+    """Return what to tell after the last block."""
     peak = peak_bytes(work.device)
     size, dtype = MATMUL_SIZE[work.device], torch.bfloat16 if work.device == "cuda" else torch.float32
     a, b = (torch.rand(size, size, dtype=dtype, device=work.device) for _ in range(2))
@@ -164,7 +164,7 @@ def _prepare_airbench(work: TimedWork) -> Prepared:
 
 
 def draws_of(draws: TensorDraws, epoch: int, chosen: Tensor) -> TensorDraws:
-    """The draws of the examples chosen [B] in one epoch, which becomes epoch 0."""
+    """Return the draws of the examples chosen [B] in one epoch, which becomes epoch 0."""
     shifts, corners = (None if a is None else a[epoch : epoch + 1, chosen] for a in (draws.shifts, draws.corners))
     return TensorDraws(draws.flips[chosen], draws.mirrors[epoch : epoch + 1, chosen], shifts, corners, draws.order)
 

@@ -17,7 +17,7 @@ class ConvertError(ValueError):
 
 
 def read_state(file: Path) -> dict[str, Tensor]:
-    """The state_dict in a file.
+    """Read the state_dict in a file.
 
     Raises ConvertError for any other content, and OSError where the file cannot be read.
     """
@@ -41,7 +41,10 @@ def read_state(file: Path) -> dict[str, Tensor]:
 
 
 def unwrap(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors without "module." and "_orig_mod." in their keys. Raises ConvertError where two become one."""
+    """Return the same tensors without "module." and "_orig_mod." in their keys.
+
+    Raises ConvertError where two become one.
+    """
     unwrapped: dict[str, Tensor] = {}
     for key, value in state.items():
         name = ".".join(part for part in key.split(".") if part not in WRAPPERS)
@@ -52,7 +55,8 @@ def unwrap(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def dense(key: str, tensor: Tensor) -> np.ndarray:
-    """A tensor's floating-point numbers, unchanged; types that numpy lacks become float32, which holds them exactly.
+    """Return a tensor's floating-point numbers, unchanged; types that numpy lacks become float32, which holds them
+    exactly.
 
     Raises ConvertError for a tensor without values, of another layout than dense, quantized, or not of real numbers.
     """

@@ -9,7 +9,7 @@ from parity.torch_implementation import State
 
 
 def arbitrary_state(recipe: Recipe, seed: int | tuple[int, ...]) -> State:
-    """A state_dict in float64 in which every tensor is random, as if after some training."""
+    """Return a state_dict in float64 in which every tensor is random, as if after some training."""
     generator = np.random.default_rng(seed)
     state: dict[str, np.ndarray] = {}
     for entry in entries(recipe):
@@ -31,6 +31,6 @@ def arbitrary_state(recipe: Recipe, seed: int | tuple[int, ...]) -> State:
 
 
 def cast(state: State, precision: str) -> State:
-    """The floating tensors of a state_dict in another precision."""
+    """Return the floating tensors of a state_dict in another precision."""
     dtype = getattr(torch, precision)
     return {key: value.to(dtype) if value.is_floating_point() else value for key, value in state.items()}

@@ -30,7 +30,7 @@ class Progress(NamedTuple):
 def plan_study(
     name: str, recipe: Recipe, data: Dataset, *, runs: int, margin: float, reference: Reference, device: Device
 ) -> dict[str, Any]:
-    """What is fixed before the first run, as the first line of the study's file.
+    """Return what is fixed before the first run, as the first line of the study's file.
 
     Args:
         name: of the recipe in RECIPES that recipe is, or was made from.

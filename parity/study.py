@@ -37,7 +37,7 @@ class Study(NamedTuple):
     runs: dict[tuple[Framework, int], dict[str, Any]]  # records by framework and seed
 
     def missing(self) -> list[tuple[Framework, int]]:
-        """What is still to be run, in order: the frameworks alternate, and so does which one begins a pair."""
+        """Return what is still to be run, in order: the frameworks alternate, and so does which one begins a pair."""
         order: list[tuple[Framework, int]] = [
             (framework, seed)
             for seed in range(self.plan["runs"])
@@ -54,7 +54,7 @@ class Study(NamedTuple):
         return np.stack([unpack_bits(run["correct"], run["examples"]) for run in self._converged(framework)])
 
     def diverged(self, framework: Framework) -> int:
-        """How many runs of a framework diverged."""
+        """Return how many runs of a framework diverged."""
         return sum(run["diverged"] for (name, _), run in self.runs.items() if name == framework)
 
     def _converged(self, framework: Framework) -> list[dict[str, Any]]:
@@ -122,5 +122,5 @@ def pack_bits(correct: np.ndarray) -> str:
 
 
 def unpack_bits(text: str, count: int) -> np.ndarray:
-    """The inverse of pack_bits."""
+    """Return the inverse of pack_bits."""
     return np.unpackbits(np.frombuffer(base64.b64decode(text), np.uint8), count=count).astype(bool)

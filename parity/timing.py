@@ -60,7 +60,7 @@ class TimedPhase(NamedTuple):
 
 
 def timed_phases(recipe: Recipe, steps: int) -> list[TimedPhase]:
-    """The phases of a training, before and after the first convolution's bias freezes; at most steps of each."""
+    """Return the phases of a training, before and after the first convolution's bias freezes; at most steps of each."""
     found, first = [], 0
     for segment in segments(recipe, by_epoch=False):
         name = "bias frozen" if segment.frozen else "bias trains"

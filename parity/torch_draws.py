@@ -22,7 +22,7 @@ class TensorDraws(NamedTuple):
 
 
 def place_draws(draws: Draws, device: str | torch.device = "cpu") -> TensorDraws:
-    """airjax's draws on a torch device."""
+    """Return airjax's draws on a torch device."""
 
     def tensor(array: Any) -> Tensor:
         # A copy: torch warns about arrays that must not be written to, which a view of a JAX array is.
@@ -33,7 +33,7 @@ def place_draws(draws: Draws, device: str | torch.device = "cpu") -> TensorDraws
 
 
 def sample_draws(recipe: Recipe, generator: torch.Generator) -> TensorDraws:
-    """The draws of a run from torch's own generator, on its device. (§3)"""
+    """Sample the draws of a run from torch's own generator, on its device. (§3)"""
     count, epochs, device = recipe.train_examples, math.ceil(recipe.epochs), generator.device
 
     def integers(*shape: int, stop: int) -> Tensor:

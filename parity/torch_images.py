@@ -57,7 +57,7 @@ def cutout(images: Tensor, corners: Tensor, size: int) -> Tensor:
 
 
 def prepare_images(recipe: Recipe, images: Tensor, flips: Tensor, dtype: torch.dtype) -> Tensor:
-    """What is done once per run: images [N,32,32,3] uint8 -> normalised, flipped, padded [N,3,H,W]. (§3)"""
+    """Do what is done once per run: images [N,32,32,3] uint8 -> normalised, flipped, padded [N,3,H,W]. (§3)"""
     translate = recipe.augmentation.translate
     if translate and recipe.augmentation.padding == "zero":
         # Black pixels: padded before normalisation.
@@ -68,7 +68,7 @@ def prepare_images(recipe: Recipe, images: Tensor, flips: Tensor, dtype: torch.d
 
 
 def augment_epoch(recipe: Recipe, prepared: Tensor, draws: TensorDraws, epoch: int) -> Tensor:
-    """What is done every epoch: crop, mirror, cutout. the result is [N,3,32,32]. (§3)"""
+    """Do what is done every epoch: crop, mirror, cutout. The result is [N,3,32,32]. (§3)"""
     images = prepared
     if draws.shifts is not None:
         images = crop(images, draws.shifts[epoch], recipe.inputs.image_size)
@@ -83,7 +83,7 @@ def augment_epoch(recipe: Recipe, prepared: Tensor, draws: TensorDraws, epoch: i
 
 
 def tta_views(images: Tensor, level: int) -> list[tuple[float, Tensor]]:
-    """The weighted views of test-time augmentation: level 0, 1 or 2. The weights add up to 1. (§5)"""
+    """Return the weighted views of test-time augmentation: level 0, 1 or 2. The weights add up to 1. (§5)"""
     if level == 0:
         return [(1.0, images)]
     if level == 1:

@@ -37,19 +37,19 @@ class TorchImplementation(NamedTuple):
 
 
 def load_network(implementation: TorchImplementation, recipe: Recipe, state: State) -> nn.Module:
-    """The implementation's network with these tensors. Raises RuntimeError unless every key fits."""
+    """Load the implementation's network with these tensors. Raises RuntimeError unless every key fits."""
     network = implementation.build(recipe)
     network.load_state_dict(state, strict=True)
     return network
 
 
 def copy_state(network: nn.Module) -> State:
-    """A state_dict that later training does not change."""
+    """Return a state_dict that later training does not change."""
     return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
 
 
 def take_examples(recipe: Recipe, images: np.ndarray, labels: np.ndarray) -> Dataset:
-    """A data set of exactly the recipe's examples."""
+    """Return a data set of exactly the recipe's examples."""
     train, test = recipe.train_examples, recipe.test_examples
     labels = labels.astype(np.int32)
     parts = images[:train], labels[:train], images[-test:], labels[-test:]

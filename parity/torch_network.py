@@ -81,7 +81,7 @@ class Scale(nn.Module):
 
 
 def build_network(recipe: Recipe, device: str | torch.device = "cpu") -> nn.Module:
-    """The network without its initialisation: images [N,C,H,W] -> logits [N,L]. (§1, §7)"""
+    """Build the network without its initialisation: images [N,C,H,W] -> logits [N,L]. (§1, §7)"""
     if isinstance(recipe.network, ResNet18):
         network: nn.Module = build_resnet(recipe, recipe.network)
     else:
@@ -118,7 +118,7 @@ def _build_airbench(recipe: Recipe, network: AirbenchNet) -> nn.Sequential:
 
 @torch.no_grad()
 def init_network(recipe: Recipe, generator: torch.Generator, device: str | torch.device = "cpu") -> nn.Module:
-    """A freshly initialised network; a first convolution that is whitened is still to be. (§1, §7)"""
+    """Return a freshly initialised network; a first convolution that is whitened is still to be. (§1, §7)"""
     network = build_network(recipe, device)
     if isinstance(recipe.network, ResNet18):
         init_resnet(network, generator)

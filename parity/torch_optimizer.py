@@ -56,7 +56,7 @@ def _groups(recipe: Recipe, trained: list[tuple[str, nn.Parameter]]) -> list[dic
 
 
 def reduction_of(recipe: Recipe) -> Literal["sum", "mean"]:
-    """What the optimizer's gradients are of: the losses' sum over the batch (§4.1), or their mean (§7)."""
+    """Return what the optimizer's gradients are of: the losses' sum over the batch (§4.1), or their mean (§7)."""
     return "mean" if isinstance(recipe.optimizer, Sgd) else "sum"
 
 

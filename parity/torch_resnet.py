@@ -64,7 +64,7 @@ def make_norm(network: ResNet18, features: int) -> nn.BatchNorm2d:
 
 
 def build_resnet(recipe: Recipe, network: ResNet18) -> ResNet:
-    """The network without its initialisation, in float32."""
+    """Build the network without its initialisation, in float32."""
     return ResNet(network, recipe.inputs.channels, recipe.inputs.num_classes)
 
 

@@ -24,12 +24,12 @@ class StudyJob(NamedTuple):
 
     @property
     def labels(self) -> np.ndarray:
-        """Of the test images that the recipe uses."""
+        """Return those of the test images that the recipe uses."""
         return self.data.test_labels[: self.recipe.test_examples]
 
 
 def make_trainer(job: StudyJob) -> Callable[[int], RunOutcome]:
-    """The function from a seed to a trained network's outcome. Raises ValueError for what a framework cannot do."""
+    """Make the function from a seed to a trained network's outcome. Raises ValueError for what a framework cannot do."""
     if job.framework == "airjax":
         return _airjax_trainer(job)
     return _own_trainer(job) if job.reference == "own" else _upstream_trainer(job)

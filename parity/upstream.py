@@ -34,7 +34,7 @@ from parity.upstream_package import (
 
 
 def make_implementation() -> TorchImplementation:
-    """The package as the parity suite needs it. Raises MissingError."""
+    """Make the package as the parity suite needs it. Raises MissingError."""
     load_package()
     return TorchImplementation(
         name=f"airbench {importlib.metadata.version('airbench')}",
@@ -51,14 +51,14 @@ def make_implementation() -> TorchImplementation:
 
 
 def build(recipe: Recipe) -> nn.Module:
-    """The package's network in the recipe's precision. Raises ValueError for a structure that it does not have."""
+    """Build the package's network in the recipe's precision. Raises ValueError for a structure that it does not have."""
     make_net, _ = functions_of(recipe)
     with on_cpu(dtype_of(recipe)):
         return make_net(widths=block_widths(recipe), batchnorm_momentum=recipe.network.batchnorm_momentum)
 
 
 def init(recipe: Recipe, seed: int) -> State:
-    """A fresh network of the package."""
+    """Return a fresh network of the package."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return copy_state(build(recipe))
@@ -98,7 +98,7 @@ def filters(recipe: Recipe, images: np.ndarray) -> np.ndarray:
 
 
 def factors(recipe: Recipe) -> np.ndarray:
-    """The learning-rate factors that the package's training hands to its scheduler."""
+    """Return the learning-rate factors that the package's training hands to its scheduler."""
     seen: list[Callable[[int], Any]] = []
     schedulers = torch.optim.lr_scheduler
 
@@ -116,7 +116,7 @@ def factors(recipe: Recipe) -> np.ndarray:
 
 
 def lookahead(network: nn.Module) -> Callable[[float], None]:
-    """The package's lookahead over a network: a function of the decay."""
+    """Return the package's lookahead over a network: a function of the decay."""
     dtype = next(network.parameters()).dtype
     with on_cpu(dtype) as utils:
         state = utils.LookaheadState(network)
@@ -131,7 +131,8 @@ def lookahead(network: nn.Module) -> Callable[[float], None]:
 def train(
     recipe: Recipe, state: State, data: Dataset, draws: Draws, prepare: Callable[[nn.Module], object]
 ) -> list[State]:
-    """The package's own training, on batches made from the draws: the states before every step, and the final one.
+    """Run the package's own training, on batches made from the draws: the states before every step, and the final
+    one.
 
     prepare is handed the network before the first step. The state's whitening filters are kept: whitened anew, in
     float32 some would come out with another sign than in float64, and the two trainings would be of different networks.
@@ -156,7 +157,7 @@ def train(
 
 
 def logits(recipe: Recipe, state: State, images: np.ndarray) -> np.ndarray:
-    """The package's logits [N,10] at the recipe's level of test-time augmentation."""
+    """Return the package's logits [N,10] at the recipe's level of test-time augmentation."""
     network = build(recipe)
     network.load_state_dict(state, strict=True)
     with on_cpu(dtype_of(recipe)) as utils:

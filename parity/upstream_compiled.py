@@ -107,7 +107,7 @@ def reinitialise(network: nn.Module) -> None:
 
 
 def make_optimizer(recipe: Recipe, network: nn.Module) -> tuple[torch.optim.SGD, Any]:
-    """The script's optimizer and schedule. Both networks' have the same groups, whatever is frozen."""
+    """Make the script's optimizer and schedule. Both networks' have the same groups, whatever is frozen."""
     rate, decay = recipe.sgd_learning_rate, recipe.sgd_weight_decay
     named = list(network.named_parameters())
     groups = [
@@ -119,7 +119,7 @@ def make_optimizer(recipe: Recipe, network: nn.Module) -> tuple[torch.optim.SGD,
 
 
 def train_step(recipe: Recipe, forward: Any, optimizer: torch.optim.SGD, images: Tensor, labels: Tensor) -> None:
-    """One step on images [B,3,32,32] and labels [B]."""
+    """Take one step on images [B,3,32,32] and labels [B]."""
     losses = nn.functional.cross_entropy(
         forward(images), labels, label_smoothing=recipe.loss.label_smoothing, reduction="none"
     )

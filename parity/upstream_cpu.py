@@ -27,7 +27,7 @@ class MissingError(ValueError):
 
 
 def load_package() -> Any:
-    """The package's module, imported with the one transform of torchvision. Raises MissingError."""
+    """Load the package's module, imported with the one transform of torchvision. Raises MissingError."""
     if importlib.util.find_spec("airbench") is None:
         raise MissingError(f"the package airbench is not installed: {INSTALL}")
     if "airbench" in sys.modules or importlib.util.find_spec("torchvision") is not None:
@@ -46,7 +46,9 @@ def load_package() -> Any:
 
 @contextlib.contextmanager
 def on_cpu(dtype: torch.dtype) -> Iterator[Any]:
-    """The package's `utils`, on a CPU with dtype in the place of half precision, for as long as the context lasts."""
+    """Return the package's `utils`, on a CPU with dtype in the place of half precision, for as long as the context
+    lasts.
+    """
     utils = importlib.import_module(f"{load_package().__name__}.utils")
 
     def cast(thing: Any) -> Any:

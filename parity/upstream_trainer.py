@@ -40,14 +40,16 @@ def require_recipe(recipe: Recipe) -> None:
 
 
 def open_package(recipe: Recipe, device: str) -> contextlib.AbstractContextManager[Any]:
-    """The package's `utils` within the context: on a GPU as shipped, in float16; on a CPU in the recipe's precision."""
+    """Return the package's `utils` within the context: on a GPU as shipped, in float16; on a CPU in the recipe's
+    precision.
+    """
     if device == "cpu":
         return on_cpu(dtype_of(recipe))
     return contextlib.nullcontext(importlib.import_module(f"{load_package().__name__}.utils"))
 
 
 def make_network(recipe: Recipe) -> nn.Module:
-    """A fresh network of the package, on its device while the package is open."""
+    """Make a fresh network of the package, on its device while the package is open."""
     make_net, _ = functions_of(recipe)
     return make_net(widths=block_widths(recipe), batchnorm_momentum=recipe.network.batchnorm_momentum)
 
@@ -59,7 +61,7 @@ def save_data(data: Dataset, folder: Path) -> None:
 
 
 def make_loader(utils: Any, recipe: Recipe, folder: Path) -> Any:
-    """The package's loader of training batches, from the files in a folder."""
+    """Make the package's loader of training batches, from the files in a folder."""
     moves = {"flip": True, "translate": recipe.augmentation.translate, "cutout": recipe.augmentation.cutout}
     return utils.CifarLoader(str(folder), batch_size=recipe.batch_size, aug=moves, altflip=True)
 

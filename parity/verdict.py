@@ -21,7 +21,7 @@ SECONDARY = {
 
 
 def analyse(study: Study) -> dict[str, Any]:
-    """Every statistic of a study as plain values; accuracies and their differences in percentage points.
+    """Return every statistic of a study as plain values; accuracies and their differences in percentage points.
 
     A study that is not finished is described, but nothing is tested: testing as the runs come in, and stopping when the
     result pleases, is wrong more often than the p-values say.
@@ -60,7 +60,7 @@ def analyse(study: Study) -> dict[str, Any]:
 
 
 def torch_name(plan: dict[str, Any]) -> str:
-    """What the PyTorch implementation is called."""
+    """Return what the PyTorch implementation is called."""
     return f"airbench {plan['environment']['versions']['airbench']}" if plan["reference"] == "upstream" else "PyTorch"
 
 

@@ -49,7 +49,7 @@ def run_command(arguments: Sequence[str], prog: str) -> int:
 
 
 def make_parser(prog: str) -> argparse.ArgumentParser:
-    """The parser of the first argument alone."""
+    """Make the parser of the first argument alone."""
     width = max(map(len, COMMANDS)) + 2
     parser = argparse.ArgumentParser(
         prog,

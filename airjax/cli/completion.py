@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None, prog: str = "airjax completion") ->
 
 
 def make_parser(prog: str) -> argparse.ArgumentParser:
-    """The parser of the command's arguments."""
+    """Make the parser of the command's arguments."""
     places = "; ".join(f"{shell}: {place}" for shell, place in PLACES.items())
     parser = argparse.ArgumentParser(
         prog,
@@ -43,12 +43,12 @@ def make_parser(prog: str) -> argparse.ArgumentParser:
 
 
 def make_script(shell: str) -> str:
-    """The script for one of PLACES."""
+    """Make the script for one of PLACES."""
     return shtab.complete(make_full_parser(), shell, preamble=_functions(shell))
 
 
 def make_full_parser() -> argparse.ArgumentParser:
-    """The parsers of all commands as one, with what completes the value of each argument."""
+    """Make the parsers of all commands as one, with what completes the value of each argument."""
     whole = argparse.ArgumentParser("airjax")
     whole.add_argument("--version", action="version", help="print the version")
     commands = whole.add_subparsers(dest="command")

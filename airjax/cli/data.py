@@ -59,7 +59,7 @@ def main(arguments: list[str] | None = None, prog: str = "airjax data") -> int:
 
 
 def make_parser(prog: str) -> argparse.ArgumentParser:
-    """The parser of the command's arguments."""
+    """Make the parser of the command's arguments."""
     parser = argparse.ArgumentParser(
         prog, description="The data sets that are known, and what --data, --data-dir and AIRJAX_DATA stand for here."
     )
@@ -73,7 +73,7 @@ def make_parser(prog: str) -> argparse.ArgumentParser:
 
 
 def known_sets(data_dir: Path | None = None) -> list[dict[str, Any]]:
-    """Every data set's name, what it is, and the places where it is looked for, in order."""
+    """Return every data set's name, what it is, and the places where it is looked for, in order."""
     return [
         {"name": name, "summary": entry.what, "places": _places(entry, data_dir)} for name, entry in REGISTRY.items()
     ]
@@ -98,7 +98,7 @@ def find(
     labels: str | None = None,
     labels_dir: Path | None = None,
 ) -> Found:
-    """The data set of that name or path, without using the network.
+    """Find the data set of that name or path, without using the network.
 
     Raises DataError for a name that there is not, and for a place that holds no data set.
     """
@@ -124,7 +124,7 @@ def find(
 
 
 def describe(dataset: Dataset) -> dict[str, Any]:
-    """What identifies a data set, as a record."""
+    """Return what identifies a data set, as a record."""
     return {
         "name": dataset.name,
         "content": dataset.content,

@@ -88,14 +88,14 @@ class Display:
         self._console.print(text, highlight=False, markup=False, emoji=False, soft_wrap=not wrap)
 
     def begin(self, recipe: Recipe, seeds: Sequence[int]) -> None:
-        """A network, or a group of them, is trained from now on."""
+        """Begin a network, or a group of them."""
         status = self._status
         self._end_phase("compile")
         status.recipe, status.seeds = recipe, seeds
         status.steps, status.loss, status.training = 0, math.nan, 0.0
 
     def phase(self, phase: Stage) -> None:
-        """A phase begins, and the one before ends."""
+        """Begin a phase; the one before ends."""
         name, compiled = name_seeds(self._status.seeds), self._status.phase == "compile"
         lasted = self._end_phase(phase)
         if compiled and (self._announced == "now" or lasted >= WORTH_A_LINE):
@@ -107,7 +107,7 @@ class Display:
             self._note(f"{name}: compiling")
 
     def step(self, steps_done: int, metrics: StepMetrics) -> None:
-        """Some steps are done. metrics are of one network, [] or [S], or of a group, [G] or [G,S]."""
+        """Count steps that are done. metrics are of one network, [] or [S], or of a group, [G] or [G,S]."""
         now = time.perf_counter()
         self._status.steps = steps_done
         if self._live and now - self._read >= REFRESH:
@@ -115,7 +115,7 @@ class Display:
             self._status.loss = float(np.mean(metrics.loss))
 
     def epoch(self, report: EpochReport) -> None:
-        """An epoch is done: a row of the table, with the means of a group."""
+        """End an epoch: add a row to the table, with the means of a group."""
         if not self._headed:
             self._headed = True
             self.line(_row(HEADINGS))
@@ -126,7 +126,7 @@ class Display:
         self.line(_row((name, str(report.epoch + 1), f"{report.train_loss:.4f}", *cells, f"{report.seconds:.2f}")))
 
     def run(self, run: TrainedRun) -> None:
-        """A network is finished: where its time went, and how long the others will take."""
+        """End a network: show where its time went, and how long the others will take."""
         status = self._status
         status.done += 1
         parts = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in run.seconds.items())
@@ -157,7 +157,7 @@ class Display:
 
 
 def draw(status: Status, now: float, width: int) -> Group:
-    """The two live lines, no wider than so many columns: what is left out is whole, and no number is cut."""
+    """Draw the two live lines, no wider than so many columns: what is left out is whole, and no number is cut."""
     if status.recipe is None or not status.seeds:
         return Group()
     total_steps = status.recipe.total_steps
@@ -168,7 +168,7 @@ def draw(status: Status, now: float, width: int) -> Group:
 
 
 def headline(status: Status, now: float) -> list[str]:
-    """Which network trains and what happens to it, in parts of which the last can be left out."""
+    """Return which network trains and what happens to it, in parts of which the last can be left out."""
     recipe, count = status.recipe, len(status.seeds)
     assert recipe is not None
     first, last = status.done + 1, min(status.done + count, status.total)
@@ -189,7 +189,7 @@ def headline(status: Status, now: float) -> list[str]:
 
 
 def footline(status: Status, now: float) -> list[str]:
-    """How far the training is and how long it will take, in parts of which the last can be left out."""
+    """Return how far the training is and how long it will take, in parts of which the last can be left out."""
     recipe = status.recipe
     assert recipe is not None
     parts = [f"step {status.steps} of {recipe.total_steps}"]
@@ -202,7 +202,7 @@ def footline(status: Status, now: float) -> list[str]:
 
 
 def seconds_left(status: Status, now: float, *, group_done: bool = False) -> float:
-    """Seconds that all networks still take, by the time that they took so far without compilation.
+    """Return seconds that all networks still take, by the time that they took so far without compilation.
 
     group_done: the group that trained last is among the finished networks. Needs a finished network or a step.
     """
@@ -214,7 +214,7 @@ def seconds_left(status: Status, now: float, *, group_done: bool = False) -> flo
 
 
 def fit(parts: Sequence[str], width: int) -> str:
-    """As many of the parts, from the first, as fit into so many columns."""
+    """Return as many of the parts, from the first, as fit into so many columns."""
     text = parts[0]
     for part in parts[1:]:
         if len(text) + len(part) + 2 > width:
@@ -224,7 +224,7 @@ def fit(parts: Sequence[str], width: int) -> str:
 
 
 def clock(seconds: float) -> str:
-    """A duration as a clock shows it: "0:07", "12:34", "1:02:03"."""
+    """Return a duration as a clock shows it: "0:07", "12:34", "1:02:03"."""
     minutes, second = divmod(int(seconds), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"

@@ -24,7 +24,7 @@ def main(arguments: list[str] | None = None, prog: str = "python -m airjax.docto
 
 
 def make_parser(prog: str) -> argparse.ArgumentParser:
-    """The parser of the command's arguments."""
+    """Make the parser of the command's arguments."""
     parser = argparse.ArgumentParser(
         prog, description="Compare compiled pieces with numpy. Exits with 1 if one is wrong."
     )

@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None, prog: str = "python -m airjax.expor
 
 
 def make_parser(prog: str) -> argparse.ArgumentParser:
-    """The parser of the command's arguments."""
+    """Make the parser of the command's arguments."""
     parser = argparse.ArgumentParser(prog, description="A sweep's results as one Parquet file.")
     parser.add_argument("sweep", type=Path, metavar="DIR", help="what a sweep wrote")
     parser.add_argument("file", type=Path, metavar="FILE.parquet", help="is replaced if it is there")

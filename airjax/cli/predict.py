@@ -71,12 +71,12 @@ def main(arguments: list[str] | None = None, prog: str = "python -m airjax.predi
 
 
 def make_parser(prog: str) -> argparse.ArgumentParser:
-    """The flags as argparse has them, or rather tyro's copy of it: what completion scripts are made from."""
+    """Make the flags as argparse has them, or rather tyro's copy of it: what completion scripts are made from."""
     return tyro.extras.get_parser(Options, prog=prog)  # pyright: ignore[reportReturnType]
 
 
 def classify(model: Model, files: Sequence[Path], *, fit: bool) -> Iterator[dict[str, Any]]:
-    """The files' rows in order, each {"file", "class", "probabilities"} or {"file", "error"}; a batch in memory."""
+    """Yield the files' rows in order, each {"file", "class", "probabilities"} or {"file", "error"}."""
     for start in range(0, len(files), BATCH):
         images, faults = [], {}
         batch = files[start : start + BATCH]

@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None, prog: str = "python -m airjax.recip
 
 
 def make_parser(prog: str) -> argparse.ArgumentParser:
-    """The parser of the command's arguments."""
+    """Make the parser of the command's arguments."""
     parser = argparse.ArgumentParser(prog, description="What each recipe costs and promises.")
     parser.add_argument("--json", action="store_true", help="one line of JSON")
     return parser

@@ -14,12 +14,12 @@ class StopRequest:
         self.signal: int | None = None
 
     def __call__(self) -> bool:
-        """Whether to stop."""
+        """Say whether to stop."""
         return self.signal is not None
 
     @property
     def exit_code(self) -> int:
-        """The exit code of a process that a signal ended: 130 after Ctrl-C, 143 after SIGTERM."""
+        """Return the exit code of a process that a signal ended: 130 after Ctrl-C, 143 after SIGTERM."""
         return 128 + (self.signal or 0)
 
 

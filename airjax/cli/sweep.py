@@ -104,7 +104,7 @@ def run_sweep(options: argparse.Namespace) -> int:
 
 
 def count_runs(plan: Plan, names: Sequence[str], shard: Shard) -> int:
-    """How many networks of a plan are a shard's; of so many that counting takes minutes, about how many."""
+    """Return how many networks of a plan are a shard's; of so many that counting takes minutes, about how many."""
     if shard == WHOLE or plan.num_runs > COUNTED:
         return plan.num_runs // shard.num_shards
     return sum(shard.has(run.id) for index, name in enumerate(names) for run in plan.runs_of(index, name))
@@ -113,7 +113,7 @@ def count_runs(plan: Plan, names: Sequence[str], shard: Shard) -> int:
 def make_chunks(
     plan: Plan, names: Sequence[str], finished: Collection[str], size: int, shard: Shard = WHOLE
 ) -> Iterator[Chunk]:
-    """The networks that are not finished, so many at a time; those of a chunk share a program and a data set.
+    """List the networks that are not finished, so many at a time; those of a chunk share a program and a data set.
 
     Args:
         plan: the sweep's.
@@ -134,7 +134,7 @@ def make_chunks(
 
 
 def print_prediction(plan: Plan, workers: int, *, local: bool) -> None:
-    """What the plan would cost, on this machine or on a cluster of such."""
+    """Print what the plan would cost, on this machine or on a cluster of such."""
     flops, total = predict_cost(plan)
     print(f"{len(plan.settings)} settings, {plan.num_runs:,} networks, {flops:.3g} FLOP")
     print(f"disk: {format_bytes(plan.disk_bytes)}")
@@ -159,7 +159,7 @@ def predict_cost(plan: Plan) -> tuple[float, float | None]:
 
 
 def print_status(out: Path) -> None:
-    """How far a sweep has got, and what it shows so far."""
+    """Print how far a sweep has got, and what it shows so far."""
     plan, results = read_plan(out), load(out, mixed=True)
     errors = [row for row in results.rows if row["error"]]
     diverged = sum(row["diverged"] for row in results.rows)
@@ -295,7 +295,7 @@ def _reason(error: BaseException, minutes: float | None) -> str:
 
 
 def make_parser(prog: str) -> argparse.ArgumentParser:
-    """The parser of the arguments with which networks are trained."""
+    """Make the parser of the arguments with which networks are trained."""
     parser = argparse.ArgumentParser(
         prog, description="Train all networks of a plan.", epilog=f"{prog} status DIR says how far a sweep has got."
     )

@@ -49,7 +49,7 @@ class Job(NamedTuple):
 
     @property
     def seeds(self) -> range:
-        """Of all networks that are asked for."""
+        """Return the seeds of all networks that are asked for."""
         return range(self.options.seed, self.options.seed + self.options.seeds)
 
 

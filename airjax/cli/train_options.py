@@ -121,7 +121,7 @@ def parse(arguments: list[str], prog: str = "python -m airjax.train") -> tuple[O
 
 
 def make_parser(prog: str) -> argparse.ArgumentParser:
-    """The flags as argparse has them, or rather tyro's copy of it: what completion scripts are made from."""
+    """Make the flags as argparse has them, or rather tyro's copy of it: what completion scripts are made from."""
     flags, defaults = _flags(get_recipe("94"), *RECIPES.values())
     return tyro.extras.get_parser(flags, default=defaults, prog=prog)  # pyright: ignore[reportReturnType]
 

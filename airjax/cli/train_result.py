@@ -24,7 +24,7 @@ MEASURED = Path(__file__).parents[2] / "benchmarks" / "results" / "accuracy.json
 
 
 def record_run(trained: TrainedRun) -> dict[str, Any]:
-    """What is kept of one network. Accuracies are in [0, 1], as in all records."""
+    """Return what is kept of one network. Accuracies are in [0, 1], as in all records."""
     losses, last_epoch = trained.metrics.loss, slice(-trained.recipe.steps_per_epoch, None)
     return {
         "seed": trained.seed,
@@ -47,7 +47,7 @@ def summarize_runs(
     target: float | None = None,
     measured: Path = MEASURED,
 ) -> dict[str, Any]:
-    """The result of several networks as one record: what --json prints, but for warnings and environment.
+    """Return the result of several networks as one record: what --json prints, but for warnings and environment.
 
     Args:
         name: the recipe's, whose claim the accuracies are compared with.
@@ -92,7 +92,7 @@ def summarize_runs(
 
 
 def changed_fields(name: str, recipe: Recipe) -> dict[str, Any]:
-    """The fields in which a recipe differs from the one of that name, with their values."""
+    """Return the fields in which a recipe differs from the one of that name, with their values."""
     named = RECIPES[name].flat()
     now = recipe.flat()
     # Of a part that is left out its switch says all.
@@ -100,7 +100,7 @@ def changed_fields(name: str, recipe: Recipe) -> dict[str, Any]:
 
 
 def is_whole_test_set(recipe: Recipe, dataset: Dataset) -> bool:
-    """Whether a recipe is tested on all test images of CIFAR-10, in whichever order, and on no validation images."""
+    """Say whether a recipe is tested on all test images of CIFAR-10, in whichever order, not on validation images."""
     known = dataset.name == "cifar10" and dataset.split == "test" and dataset.content in ("official", "shuffled")
     return known and recipe.test_examples == TEST_IMAGES
 
@@ -122,7 +122,7 @@ def expected_accuracy(name: str, changed: dict[str, Any], dataset: Dataset, meas
 
 
 def describe_result(summary: dict[str, Any]) -> str:
-    """The result as a sentence, with accuracies in percent."""
+    """Return the result as a sentence, with accuracies in percent."""
     count = len(summary["seeds"])
     content = ", shuffled" if summary["content"] == "shuffled" else ""
     split = ", validation images" if summary["split"] == "validation" else ""

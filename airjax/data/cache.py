@@ -69,7 +69,7 @@ def save_cached(file: Path, dataset: Dataset) -> None:
 
 
 def load_cached(file: Path) -> Dataset | None:
-    """A data set from the cache; None where it is not there. A damaged file is warned about, and removed."""
+    """Load a data set from the cache; None where it is not there. A damaged file is warned about, and removed."""
     from safetensors import SafetensorError, safe_open
 
     if not file.exists():
@@ -97,7 +97,7 @@ def _read_details(metadata: dict[str, str]) -> dict[str, Any]:
 
 
 def through_cache(file: Path, read: Callable[[], Dataset]) -> Dataset:
-    """The data set in a file of the cache; where it has none, the one that is read, which it has from then on."""
+    """Return the data set in a file of the cache; where it has none, read it, and put it there."""
     cached = load_cached(file)
     if cached is None:
         cached = read()
@@ -106,7 +106,7 @@ def through_cache(file: Path, read: Callable[[], Dataset]) -> Dataset:
 
 
 def find_cached(fingerprint: str) -> Dataset | None:
-    """The data set in the cache that has a fingerprint, named by its content; None where it has none."""
+    """Find the data set in the cache that has a fingerprint, named by its content; None where it has none."""
     from safetensors import SafetensorError, safe_open
 
     for file in sorted(cache_folder().glob("*.safetensors")):

@@ -48,7 +48,7 @@ def archive_names(stem: str) -> tuple[str, ...]:
 
 
 def has_files(form: Form, folder: Path) -> bool:
-    """Whether a folder has any of the files that `find_files` looks for."""
+    """Say whether a folder has any of the files that `find_files` looks for."""
     files = (inner / name for inner in _folders(form, folder) for layout in form.layouts for name in layout.files)
     return any(file.is_file() for file in (*files, *(folder / name for name in form.archives)))
 

@@ -67,7 +67,7 @@ def official() -> Official:
 
 
 def has_cifar10(folder: Path) -> bool:
-    """Whether a folder has any of the files that `load_cifar10` reads."""
+    """Say whether a folder has any of the files that `load_cifar10` reads."""
     return has_files(FORM, folder)
 
 

@@ -65,14 +65,14 @@ def digest(arrays: list[np.ndarray]) -> str:
 
 
 def unordered_digest(split: Split) -> str:
-    """A digest of a split that no order of its examples changes: SHA-256 of the sorted ones of all examples."""
+    """Return a digest of a split that no order of its examples changes: SHA-256 of the sorted ones of all examples."""
     labels = split.labels.astype(np.uint8)[:, None]
     rows = np.concatenate([labels, split.images.reshape(len(labels), -1)], axis=1)
     return hashlib.sha256(b"".join(sorted(hashlib.sha256(row).digest() for row in rows))).hexdigest()
 
 
 def content_of(name: str, fingerprint: str, verified: str, train: Split, test: Split) -> Content:
-    """Whether a data set's content is that of its name: in the official order, in another one, or not at all.
+    """Say whether a data set's content is that of its name: in the official order, in another one, or not at all.
 
     verified: the fingerprint of what came from files with the published md5 sums; "" where none did.
     """
@@ -91,7 +91,7 @@ def content_of(name: str, fingerprint: str, verified: str, train: Split, test: S
 
 
 def describe_files(parts: dict[str, Split]) -> str:
-    """Which of CIFAR-10's files, by name and without an ending, are not the official ones, in a few words."""
+    """Return which of CIFAR-10's files, by name and without an ending, are not the official ones, in a few words."""
     by_digest = {value: name for name, value in CIFAR10_FILES.items()}
     found = {name: digest(list(split)) for name, split in parts.items()}
     wrong = []

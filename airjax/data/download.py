@@ -25,7 +25,7 @@ class Remote(NamedTuple):
 
 
 def places(remote: Remote) -> tuple[str, ...]:
-    """The addresses of a file in the order in which they are tried, AIRJAX_MIRROR's first.
+    """Return the addresses of a file in the order in which they are tried, AIRJAX_MIRROR's first.
 
     A mirror that ends in a slash has all files by their names; any other is the address of CIFAR-10's archive.
     """
@@ -73,7 +73,7 @@ def _reason(error: Exception) -> str:
 def resume_download(
     url: str, output_file: str, pooch_object: Any, check_only: bool = False, *, name: str
 ) -> bool | None:
-    """A pooch downloader that continues the partial file, beside the one of that name, of an earlier attempt.
+    """Return a pooch downloader that continues the partial file, beside the one of that name, of an earlier attempt.
 
     The partial file stands beside output_file, so that it outlives a kill. pooch makes output_file for this call alone,
     in the target folder, checks its md5 and renames it.

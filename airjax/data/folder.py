@@ -35,12 +35,12 @@ class Example(NamedTuple):
 
 
 def is_class_folders(place: Path) -> bool:
-    """Whether a folder has train/ or a folder of the other split."""
+    """Say whether a folder has train/ or a folder of the other split."""
     return any((place / name).is_dir() for name in ("train", *OTHERS))
 
 
 def load_folder(place: Path, image_size: int = IMAGE_SIZE) -> Dataset:
-    """The data set in a folder: place/train/CLASS/... and place/test/CLASS/..., or val/ for test/.
+    """Load the data set in a folder: place/train/CLASS/... and place/test/CLASS/..., or val/ for test/.
 
     Classes are the names of the folders, sorted. Of each image the middle square is scaled to image_size; grey images
     have one channel if all are stored as grey, else all have three. The order of a split's examples looks random, so

@@ -40,7 +40,7 @@ class Picture(NamedTuple):
 
 
 def read_image(file: Path, *, fit: bool, size: int = 32, channels: int = 3) -> np.ndarray:
-    """An image file as uint8 [size,size,channels].
+    """Read an image file as uint8 [size,size,channels].
 
     Warns about oddities that Pillow finds in a file that can be read.
 
@@ -66,13 +66,13 @@ def read_image(file: Path, *, fit: bool, size: int = 32, channels: int = 3) -> n
 
 
 def read_picture(file: Path, size: int) -> Picture:
-    """An image file of any kind as a square of a size. Raises ImageError as `read_image` does."""
+    """Read an image file of any kind as a square of a size. Raises ImageError as `read_image` does."""
     rgb, grey = _open_image(file)
     return Picture(np.asarray(fit_image(rgb, size)), grey, rgb.size != (size, size))
 
 
 def fit_image(image: Any, size: int) -> Any:
-    """The square in the middle of one of Pillow's images, scaled to a size.
+    """Return the square in the middle of one of Pillow's images, scaled to a size.
 
     Pixels are averaged where it shrinks, and interpolated between where it grows. An image of that size stays as it is.
     """

@@ -22,7 +22,7 @@ def load_data(
     labels: str | None = None,
     labels_dir: str | Path | None = None,
 ) -> Dataset:
-    """The data set of that name, or of your own at that path (docs/data.md).
+    """Load the data set of that name, or of your own at that path (docs/data.md).
 
     Args:
         name: a name in `airjax.data.registry`; "auto", which is CIFAR-10 where it is available, else the synthetic
@@ -57,7 +57,7 @@ def _load_images(name: str | Path, data_dir: str | Path | None, image_size: int 
 
 
 def is_own(name: str) -> bool:
-    """Whether a name is the path of data of one's own: not in the registry, and not "auto"."""
+    """Say whether a name is the path of data of one's own: not in the registry, and not "auto"."""
     return name != "auto" and find_entry(name) is None
 
 

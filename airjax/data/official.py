@@ -32,7 +32,7 @@ class Official(NamedTuple):
 
 
 def load_official(official: Official, data_dir: str | Path | None, *, download_files: bool) -> Dataset:
-    """The data set: from data_dir, else from the place that its variable names, the user's cache or the network.
+    """Load the data set: from data_dir, else from the place that its variable names, the user's cache or the network.
 
     Raises DataError where it is not found, not to be downloaded, or damaged. A place that was named is never passed
     over.

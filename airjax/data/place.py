@@ -12,7 +12,7 @@ ABSENT = (errno.ENOENT, errno.ENOTDIR)
 
 
 def expand(place: str | Path) -> Path:
-    """A path with its `~` replaced. Raises DataError where nobody knows what that is."""
+    """Return a path with its `~` replaced. Raises DataError where nobody knows what that is."""
     try:
         return Path(place).expanduser()
     except RuntimeError as error:
@@ -20,7 +20,7 @@ def expand(place: str | Path) -> Path:
 
 
 def expand_readable(place: str | Path) -> Path:
-    """A path with its `~` replaced. Raises DataError where it cannot be one, or may not be looked at."""
+    """Return a path with its `~` replaced. Raises DataError where it cannot be one, or may not be looked at."""
     path = expand(place)
     with named_in_errors(path):
         try:
@@ -43,6 +43,6 @@ def named_in_errors(place: Path) -> Iterator[None]:
 
 
 def shortened(place: object) -> str:
-    """A path as messages show it."""
+    """Return a path as messages show it."""
     text = str(place)
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}... ({len(text):,} characters)"

@@ -21,7 +21,7 @@ class Entry(NamedTuple):
 
     @property
     def has_files(self) -> bool:
-        """Whether --data-dir can name their folder."""
+        """Say whether --data-dir can name their folder."""
         return self.official is not None
 
 
@@ -73,10 +73,10 @@ ALIASES = {"builtin": SYNTHETIC}
 
 
 def find_entry(name: str) -> Entry | None:
-    """The data set of that name or alias; None where there is none."""
+    """Find the data set of that name or alias; None where there is none."""
     return REGISTRY.get(ALIASES.get(name, name))
 
 
 def known_names() -> str:
-    """All names, for messages."""
+    """Return all names, for messages."""
     return ", ".join(REGISTRY)

@@ -40,7 +40,7 @@ class PlainUnpickler(pickle.Unpickler):
 
 
 def load_plain_pickle(content: bytes, name: str, kind: str) -> Any:
-    """The object in a pickle that holds only numpy arrays, numbers, text and containers.
+    """Load the object in a pickle that holds only numpy arrays, numbers, text and containers.
 
     kind says in messages what it should be. Raises DataError, before anything is called, for a pickle that asks for
     anything else, and for a damaged one.

@@ -25,7 +25,7 @@ def lookahead_init(fast: Any) -> LookaheadState:
 def lookahead_update(
     fast: Any, state: LookaheadState, decay: Float[Array, ""], sync: Bool[Array, ""]
 ) -> tuple[Any, LookaheadState]:
-    """Where sync holds, set slow := decay * slow + (1 - decay) * fast and fast := slow.
+    """Set, where sync holds, slow := decay * slow + (1 - decay) * fast and fast := slow.
 
     This is a select, because a branch on an accelerator waits for the host.
     """

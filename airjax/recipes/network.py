@@ -80,7 +80,7 @@ class AirbenchNet:
 
     @property
     def parameter_groups(self) -> tuple[str, ...]:
-        """What `airjax.optim.groups.label_params` calls the parameters of this network."""
+        """Return what `airjax.optim.groups.label_params` calls the parameters of this network."""
         return "other", "norm_bias", "whiten_bias"
 
     @property

@@ -28,7 +28,7 @@ class BlockShape(NamedTuple):
 
     @property
     def projects(self) -> bool:
-        """Whether the shortcut is a 1x1 convolution, because the shape changes."""
+        """Say whether the shortcut is a 1x1 convolution, because the shape changes."""
         return self.stride > 1 or self.inputs != self.outputs
 
 
@@ -48,7 +48,7 @@ class ResNet18:
 
     @property
     def parameter_groups(self) -> tuple[str, ...]:
-        """What `airjax.optim.groups.label_params` calls the parameters of this network."""
+        """Return what `airjax.optim.groups.label_params` calls the parameters of this network."""
         return "other", "norm_bias", "norm_scale"
 
     @property

@@ -196,7 +196,7 @@ class Recipe:
 
 
 def has_part(recipe: Recipe, name: str) -> bool:
-    """Whether the part of a field is there; that of a switch always is."""
+    """Say whether the part of a field is there; that of a switch always is."""
     return part_of(recipe, fields_of(recipe)[name].path) is not None
 
 

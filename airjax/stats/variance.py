@@ -30,7 +30,7 @@ class Variance(NamedTuple):
 
     @property
     def distribution_sd(self) -> float:
-        """Its standard deviation, 0 where the estimate is negative."""
+        """Return its standard deviation, 0 where the estimate is negative."""
         return math.sqrt(max(0.0, self.distribution))
 
 

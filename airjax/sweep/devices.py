@@ -30,7 +30,7 @@ class Devices(NamedTuple):
 
 
 def find_devices() -> Devices:
-    """What JAX would run on in this process, which is left without a device. Raises DeviceError.
+    """Return what JAX would run on in this process, which is left without a device. Raises DeviceError.
 
     A process that asks JAX itself takes most of a GPU's memory and keeps it. So a child asks, and ends.
     """

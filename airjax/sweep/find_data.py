@@ -13,7 +13,7 @@ from airjax.data.registry import find_entry
 
 
 def find_data(name: str, source: dict[str, Any] | None, data_dir: Path | None = None) -> Dataset:
-    """The data set that networks were trained on.
+    """Find the data set that networks were trained on.
 
     Args:
         name: the data set's, or its path.

@@ -30,7 +30,10 @@ class SweepError(ValueError):
 
 
 def check_data(plan: Plan, data_dir: Path | None) -> dict[str, Source]:
-    """What the plan's data sets are. Raises SweepError where they do not fit it, DataError where they are missing."""
+    """Return what the plan's data sets are.
+
+    Raises SweepError where they do not fit it, DataError where they are missing.
+    """
     found: dict[str, Source] = {}
     for name in dict.fromkeys(setting.data for setting in plan.settings):
         entry = find_entry(name)
@@ -106,7 +109,9 @@ def prepare_folder(plan: Plan, out: Path, data: dict[str, Source]) -> list[str]:
 
 
 def planned_ids(plan: Plan, names: Sequence[str], ids: Collection[str]) -> set[str]:
-    """Those of some networks' ids that are in the plan, whose own may be too many to list; names are its settings'."""
+    """Return those of some networks' ids that are in the plan, whose own may be too many to list; names are its
+    settings'.
+    """
     seeds = plan.seeds if isinstance(plan.seeds, range) else set(plan.seeds)
     subsets = {str(number) for number in range(plan.subsets.count)} if plan.subsets else {""}
     settings = set(names)

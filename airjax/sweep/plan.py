@@ -102,7 +102,8 @@ class Keep:
 
 
 def subset_of(plan: dict[str, Any], row: dict[str, Any]) -> np.ndarray:
-    """The training examples [n] int32 that a network of a sweep saw, from `airjax.sweep.store.read_plan` and its row.
+    """Return the training examples [n] int32 that a network of a sweep saw, from `airjax.sweep.store.read_plan` and its
+    row.
 
     Raises ValueError for a sweep without subsets.
     """
@@ -122,7 +123,7 @@ class Setting:
 
     @property
     def described(self) -> dict[str, Any]:
-        """What sets it apart from the other settings."""
+        """Return what sets it apart from the other settings."""
         return self.changes | {"data": self.data}
 
 
@@ -155,7 +156,7 @@ class Plan:
 
     @property
     def disk_bytes(self) -> int:
-        """What the results take on disk: a record for each network, and its arrays."""
+        """Return what the results take on disk: a record for each network, and its arrays."""
         epochs = max(math.ceil(setting.recipe.epochs) for setting in self.settings)
         total = 0
         for recipe in (setting.recipe for setting in self.settings):
@@ -164,12 +165,12 @@ class Plan:
         return total * (self.num_runs // len(self.settings))
 
     def runs(self, fingerprints: Mapping[str, str], version: str) -> Iterator[Run]:
-        """All networks, by setting; fingerprints are those of the data sets by name. Ids depend on nothing else."""
+        """Return all networks, by setting; fingerprints are those of the data sets by name. Ids depend on nothing else."""
         names = [self.setting_id(setting, fingerprints[setting.data], version) for setting in self.settings]
         return itertools.chain.from_iterable(self.runs_of(index, name) for index, name in enumerate(names))
 
     def runs_of(self, index: int, name: str) -> Iterator[Run]:
-        """The networks of one setting, whose id is a name."""
+        """Return the networks of one setting, whose id is a name."""
         numbers = range(self.subsets.count) if self.subsets else (None,)
         for seed in self.seeds:
             for subset in numbers:
@@ -214,7 +215,7 @@ def load_plan(file: Path, platform: str | None = None) -> Plan:
 
 
 def make_plan(content: dict[str, Any], platform: str | None = None) -> Plan:
-    """A plan from the content of its file, with `auto` precision resolved for a platform. Raises PlanError."""
+    """Make a plan from the content of its file, with `auto` precision resolved for a platform. Raises PlanError."""
     unknown = set(content) - TABLES
     if unknown:
         raise PlanError(f"unknown entry {', '.join(sorted(unknown))}; a plan has {', '.join(sorted(TABLES))}")
@@ -353,7 +354,7 @@ def _seeds(value: Any) -> Sequence[int]:
 
 
 def title(described: dict[str, Any]) -> str:
-    """A setting in a few words."""
+    """Return a setting in a few words."""
     return ", ".join(f"{name} {'none' if value is None else value}" for name, value in described.items())
 
 

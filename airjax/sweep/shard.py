@@ -19,7 +19,7 @@ class Shard(NamedTuple):
     num_shards: int
 
     def has(self, name: str) -> bool:
-        """Whether a network is this shard's, by its id: which shard it falls to depends on nothing else."""
+        """Say whether a network is this shard's, by its id: which shard it falls to depends on nothing else."""
         return zlib.crc32(name.encode()) % self.num_shards == self.number
 
 

@@ -24,7 +24,7 @@ def write_phase(out: Path, worker: str, phase: str | None) -> None:
 
 
 def read_phases(out: Path) -> dict[str, str]:
-    """What each worker of a sweep is doing, by its name."""
+    """Return what each worker of a sweep is doing, by its name."""
     found = {}
     for file in sorted((out / FOLDER).glob("*")):
         with contextlib.suppress(OSError):

@@ -87,7 +87,7 @@ class Results(NamedTuple):
     conflicts: list[Conflict]
 
     def array(self, name: str) -> np.ndarray:
-        """The rows' arrays [rows, ...] of "predictions", "curves" or "logits".
+        """Return the rows' arrays [rows, ...] of "predictions", "curves" or "logits".
 
         Curves are filled up with NaN where the sweep has longer ones. Raises ResultsError where a row has none.
         """
@@ -107,11 +107,11 @@ class Results(NamedTuple):
         return array
 
     def table(self) -> Any:
-        """The rows as a pandas DataFrame. Raises MissingExtraError without pandas."""
+        """Return the rows as a pandas DataFrame. Raises MissingExtraError without pandas."""
         return import_extra("pandas", "report", "a table of results").DataFrame(self.rows)
 
     def only(self, **wanted: Any) -> "Results":
-        """The rows whose entries are those, for example seed=0, diverged=False."""
+        """Return the rows whose entries are those, for example seed=0, diverged=False."""
         rows = [row for row in self.rows if all(row.get(name) == value for name, value in wanted.items())]
         return self._replace(rows=rows)
 
@@ -146,7 +146,7 @@ def load(out: str | Path, *, mixed: bool = False) -> Results:
 
 
 def completed_ids(out: Path) -> set[str]:
-    """The networks that need not be trained again: all that are there, but for those that failed."""
+    """Return the networks that need not be trained again: all that are there, but for those that failed."""
     return {record["id"] for record in _records(out) if not record.get("error")}
 
 
@@ -175,7 +175,7 @@ def _fate(record: dict[str, Any]) -> str:
 
 
 def read_plan(out: Path) -> dict[str, Any]:
-    """What the sweep in a folder is; its seeds are a list or a range. Raises ResultsError."""
+    """Return what the sweep in a folder is; its seeds are a list or a range. Raises ResultsError."""
     try:
         plan = json.loads((out / "plan.json").read_text())
         if isinstance(plan.get("seeds"), dict):
@@ -188,7 +188,7 @@ def read_plan(out: Path) -> dict[str, Any]:
 
 
 def recipes_by_setting(out: Path) -> dict[str, dict[str, Any]]:
-    """All fields of the recipe of each setting of a sweep, by their own names, by the setting's id.
+    """Return all fields of the recipe of each setting of a sweep, by their own names, by the setting's id.
 
     Empty where its folder does not say.
     """

@@ -59,11 +59,11 @@ class Watch:
         self.line()
 
     def kept(self, count: int) -> None:
-        """Some networks of a chunk that failed were finished before it did."""
+        """Count networks of a failed chunk that were finished before it failed."""
         self.done += count
 
     def add(self, outcomes: list[Outcome]) -> None:
-        """Some networks are finished, or given up."""
+        """Count networks that are finished, or given up."""
         self.done += len(outcomes)
         for outcome in outcomes:
             self.diverged += outcome.diverged
@@ -97,7 +97,7 @@ class Watch:
         print_line(self._console, ", ".join(self._lines()[: 1 if self._live else None]))
 
     def table(self) -> Table:
-        """The settings that have networks, and how they do."""
+        """Return the settings that have networks, and how they do."""
         table = Table(
             title="\n".join(self._lines()), title_justify="left", box=None, show_header=bool(self._accuracies)
         )

@@ -129,7 +129,7 @@ def start_worker(job: Job) -> None:
 
 
 def worker_name() -> str:
-    """A name that no other worker has, and that sorts by when it was made."""
+    """Return a name that no other worker has, and that sorts by when it was made."""
     return f"{time.time_ns():020}-{os.uname().nodename}-{os.getpid()}"
 
 
@@ -297,7 +297,7 @@ def epoch_means(losses: np.ndarray, accuracies: np.ndarray, steps: int, epochs: 
 
 
 def run_record(job: Job, run: Run, error: str | None) -> dict[str, Any]:
-    """What is written about every network, trained or not."""
+    """Return what is written about every network, trained or not."""
     setting = job.plan.settings[run.setting]
     source = job.data.get(setting.data)
     return {

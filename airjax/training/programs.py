@@ -71,7 +71,7 @@ def plan_calls(recipe: Recipe, backend: Backend, *, by_epoch: bool = False) -> l
 
 
 def kinds_of(calls: Sequence[Call]) -> tuple[Kind, ...]:
-    """The programs that calls need, each once, in the order of their first call."""
+    """Return the programs that calls need, each once, in the order of their first call."""
     return tuple(dict.fromkeys(call.kind for call in calls))
 
 

@@ -38,7 +38,7 @@ class Output(Protocol):
         """Begin to show what line() returns."""
 
     def changed(self, done: float, *, phase: bool) -> None:
-        """The line changed; done is the part of all steps that is, phase whether something else begins."""
+        """Show a change; done is the fraction of all steps that is done, phase whether something else begins."""
 
     def stop(self) -> None:
         """Remove the line, or leave it where it cannot be removed."""
@@ -82,7 +82,7 @@ class Line:
         self._began = self._read = time.monotonic()
 
     def text(self) -> str:
-        """The line, as of now."""
+        """Return the line as it is now."""
         which = f"network {self._finished + 1} of {self._networks}: " if self._networks > 1 else ""
         parts = [f"{which}{self._phase}", f"step {self._steps_done} of {self._total_steps}"]
         return ", ".join([*parts, *filter(None, [self._loss]), format_seconds(time.monotonic() - self._began)])
@@ -95,19 +95,19 @@ class Line:
         self._changed(phase=True)
 
     def step(self, steps_done: int, metrics: StepMetrics) -> None:
-        """Some steps are done."""
+        """Count steps that are done."""
         self._steps_done, now = steps_done, time.monotonic()
         if now - self._read >= REFRESH:
             self._loss, self._read = f"loss {np.ravel(metrics.loss)[-1]:.3f}", now
         self._changed(phase=False)
 
     def group(self, finished: int) -> None:
-        """Some networks are done."""
+        """Count networks that are done."""
         self._finished, self._steps_done = min(finished, self._networks - 1), 0
         self._changed(phase=False)
 
     def finish(self) -> None:
-        """All is done."""
+        """Show the end."""
         self._phase, self._steps_done = "done", self._total_steps
         self._changed(phase=True)
 
@@ -158,7 +158,7 @@ class LineColumn(ProgressColumn):
         self._line = line
 
     def render(self, task: Task) -> Text:
-        """The line as of now."""
+        """Return the line as it is now."""
         del task
         return Text(self._line())
 
@@ -179,7 +179,7 @@ class Notebook:
         self._thread.start()
 
     def changed(self, done: float, *, phase: bool) -> None:
-        """Nothing: the next update is never far."""
+        """Do nothing: the next update is never far."""
 
     def stop(self) -> None:
         """Leave the line as it is."""

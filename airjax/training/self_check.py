@@ -31,7 +31,7 @@ class Check(NamedTuple):
 
     @property
     def passed(self) -> bool:
-        """Whether the result is right."""
+        """Say whether the result is right."""
         return self.error <= self.allowed
 
 
