@@ -137,7 +137,7 @@ def known_targets() -> list[str]:
 
 
 def open_target(name: str) -> tuple[str, Any]:
-    """Return a described GPU's full name, and the device to compile for. Raises ValueError if that cannot be had here."""
+    """Return a described GPU's full name, and the device to compile for. Raises ValueError if it is unavailable."""
     if name not in known_targets():
         raise ValueError(f"target is {name!r}, but it must be one of {', '.join(known_targets())}")
     # The plugin refuses to load on a machine without a GPU, unless no GPU is asked for.

@@ -14,7 +14,7 @@ def official_last(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def suite_table(records: list[dict[str, Any]]) -> str:
-    """Return the worst of every check against both PyTorch implementations, and where and with what they were compared."""
+    """Return the worst of every check against both PyTorch implementations, where and with what it was found."""
     # Of the procedural images only the list of runs below the table tells.
     suites = [r for r in records if "checks" in r and r["data"] == "cifar10"]
     last = {r["against"].split()[0]: r for r in official_last(suites)}

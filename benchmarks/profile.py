@@ -86,7 +86,7 @@ def main(arguments: list[str]) -> int:
 
 
 def make_answer(recipe: Recipe) -> Callable[[int], Any]:
-    """Return what a process of its own answers with: measure's results, and what it ran on. On a CPU it has one core."""
+    """Return a process' answer: measure's results, and what it ran on. On a CPU it has one core."""
     if gpu_name() is None:
         # Before JAX and OpenMP count them. With a GPU the cores are for its compiler.
         if hasattr(os, "sched_setaffinity"):  # not everywhere
@@ -132,7 +132,7 @@ def names_of_operations(text: str) -> dict[str, str]:
 
 
 def part_of(name: str | None) -> tuple[str, str]:
-    """Return what an operation of a training step is for, and whether it belongs to the forward or the backward pass."""
+    """Return what a training step's operation is for, and whether it is of the forward or the backward pass."""
     if name is None:
         return UNNAMED, ""
     part = next((part for part, pattern in PARTS if pattern.search(name)), REST)
@@ -140,7 +140,7 @@ def part_of(name: str | None) -> tuple[str, str]:
 
 
 def device_planes(planes: Iterable[Any]) -> list[Any]:
-    """Return the planes of a GPU's own events where there are any: the host's repeat its operations' names. Else all."""
+    """Return the planes of a GPU's own events where there are any: the host's repeat operations' names. Else all."""
     found = list(planes)
     return [plane for plane in found if plane.name.startswith("/device:GPU")] or found
 

@@ -83,5 +83,5 @@ def save_block(folder: Path, benchmark: str, block: dict[str, Any]) -> None:
 
 
 def describe_data(data: Dataset) -> dict[str, str]:
-    """Return what a record says of a data set: its name, and whether its content is official, where that is a question."""
+    """Return what a record says of a data set: its name, and whether its content is official, where that applies."""
     return {"data": data.name} | ({} if data.name in MADE_UP else {"content": data.content})

@@ -166,7 +166,7 @@ def train_step(
     label_smoothing: float,
     reduction: Literal["sum", "mean"] = "sum",
 ) -> Tensor:
-    """Take one step on images [B,3,32,32] and labels [B]; return the summed loss [], not waited for. (§4.1, §4.4, §7)"""
+    """Take one step on images [B,3,32,32] and labels [B]; return the summed loss [], not ready yet. (§4.1, §4.4, §7)"""
     loss = F.cross_entropy(forward(images), labels, label_smoothing=label_smoothing, reduction=reduction)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
@@ -191,7 +191,7 @@ def evaluate(
 
 
 def compile_network(recipe: Recipe, network: nn.Module, device: str, mode: CompileMode) -> Callable[[Tensor], Tensor]:
-    """Return the network through torch.compile, warmed up for both phases of the bias and for evaluation, and restored."""
+    """Return the network through torch.compile, warmed up for both phases and for evaluation, and restored."""
     compiled, dtype = torch.compile(network, mode=mode), dtype_of(recipe, device)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     size = recipe.inputs.image_size

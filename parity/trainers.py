@@ -29,7 +29,7 @@ class StudyJob(NamedTuple):
 
 
 def make_trainer(job: StudyJob) -> Callable[[int], RunOutcome]:
-    """Make the function from a seed to a trained network's outcome. Raises ValueError for what a framework cannot do."""
+    """Make the function from a seed to a trained network's outcome. Raises ValueError for what it cannot do."""
     if job.framework == "airjax":
         return _airjax_trainer(job)
     return _own_trainer(job) if job.reference == "own" else _upstream_trainer(job)

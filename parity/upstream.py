@@ -51,7 +51,7 @@ def make_implementation() -> TorchImplementation:
 
 
 def build(recipe: Recipe) -> nn.Module:
-    """Build the package's network in the recipe's precision. Raises ValueError for a structure that it does not have."""
+    """Build the package's network in the recipe's precision. Raises ValueError for one that it does not have."""
     make_net, _ = functions_of(recipe)
     with on_cpu(dtype_of(recipe)):
         return make_net(widths=block_widths(recipe), batchnorm_momentum=recipe.network.batchnorm_momentum)

@@ -165,7 +165,7 @@ class Plan:
         return total * (self.num_runs // len(self.settings))
 
     def runs(self, fingerprints: Mapping[str, str], version: str) -> Iterator[Run]:
-        """Return all networks, by setting; their ids follow from the data sets' fingerprints, by name, and the version."""
+        """Return all networks, by setting; their ids follow from the data sets' fingerprints and the version."""
         names = [self.setting_id(setting, fingerprints[setting.data], version) for setting in self.settings]
         return itertools.chain.from_iterable(self.runs_of(index, name) for index, name in enumerate(names))
 
