@@ -17,7 +17,7 @@ from airjax.training.environment import describe, fingerprint_of
 from airjax.utils.records import read_lines
 from airjax.utils.seeds import make_key
 
-DATA = SimpleNamespace(name="synthetic", content="unknown", fingerprint="f0", split="test")
+DATA = SimpleNamespace(name="synthetic", content="unknown", fingerprint="f0", split="test", labels=None)
 HERE = describe()
 ELSEWHERE = HERE | {"versions": HERE["versions"] | {"jax": "0.0.1"}}
 
@@ -111,7 +111,7 @@ def test_networks_of_another_recipe_or_data_set_are_refused(out: Path, recipe: R
         opened(out, other)
     message = "another data set" if recipe_json else "another recipe or data set: seed 0's is"
     with pytest.raises(FolderError, match=message):
-        opened(out, recipe, data=SimpleNamespace(name="synthetic", content="unknown", fingerprint="f1", split="test"))
+        opened(out, recipe, data=SimpleNamespace(**vars(DATA) | {"fingerprint": "f1"}))
     assert (out / "runs.jsonl").read_bytes() == before
     assert sorted(opened(out, recipe).runs) == [0, 1]  # and recipe.json is written anew
     assert json.loads((out / "recipe.json").read_text())["recipe"] == json.loads(json.dumps(recipe.to_dict()))

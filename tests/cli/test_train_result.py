@@ -11,15 +11,17 @@ from airjax.recipes.published import CLAIMS, RECIPES
 from airjax.recipes.recipe import Recipe
 
 
-def data(name: str, content: str, fingerprint: str, split: str = "test") -> SimpleNamespace:
-    info = DatasetInfo(name, tuple("abcdefghij"), 3, 32, *CIFAR10)
-    return SimpleNamespace(name=name, content=content, fingerprint=fingerprint, split=split, info=info, resized=0)
+def data(name: str, content: str, fingerprint: str, split: str = "test", labels: str | None = None) -> SimpleNamespace:
+    known = {"info": DatasetInfo(name, tuple("abcdefghij"), 3, 32, *CIFAR10), "resized": 0}
+    return SimpleNamespace(name=name, content=content, fingerprint=fingerprint, split=split, labels=labels, **known)
 
 
 OFFICIAL = data("cifar10", "official", "f0")
 SHUFFLED = data("cifar10", "shuffled", "f1")
 CUSTOM = data("custom", "unknown", "f2")
 BUILTIN = data("synthetic", "unknown", "f3")
+CIFAR100 = data("cifar100", "official", "f6")
+NOISY = data("cifar10+cifar10n-worst", "official", "f7", labels="cifar10n-worst")
 VALIDATION = data("cifar10", "official", "f5", split="validation")
 
 
@@ -42,6 +44,8 @@ def summary(
         (CUSTOM, "unknown", "not evaluated"),
         (BUILTIN, "unknown", "not evaluated"),
         (VALIDATION, "official", "not evaluated"),
+        (CIFAR100, "official", "not evaluated"),
+        (NOISY, "official", "not evaluated"),
         # A folder of the right shape, from a version that would have called it cifar10.
         (data("cifar10", "unknown", "f4"), "unknown", "not evaluated"),
     ],
@@ -71,6 +75,15 @@ def test_the_sentence_gives_the_expected_accuracy_and_the_content_beside_the_rea
     )
     assert describe_result(summary(CUSTOM, 0.5, name="mini")) == (
         "mini on custom: accuracy 50.00% (one network). This is data of your own, not CIFAR-10: no target applies to it"
+    )
+    assert describe_result(summary(CIFAR100, 0.5, name="mini")) == (
+        "mini on cifar100: accuracy 50.00% (one network). A target is an accuracy on CIFAR-10: none applies to cifar100"
+    )
+    noisy = summary(NOISY, 0.5, name="mini")
+    assert (noisy["dataset"], noisy["labels"]) == ("cifar10+cifar10n-worst", "cifar10n-worst")
+    assert describe_result(noisy) == (
+        "mini on cifar10+cifar10n-worst: accuracy 50.00% (one network). "
+        "Its labels are cifar10n-worst, not CIFAR-10's own: no target applies to them"
     )
     pooled = summary(OFFICIAL, 0.9416) | {"mixed": {"versions.jax": ["0.10.0", "0.10.1"]}}
     assert "networks of different environments (versions.jax: 0.10.0, 0.10.1)" in describe_result(pooled)
