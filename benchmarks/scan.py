@@ -65,6 +65,7 @@ def make_record(number: int, row: int) -> dict[str, Any]:
         "data": "cifar10",
         "content": "official",
         "split": "test",
+        "labels": None,
         "seed": number,
         "subset": None,
         "changes": {"tta_level": 0},

@@ -659,8 +659,8 @@ def test_kernels_of_several_networks_are_a_row_with_the_share_of_one() -> None:
     group = alone | {"strategy": "vmap", "members": 4}
     lines = step_tables.kernels_table([alone, group]).splitlines()
     assert lines[2:] == [
-        "| 94, a GPU | 8 | 4 MiB | 8 MiB | 1024 MiB |",
-        "| 94, a GPU, vmap, each of 4 networks | 2 | 1 MiB | 2 MiB | 256 MiB |",
+        "| 94, a GPU | 8 |  |  | 4 MiB | 8 MiB | 1024 MiB |",
+        "| 94, a GPU, vmap, each of 4 networks | 2 |  |  | 1 MiB | 2 MiB | 256 MiB |",
     ]
 
 

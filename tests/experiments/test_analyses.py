@@ -13,7 +13,6 @@ from made_up import quantile, write_sweep, write_view
 
 import airjax
 from airjax.data import registry
-from airjax.recipes.published import RECIPES
 from airjax.sweep.plan import Setting, make_plan
 from experiments.cells import Cell
 from experiments.experiment import Analysis, Context, Experiment, Part, Scale
@@ -43,10 +42,9 @@ def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def other_data(monkeypatch: pytest.MonkeyPatch, toy: airjax.Dataset) -> None:
-    """Names that plans have, whether or not this version has them."""
-    entry = registry.REGISTRY["synthetic"]
-    monkeypatch.setitem(registry.REGISTRY, "cifar100", entry._replace(load=lambda place: toy, has_files=True))
-    monkeypatch.setitem(RECIPES, "resnet18-80", RECIPES["96"].override(epochs=80.0))
+    """CIFAR-100 without its files."""
+    entry = registry.REGISTRY["cifar100"]
+    monkeypatch.setitem(registry.REGISTRY, "cifar100", entry._replace(load=lambda place, download=True: toy))
 
 
 def make_up(experiment: Experiment, out: Path, accuracy: Accuracy, labels: Any = None) -> tuple[Path, ...]:

@@ -132,8 +132,8 @@ def symmetric_padding(monkeypatch: pytest.MonkeyPatch) -> None:
 def flip_upside_down(monkeypatch: pytest.MonkeyPatch) -> None:
     right = transforms.pixel_origins
 
-    def origins(size: int, translate: int, flips: Any, mirrors: Any, shifts: Any) -> Any:
-        rows, cols = right(size, translate, jnp.zeros_like(flips), jnp.zeros_like(mirrors), shifts)
+    def origins(size: int, translate: int, flips: Any, mirrors: Any, shifts: Any, padding: Any) -> Any:
+        rows, cols = right(size, translate, jnp.zeros_like(flips), jnp.zeros_like(mirrors), shifts, padding)
         return jnp.where((flips ^ mirrors)[:, None], rows[:, ::-1], rows), cols
 
     monkeypatch.setattr(transforms, "pixel_origins", origins)

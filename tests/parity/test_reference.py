@@ -15,7 +15,7 @@ from parity import reference
 from parity.torch_draws import sample_draws
 from parity.torch_images import normalize
 from parity.torch_network import build_network, dtype_of, init_network, second_moment, whitening_filters
-from parity.torch_optimizer import lookahead_decay, make_optimizer, triangle
+from parity.torch_optimizer import learning_rate_factor, lookahead_decay, make_optimizer
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +113,7 @@ def test_groups_hold_every_trained_parameter_at_its_own_rate_and_the_same_decay(
     ],
 )
 def test_schedule_has_the_published_values(name: str, first: float, second: float, last: float, total: float) -> None:
-    factors = [triangle(RECIPES[name], step) for step in range(RECIPES[name].total_steps)]
+    factors = [learning_rate_factor(RECIPES[name], step) for step in range(RECIPES[name].total_steps)]
     assert (factors[0], factors[1], factors[-1]) == pytest.approx((first, second, last), abs=1e-6)
     assert sum(factors) == pytest.approx(total, abs=0.01)
 
