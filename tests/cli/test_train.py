@@ -327,7 +327,7 @@ def test_several_networks_at_once_are_the_same_and_go_on(
     output = capsys.readouterr().out
     assert set(result_of(output)["seconds"]) == {"compile", "whiten", "train", "evaluate"}
     lines = output.splitlines()
-    assert lines[2] == "seeds 1 to 2: compiling"
+    assert "seeds 1 to 2: compiling" in lines
     assert [line.split()[:2] for line in lines if line.lstrip().startswith("1-2 ")] == [["1-2", "1"], ["1-2", "2"]]
     assert [line[:6] for line in lines if line.endswith((" 1 of 2 networks", " 2 of 2 networks"))] == [
         "seed 1",

@@ -15,6 +15,7 @@ from airjax.data.cache import cache_folder, save_cached
 from airjax.data.content import digest
 from airjax.data.dataset import CIFAR10_CLASSES
 from airjax.data.labels import LABEL_SETS
+from airjax.training.loop import train
 
 NAMES = ("cifar100", "cifar100-coarse", "svhn", "svhn-extra", "cinic10", "cinic10-valid")
 CLASSES = {
@@ -88,13 +89,13 @@ def test_the_published_recipes_fit_100_classes_with_nothing_else_changed(toy: ai
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["94", "95", "96", "96-paper"])
+@pytest.mark.parametrize("name", ["94", "96"])
 def test_the_published_recipes_take_a_step_on_100_classes(name: str) -> None:
     drawn = np.random.default_rng(0)
     images = drawn.integers(0, 256, (1024, 32, 32, 3), np.uint8)
     labels = np.arange(1024, dtype=np.int32) % 100
     data = airjax.Dataset("cifar100", images, labels, images[:100], labels[:100], cifar100.FINE_CLASSES)
-    run = airjax.train(airjax.fit_recipe(airjax.get_recipe(name).override(epochs=1.0), data), data, 0)
+    run = train(airjax.fit_recipe(airjax.get_recipe(name).override(epochs=1.0), data), data, 0)
     assert run.logits.shape == (100, 100)
     assert np.isfinite(run.logits).all()
 
