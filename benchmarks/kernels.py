@@ -183,7 +183,8 @@ def compile_step(
         # Without a GPU there is nothing to tune on.
         options |= {"xla_gpu_autotune_level": "0", "xla_dump_to": folder}
         program = lowered.compile(compiler_options=options)
-        [thunks] = Path(folder).glob("*thunk_sequence_after_thunk_passes.txt")
+        # As it is after all passes; without command buffers there are none.
+        *_, thunks = sorted(Path(folder).glob("*thunk_sequence*.txt"), key=lambda file: len(file.name))
         return CompiledStep(program.as_text() or "", predicted_bytes([program]), thunks.read_text())
 
 

@@ -33,6 +33,7 @@ RECIPE = RECIPES["94"]
 LEFT = "what is in memory left to the compiler"
 NOT_FOR_GPUS = "nothing that is for GPUs alone"
 FUSED = "pool, BatchNorm and GELU: gradients in two kernels"
+NO_GRAPHS = "no command buffers"
 
 
 def has_plugin() -> bool:
@@ -57,7 +58,7 @@ def compile_steps(target: str, *names: str) -> dict[str, CompiledStep]:
 
 @pytest.fixture(scope="module")
 def steps() -> dict[str, CompiledStep]:
-    return compile_steps("h200", AS_IT_IS, NOT_FOR_GPUS, LEFT)
+    return compile_steps("h200", AS_IT_IS, NOT_FOR_GPUS, LEFT, NO_GRAPHS)
 
 
 def summary(step: CompiledStep) -> dict[str, Any]:
@@ -83,6 +84,9 @@ def test_an_h100_gets_the_same_program() -> None:
 
 def test_a_phase_is_one_graph(steps: dict[str, CompiledStep]) -> None:
     assert executed.graphs_of(steps[AS_IT_IS].thunks) == (1, 0)
+    graphs, outside = executed.graphs_of(steps[NO_GRAPHS].thunks)
+    assert graphs == 0
+    assert outside >= summary(steps[NO_GRAPHS])["kernels"]
     graphs, outside = executed.graphs_of(steps[NOT_FOR_GPUS].thunks)
     assert graphs > 10
     assert outside > 18  # every convolution, at least
