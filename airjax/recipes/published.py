@@ -2,12 +2,13 @@
 
 from typing import Any
 
-from airjax.recipes import airbench94, airbench95, airbench96, mini, resnet18
+from airjax.recipes import airbench94, airbench94_muon, airbench95, airbench96, mini, resnet18
 from airjax.recipes.claim import Claim
 from airjax.recipes.recipe import Recipe
 
 RECIPES: dict[str, Recipe] = {
     "94": airbench94.AIRBENCH94,
+    "94-muon": airbench94_muon.AIRBENCH94_MUON,
     "95": airbench95.AIRBENCH95,
     "96": airbench96.AIRBENCH96,
     "96-paper": airbench96.AIRBENCH96_PAPER,
@@ -19,6 +20,7 @@ RECIPES: dict[str, Recipe] = {
 
 CLAIMS: dict[str, Claim] = {
     "94": airbench94.CLAIM,
+    "94-muon": airbench94_muon.CLAIM,
     "95": airbench95.CLAIM,
     "96": airbench96.CLAIM,
     "96-paper": airbench96.CLAIM_PAPER,
