@@ -40,7 +40,7 @@ def orthogonalized(matrix: Tensor, recipe: recipes.Muon) -> Tensor:
     matrix = matrix / (matrix.norm() + recipe.newton_schulz_epsilon)
     for _ in range(recipe.newton_schulz_steps):
         square = matrix @ matrix.T
-        matrix = a * matrix + b * (square @ matrix) + c * (square @ (square @ matrix))
+        matrix = a * matrix + (b * square + c * (square @ square)) @ matrix
     return matrix
 
 

@@ -9,7 +9,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Float, Key
 
 from airjax.kernels.backend import Backend, Ops, Precision
-from airjax.nn.layers import BatchNorm, bias_uniform, default_uniform
+from airjax.nn.layers import BatchNorm, bias_uniform, default_uniform, drawing_dtype
 from airjax.recipes.inputs import Inputs
 from airjax.recipes.network import PATCH, AirbenchNet
 
@@ -127,5 +127,5 @@ def dirac_uniform(key: Key[Array, ""], shape: tuple[int, ...], dtype: DTypeLike)
 
 def unit_uniform(key: Key[Array, ""], shape: tuple[int, ...], dtype: DTypeLike) -> Float[Array, "i o"]:
     """Sample weights by the default law, divided by their standard deviation over the whole array. (§1)"""
-    kernel = default_uniform(key, shape, jnp.promote_types(dtype, jnp.float32))
+    kernel = default_uniform(key, shape, drawing_dtype(dtype))
     return (kernel / jnp.std(kernel, ddof=1)).astype(dtype)

@@ -58,20 +58,23 @@ def orthogonalize(optimizer: Muon, precision: Precision) -> optax.GradientTransf
 def newton_schulz(matrix: Float[Array, "m n"], optimizer: Muon, dtype: DTypeLike) -> Float[Array, "m n"]:
     """Push the singular values of a matrix towards 1, by iterations of a polynomial of the fifth degree.
 
-    Factors of products are rounded to dtype; sums, and what is between the products, have the dtype of the matrix.
+    Matrices are rounded to dtype before they are multiplied, and all terms of a polynomial are of the rounded one: else
+    their errors would not cancel. Sums have the dtype of the matrix that is given.
     """
     if matrix.shape[0] > matrix.shape[1]:  # the smaller of the two products with its transpose
         return newton_schulz(matrix.T, optimizer, dtype).T
     first, third, fifth = optimizer.newton_schulz_coefficients
 
     def product(a: Array, b: Array) -> Array:
-        a, b = a.astype(dtype), b.astype(dtype)
-        return lax.dot(a, b, precision=lax.Precision.HIGHEST, preferred_element_type=matrix.dtype)
+        return lax.dot(a, b, precision=lax.Precision.HIGHEST, preferred_element_type=wide)
 
+    wide = matrix.dtype
     x = matrix / (jnp.linalg.norm(matrix) + optimizer.newton_schulz_epsilon)
     for _ in range(optimizer.newton_schulz_steps):
-        gram = product(x, x.T)
-        x = first * x + product(third * gram + fifth * product(gram, gram), x)
+        x = x.astype(dtype)
+        gram = product(x, x.T).astype(dtype)
+        factor = third * gram.astype(wide) + fifth * product(gram, gram)
+        x = first * x.astype(wide) + product(factor.astype(dtype), x)
     return x
 
 
