@@ -8,7 +8,6 @@ from airjax.recipes.recipe import Recipe
 
 RECIPES: dict[str, Recipe] = {
     "94": airbench94.AIRBENCH94,
-    "94-muon": airbench94_muon.AIRBENCH94_MUON,
     "95": airbench95.AIRBENCH95,
     "96": airbench96.AIRBENCH96,
     "96-paper": airbench96.AIRBENCH96_PAPER,
@@ -16,11 +15,11 @@ RECIPES: dict[str, Recipe] = {
     "tiny": mini.TINY,
     "resnet18": resnet18.RESNET18,
     "resnet18-80": resnet18.RESNET18_80,
+    "94-muon": airbench94_muon.AIRBENCH94_MUON,
 }
 
 CLAIMS: dict[str, Claim] = {
     "94": airbench94.CLAIM,
-    "94-muon": airbench94_muon.CLAIM,
     "95": airbench95.CLAIM,
     "96": airbench96.CLAIM,
     "96-paper": airbench96.CLAIM_PAPER,
@@ -28,6 +27,7 @@ CLAIMS: dict[str, Claim] = {
     "tiny": mini.CLAIM_TINY,
     "resnet18": resnet18.CLAIM,
     "resnet18-80": resnet18.CLAIM_80,
+    "94-muon": airbench94_muon.CLAIM,
 }
 
 
