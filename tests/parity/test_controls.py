@@ -207,18 +207,6 @@ def wrong_newton_schulz_coefficient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(muon, "newton_schulz", newton_schulz)
 
 
-def one_matrix_for_each_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    # A matrix for each place of the kernel, instead of one of all its places.
-    right = muon.newton_schulz
-
-    def newton_schulz(matrix: Any, optimizer: Any, dtype: Any) -> Any:
-        places = matrix.reshape(matrix.shape[0], 9, -1).transpose(1, 0, 2)
-        found = jax.vmap(lambda place: right(place, optimizer, dtype))(places)
-        return found.transpose(1, 0, 2).reshape(matrix.shape)
-
-    monkeypatch.setattr(muon, "newton_schulz", newton_schulz)
-
-
 def no_renormalisation(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(muon, "renormalized", lambda kernel: kernel)
 
@@ -263,7 +251,6 @@ RESNET_CONTROLS = (
 
 MUON_CONTROLS = (
     Control(wrong_newton_schulz_coefficient, ("schedule", "optimizer", "freeze"), ("optimizer",)),
-    Control(one_matrix_for_each_place, ("schedule", "optimizer", "freeze"), ("optimizer",)),
     Control(no_renormalisation, ("schedule", "optimizer", "freeze"), ("optimizer",)),
     Control(first_bias_on_the_schedule_of_all, ("schedule", "optimizer", "freeze"), ("optimizer",)),
     Control(schedule_one_step_early, ("schedule", "optimizer", "freeze"), ("schedule", "optimizer")),
