@@ -91,12 +91,13 @@ def check_whitening(setup: CheckSetup) -> Iterator[Comparison]:
     exact, exact_moment = None, None
     if not setup.recipe.network.examples_at_start:
         return
+    epsilon, ascending = setup.recipe.value_of("whiten_epsilon"), setup.recipe.value_of("whiten_ascending")
     for precision in sorted(setup.precisions, reverse=True):  # float64 first: it is float32's yardstick
         place, recipe = Place("whitening", setup.name, precision), at_precision(setup.recipe, precision)
         theirs = setup.reference.filters(recipe, pixels).astype(np.float64).reshape(24, -1)
         with jax_precision(precision):
             normalized = transforms.normalize(jnp.asarray(pixels), recipe.inputs, precision)
-            filters = np.asarray(whiten.whitening_filters(normalized, recipe.value_of("whiten_epsilon")), np.float64)
+            filters = np.asarray(whiten.whitening_filters(normalized, epsilon, ascending=ascending), np.float64)
             moment = np.asarray(whiten.second_moment(normalized), np.float64)
         ours = filters.transpose(3, 2, 0, 1).reshape(24, -1)
         order = np.arange(12).reshape(2, 2, 3).transpose(2, 0, 1).reshape(-1)  # (row, col, channel) -> torch's
@@ -107,12 +108,12 @@ def check_whitening(setup: CheckSetup) -> Iterator[Comparison]:
             raise ValueError("the float32 rows of this check are measured against float64: compute both")
         rounded = None if precision == "float64" else theirs
         yield compare(place, "inverse Gram matrix", _inverse_gram(ours), _inverse_gram(exact), _inverse_gram(rounded))
-        values = np.linalg.eigvalsh(exact_moment)[::-1]
-        resolved = _resolution(values, recipe.value_of("whiten_epsilon"))
+        values = np.linalg.eigvalsh(exact_moment)[:: 1 if ascending else -1]
+        resolved = _resolution(values, epsilon)
         aligned = None if rounded is None else resolved * _with_signs_of(rounded, exact)
         yield compare(place, "filters up to sign", resolved * _with_signs_of(ours, exact), resolved * exact, aligned)
         # Whitened patches have the second moment value / (value + epsilon), uncorrelated.
-        sizes = np.sqrt(values + recipe.value_of("whiten_epsilon"))[:, None]
+        sizes = np.sqrt(values + epsilon)[:, None]
         yardstick = None if rounded is None else _whitened(sizes, rounded, exact_moment)
         yield compare(place, "whitened moment", _whitened(sizes, ours, exact_moment), np.diag(values), yardstick)
 
@@ -163,8 +164,8 @@ def _whitened(sizes: np.ndarray, filters: np.ndarray, moment: np.ndarray) -> np.
 
 
 def _resolution(values: np.ndarray, epsilon: float) -> np.ndarray:
-    # Factors [24,1] of the filters of these descending eigenvalues. Rounding turns an eigenvector by the moment's error
-    # over the gap to the nearest other eigenvalue; where two nearly tie, a last bit decides how both lie.
+    # Factors [24,1] of the filters of these eigenvalues, which ascend or descend. Rounding turns an eigenvector by the
+    # moment's error over the gap to the nearest other one; where two nearly tie, a last bit decides how both lie.
     gaps = np.pad(np.abs(np.diff(values)), 1, constant_values=np.inf)
-    factors = np.minimum(gaps[:-1], gaps[1:]) / values[0] * np.sqrt(values + epsilon)
+    factors = np.minimum(gaps[:-1], gaps[1:]) / values.max() * np.sqrt(values + epsilon)
     return np.tile(factors, 2)[:, None]

@@ -1,6 +1,6 @@
 """Check of what networks start from: fixed weights exactly, and the law of those that are drawn. (§1, §7)"""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import jax
 import numpy as np
@@ -49,8 +49,9 @@ def check_initialisation(setup: CheckSetup) -> Iterator[Comparison]:
             yield compare(exact, key, ours[key], theirs[key])
 
 
-def _initial(recipe: Recipe) -> tuple[dict[str, tuple[int, int]], str]:
+def _initial(recipe: Recipe) -> tuple[Mapping[str, tuple[int, float]], str]:
     # The weights that are drawn: how many of their filters are not, and the fan-in; and what checks all other tensors.
+    # Uniform weights of unit deviation reach as far as those of a fan-in of 1/3 do.
     network = recipe.network
     shapes = {entry.torch_key: entry.shape for entry in entries(recipe)}
     matrices = {key: int(np.prod(shape[1:])) for key, shape in shapes.items() if len(shape) > 1 and key != "0.weight"}
@@ -60,7 +61,12 @@ def _initial(recipe: Recipe) -> tuple[dict[str, tuple[int, int]], str]:
         }, "initial-law"
     convs = [key for key in matrices if "conv" in key]
     passed = dict(zip(convs, (shape.inputs for shape in network.conv_shapes(recipe.inputs)), strict=True))
-    return {key: (passed.get(key, 0), fan_in) for key, fan_in in matrices.items()}, "dirac"
+    drawn = {key: (passed.get(key, 0), float(fan_in)) for key, fan_in in matrices.items()}
+    if network.unit_head:
+        drawn["7.weight"] = (0, 1 / 3)
+    if network.whiten_bias_random:
+        drawn["0.bias"] = (0, float(np.prod(shapes["0.weight"][1:])))
+    return drawn, "dirac"
 
 
 def _ks(place: Place, name: str, result, count: float) -> Comparison:

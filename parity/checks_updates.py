@@ -21,7 +21,7 @@ from parity import torch_optimizer
 from parity.check_setup import CheckSetup, at_precision, jax_precision
 from parity.compare import Comparison, Place, compare
 from parity.convert import TO_JAX, TO_TORCH, entries, to_state_dict, to_variables
-from parity.kinds import is_residual
+from parity.kinds import has_muon, is_residual
 from parity.run import run
 from parity.states import arbitrary_state
 from parity.torch_implementation import State, load_network
@@ -34,7 +34,7 @@ FEW = (3, 4, 4)  # channels: the rule is the same for every number of a tensor
 def check_optimizer(setup: CheckSetup) -> Iterator[Comparison]:
     """Parameters at every step and momentum at the end, under the same given gradients; the bias freezes on the way."""
     recipe = at_precision(few_channels(setup.recipe), "float64")
-    if is_residual(recipe):  # a run of so many steps, so that the whole schedule is seen
+    if is_residual(recipe) or has_muon(recipe):  # a run of so many steps, so that the whole schedule is seen
         recipe = recipe.override(train_examples=10 * recipe.batch_size, epochs=STEPS / 10)
     state = arbitrary_state(recipe, seed=(setup.seed, 2))
     network = build_network(recipe)

@@ -3,6 +3,7 @@
 from airjax.recipes.network import AirbenchNet
 from airjax.recipes.network_resnet import ResNet18
 from airjax.recipes.optimizer import Nesterov
+from airjax.recipes.optimizer_muon import Muon
 from airjax.recipes.recipe import Recipe
 
 
@@ -23,3 +24,8 @@ def nesterov_optimizer(recipe: Recipe) -> Nesterov:
 def is_residual(recipe: Recipe) -> bool:
     """Say whether the recipe's network is a ResNet-18."""
     return isinstance(recipe.network, ResNet18)
+
+
+def has_muon(recipe: Recipe) -> bool:
+    """Say whether the recipe's optimizer is Muon."""
+    return isinstance(recipe.optimizer, Muon)

@@ -9,7 +9,7 @@ from airjax.data.builtin import load_builtin
 from airjax.data.cifar10 import load_cifar10
 from airjax.data.dataset import DataError, Dataset
 from airjax.recipes.published import RECIPES
-from airjax.recipes.recipe import kind_of
+from airjax.recipes.recipe import Recipe, kind_of
 from airjax.utils.records import plain
 from parity import checks_data, checks_initialisation, checks_layers, checks_network, checks_training, checks_updates
 from parity.check_setup import BOTH, CheckSetup
@@ -19,7 +19,7 @@ from parity.torch_implementation import TorchImplementation
 
 IMAGES = 1600  # of the training split: enough for every check
 SHIFT = 311  # images from one seed's first image to the next one's
-RECIPE_NAMES = ("94", "95", "96", "96-paper", "resnet18", "resnet18-80")
+RECIPE_NAMES = ("94", "94-muon", "95", "96", "96-paper", "resnet18", "resnet18-80")
 
 
 class SuiteStep(NamedTuple):
@@ -28,7 +28,7 @@ class SuiteStep(NamedTuple):
     checks: tuple[str, ...]
     function: Callable[[CheckSetup], Iterator[Comparison]]
     once: bool = False  # does not depend on the recipe
-    by_network: bool = False  # depends only on the kind of its network
+    by_kind: bool = False  # depends only on the kinds of its network and its optimizer
 
 
 SUITE = (
@@ -44,7 +44,7 @@ SUITE = (
     SuiteStep(("lookahead",), checks_updates.check_lookahead),
     SuiteStep(("trajectory", "drift"), checks_training.check_trajectory),
     SuiteStep(("tta",), checks_network.check_tta),
-    SuiteStep(("training",), checks_training.check_training, by_network=True),
+    SuiteStep(("training",), checks_training.check_training, by_kind=True),
 )
 CHECK_NAMES = tuple(name for step in SUITE for name in step.checks)
 
@@ -126,11 +126,15 @@ def run_suite(
 
 
 def recipes_of(step: SuiteStep, recipes: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the recipes that a step is run for: all, one, or the first with each kind of network."""
-    if step.by_network:
-        kinds = {kind_of(RECIPES[name].network): name for name in reversed(recipes)}
+    """Return the recipes that a step is run for: all, one, or the first with each kind of network and optimizer."""
+    if step.by_kind:
+        kinds = {_kinds(RECIPES[name]): name for name in reversed(recipes)}
         return tuple(name for name in recipes if name in kinds.values())
     return recipes[:1] if step.once else recipes
+
+
+def _kinds(recipe: Recipe) -> tuple[str, str]:
+    return kind_of(recipe.network), kind_of(recipe.optimizer)
 
 
 def to_json(result: SuiteResult) -> dict[str, Any]:

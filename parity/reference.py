@@ -20,7 +20,15 @@ from airjax.recipes.recipe import Recipe
 from parity.torch_draws import TensorDraws, place_draws, sample_draws
 from parity.torch_images import augment_epoch, normalize, prepare_images, tta_views
 from parity.torch_network import dtype_of, init_network, whitening_filters
-from parity.torch_optimizer import Lookahead, lookahead_decay, make_optimizer, reduction_of, schedule_step, train_bias
+from parity.torch_optimizer import (
+    Lookahead,
+    TorchOptimizer,
+    lookahead_decay,
+    make_optimizer,
+    reduction_of,
+    schedule_step,
+    train_bias,
+)
 
 EVAL_BATCH = {"cpu": 100, "cuda": 2000}  # images per forward pass of an evaluation
 CompileMode = Literal["default", "reduce-overhead", "max-autotune"]
@@ -41,7 +49,7 @@ class Training(NamedTuple):
 
     network: nn.Module
     forward: Callable[[Tensor], Tensor]  # the network, or the network compiled
-    optimizer: torch.optim.SGD
+    optimizer: TorchOptimizer
     slow: Lookahead | None  # None without lookahead
 
 
@@ -60,7 +68,8 @@ def start_network(recipe: Recipe, images: Tensor, generator: torch.Generator) ->
     count = recipe.network.examples_at_start
     if count:
         dtype = dtype_of(recipe, generator.device)
-        filters = whitening_filters(normalize(images[:count], dtype), recipe.value_of("whiten_epsilon"))
+        epsilon, ascending = recipe.value_of("whiten_epsilon"), recipe.value_of("whiten_ascending")
+        filters = whitening_filters(normalize(images[:count], dtype), epsilon, ascending=ascending)
         network.get_parameter("0.weight").data.copy_(filters)
     return network
 
@@ -159,7 +168,7 @@ def advance(recipe: Recipe, training: Training, step: int, images: Tensor, label
 
 def train_step(
     forward: Callable[[Tensor], Tensor],
-    optimizer: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer | TorchOptimizer,
     images: Tensor,
     labels: Tensor,
     *,

@@ -67,9 +67,9 @@ def _augment(recipe: Recipe, images: np.ndarray, draws: Draws, epoch: int) -> np
 
 
 def _filters(recipe: Recipe, images: np.ndarray) -> np.ndarray:
-    return whitening_filters(
-        normalize(torch.as_tensor(images), dtype_of(recipe)), recipe.value_of("whiten_epsilon")
-    ).numpy()
+    pixels = normalize(torch.as_tensor(images), dtype_of(recipe))
+    epsilon, ascending = recipe.value_of("whiten_epsilon"), recipe.value_of("whiten_ascending")
+    return whitening_filters(pixels, epsilon, ascending=ascending).numpy()
 
 
 def _factors(recipe: Recipe) -> np.ndarray:
@@ -97,7 +97,7 @@ def _logits(recipe: Recipe, state: State, images: np.ndarray) -> np.ndarray:
 
 OWN = TorchImplementation(
     name="reference",
-    recipes=("94", "95", "96", "96-paper", "mini", "resnet18", "resnet18-80"),
+    recipes=("94", "94-muon", "95", "96", "96-paper", "mini", "resnet18", "resnet18-80"),
     build=build_network,
     init=_init,
     augment=_augment,

@@ -135,25 +135,30 @@ def _init_airbench(kind: AirbenchNet, network: nn.Module, generator: torch.Gener
             nn.init.kaiming_uniform_(weight, a=math.sqrt(5), generator=generator)
             if kind.dirac and isinstance(module, nn.Conv2d) and name != "0":
                 nn.init.dirac_(weight[: weight.shape[1]])
+            if kind.unit_head and isinstance(module, nn.Linear):
+                weight /= weight.std()
             module.weight.copy_(weight)
             if module.bias is not None:
-                bound = 0.0 if kind.whitening is not None else weight[0].numel() ** -0.5
+                random = kind.whitening is None or kind.whiten_bias_random
+                bound = weight[0].numel() ** -0.5 if random else 0.0
                 bias = torch.empty(module.bias.shape, device=generator.device)
                 module.bias.copy_(bias.uniform_(-bound, bound, generator=generator))
 
 
 @torch.no_grad()
-def whitening_filters(images: Tensor, epsilon: float) -> Tensor:
+def whitening_filters(images: Tensor, epsilon: float, *, ascending: bool = False) -> Tensor:
     """Filters [8C,C,2,2] that whiten the patches of normalised images [N,C,H,W]. (§2)
 
-    Eigenvectors of the uncentred second moment over sqrt(value + epsilon), by descending value, then their negatives.
+    Eigenvectors of the uncentred second moment over sqrt(value + epsilon), by descending value or ascending, then their
+    negatives.
     Each has the sign that makes its sum with weights 1, 1.7, 1.7^2, ... positive, counted by row, column, channel.
     """
     values, vectors = torch.linalg.eigh(second_moment(images))
     channels = images.shape[1]
     weights = (1.7 ** torch.arange(len(values)).to(vectors)).view(PATCH, PATCH, channels).permute(2, 0, 1)
     vectors = torch.where(weights.flatten() @ vectors < 0, -vectors, vectors)
-    filters = (vectors / torch.sqrt(values + epsilon)).flip(1).T
+    filters = (vectors / torch.sqrt(values + epsilon)).T
+    filters = filters if ascending else filters.flip(0)
     return torch.cat([filters, -filters]).view(-1, channels, PATCH, PATCH)
 
 

@@ -6,12 +6,16 @@ import torch
 from torch import Tensor, nn
 
 from airjax.recipes.optimizer import Piecewise, Sgd
+from airjax.recipes.optimizer_muon import Muon
 from airjax.recipes.recipe import Recipe
+from parity.torch_muon import SgdAndMuon, make_muon
+
+TorchOptimizer = torch.optim.SGD | SgdAndMuon
 
 
-def learning_rate_factor(recipe: Recipe, step: int) -> float:
-    """Learning-rate factor of the step with 0-based number step. (§4.5, §7)"""
-    total, schedule = recipe.total_steps, recipe.schedule
+def learning_rate_factor(recipe: Recipe, step: int, num_steps: int | None = None) -> float:
+    """Learning-rate factor of the step with 0-based number step, of the recipe's steps or of num_steps. (§4.5, §7)"""
+    total, schedule = num_steps or recipe.total_steps, recipe.schedule
     if isinstance(schedule, Piecewise):
         factor = 1.0
         for drop in schedule.schedule_drops:
@@ -29,22 +33,27 @@ def lookahead_decay(recipe: Recipe, steps_done: int) -> float:
     return recipe.value_of("lookahead_decay") * (steps_done / recipe.total_steps) ** 3
 
 
-def make_optimizer(recipe: Recipe, network: nn.Module) -> torch.optim.SGD:
-    """SGD with Nesterov momentum over everything that trains, in the groups that the recipe's optimizer has."""
+def make_optimizer(recipe: Recipe, network: nn.Module) -> TorchOptimizer:
+    """SGD with Nesterov momentum over everything that trains, in the groups of the recipe's optimizer; or Muon."""
     trained = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
-    momentum, on_cuda = recipe.optimizer.momentum, all(p.is_cuda for _, p in trained)
-    optimizer = torch.optim.SGD(
-        _groups(recipe, trained), momentum=momentum, nesterov=momentum > 0, fused=on_cuda or None
-    )
+    optimizer = _make_sgd(recipe, trained)
     for group in optimizer.param_groups:
         group["peak_lr"] = group["lr"]
     return optimizer
+
+
+def _make_sgd(recipe: Recipe, trained: list[tuple[str, nn.Parameter]]) -> TorchOptimizer:
+    if isinstance(recipe.optimizer, Muon):
+        return make_muon(recipe, recipe.optimizer, trained)
+    momentum, on_cuda = recipe.optimizer.momentum, all(p.is_cuda for _, p in trained)
+    return torch.optim.SGD(_groups(recipe, trained), momentum=momentum, nesterov=momentum > 0, fused=on_cuda or None)
 
 
 def _groups(recipe: Recipe, trained: list[tuple[str, nn.Parameter]]) -> list[dict[str, Any]]:
     # With Sgd one group in torch's own units (§7). Otherwise two, the BatchNorm biases and everything else; torch
     # multiplies decay by the learning rate, so each group's coefficient is divided by its own. (§4.2, §4.3)
     optimizer = recipe.optimizer
+    assert not isinstance(optimizer, Muon)
     if isinstance(optimizer, Sgd):
         params = [p for _, p in trained]
         return [{"params": params, "lr": optimizer.learning_rate, "weight_decay": optimizer.weight_decay}]
@@ -60,10 +69,10 @@ def reduction_of(recipe: Recipe) -> Literal["sum", "mean"]:
     return "mean" if isinstance(recipe.optimizer, Sgd) else "sum"
 
 
-def schedule_step(recipe: Recipe, optimizer: torch.optim.SGD, step: int) -> None:
-    """Set the learning rates of the 0-based step."""
+def schedule_step(recipe: Recipe, optimizer: TorchOptimizer, step: int) -> None:
+    """Set the learning rates of the 0-based step; a group may have a schedule of so many steps of its own."""
     for group in optimizer.param_groups:
-        group["lr"] = group["peak_lr"] * learning_rate_factor(recipe, step)
+        group["lr"] = group["peak_lr"] * learning_rate_factor(recipe, step, group.get("num_steps"))
 
 
 class Lookahead:

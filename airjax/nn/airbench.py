@@ -9,7 +9,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Float, Key
 
 from airjax.kernels.backend import Backend, Ops, Precision
-from airjax.nn.layers import BatchNorm, bias_uniform, default_uniform
+from airjax.nn.layers import BatchNorm, bias_uniform, default_uniform, drawing_dtype
 from airjax.recipes.inputs import Inputs
 from airjax.recipes.network import PATCH, AirbenchNet
 
@@ -35,7 +35,8 @@ class Airbench(nn.Module):
             x = Block(network, precision, ops, width, name=f"block{number}")(x, train)
         x = ops.max_pool(x, network.final_size(self.inputs)).reshape(x.shape[0], -1)
         self.sow("intermediates", "features", x)
-        kernel = self.param("head", default_uniform, (x.shape[-1], self.inputs.num_classes), precision.params)
+        initial = unit_uniform if network.unit_head else default_uniform
+        kernel = self.param("head", initial, (x.shape[-1], self.inputs.num_classes), precision.params)
         logits = lax.dot(
             x,
             kernel.astype(precision.compute),
@@ -63,8 +64,8 @@ class FirstConv(nn.Module):
         x = self.ops.conv_first(images, kernel.astype(self.precision.compute))
         if self.network.whiten_bias:
             # Without whitening this is an ordinary convolution, whose bias has the default law of its weights.
-            zeros = self.network.whitening is not None
-            initial = nn.initializers.zeros if zeros else bias_uniform(fan_in=math.prod(shape[:-1]))
+            random = self.network.whitening is None or self.network.whiten_bias_random
+            initial = bias_uniform(fan_in=math.prod(shape[:-1])) if random else nn.initializers.zeros
             bias = self.param("bias", initial, (self.width,), dtype)
             x = self.ops.add_bias(x, bias)
         return x
@@ -122,3 +123,9 @@ def dirac_uniform(key: Key[Array, ""], shape: tuple[int, ...], dtype: DTypeLike)
     kernel = default_uniform(key, shape, dtype).at[..., :passed].set(0)
     diagonal = jnp.arange(passed)
     return kernel.at[height // 2, width // 2, diagonal, diagonal].set(1)
+
+
+def unit_uniform(key: Key[Array, ""], shape: tuple[int, ...], dtype: DTypeLike) -> Float[Array, "i o"]:
+    """Sample weights by the default law, divided by their standard deviation over the whole array. (§1)"""
+    kernel = default_uniform(key, shape, drawing_dtype(dtype))
+    return (kernel / jnp.std(kernel, ddof=1)).astype(dtype)

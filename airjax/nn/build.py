@@ -47,8 +47,8 @@ def set_from_images(
     whitening = None if isinstance(recipe.network, ResNet18) else recipe.network.whitening
     if whitening is None:
         return variables
-    filters = whitening_filters(images, whitening.whiten_epsilon).astype(backend.precision.params)
-    return {**variables, "frozen": {"whiten": {"kernel": filters}}}
+    filters = whitening_filters(images, whitening.whiten_epsilon, ascending=whitening.whiten_ascending)
+    return {**variables, "frozen": {"whiten": {"kernel": filters.astype(backend.precision.params)}}}
 
 
 def apply_train(

@@ -54,8 +54,11 @@ def bias_uniform(fan_in: int) -> nn.initializers.Initializer:
     """Return an initialiser, uniform on +-1/sqrt(fan_in)."""
 
     def initial(key: Key[Array, ""], shape: Any, dtype: Any) -> Float[Array, "..."]:
-        # Drawn in float32 at least: a half-precision uniform has 2^10 values.
-        draw_dtype = jnp.float64 if dtype == jnp.float64 else jnp.float32
-        return jax.random.uniform(key, shape, draw_dtype, -(fan_in**-0.5), fan_in**-0.5).astype(dtype)
+        return jax.random.uniform(key, shape, drawing_dtype(dtype), -(fan_in**-0.5), fan_in**-0.5).astype(dtype)
 
     return initial
+
+
+def drawing_dtype(dtype: DTypeLike) -> DTypeLike:
+    """Return the dtype in which weights are drawn: float32 at least, for a half-precision uniform has 2^10 values."""
+    return jnp.float64 if dtype == jnp.float64 else jnp.float32

@@ -37,13 +37,16 @@ def fix_signs(vectors: Float[Array, "k k"]) -> Float[Array, "k k"]:
     return jnp.where(sums[None, :] < 0, -vectors, vectors)
 
 
-def whitening_filters(images: Float[Array, "n h w c"], epsilon: float) -> Float[Array, "2 2 c 8*c"]:
+def whitening_filters(
+    images: Float[Array, "n h w c"], epsilon: float, *, ascending: bool = False
+) -> Float[Array, "2 2 c 8*c"]:
     """Compute filters (HWIO) that whiten the patches of images: eigenvectors over sqrt(value + epsilon).
 
-    Descending eigenvalues, then the negatives. The signs matter where the first block has fewer channels than there are
-    filters: its identity filters then pass only the first of them. (§2)
+    By descending eigenvalue, or ascending, and then the negatives. The signs matter where the first block has fewer
+    channels than there are filters: its identity filters then pass only the first of them. (§2)
     """
     values, vectors = jnp.linalg.eigh(second_moment(images), symmetrize_input=False)
-    filters = (fix_signs(vectors) / jnp.sqrt(values + epsilon)[None, :])[:, ::-1]
+    filters = fix_signs(vectors) / jnp.sqrt(values + epsilon)[None, :]
+    filters = filters if ascending else filters[:, ::-1]
     both = jnp.concatenate([filters, -filters], axis=1)
     return both.reshape(PATCH, PATCH, images.shape[-1], both.shape[1])

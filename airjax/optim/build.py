@@ -7,9 +7,11 @@ import optax
 from airjax.kernels.backend import Precision
 from airjax.optim import groups
 from airjax.optim.hyperparameters import Hyperparameters
+from airjax.optim.muon import muon_chain
 from airjax.optim.nesterov import nesterov_chain
 from airjax.optim.sgd import sgd_chain
 from airjax.recipes.optimizer import Sgd
+from airjax.recipes.optimizer_muon import Muon
 from airjax.recipes.recipe import Recipe
 
 
@@ -20,11 +22,14 @@ def make_optimizer(
 
     frozen names groups of parameters (`label_params`) that get no update; the state has the same tree either way.
     """
+    names, label = recipe.network.parameter_groups, groups.label_params
+    if isinstance(recipe.optimizer, Muon):
+        names, label = ("conv", *names), groups.label_convolutions
     chains: dict[Hashable, optax.GradientTransformation] = {}
-    for group in recipe.network.parameter_groups:
+    for group in names:
         chain = make_chain(recipe, precision, hyper, group)
         chains[group] = groups.freeze(chain) if group in frozen else chain
-    return optax.partition(chains, groups.label_params)
+    return optax.partition(chains, label)
 
 
 def make_chain(
@@ -34,4 +39,6 @@ def make_chain(
     optimizer = recipe.optimizer
     if isinstance(optimizer, Sgd):
         return sgd_chain(recipe, precision, hyper, group)
+    if isinstance(optimizer, Muon):
+        return muon_chain(recipe, optimizer, precision, hyper, group)
     return nesterov_chain(recipe, optimizer, precision, hyper, group)

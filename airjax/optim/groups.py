@@ -23,6 +23,11 @@ def label_params(params: Any) -> Any:
     return jax.tree.map_with_path(label, params)
 
 
+def label_convolutions(params: Any) -> Any:
+    """Name the group of every parameter as `label_params` does, but that of a convolution's kernel "conv"."""
+    return jax.tree.map(lambda label, one: "conv" if one.ndim == 4 else label, label_params(params), params)
+
+
 def group_dtype(group: str, precision: Precision) -> DTypeLike:
     """Return the dtype of a group's parameters and of their momentum: BatchNorm's is that of statistics."""
     return precision.statistics if group.startswith("norm_") else precision.params

@@ -10,14 +10,17 @@ from airjax.recipes.optimizer import Piecewise, Triangle
 from airjax.recipes.recipe import Recipe
 
 
-def learning_rate_factor(recipe: Recipe, step: Int[Array, "*t"]) -> Float[Array, "*t"]:
-    """Compute the learning-rate factor of a 0-based step by the recipe's schedule."""
+def learning_rate_factor(recipe: Recipe, step: Int[Array, "*t"], num_steps: int | None = None) -> Float[Array, "*t"]:
+    """Compute the learning-rate factor of a 0-based step by the recipe's schedule.
+
+    The schedule extends over num_steps, which by default are all of the recipe's.
+    """
     # Cast first: an integer array over a Python number is float32 even where float64 is asked for.
     step = jnp.asarray(step, statistics_dtype(recipe.precision))
-    schedule = recipe.schedule
+    schedule, total = recipe.schedule, recipe.total_steps if num_steps is None else num_steps
     if isinstance(schedule, Piecewise):
-        return _piecewise(schedule, recipe.total_steps, step)
-    return _triangle(schedule, recipe.total_steps, step)
+        return _piecewise(schedule, total, step)
+    return _triangle(schedule, total, step)
 
 
 def _triangle(schedule: Triangle, total: int, step: Array) -> Array:

@@ -43,6 +43,8 @@ class Whitening:
     """Training examples whose patches the whitening filters are computed from."""
     whiten_epsilon: float = 5e-4
     """Added to the eigenvalues of the patches' second moment before the inverse square root."""
+    whiten_ascending: bool = False
+    """Order the filters by ascending eigenvalue instead of descending."""
 
     def __post_init__(self) -> None:
         check_fields(self, _WHITENING_RANGES)
@@ -67,11 +69,15 @@ class AirbenchNet:
     whitening: Whitening | None = Whitening()
     """Whitening filters as the first convolution; None: it starts as usual and is trained."""
     whiten_bias: bool = True
-    """Give the first convolution a bias, initially zero."""
+    """Give the first convolution a bias."""
+    whiten_bias_random: bool = False
+    """Start that bias uniform on +-1/sqrt(fan_in), as without whitening it always does, instead of at zero."""
     whiten_bias_epochs: float | None = 3.0
     """Epochs after which the first convolution's bias is frozen; None trains it to the end."""
     dirac: bool = True
     """Initialise the first input-many filters of every 3x3 convolution as the identity."""
+    unit_head: bool = False
+    """Divide the head's initial weights by their standard deviation."""
 
     def __post_init__(self) -> None:
         check_fields(self, _RANGES)

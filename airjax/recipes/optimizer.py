@@ -2,13 +2,11 @@
 
 from dataclasses import dataclass, field
 
-from airjax.recipes.ranges import above, below, between
+from airjax.recipes.optimizer_muon import Muon
+from airjax.recipes.ranges import TRACED, above, below, between
 from airjax.utils.fields import Range, check_fields
 
 KAPPA_BATCH = 1024  # examples; the constant of the decoupled hyperparameters, not the batch size
-
-# A number that a compiled run takes as an argument: other values compile nothing.
-TRACED = {"traced": True}
 
 
 _NESTEROV_RANGES: dict[str, Range] = {
@@ -144,7 +142,7 @@ class CrossEntropy:
         check_fields(self, _LOSS_RANGES)
 
 
-Optimizer = Nesterov | Sgd
+Optimizer = Nesterov | Sgd | Muon
 Schedule = Triangle | Piecewise
 
 

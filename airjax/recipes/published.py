@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from airjax.recipes import airbench94, airbench95, airbench96, mini, resnet18
+from airjax.recipes import airbench94, airbench94_muon, airbench95, airbench96, mini, resnet18
 from airjax.recipes.claim import Claim
 from airjax.recipes.recipe import Recipe
 
@@ -15,6 +15,7 @@ RECIPES: dict[str, Recipe] = {
     "tiny": mini.TINY,
     "resnet18": resnet18.RESNET18,
     "resnet18-80": resnet18.RESNET18_80,
+    "94-muon": airbench94_muon.AIRBENCH94_MUON,
 }
 
 CLAIMS: dict[str, Claim] = {
@@ -26,6 +27,7 @@ CLAIMS: dict[str, Claim] = {
     "tiny": mini.CLAIM_TINY,
     "resnet18": resnet18.CLAIM,
     "resnet18-80": resnet18.CLAIM_80,
+    "94-muon": airbench94_muon.CLAIM,
 }
 
 

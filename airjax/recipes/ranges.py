@@ -1,8 +1,11 @@
-"""Ranges of numbers, with their words for messages."""
+"""Ranges of numbers, with their words for messages, and what marks a number as traced."""
 
 from airjax.utils.fields import Range
 
 LARGEST_COUNT = 100_000_000  # examples
+
+# A number that a compiled run takes as an argument: other values compile nothing.
+TRACED = {"traced": True}
 
 
 def between(low: float, high: float, unit: str = "") -> Range:

@@ -93,14 +93,17 @@ class Recipe:
 
     @property
     def sgd_learning_rate(self) -> float:
-        """Learning rate as the optimizer applies it: of the summed loss (§4.2), with `Sgd` of the mean."""
+        """Learning rate as the optimizer applies it: of the summed loss (§4.2), with `Sgd` of the mean.
+
+        With `Muon` it is that of the convolutions.
+        """
         return self.optimizer.sgd_learning_rate
 
     @property
     def sgd_weight_decay(self) -> float:
         """Fraction of each parameter removed per step at learning-rate factor 1, before momentum (§4.2).
 
-        With `Sgd` it is the multiple of each parameter that is added to its gradient.
+        With `Sgd` it is the multiple of each parameter that is added to its gradient; with `Muon` kernels do not decay.
         """
         return self.optimizer.sgd_weight_decay(self.batch_size)
 

@@ -8,6 +8,7 @@ from airjax.recipes.inputs import Inputs
 from airjax.recipes.network import AirbenchNet, Whitening
 from airjax.recipes.network_resnet import ResNet18
 from airjax.recipes.optimizer import CrossEntropy, Lookahead, Nesterov, Piecewise, Sgd, Triangle
+from airjax.recipes.optimizer_muon import Muon
 
 # The kind that a part is stored under. Names of kinds and fields are for good: files keep them.
 KINDS: dict[str, type[Any]] = {
@@ -23,11 +24,14 @@ KINDS: dict[str, type[Any]] = {
     "resnet18": ResNet18,
     "sgd": Sgd,
     "piecewise": Piecewise,
+    "muon": Muon,
 }
 NAMES = {kind: name for name, kind in KINDS.items()}
 
 # Fields that came later than version 0.1, which may be missing: their defaults are what the versions before them did.
-ADDED = frozenset({"tta_mirror", "inputs", "padding", "cutout_form"})
+ADDED = frozenset(
+    {"tta_mirror", "inputs", "padding", "cutout_form", "whiten_ascending", "whiten_bias_random", "unit_head"}
+)
 
 
 def to_plain(part: Any) -> dict[str, Any]:

@@ -37,6 +37,32 @@ def test_initial_values_of_94() -> None:
     assert (variables["batch_stats"]["block1"]["norm1"]["var"] == 1).all()
 
 
+def test_initial_values_of_94_muon_are_a_head_of_unit_deviation_and_a_random_bias() -> None:
+    recipe = RECIPES["94-muon"]
+    ours, those_of_94 = (
+        jax.tree.map(np.asarray, init_variables(one, backend_of(one), jax.random.key(0))["params"])
+        for one in (recipe, RECIPES["94"])
+    )
+    assert ours["head"].std(ddof=1) == pytest.approx(1, rel=1e-6)
+    np.testing.assert_allclose(
+        ours["head"] / ours["head"][0, 0], those_of_94["head"] / those_of_94["head"][0, 0], rtol=1e-5
+    )
+    biases = [
+        init_variables(recipe, backend_of(recipe), jax.random.key(seed))["params"]["whiten"]["bias"]
+        for seed in range(20)
+    ]
+    bound = 12**-0.5
+    assert stats.kstest(np.ravel(biases), stats.uniform(-bound, 2 * bound).cdf).pvalue > 1e-4
+    np.testing.assert_array_equal(ours["block2"]["conv1"], those_of_94["block2"]["conv1"])
+
+
+def test_a_head_of_half_precision_has_unit_deviation_too() -> None:
+    recipe = RECIPES["94-muon"].override(precision="float16")
+    head = init_variables(recipe, backend_of(recipe), jax.random.key(0))["params"]["head"]
+    assert head.dtype == "float16"
+    assert np.asarray(head, np.float64).std(ddof=1) == pytest.approx(1, rel=1e-3)
+
+
 def test_first_convolution_without_whitening_is_an_ordinary_trained_one(tiny: Recipe) -> None:
     plain = tiny.override(whiten=False)
     variables = init_variables(plain, backend_of(plain), jax.random.key(0))

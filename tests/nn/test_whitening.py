@@ -31,6 +31,15 @@ def assert_whitens(images: jax.Array) -> None:
     assert np.array_equal(np.asarray(filters)[..., 12:], -np.asarray(filters)[..., :12])
 
 
+def test_filters_by_ascending_eigenvalue_are_the_others_in_reverse(toy: airjax.Dataset) -> None:
+    images = normalize(jnp.asarray(toy.train_images[:50]), Inputs(), jnp.float32)
+    descending, ascending = (whitening_filters(images, 5e-4, ascending=order) for order in (False, True))
+    first, negative = ascending[..., :12], ascending[..., 12:]
+    np.testing.assert_array_equal(first, descending[..., 11::-1])
+    np.testing.assert_array_equal(negative, -first)
+    assert float(jnp.abs(first[..., 0]).max()) > float(jnp.abs(first[..., 11]).max())  # of the smallest eigenvalue
+
+
 def test_whitened_patches_have_identity_second_moment(toy: airjax.Dataset) -> None:
     assert_whitens(normalize(jnp.asarray(toy.train_images[:100]), Inputs(), jnp.float32))
 

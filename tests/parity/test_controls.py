@@ -1,5 +1,6 @@
 """A harness that never fails proves nothing: each known mistake, planted in airjax, turns exactly its checks red."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ from airjax.kernels.normalization import normalize_channels
 from airjax.nn import airbench as model
 from airjax.nn import resnet
 from airjax.optim import build as optimizer
-from airjax.optim import groups, nesterov, schedule, sgd
+from airjax.optim import groups, muon, nesterov, schedule, sgd
 from airjax.optim.lookahead import LookaheadState, lookahead_update
 from airjax.optim.schedule import learning_rate_factor
 from airjax.training import evaluate as tta
@@ -150,8 +151,8 @@ def uniform_tta(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def schedule_one_step_early(monkeypatch: pytest.MonkeyPatch) -> None:
-    early = lambda recipe, number: learning_rate_factor(recipe, number + 1)  # noqa: E731
-    for module in (nesterov, sgd, schedule):
+    early = lambda recipe, number, *steps: learning_rate_factor(recipe, number + 1, *steps)  # noqa: E731
+    for module in (nesterov, sgd, muon, schedule):
         monkeypatch.setattr(module, "learning_rate_factor", early)
 
 
@@ -196,6 +197,24 @@ def cutout_that_is_not_centred(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transforms, "cutout", lambda images, corners, size: right(images, corners, size - 1))
 
 
+def wrong_newton_schulz_coefficient(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = muon.newton_schulz
+
+    def newton_schulz(matrix: Any, optimizer: Any, dtype: Any) -> Any:
+        wrong = dataclasses.replace(optimizer, newton_schulz_coefficients=(3.4445, -4.7750, 2.0316))
+        return right(matrix, wrong, dtype)
+
+    monkeypatch.setattr(muon, "newton_schulz", newton_schulz)
+
+
+def no_renormalisation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(muon, "renormalized", lambda kernel: kernel)
+
+
+def first_bias_on_the_schedule_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(muon, "learning_rate_factor", lambda recipe, step, *_: learning_rate_factor(recipe, step))
+
+
 class Control(NamedTuple):
     """A mistake, the checks that it is run through, and which of them it must turn red."""
 
@@ -228,6 +247,24 @@ RESNET_CONTROLS = (
     Control(padding_by_normalised_zeros, ("normalize", "augmentation"), ("augmentation",)),
     Control(cutout_that_is_not_centred, ("normalize", "augmentation"), ("augmentation",)),
 )
+
+
+MUON_CONTROLS = (
+    Control(wrong_newton_schulz_coefficient, ("schedule", "optimizer", "freeze"), ("optimizer",)),
+    Control(no_renormalisation, ("schedule", "optimizer", "freeze"), ("optimizer",)),
+    Control(first_bias_on_the_schedule_of_all, ("schedule", "optimizer", "freeze"), ("optimizer",)),
+    Control(schedule_one_step_early, ("schedule", "optimizer", "freeze"), ("schedule", "optimizer")),
+)
+
+
+@pytest.mark.parametrize("control", MUON_CONTROLS, ids=lambda control: control.plant.__name__)
+def test_a_mistake_planted_in_the_muon_recipe_turns_its_checks_red_and_no_others(
+    control: Control, monkeypatch: pytest.MonkeyPatch, builtin: tuple[str, np.ndarray, np.ndarray]
+) -> None:
+    control.plant(monkeypatch)
+    result = run_suite(OWN, builtin, recipes=("94-muon",), checks=control.watched, precisions=("float64",))
+    assert {row.check for row in result.rows} == set(control.watched)
+    assert {row.check for row in result.rows if not row.passed} == set(control.red)
 
 
 @pytest.mark.parametrize("control", RESNET_CONTROLS, ids=lambda control: control.plant.__name__)

@@ -41,6 +41,7 @@ def same(a: torch.nn.Module, b: torch.nn.Module) -> bool:
         {"whiten": False, "whiten_bias": False, "translate": 0, "flip": "none", "order": "fixed"},
         {"whiten_bias_epochs": 0.5, "order": "replacement", "flip": "alternating-hash", "momentum": 0.0},
         {"tta_level": 0, "label_smoothing": 0.0},
+        {"whiten_ascending": True, "whiten_bias_random": True, "unit_head": True},
         {"tta_level": 1, "batchnorm_momentum": 0.9},
         {"precision": "float64"},
         {"precision": "float16"},

@@ -17,7 +17,13 @@ FILES = Path(__file__).parents[1] / "files" / "v0.1"
 @pytest.mark.parametrize(
     ("name", "params", "steps"),
     [
-        *(("94", 1_971_640, 476), ("95", 4_604_728, 720), ("96", 9_915_704, 1776), ("96-paper", 12_717_752, 1920)),
+        *(
+            ("94", 1_971_640, 476),
+            ("94-muon", 1_971_640, 200),
+            ("95", 4_604_728, 720),
+            ("96", 9_915_704, 1776),
+            ("96-paper", 12_717_752, 1920),
+        ),
         *(("resnet18", 11_173_962, 78_000), ("resnet18-80", 11_173_962, 8000)),
     ],
 )
@@ -48,6 +54,10 @@ def test_flops_of_resnet18_80_are_the_13_35_peta_that_its_author_states() -> Non
     assert RECIPES["resnet18-80"].flops == pytest.approx(13.35e15, rel=0.001)
 
 
+def test_flops_of_94_muon_are_within_three_percent_of_the_290_tera_that_its_author_states() -> None:
+    assert RECIPES["94-muon"].flops == pytest.approx(290e12, rel=0.03)
+
+
 def test_every_recipe_makes_a_claim() -> None:
     assert list(CLAIMS) == list(RECIPES)
     for claim in CLAIMS.values():
@@ -69,6 +79,7 @@ def test_decoupled_hyperparameters_convert_as_in_the_method(name: str, rate: flo
 def test_bias_freezes_after_three_epochs_and_never_beyond_the_end() -> None:
     assert RECIPES["94"].freeze_step == 144
     assert RECIPES["94"].override(epochs=1.0).freeze_step == 48
+    assert RECIPES["94-muon"].freeze_step == 75
     assert RECIPES["94"].override(whiten_bias_epochs=None).freeze_step == 476
     assert RECIPES["94"].override(whiten_bias=False).freeze_step == 476
 

@@ -9,7 +9,7 @@ from airjax.recipes.places import fields_of
 from airjax.recipes.published import RECIPES
 from airjax.utils.fields import check_value, describe_type
 
-FIELDS = [(recipe, name) for recipe in ("94", "resnet18") for name in fields_of(RECIPES[recipe])]
+FIELDS = [(recipe, name) for recipe in ("94", "94-muon", "resnet18") for name in fields_of(RECIPES[recipe])]
 WRONG: dict[Any, list[Any]] = {
     bool: ["false", "no", "off", 0, 1, 1.0, None, [True]],
     int: ["2", True, 2.0, None, np.float64(2), float("nan"), [2]],

@@ -1,0 +1,93 @@
+"""Muon: convolutions move by their momentum, made orthogonal; biases and head by SGD. (§4.6)
+
+`optax.contrib.scale_by_muon` is another rule: its momentum is an average corrected for its start, which in the first
+steps weighs the newest gradient otherwise; and in bfloat16 it rounds the coefficients of the iterations.
+"""
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array, lax
+from jax.typing import DTypeLike
+from jaxtyping import Float
+
+from airjax.kernels.backend import Precision
+from airjax.optim.groups import group_dtype
+from airjax.optim.hyperparameters import Hyperparameters
+from airjax.optim.schedule import learning_rate_factor
+from airjax.recipes.optimizer_muon import Muon
+from airjax.recipes.recipe import Recipe
+
+
+def muon_chain(
+    recipe: Recipe, optimizer: Muon, precision: Precision, hyper: Hyperparameters, group: str
+) -> optax.GradientTransformation:
+    """Return the transformation of one group's gradients, of the summed loss, into updates."""
+    dtype = group_dtype(group, precision)
+    if group == "conv":
+        return optax.chain(
+            optax.trace(hyper.momentum.astype(dtype), nesterov=True),
+            orthogonalize(optimizer, precision),
+            optax.scale_by_learning_rate(
+                lambda count: hyper.learning_rate * learning_rate_factor(recipe, jnp.asarray(count))
+            ),
+            renormalize(precision),
+        )
+    rate = optimizer.head_learning_rate if group == "other" else optimizer.bias_learning_rate
+    # The first convolution's bias has a schedule of its own, which ends where it is frozen.
+    steps = max(recipe.freeze_step, 1) if group == "whiten_bias" else None
+    return optax.chain(
+        optax.add_decayed_weights((hyper.weight_decay / rate).astype(dtype)),
+        optax.trace(jnp.asarray(optimizer.sgd_momentum, dtype), nesterov=True),
+        optax.scale_by_learning_rate(lambda count: rate * learning_rate_factor(recipe, jnp.asarray(count), steps)),
+    )
+
+
+def orthogonalize(optimizer: Muon, precision: Precision) -> optax.GradientTransformation:
+    """Return a transformation of kernels HWIO, whose matrices have a row for each of their output channels."""
+    exact = precision.statistics == jnp.float64
+    dtype = jnp.float64 if exact else jnp.dtype(optimizer.newton_schulz_precision)
+
+    def one(kernel: Float[Array, "h w i o"]) -> Float[Array, "h w i o"]:
+        matrix = kernel.astype(precision.statistics).reshape(-1, kernel.shape[-1]).T
+        return newton_schulz(matrix, optimizer, dtype).T.reshape(kernel.shape).astype(kernel.dtype)
+
+    return optax.stateless(lambda updates, _: jax.tree.map(one, updates))
+
+
+def newton_schulz(matrix: Float[Array, "m n"], optimizer: Muon, dtype: DTypeLike) -> Float[Array, "m n"]:
+    """Push the singular values of a matrix towards 1, by iterations of a polynomial of the fifth degree.
+
+    Matrices are rounded to dtype before they are multiplied, and all terms of a polynomial are of the rounded one: else
+    their errors would not cancel. Sums have the dtype of the matrix that is given.
+    """
+    if matrix.shape[0] > matrix.shape[1]:  # the smaller of the two products with its transpose
+        return newton_schulz(matrix.T, optimizer, dtype).T
+    first, third, fifth = optimizer.newton_schulz_coefficients
+
+    def product(a: Array, b: Array) -> Array:
+        return lax.dot(a, b, precision=lax.Precision.HIGHEST, preferred_element_type=wide)
+
+    wide = matrix.dtype
+    x = matrix / (jnp.linalg.norm(matrix) + optimizer.newton_schulz_epsilon)
+    for _ in range(optimizer.newton_schulz_steps):
+        x = x.astype(dtype)
+        gram = product(x, x.T).astype(dtype)
+        factor = third * gram.astype(wide) + fifth * product(gram, gram)
+        x = first * x.astype(wide) + product(factor.astype(dtype), x)
+    return x
+
+
+def renormalize(precision: Precision) -> optax.GradientTransformation:
+    """Return a transformation that makes every update one of `renormalized` kernels."""
+
+    def one(update: Array, kernel: Array) -> Array:
+        wide = kernel.astype(precision.statistics)
+        return (update.astype(wide.dtype) + (renormalized(wide) - wide)).astype(update.dtype)
+
+    return optax.stateless(lambda updates, params: jax.tree.map(one, updates, params))
+
+
+def renormalized(kernel: Float[Array, "h w i o"]) -> Float[Array, "h w i o"]:
+    """Scale a kernel to the norm that o rows of norm 1 have together."""
+    return kernel * (kernel.shape[-1] ** 0.5 / jnp.linalg.norm(kernel))
