@@ -73,7 +73,7 @@ def test_a_step_is_at_most_113_kernels_and_moves_at_most_3_3_gib(steps: dict[str
     found, before = summary(steps[AS_IT_IS]), summary(steps[NOT_FOR_GPUS])
     assert found["kernels"] <= 113
     assert found["convolution_bytes"] + found["other_bytes"] <= 3.3 * 2**30
-    assert before["kernels"] >= 116
+    assert before["kernels"] > found["kernels"]
 
 
 def test_an_h100_gets_the_same_program() -> None:
