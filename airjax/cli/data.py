@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from airjax.data import DataError, Dataset, load_data
 from airjax.data.cache import cache_folder
 from airjax.data.download import places
-from airjax.data.labels import LABEL_NAMES, LABEL_SETS, VARIABLE
+from airjax.data.labels import LABEL_NAMES, LABEL_SETS, VARIABLE, with_labels
 from airjax.data.load import is_own
 from airjax.data.registry import REGISTRY, Entry, find_entry
 from airjax.utils.records import dump_json
@@ -61,7 +61,8 @@ def main(arguments: list[str] | None = None, prog: str = "airjax data") -> int:
 def make_parser(prog: str) -> argparse.ArgumentParser:
     """Make the parser of the command's arguments."""
     parser = argparse.ArgumentParser(
-        prog, description="The data sets that are known, and what --data, --data-dir and AIRJAX_DATA stand for here."
+        prog,
+        description="The data sets that are known, and what the options and variables below stand for here.",
     )
     parser.add_argument("--data", default="auto", metavar="NAME|PATH", help=f"a name below, auto, or {OWN}")
     parser.add_argument("--data-dir", type=Path, metavar="PATH", help="where its files lie; default: see below")
@@ -114,7 +115,9 @@ def find(
             except DataError as error:
                 instead = ", or use synthetic" if name == "auto" else ""
                 return Found(None, f"a training would download it{instead}: {error}", [])
-        if dataset is None or labels or labels_dir:
+        if dataset is not None and labels:
+            dataset = with_labels(dataset, labels, labels_dir)
+        elif dataset is None or labels_dir:
             dataset = load_data(name, data_dir, image_size=image_size, labels=labels, labels_dir=labels_dir)
     if is_own(name) or named:
         source = f"from {name if is_own(name) else named}"

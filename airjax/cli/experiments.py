@@ -9,6 +9,7 @@ from typing import Any
 import airjax
 
 EXIT_USAGE = 2
+ROOT = Path(airjax.__file__).parent.parent
 SUMMARY = "Train a table or figure of the paper, and compare our numbers with its own."
 
 
@@ -17,11 +18,10 @@ def main(arguments: list[str] | None = None, prog: str = "python -m airjax.exper
     arguments = sys.argv[1:] if arguments is None else arguments
     program = _find_experiments()
     if program is None:
-        _explain_parser(prog).parse_args(arguments)
-        root = Path(airjax.__file__).parent.parent
+        _explain_parser(prog).parse_known_args(arguments)  # for --help
         print(
             f"error: the experiments are in the repository and not in the installed package: there is no "
-            f"{root / 'experiments'}; clone the repository and run python -m airjax experiments there",
+            f"{ROOT / 'experiments'}; clone the repository and run python -m airjax experiments there",
             file=sys.stderr,
         )
         return EXIT_USAGE
@@ -29,14 +29,14 @@ def main(arguments: list[str] | None = None, prog: str = "python -m airjax.exper
 
 
 def make_parser(prog: str) -> argparse.ArgumentParser:
-    """Make the parser of the command's arguments; without a checkout, one that takes any."""
+    """Make the parser of the command's arguments; without a checkout, one that knows their names alone."""
     program = _find_experiments()
     return _explain_parser(prog) if program is None else program.make_parser(prog)
 
 
 def _find_experiments(root: Path | None = None) -> Any:
     # By the place of airjax itself: a folder called experiments in the working folder is somebody else's.
-    root = Path(airjax.__file__).parent.parent if root is None else root
+    root = ROOT if root is None else root
     if not (root / "experiments" / "cli.py").exists():
         return None
     if str(root) not in sys.path:

@@ -128,8 +128,8 @@ def make_parser(prog: str) -> argparse.ArgumentParser:
 
 def _parse_flags(arguments: list[str], recipe: Recipe, prog: str) -> Options[Recipe]:
     # Raises UsageError with tyro's message in one line, and ValueError for values that a recipe cannot have.
-    names = (argument[2:].split("=")[0].removeprefix("no-").replace("-", "_") for argument in arguments)
-    for name in names:
+    flags = (argument[2:].split("=")[0] for argument in arguments if argument.startswith("--"))
+    for name in (flag.removeprefix("no-").replace("-", "_") for flag in flags):
         if name not in fields_of(recipe) and kinds_with(Recipe, name):
             raise UsageError(describe_unknown(recipe, name))
     given = _parse_with_tyro(arguments, recipe, prog)

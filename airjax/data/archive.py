@@ -14,7 +14,8 @@ from typing import IO
 
 from airjax.data.dataset import DataError
 
-KINDS = ".tar, .tar.gz, .tar.bz2, .tar.xz, .zip"
+TARS = ".tar, .tar.gz, .tar.bz2, .tar.xz"
+KINDS = f"{TARS}, .zip"
 LIMIT = 1 << 30  # bytes that an archive read in memory may unpack to: CIFAR-10 is a sixth of it
 _DAMAGED = (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, zlib.error, lzma.LZMAError, RuntimeError)
 _COMPRESSED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
@@ -41,7 +42,7 @@ def stream_members(
     DataError, naming the file, for a damaged archive, and for wanted files of more than limit bytes together.
     """
     left = limit
-    with _said_to_be_damaged(str(file)), _open_stream(file) as stream:
+    with _said_to_be_damaged(str(file), TARS), _open_stream(file) as stream:
         with tarfile.open(fileobj=stream, mode="r|") as archive:
             for member in archive:
                 path = PurePosixPath(member.name)
@@ -64,12 +65,12 @@ def _open_stream(file: Path) -> IO[bytes]:
 
 
 @contextlib.contextmanager
-def _said_to_be_damaged(source: str) -> Iterator[None]:
+def _said_to_be_damaged(source: str, kinds: str = KINDS) -> Iterator[None]:
     try:
         yield
     except _DAMAGED as error:
         raise DataError(
-            f"{source}: truncated or damaged archive, or not one of the kinds that are read ({KINDS}): {error}. If it "
+            f"{source}: truncated or damaged archive, or not one of the kinds that are read ({kinds}): {error}. If it "
             "is one of them, fetch it again"
         ) from error
 

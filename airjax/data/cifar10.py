@@ -4,7 +4,7 @@ import functools
 import warnings
 from pathlib import Path
 
-from airjax.data.cifar import Form, Layout, archive_names, find_files, has_files
+from airjax.data.cifar import Form, Layout, archive_names, find_files, has_files, warn_shuffled
 from airjax.data.content import Split, describe_files
 from airjax.data.dataset import CIFAR10_CLASSES, CUSTOM, Dataset, named_by_content
 from airjax.data.download import MIRRORED, Remote
@@ -76,11 +76,7 @@ def _checked(dataset: Dataset, place: Path) -> Dataset:
     if dataset.content == "official":
         return dataset
     if dataset.content == "shuffled":
-        warnings.warn(
-            f"{place} holds CIFAR-10's images in another order than the official one: the first images, from which the "
-            "whitening filters come, and on which small recipes train, are others",
-            stacklevel=4,
-        )
+        warn_shuffled("CIFAR-10", place)
         return dataset
     warnings.warn(
         f"{place} has the form of CIFAR-10 but not its content ({describe_files(_files_of(dataset))}): it is taken as "

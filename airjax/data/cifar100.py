@@ -4,7 +4,7 @@ import functools
 import warnings
 from pathlib import Path
 
-from airjax.data.cifar import Form, Layout, archive_names, find_files
+from airjax.data.cifar import Form, Layout, archive_names, find_files, warn_shuffled
 from airjax.data.dataset import CUSTOM, Dataset, named_by_content
 from airjax.data.download import Remote
 from airjax.data.official import Official, load_official
@@ -108,11 +108,7 @@ def official(coarse: bool = False) -> Official:
 def _checked(dataset: Dataset, place: Path) -> Dataset:
     # Warns the caller of load_cifar100 where the content is not the official one.
     if dataset.content == "shuffled":
-        warnings.warn(
-            f"{place} holds CIFAR-100's images in another order than the official one: the first images, from which "
-            "the whitening filters come, and on which small recipes train, are others",
-            stacklevel=4,
-        )
+        warn_shuffled("CIFAR-100", place)
     if dataset.content == "unknown":
         warnings.warn(
             f"{place} has the form of CIFAR-100 but not its content, neither by the md5 sums of its files nor by its "

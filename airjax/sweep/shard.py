@@ -44,9 +44,8 @@ def own_shard(out: Path, shard: Shard, patience: float = PATIENCE) -> Iterator[N
             yield
         return
     with contextlib.ExitStack() as held:
-        with prepared_alone(
-            out, shard, patience
-        ):  # else a folder that is trained as a whole would be marked as one of shards
+        # Else a folder that is trained as a whole would be marked as one of shards.
+        with prepared_alone(out, shard, patience):
             held.enter_context(lock_folder(out / "shards" / f"{shard.number}-of-{shard.num_shards}"))
         yield
 

@@ -13,6 +13,8 @@ def test_without_a_checkout_the_command_says_where_they_are(
     monkeypatch.setattr(experiments, "_find_experiments", lambda: None)
     assert experiments.main(["fig1"], "airjax experiments") == 2
     assert "clone the repository" in capsys.readouterr().err
+    assert experiments.main(["table1", "--workers", "2", "--data-dir", "DIR"], "airjax experiments") == 2
+    assert "clone the repository" in capsys.readouterr().err
     with pytest.raises(SystemExit) as raised:
         experiments.main(["--help"], "airjax experiments")
     assert raised.value.code == 0

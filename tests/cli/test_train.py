@@ -277,6 +277,11 @@ def test_flags_are_those_of_the_chosen_recipe_s_parts() -> None:
     )
 
 
+def test_a_value_that_is_called_like_a_field_is_no_flag() -> None:
+    options, name = parse(["--recipe", "resnet18", "--out", "./whiten_epsilon"])
+    assert (name, options.out) == ("resnet18", Path("whiten_epsilon"))
+
+
 @pytest.mark.usefixtures("small_builtin")
 def test_an_unwritable_out_fails_before_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").touch()

@@ -218,8 +218,11 @@ def test_a_corrupted_archive_and_one_of_another_kind_are_refused(sources: dict[s
         load_cinic10(tmp_path / "bad.tar.gz")
     for name, other in (("a.zip", zip_of(FILES)), ("page.html", b"<html>not found</html>")):
         (tmp_path / name).write_bytes(other)
-        with pytest.raises(airjax.DataError, match=f"{name}: truncated or damaged archive, or not one of the kinds"):
+        with pytest.raises(
+            airjax.DataError, match=f"{name}: truncated or damaged archive, or not one of the kinds"
+        ) as raised:
             load_cinic10(tmp_path / name)
+        assert "(.tar, .tar.gz, .tar.bz2, .tar.xz)" in str(raised.value)
 
 
 def test_hostile_members_do_nothing(sources: dict[str, Path], tmp_path: Path) -> None:
