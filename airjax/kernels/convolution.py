@@ -5,11 +5,12 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 from jax.typing import DTypeLike
 from jaxtyping import Float
 
 from airjax.kernels.grouped import grouped_conv
+from airjax.kernels.native import Padding, native_conv, precision_of
 from airjax.kernels.onednn import onednn_available, onednn_conv
 
 # native: XLA's convolution. onednn: that library's, on a CPU. matmul: one matrix product over
@@ -17,9 +18,8 @@ from airjax.kernels.onednn import onednn_available, onednn_conv
 # grouped: XLA's, of which vmap makes a grouped one that has a grouped convolution's own gradients.
 Convolution = Literal["native", "onednn", "matmul", "grouped"]
 
-Padding = tuple[tuple[int, int], tuple[int, int]]  # ((top, bottom), (left, right)), in pixels
-
 SAME: Padding = ((1, 1), (1, 1))  # with which a 3x3 kernel keeps the image size
+VALID: Padding = ((0, 0), (0, 0))
 
 
 def default_convolution(dtype: DTypeLike, platform: str) -> Convolution:
@@ -55,8 +55,6 @@ def conv(
     stride: int = 1,
 ) -> Float[Array, "n _ _ o"]:
     """Convolve with one stride for both axes; oneDNN does with 1 and 2."""
-    # Accelerators round float32 operands unless told not to; half precision is not affected.
-    precision = lax.Precision.HIGHEST if x.dtype in (jnp.float32, jnp.float64) else None
     with jax.named_scope("conv"):
         if convolution == "onednn":
             return onednn_conv(x, kernel, padding, stride)
@@ -64,10 +62,8 @@ def conv(
             return grouped_conv(x, kernel, padding, stride)
         if convolution == "matmul":
             columns = kernel.reshape(-1, kernel.shape[-1])
-            return jnp.matmul(patches(x, kernel.shape, padding, stride), columns, precision=precision)
-        return lax.conv_general_dilated(
-            x, kernel, (stride, stride), padding, dimension_numbers=("NHWC", "HWIO", "NHWC"), precision=precision
-        )
+            return jnp.matmul(patches(x, kernel.shape, padding, stride), columns, precision=precision_of(x.dtype))
+        return native_conv(x, kernel, padding, stride)
 
 
 def patches(

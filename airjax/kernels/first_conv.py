@@ -10,10 +10,9 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from airjax.kernels.convolution import Convolution, Padding, conv
+from airjax.kernels.convolution import VALID, Convolution, conv
 from airjax.kernels.reductions import at_least_float32
 
-VALID: Padding = ((0, 0), (0, 0))
 MOST_TERMS = 16  # of a sum: 2x2 pixels of at most four channels
 
 

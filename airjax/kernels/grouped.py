@@ -11,11 +11,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 from jax.custom_batching import custom_vmap
 from jaxtyping import Float
 
-Padding = tuple[tuple[int, int], tuple[int, int]]
+from airjax.kernels.native import Padding, native_conv
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
@@ -40,16 +40,16 @@ grouped_conv.defvjp(_forward, _backward)
 # custom_vmap has no derivative in reverse mode, so it wraps what a custom derivative consists of.
 @functools.cache
 def _forward_of(padding: Padding, stride: int) -> Callable[..., Array]:
-    convolve = custom_vmap(functools.partial(_convolve, padding=padding, stride=stride))
+    convolve = custom_vmap(functools.partial(native_conv, padding=padding, stride=stride))
 
     @convolve.def_vmap
     def _(size: int, batched: list[bool], x: Array, kernel: Array) -> tuple[Array, bool]:
         if not batched[1]:
-            y = _convolve(x.reshape(-1, *x.shape[2:]), kernel, padding, stride)
+            y = native_conv(x.reshape(-1, *x.shape[2:]), kernel, padding, stride)
             return y.reshape(size, -1, *y.shape[1:]), True
         groups = size if batched[0] else 1  # all members' kernels see the same images
         x = _into_channels(x) if batched[0] else x
-        return _out_of_channels(_convolve(x, _into_channels(kernel), padding, stride, groups), size), True
+        return _out_of_channels(native_conv(x, _into_channels(kernel), padding, stride, groups), size), True
 
     return convolve
 
@@ -70,29 +70,15 @@ def _gradients_of(padding: Padding, stride: int) -> Callable[..., tuple[Array, A
     return gradients
 
 
-def _convolve(x: Array, kernel: Array, padding: Padding, stride: int, groups: int = 1) -> Array:
-    # Accelerators round float32 operands unless told not to; half precision is not affected.
-    precision = lax.Precision.HIGHEST if x.dtype in (jnp.float32, jnp.float64) else None
-    return lax.conv_general_dilated(
-        x,
-        kernel,
-        (stride, stride),
-        padding,
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=groups,
-        precision=precision,
-    )
-
-
 def _gradients(
     x: Array, kernel: Array, cotangent: Array, padding: Padding, stride: int, groups: int = 1
 ) -> tuple[Array, Array]:
-    _, by_x = jax.vjp(lambda x: _convolve(x, kernel, padding, stride, groups), x)
+    _, by_x = jax.vjp(lambda x: native_conv(x, kernel, padding, stride, groups), x)
     # XLA takes the kernel's gradient for a forward convolution unless the image is larger than the kernel: it gets
     # rows and columns, whose gradient is zero.
     missing = [max(0, kernel.shape[axis] + 1 - cotangent.shape[axis + 1]) for axis in (0, 1)]
     wider: Any = tuple((before, after + stride * more) for (before, after), more in zip(padding, missing, strict=True))
-    _, by_kernel = jax.vjp(lambda kernel: _convolve(x, kernel, wider, stride, groups), kernel)
+    _, by_kernel = jax.vjp(lambda kernel: native_conv(x, kernel, wider, stride, groups), kernel)
     padded = jnp.pad(cotangent, ((0, 0), *((0, more) for more in missing), (0, 0)))
     return by_x(cotangent)[0], by_kernel(padded)[0]
 

@@ -22,6 +22,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Float
 
 from airjax.kernels.ffi import Buffer, register
+from airjax.kernels.native import Padding
 
 PACKAGE = "onednn-cpu-gomp"
 _LIBRARY = "libdnnl.so.3"
@@ -39,7 +40,6 @@ STRIDES = (1, 2)  # with which convolutions can be called
 _STATUS = {1: "out of memory", 2: "invalid arguments", 3: "not implemented for this processor"}
 
 Shape = tuple[int, ...]
-Padding = tuple[tuple[int, int], tuple[int, int]]
 
 
 class _Argument(ctypes.Structure):

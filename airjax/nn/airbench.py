@@ -4,12 +4,12 @@ import math
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 from jax.typing import DTypeLike
 from jaxtyping import Float, Key
 
 from airjax.kernels.backend import Backend, Ops, Precision
-from airjax.nn.layers import BatchNorm, bias_uniform, default_uniform, drawing_dtype
+from airjax.nn.layers import BatchNorm, bias_uniform, default_uniform, drawing_dtype, head_product
 from airjax.recipes.inputs import Inputs
 from airjax.recipes.network import PATCH, AirbenchNet
 
@@ -37,13 +37,7 @@ class Airbench(nn.Module):
         self.sow("intermediates", "features", x)
         initial = unit_uniform if network.unit_head else default_uniform
         kernel = self.param("head", initial, (x.shape[-1], self.inputs.num_classes), precision.params)
-        logits = lax.dot(
-            x,
-            kernel.astype(precision.compute),
-            precision=lax.Precision.HIGHEST,
-            preferred_element_type=jnp.dtype(precision.statistics),
-        )
-        return logits * network.logit_scale
+        return head_product(x, kernel, precision) * network.logit_scale
 
 
 class FirstConv(nn.Module):

@@ -1,4 +1,4 @@
-"""What networks have in common: BatchNorm, and torch's default initialisation. (§1)"""
+"""What networks have in common: BatchNorm, the head's product, and torch's default initialisation. (§1)"""
 
 import math
 from collections.abc import Callable
@@ -7,11 +7,11 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 from jax.typing import DTypeLike
 from jaxtyping import Float, Key
 
-from airjax.kernels.backend import Ops
+from airjax.kernels.backend import Ops, Precision
 
 
 class BatchNorm(nn.Module):
@@ -43,6 +43,16 @@ class BatchNorm(nn.Module):
         mean.value = self.momentum * mean.value + (1 - self.momentum) * batch_mean
         variance.value = self.momentum * variance.value + (1 - self.momentum) * (batch_variance * (count / (count - 1)))
         return normalized
+
+
+def head_product(x: Float[Array, "n c"], kernel: Float[Array, "c l"], precision: Precision) -> Float[Array, "n l"]:
+    """Multiply features with the head's kernel; products are summed in the statistics dtype."""
+    return lax.dot(
+        x,
+        kernel.astype(precision.compute),
+        precision=lax.Precision.HIGHEST,
+        preferred_element_type=jnp.dtype(precision.statistics),
+    )
 
 
 def default_uniform(key: Key[Array, ""], shape: tuple[int, ...], dtype: DTypeLike) -> Float[Array, "..."]:

@@ -1,18 +1,15 @@
 """ResNet-18 for small images as a Flax module. (§7)"""
 
 import flax.linen as nn
-import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 from jaxtyping import Float
 
 from airjax.kernels.backend import Backend
+from airjax.kernels.convolution import SAME, VALID
 from airjax.kernels.reductions import at_least_float32
-from airjax.nn.layers import BatchNorm, bias_uniform, default_uniform
+from airjax.nn.layers import BatchNorm, bias_uniform, default_uniform, head_product
 from airjax.recipes.inputs import Inputs
 from airjax.recipes.network_resnet import BlockShape, ResNet18
-
-AROUND = ((1, 1), (1, 1))  # padding of a 3x3 convolution
-NOTHING = ((0, 0), (0, 0))
 
 
 class ResNet(nn.Module):
@@ -54,12 +51,12 @@ class ResidualBlock(nn.Module):
     def __call__(self, x: Float[Array, "n h w c"], train: bool) -> Float[Array, "n _ _ o"]:
         ops, stride, outputs = self.backend.ops, self.shape.stride, self.shape.outputs
         skipped = x
-        x = ops.conv(x, self.kernel("conv1", 3, self.shape.inputs), AROUND, stride=stride)
+        x = ops.conv(x, self.kernel("conv1", 3, self.shape.inputs), SAME, stride=stride)
         x = ops.relu(make_norm(self.network, self.backend, "norm1")(x, train))
         x = ops.conv_same(x, self.kernel("conv2", 3, outputs))
         x = make_norm(self.network, self.backend, "norm2")(x, train)
         if self.shape.projects:
-            skipped = ops.conv(skipped, self.kernel("shortcut", 1, self.shape.inputs), NOTHING, stride=stride)
+            skipped = ops.conv(skipped, self.kernel("shortcut", 1, self.shape.inputs), VALID, stride=stride)
             skipped = make_norm(self.network, self.backend, "norm_shortcut")(skipped, train)
         x = ops.relu(x + skipped)
         self.sow("intermediates", "output", x)
@@ -82,13 +79,7 @@ class Head(nn.Module):
         precision, features = self.backend.precision, x.shape[-1]
         kernel = self.param("kernel", default_uniform, (features, self.num_classes), precision.params)
         bias = self.param("bias", bias_uniform(features), (self.num_classes,), precision.params)
-        logits = lax.dot(
-            x,
-            kernel.astype(precision.compute),
-            precision=lax.Precision.HIGHEST,
-            preferred_element_type=jnp.dtype(precision.statistics),
-        )
-        return logits + bias.astype(precision.statistics)[None, :]
+        return head_product(x, kernel, precision) + bias.astype(precision.statistics)[None, :]
 
 
 def make_norm(network: ResNet18, backend: Backend, name: str) -> BatchNorm:

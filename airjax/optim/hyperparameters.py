@@ -14,12 +14,14 @@ from airjax.utils.reprs import one_line
 
 
 class Hyperparameters(NamedTuple):
-    """The numbers that may change without recompiling, in the units in which the recipe's optimizer applies them."""
+    """The numbers that may change without recompiling, in the units in which the recipe's optimizer applies them.
 
-    learning_rate: Float[
-        Array, ""
-    ]  # of a loss summed over the batch (Nesterov, but for BatchNorm's biases); mean (Sgd)
-    weight_decay: Float[Array, ""]  # before momentum: fraction removed per step (Nesterov); torch's coefficient (Sgd)
+    `Nesterov`: of the loss summed over the batch; the decay is the fraction removed per step. `Sgd`: torch's, of the
+    mean loss. `Muon`: rate and momentum of the convolutions, decay of biases and head.
+    """
+
+    learning_rate: Float[Array, ""]  # at factor 1
+    weight_decay: Float[Array, ""]  # before momentum
     momentum: Float[Array, ""]
     label_smoothing: Float[Array, ""]
 
@@ -28,7 +30,7 @@ class Hyperparameters(NamedTuple):
 
 
 def hyperparameters(recipe: Recipe) -> Hyperparameters:
-    """Convert the recipe's numbers, of `Nesterov` from their decoupled form. (§4.2)"""
+    """Return the recipe's numbers as its optimizer applies them; those of `Nesterov` are converted. (§4.2)"""
     return Hyperparameters(*(jnp.asarray(value, statistics_dtype(recipe.precision)) for value in _sgd_values(recipe)))
 
 

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from airjax.kernels.backend import Precision
 from airjax.optim.groups import group_dtype
 from airjax.optim.hyperparameters import Hyperparameters
+from airjax.optim.momentum import momentum_steps
 from airjax.optim.schedule import learning_rate_factor
 from airjax.recipes.optimizer_muon import Muon
 from airjax.recipes.recipe import Recipe
@@ -36,11 +37,7 @@ def muon_chain(
     rate = optimizer.head_learning_rate if group == "other" else optimizer.bias_learning_rate
     # The first convolution's bias has a schedule of its own, which ends where it is frozen.
     steps = max(recipe.freeze_step, 1) if group == "whiten_bias" else None
-    return optax.chain(
-        optax.add_decayed_weights((hyper.weight_decay / rate).astype(dtype)),
-        optax.trace(jnp.asarray(optimizer.sgd_momentum, dtype), nesterov=True),
-        optax.scale_by_learning_rate(lambda count: rate * learning_rate_factor(recipe, jnp.asarray(count), steps)),
-    )
+    return optax.chain(*momentum_steps(recipe, hyper.weight_decay / rate, optimizer.sgd_momentum, rate, dtype, steps))
 
 
 def orthogonalize(optimizer: Muon, precision: Precision) -> optax.GradientTransformation:

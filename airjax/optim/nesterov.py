@@ -1,12 +1,11 @@
 """SGD in decoupled hyperparameters, a group at a time: decay, Nesterov momentum, the scheduled rate last. (§4.2-4.5)"""
 
-import jax.numpy as jnp
 import optax
 
 from airjax.kernels.backend import Precision
 from airjax.optim.groups import group_dtype
 from airjax.optim.hyperparameters import Hyperparameters
-from airjax.optim.schedule import learning_rate_factor
+from airjax.optim.momentum import momentum_steps
 from airjax.recipes.optimizer import Nesterov
 from airjax.recipes.recipe import Recipe
 
@@ -18,8 +17,4 @@ def nesterov_chain(
     rate, dtype = hyper.learning_rate, group_dtype(group, precision)
     if group == "norm_bias":
         rate = rate * optimizer.bias_scale
-    return optax.chain(
-        optax.add_decayed_weights((hyper.weight_decay / rate).astype(dtype)),
-        optax.trace(hyper.momentum.astype(dtype), nesterov=True),
-        optax.scale_by_learning_rate(lambda count: rate * learning_rate_factor(recipe, jnp.asarray(count))),
-    )
+    return optax.chain(*momentum_steps(recipe, hyper.weight_decay / rate, hyper.momentum, rate, dtype))

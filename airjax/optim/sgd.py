@@ -1,12 +1,11 @@
 """SGD in torch's units: the mean loss's gradient, decay, Nesterov momentum, the scheduled rate last. (§7)"""
 
-import jax.numpy as jnp
 import optax
 
 from airjax.kernels.backend import Precision
 from airjax.optim.groups import group_dtype
 from airjax.optim.hyperparameters import Hyperparameters
-from airjax.optim.schedule import learning_rate_factor
+from airjax.optim.momentum import momentum_steps
 from airjax.recipes.recipe import Recipe
 
 
@@ -18,9 +17,5 @@ def sgd_chain(recipe: Recipe, precision: Precision, hyper: Hyperparameters, grou
     dtype = group_dtype(group, precision)
     return optax.chain(
         optax.scale(1 / recipe.batch_size),
-        optax.add_decayed_weights(hyper.weight_decay.astype(dtype)),
-        optax.trace(hyper.momentum.astype(dtype), nesterov=True),
-        optax.scale_by_learning_rate(
-            lambda count: hyper.learning_rate * learning_rate_factor(recipe, jnp.asarray(count))
-        ),
+        *momentum_steps(recipe, hyper.weight_decay, hyper.momentum, hyper.learning_rate, dtype),
     )

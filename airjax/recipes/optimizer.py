@@ -67,7 +67,7 @@ class Nesterov:
 
 @dataclass(frozen=True)
 class Sgd:
-    """SGD with Nesterov momentum in torch's units: of the mean loss, the decay on every parameter. (§7)"""
+    """SGD with Nesterov momentum in torch's units: the rate is of the mean loss, and every parameter decays. (§7)"""
 
     learning_rate: float = field(default=0.1, metadata=TRACED)
     """Learning rate of the mean loss over a batch."""

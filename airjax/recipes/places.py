@@ -7,7 +7,6 @@ parts that a recipe can have together; kinds that exclude each other may share t
 import functools
 from collections.abc import Iterator
 from dataclasses import MISSING, fields, is_dataclass, replace
-from types import NoneType
 from typing import Any, NamedTuple, get_args
 
 from airjax.recipes.network import Whitening
@@ -86,8 +85,7 @@ def _fields_of_kinds(recipe_class: type[Any], kinds: tuple[type[Any], ...]) -> d
             found[one.name] = _place(one, ())
             continue
         kind = next(remaining)
-        if NoneType in get_args(one.type):
-            switches |= _switch((one.name,))
+        switches |= _switch((one.name,))
         if one.name != SET_BY_DATA:
             inner = _named(kind, (one.name,))
             switches |= {name: place for name, place in inner.items() if name in SWITCHES}

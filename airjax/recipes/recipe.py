@@ -12,7 +12,7 @@ from airjax.recipes.augmentation import Augmentation, Tta
 from airjax.recipes.inputs import Inputs
 from airjax.recipes.network import AirbenchNet, Network
 from airjax.recipes.optimizer import CrossEntropy, Lookahead, Nesterov, Optimizer, Schedule, Triangle
-from airjax.recipes.places import SWITCHES, fields_of, iterate_parts, kinds_with, part_of, replaced
+from airjax.recipes.places import SWITCHES, FieldOf, fields_of, iterate_parts, kinds_with, part_of, replaced
 from airjax.recipes.ranges import above, at_least, between
 from airjax.recipes.stored import NAMES, from_plain, require_fields, to_plain
 from airjax.utils.fields import Range, check_fields, check_value
@@ -165,20 +165,23 @@ class Recipe:
     def value_of(self, name: str) -> Any:
         """Return the value of a field by its own name; None where its part is left out, or of another kind."""
         place = fields_of(self).get(name)
-        if place is None or name in SWITCHES:
-            return None if place is None else part_of(self, SWITCHES[name].path) is not None
-        part = part_of(self, place.path)
-        return None if part is None else getattr(part, name)
+        return None if place is None else self._value_at(name, place)
 
     def flat(self) -> dict[str, Any]:
         """Return every field by its own name: what flags and plans set."""
-        return {name: self.value_of(name) for name in fields_of(self)}
+        return {name: self._value_at(name, place) for name, place in fields_of(self).items()}
 
     def split(self) -> tuple["Recipe", dict[str, float]]:
         """Return what a program is compiled for, and the numbers that it takes as arguments."""
         traced = {name: place for name, place in fields_of(self).items() if place.traced}
         static = self.override(**{name: place.default for name, place in traced.items()})
-        return static, {name: self.value_of(name) for name in traced}
+        return static, {name: self._value_at(name, place) for name, place in traced.items()}
+
+    def _value_at(self, name: str, place: FieldOf) -> Any:
+        if name in SWITCHES:
+            return part_of(self, SWITCHES[name].path) is not None
+        part = part_of(self, place.path)
+        return None if part is None else getattr(part, name)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the parts as plain values, for JSON; each with its kind."""

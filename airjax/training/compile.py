@@ -28,9 +28,9 @@ COMPILER_OPTIONS: dict[str, Options] = {
     },
 }
 
-# Options that a program can do without, where the compiler, the driver or a library does not take them: not every
-# convolution can be captured.
-OPTIONAL: dict[str, tuple[str, ...]] = {"gpu": tuple(COMPILER_OPTIONS["gpu"])}
+# Platforms whose options a program can do without, where the compiler, the driver or a library does not take them: not
+# every convolution can be captured.
+OPTIONAL = ("gpu",)
 
 # For what runs once, which takes longer to compile than to run; the results are the same bits.
 ONCE_OPTIONS: dict[str, Options] = {"cpu": {"xla_backend_optimization_level": "1"}}
@@ -68,9 +68,9 @@ def compile_lowered(
     Where options fail that a program can do without, it is compiled without them, with a warning.
     """
     platform = platform or default_platform()
-    options = compiler_options(platform, convolution) | (ONCE_OPTIONS.get(platform, {}) if once else {})
-    optional = OPTIONAL.get(platform, ())
-    plain = {name: value for name, value in options.items() if name not in optional}
+    extra = ONCE_OPTIONS.get(platform, {}) if once else {}
+    options = compiler_options(platform, convolution) | extra
+    plain = extra if platform in OPTIONAL else options
     # A graph of what runs once costs more than it saves.
     certain = once or plain == options
     compiled = lowered.compile(compiler_options=plain) if certain else Tentative(lowered, options, plain)

@@ -187,8 +187,8 @@ def _compile_logits(recipe: Recipe, level: int, backend: Backend, plan: EvalPlan
     size = recipe.inputs.image_size
     images = jax.ShapeDtypeStruct((plan.images, size, size, recipe.inputs.channels), jnp.uint8)
     function = functools.partial(tta_logits_in_passes, recipe, backend, plan=plan, level=level)
-    start = jax.ShapeDtypeStruct((), jnp.int32)
-    return compile_function(function, {"frozen": {}} | variables, images, start, convolution=backend.convolution)
+    passes = jax.ShapeDtypeStruct((), jnp.int32)
+    return compile_function(function, {"frozen": {}} | variables, images, passes, convolution=backend.convolution)
 
 
 @functools.lru_cache(maxsize=64)

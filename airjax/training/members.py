@@ -153,13 +153,8 @@ def over_members(strategy: Strategy, function: Callable[..., Any], by_member: tu
 
 def split_members(arguments: tuple[Any, ...], by_member: tuple[Any, ...]) -> list[tuple[Any, ...]]:
     """Return the arguments of each member, without the axis over the members; by_member as for `over_members`."""
-    leaves, tree = jax.tree.flatten(arguments)
-    owned = jax.tree.leaves(jax.tree.broadcast(by_member, arguments))
-    count = next(len(leaf) for leaf, own in zip(leaves, owned, strict=True) if own)
-    return [
-        jax.tree.unflatten(tree, [leaf[k] if own else leaf for leaf, own in zip(leaves, owned, strict=True)])
-        for k in range(count)
-    ]
+    own, rebuilt = _take_apart(arguments, by_member)
+    return [rebuilt([leaf[k] for leaf in own]) for k in range(len(own[0]))]
 
 
 def join_members(results: Sequence[Any]) -> Any:
@@ -168,13 +163,19 @@ def join_members(results: Sequence[Any]) -> Any:
 
 
 def _loop(function: Callable[..., Any], arguments: tuple[Any, ...], by_member: tuple[Any, ...]) -> Any:
+    own, rebuilt = _take_apart(arguments, by_member)
+    return lax.map(lambda member: function(*rebuilt(member)), own)
+
+
+def _take_apart(
+    arguments: tuple[Any, ...], by_member: tuple[Any, ...]
+) -> tuple[list[Array], Callable[[Sequence[Array]], tuple[Any, ...]]]:
+    # The arrays with an axis over the members, and how arguments become of those of one member.
     leaves, tree = jax.tree.flatten(arguments)
     owned = jax.tree.leaves(jax.tree.broadcast(by_member, arguments))
 
-    def of_one(member: list[Array]) -> Any:
+    def rebuilt(member: Sequence[Array]) -> tuple[Any, ...]:
         values = iter(member)
-        return function(
-            *jax.tree.unflatten(tree, [next(values) if own else a for a, own in zip(leaves, owned, strict=True)])
-        )
+        return jax.tree.unflatten(tree, [next(values) if own else a for a, own in zip(leaves, owned, strict=True)])
 
-    return lax.map(of_one, [leaf for leaf, own in zip(leaves, owned, strict=True) if own])
+    return [leaf for leaf, own in zip(leaves, owned, strict=True) if own], rebuilt
