@@ -82,7 +82,7 @@ def sliced_and_selected(
 
 
 def product_sums(x: Array) -> Array:
-    """Multiply with ones: fast, but added up one after the other, with an error of 1e-4 and more."""
+    """Sum by a product with ones: fast, but it adds one after the other, with an error of 1e-4 and more."""
     rows = x.reshape(-1, x.shape[-1])
     return jnp.dot(jnp.ones(rows.shape[0], x.dtype), rows, precision="highest")
 
@@ -143,7 +143,7 @@ def with_autodiff_batch_norm(platform: str, convolution: Convolution) -> Ops:
 
 
 def with_first_conv_by_library(platform: str, convolution: Convolution) -> Ops:
-    """Compute the first convolution as the others."""
+    """Compute the first convolution by the library, as the others are."""
     conv_first = functools.partial(first_conv.conv_first, convolution=convolution)
     return make_ops(platform, convolution)._replace(conv_first=conv_first)
 

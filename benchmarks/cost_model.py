@@ -93,7 +93,7 @@ def card_of(name: str) -> Card:
 def bound(kernels: Iterable[Kernel], products: Mapping[str, Product], card: Card) -> float:
     """Return seconds of a step whose kernels are each as fast as the card's arithmetic and memory allow."""
     return sum(
-        max(kernel_bytes(k) / card.copy_rate, products[k.name].flops / card.matrix_rate if k.name in products else 0.0)
+        max(k.moved / card.copy_rate, products[k.name].flops / card.matrix_rate if k.name in products else 0.0)
         for k in kernels
     )
 
@@ -112,9 +112,9 @@ def step_times(
         if kernel.name in products:
             product = products[kernel.name]
             filled = overlapped or (launches.side_by_side and product.kind == "input gradient")
-            times["products"] += max(product_seconds(product, card, filled), kernel_bytes(kernel) / card.copy_rate)
+            times["products"] += max(product_seconds(product, card, filled), kernel.moved / card.copy_rate)
         else:
-            seconds = kernel_bytes(kernel) / slow
+            seconds = kernel.moved / slow
             times["others" if seconds > least else "small"] += max(seconds, least)
     times["gaps"] = 0.0 if overlapped else gaps(kernels, products, launches)
     return Times(**times)
@@ -163,7 +163,7 @@ def gaps(kernels: list[Kernel], products: Mapping[str, Product], launches: Launc
     runs: list[int] = [0]  # lengths of the runs of kernels that a graph can have
     alone = 0
     for kernel in kernels:
-        convolution = kernel.name in products and products[kernel.name].kind != "product"
+        convolution = kernel.name in products and products[kernel.name].is_convolution
         if launches.graphs and (launches.convolutions or not convolution):
             runs[-1] += 1
         else:
@@ -172,11 +172,6 @@ def gaps(kernels: list[Kernel], products: Mapping[str, Product], launches: Launc
     graphs = [run for run in runs if run >= value("shortest graph")]
     alone += sum(runs) - sum(graphs) + len(graphs)
     return alone * value("gap of a launch") + (sum(graphs) - len(graphs)) * value("gap in a graph")
-
-
-def kernel_bytes(kernel: Kernel) -> int:
-    """Return what a kernel reads and writes."""
-    return kernel.read + kernel.written
 
 
 def evaluation_seconds(recipe: Recipe, card: Card) -> float:

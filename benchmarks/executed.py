@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from airjax.recipes.network import AirbenchNet
 from airjax.recipes.recipe import Recipe
-from benchmarks.hlo import INSTRUCTION, body_of
+from benchmarks.hlo import step_of
 from benchmarks.products import products_of
 
 THUNK = re.compile(r"^( *)\d+: k(\w+)")
@@ -44,7 +44,7 @@ def _thunks(text: str) -> Iterator[tuple[int, str]]:
 
 
 def needed_flops(recipe: Recipe) -> float:
-    """FLOPs of a step with a frozen bias that some result depends on.
+    """Return the FLOPs of a step with a frozen bias that some result depends on.
 
     An image needs no gradient, so the first layer has none by its input. In an airbench network the convolution before
     a pool of an odd size needs no last row and column, frozen whitening filters no gradient, and neither do the
@@ -75,6 +75,5 @@ def executed_flops(text: str) -> float:
 def float32_activations(text: str, batch_size: int) -> list[str]:
     """Name a step's arrays of images in float32, which in half precision no kernel should write."""
     written = re.compile(rf"f32\[{batch_size},\d+,\d+,\d+\]")
-    instructions = (match.groups() for match in map(INSTRUCTION.match, body_of(text)) if match)
-    shapes = {name: shape for name, shape, operation, _ in instructions if operation not in NAMES_ONLY}
-    return [name for name, shape in shapes.items() if written.search(shape)]
+    makers = (one for one in step_of(text) if one.operation not in NAMES_ONLY)
+    return [one.name for one in makers if written.search(one.shape)]

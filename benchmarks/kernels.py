@@ -8,7 +8,6 @@ writes. Where a kernel finds in the cache what the one before it wrote, less goe
 import argparse
 import functools
 import math
-import re
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -33,7 +32,7 @@ from airjax.utils.records import dump_json
 from airjax.utils.seeds import make_key
 from benchmarks.ablation_variants import AS_IT_IS, VARIANTS, Variant, make_variant
 from benchmarks.executed import executed_flops, graphs_of, needed_flops
-from benchmarks.hlo import ARRAY, INSTRUCTION, body_of
+from benchmarks.hlo import ARRAY, step_of
 from benchmarks.profile import names_of_operations, part_of
 from benchmarks.record import add_output_options, save
 from benchmarks.speed import command_line
@@ -66,6 +65,11 @@ class Kernel(NamedTuple):
     part: str  # of the step: those of `python -m benchmarks profile`
     read: int  # bytes of its arguments, each counted once
     written: int  # bytes of its results
+
+    @property
+    def moved(self) -> int:
+        """Bytes that are read and written."""
+        return self.read + self.written
 
 
 def main(arguments: list[str]) -> int:
@@ -198,13 +202,13 @@ def kernels_of(text: str, recipe: Recipe) -> Iterator[Kernel]:
 
     The data set, of which a step gathers a batch, counts as that batch.
     """
-    instructions = [match.groups() for match in map(INSTRUCTION.match, body_of(text)) if match]
-    sizes = {name: bytes_of(shape, recipe) for name, shape, *_ in instructions}
+    instructions = step_of(text)
+    sizes = {one.name: bytes_of(one.shape, recipe) for one in instructions}
     names = names_of_operations(text)
-    for name, _, opcode, operands in instructions:
-        if opcode not in NO_KERNEL:
-            read = sum(sizes.get(operand, 0) for operand in dict.fromkeys(re.findall(r"[\w.-]+", operands)))
-            yield Kernel(name, part_of(names.get(name))[0], read, sizes[name])
+    for one in instructions:
+        if one.operation not in NO_KERNEL:
+            read = sum(sizes.get(operand, 0) for operand in dict.fromkeys(one.operands))
+            yield Kernel(one.name, part_of(names.get(one.name))[0], read, sizes[one.name])
 
 
 def bytes_of(shape: str, recipe: Recipe) -> int:
@@ -222,7 +226,7 @@ def summary_of(kernels: list[Kernel]) -> dict[str, Any]:
     """Return what a record says of some kernels."""
     parts: Counter[str] = Counter()
     for kernel in kernels:
-        parts[kernel.part] += kernel.read + kernel.written
+        parts[kernel.part] += kernel.moved
     return {
         "kernels": len(kernels),
         "convolution_bytes": parts["convolutions"],

@@ -125,8 +125,9 @@ def predict(recipe: Recipe, name: str, steps: Mapping[str, Program], groups: Map
     card, ours = card_of(name), steps[AS_IT_IS]
     times = step_times(ours.kernels, ours.products, card, launches_of(AS_IT_IS))
     alone = times.total
-    levers = {choice: seconds_per_network(steps[choice], card, launches_of(choice)) for choice in steps}
-    del levers[AS_IT_IS]
+    levers = {
+        choice: seconds_per_network(steps[choice], card, launches_of(choice)) for choice in steps if choice != AS_IT_IS
+    }
     levers |= {title: seconds_per_network(ours, card, launches) for title, launches in LAUNCHES.items()}
     bias = max(0.0, levers[NOT_FROZEN] - alone) if NOT_FROZEN in levers else 0.0
     run = run_seconds(recipe, card, alone, alone + bias)

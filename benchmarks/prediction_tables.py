@@ -11,7 +11,7 @@ CAPTION = (
 
 
 def predictions_table(records: list[dict[str, Any]]) -> str:
-    """Steps, trainings and networks per hour: a column for each recipe and card.
+    """Tabulate steps, trainings and networks per hour: a column for each recipe and card.
 
     Raises ValueError for a line that is not marked as a prediction.
     """
@@ -68,14 +68,14 @@ def ratios_of(columns: list[dict[str, Any]]) -> list[tuple[str, list[str]]]:
 
 
 def rates_of(columns: list[dict[str, Any]]) -> list[tuple[str, list[str]]]:
-    """Networks per hour of every strategy."""
+    """Return the networks per hour of every strategy."""
     found = [column["networks_per_hour"] for column in columns]
     names = dict.fromkeys(name for rates in found for name in rates)
     return [(name, [f"{rates[name]:.0f}" if name in rates else "" for rates in found]) for name in names]
 
 
 def compared(columns: list[dict[str, Any]]) -> list[list[str]]:
-    """Rows of airbench94_compiled; none where no column has it."""
+    """Return the rows of airbench94_compiled; none where no column has it."""
     found = [column.get("airbench94_compiled") for column in columns]
     if not any(found):
         return []

@@ -8,7 +8,7 @@ import math
 import re
 from typing import NamedTuple
 
-from benchmarks.hlo import ARRAY, INSTRUCTION, body_of
+from benchmarks.hlo import ARRAY, step_of
 
 WINDOW = re.compile(r"window=\{size=(\d+)x(\d+)")
 GROUPS = re.compile(r"feature_group_count=(\d+)")
@@ -28,6 +28,11 @@ class Product(NamedTuple):
     window: int = 1  # its larger side in pixels
 
     @property
+    def is_convolution(self) -> bool:
+        """Say whether it is one of the library's convolutions."""
+        return self.kind != "product"
+
+    @property
     def flops(self) -> float:
         """Floating-point operations."""
         return 2.0 * self.rows * self.columns * self.depth * self.groups
@@ -35,16 +40,16 @@ class Product(NamedTuple):
 
 def products_of(text: str) -> dict[str, Product]:
     """Return the products of one step of a compiled program, by the name of their kernel."""
-    lines = {match[1]: (match, line) for line in body_of(text) if (match := INSTRUCTION.match(line))}
-    shapes = {name: dimensions_of(match[2]) for name, (match, _) in lines.items()}
+    instructions = step_of(text)
+    shapes = {one.name: dimensions_of(one.shape) for one in instructions}
     found = {}
-    for name, (match, line) in lines.items():
-        operands = [shapes[operand] for operand in re.findall(r"[\w.-]+", match[4]) if operand in shapes]
-        target = TARGET.search(line)
+    for one in instructions:
+        operands = [shapes[operand] for operand in one.operands if operand in shapes]
+        target = TARGET.search(one.line)
         if target and target[1].startswith("cudnn"):
-            found[name] = convolution_of(target[2], shapes[name], operands, line)
-        elif target or GEMM_FUSION.search(line):
-            found[name] = plain_product(shapes[name], operands)
+            found[one.name] = convolution_of(target[2], shapes[one.name], operands, one.line)
+        elif target or GEMM_FUSION.search(one.line):
+            found[one.name] = plain_product(shapes[one.name], operands)
     return found
 
 

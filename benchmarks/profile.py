@@ -86,7 +86,7 @@ def main(arguments: list[str]) -> int:
 
 
 def make_answer(recipe: Recipe) -> Callable[[int], Any]:
-    """Return a process' answer: measure's results, and what it ran on. On a CPU it has one core."""
+    """Return what a worker process answers with: measure's results, and what it ran on. On a CPU it has one core."""
     if gpu_name() is None:
         # Before JAX and OpenMP count them. With a GPU the cores are for its compiler.
         if hasattr(os, "sched_setaffinity"):  # not everywhere

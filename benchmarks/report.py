@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from airjax.report.page import insert_between
 from airjax.utils.records import write_atomically
 from benchmarks.parity_tables import parity_runs_table, suite_table
 from benchmarks.prediction_tables import predictions_table
@@ -86,9 +87,4 @@ PAGES = tuple(dict.fromkeys(table.page for table in TABLES.values()))
 
 def insert(page: str, text: str, name: str, content: str) -> str:
     """Return the page's text with content between the markers of a table. Raises ValueError where they are missing."""
-    marker = BEGIN.format(name)
-    before, begin, rest = text.partition(marker)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise ValueError(f"{page} lacks the lines {marker!r} and {END!r}; put them where its table belongs")
-    return f"{before}{marker}\n{content}\n{END}{after}"
+    return insert_between(page, text, BEGIN.format(name), END, content)

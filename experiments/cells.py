@@ -48,7 +48,7 @@ class Cells(NamedTuple):
         return {row["data"]: row["content"] for cell in self.cells for row in cell.results.rows}
 
     def having(self, **wanted: Any) -> tuple[Cell, ...]:
-        """The cells whose recipes have those values. Raises ResultsError where there is none."""
+        """Return the cells whose recipes have those values. Raises ResultsError where there is none."""
         found = tuple(cell for cell in self.cells if all(cell.fields.get(k) == v for k, v in wanted.items()))
         if not found:
             described = ", ".join(f"{name} = {value}" for name, value in wanted.items())
@@ -60,7 +60,7 @@ class Cells(NamedTuple):
         return np.concatenate([cell.accuracies for cell in self.having(**wanted)])
 
     def one(self, **wanted: Any) -> Cell:
-        """The only cell that has those values. Raises ResultsError where there are more, or none."""
+        """Return the only cell that has those values. Raises ResultsError where there are more, or none."""
         first, *others = self.having(**wanted)
         if others:
             raise ResultsError(f"{1 + len(others)} settings have {wanted}, but one was meant")

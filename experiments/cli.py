@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from airjax import DataError, DeviceError
+from airjax.cli.console import describe_os_error
 from airjax.sweep.plan import PlanError
 from airjax.sweep.store import ResultsError
 from airjax.utils.extras import MissingExtraError, import_extra
@@ -36,7 +37,7 @@ def main(arguments: list[str], prog: str = "python -m experiments") -> int:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USAGE
     except OSError as error:
-        print(f"error: {error.filename or 'input/output'}: {error.strerror or error}", file=sys.stderr)
+        print(f"error: {describe_os_error(error)}", file=sys.stderr)
         return EXIT_FAILED
     except KeyboardInterrupt:
         print("interrupted; rerunning the same command resumes", file=sys.stderr)

@@ -23,9 +23,8 @@ class Part(NamedTuple):
     name: str  # of its folder
     plan: Path  # its TOML file, which `python -m airjax.sweep` takes as well
     views: tuple[int, ...] = ()  # levels of test-time augmentation at which its kept networks are evaluated again
-    content: dict[str, Any] | None = (
-        None  # of a plan that follows from earlier results; its file is written to train it
-    )
+    # Of a plan that follows from earlier results; its file is written to train it.
+    content: dict[str, Any] | None = None
 
     def load(self) -> Plan:
         """Read and check its plan, without a look at a device. Raises PlanError."""

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from airjax.report.page import Table, format_markdown, format_p
+from airjax.report.page import Table, format_markdown, format_p, insert_between
 from airjax.utils.records import write_atomically
 from experiments.experiment import HERE, Experiment, Scale
 from experiments.record import RESULTS, figure_file, latest, rows_of
@@ -116,12 +116,7 @@ def insert(file: Path, name: str, content: str) -> str:
 
 def insert_into(file: Path, text: str, name: str, content: str) -> str:
     """Return a text with content between the markers of that name; the file is its place, for the message."""
-    marker = BEGIN.format(name)
-    before, begin, rest = text.partition(marker)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise ValueError(f"{file} lacks the lines {marker!r} and {END!r}; put them where its table belongs")
-    return f"{before}{marker}\n{content}\n{END}{after}"
+    return insert_between(file, text, BEGIN.format(name), END, content)
 
 
 def _cells(row: Row) -> list[str]:

@@ -28,12 +28,10 @@ class Row(NamedTuple):
     note: str = ""
 
 
-def value_row(
-    cell: str, accuracies: Float[np.ndarray, " _"], paper: float | None, scale: str, margin: float = ACCURACY_MARGIN
-) -> Row:
+def value_row(cell: str, accuracies: Float[np.ndarray, " _"], paper: float | None, scale: str) -> Row:
     """Compare a mean accuracy, in percent, with the paper's. On a CPU's scale it is of another network: never."""
     interval = mean_interval(accuracies, whole=100.0)
-    verdict = value_verdict(interval, paper, margin, scale)
+    verdict = value_verdict(interval, paper, ACCURACY_MARGIN, scale)
     return Row(cell, float(accuracies.mean()), interval, len(accuracies), paper, verdict)
 
 
@@ -43,7 +41,6 @@ def difference_row(
     second: Float[np.ndarray, " _"],
     paper: float,
     scale: str,
-    margin: float = ACCURACY_MARGIN,
 ) -> Row:
     """Compare the difference of two mean accuracies, the second minus the first, with the paper's.
 
@@ -52,9 +49,9 @@ def difference_row(
     n = min(len(first), len(second))
     if n < 2:
         difference = float(second.mean() - first.mean())
-        return Row(cell, difference, None, n, paper, effect_verdict(None, paper, margin, scale), "points")
+        return Row(cell, difference, None, n, paper, effect_verdict(None, paper, ACCURACY_MARGIN, scale), "points")
     found = mean_difference(first, second, whole=100.0)
-    verdict = effect_verdict(found.interval95, paper, margin, scale)
+    verdict = effect_verdict(found.interval95, paper, ACCURACY_MARGIN, scale)
     return Row(cell, found.difference, found.interval95, n, paper, verdict, "points", p=found.p)
 
 

@@ -44,7 +44,7 @@ def sweep_arguments(part: Part, folder: Path, data_dir: Path | None, arguments: 
 
 
 def is_complete(plan: Plan, folder: Path) -> bool:
-    """Whether a folder holds all networks of a plan: nothing has to be looked up to train none."""
+    """Say whether a folder holds all networks of a plan: nothing has to be looked up to train none."""
     if count_finished(folder) < plan.num_runs:
         return False
     kept = read_plan(folder)
@@ -66,7 +66,7 @@ def format_plan(content: dict[str, Any]) -> str:
 
 
 def folders_of(experiment: Experiment, scale: Scale, out: Path) -> Iterator[Path]:
-    """The folders of an experiment's results: its parts', and those of their other evaluations."""
+    """Yield the folders of an experiment's results: its parts', and those of their other evaluations."""
     for part in experiment.parts(scale, out):
         yield out / part.name
         yield from (view_folder(out / part.name, level) for level in part.views)

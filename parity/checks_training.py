@@ -158,7 +158,7 @@ def evaluate(recipe: Recipe, variables: Any, images: np.ndarray) -> np.ndarray:
 
 
 def pixels_taken(place: Place, pools: list[list[Pool]], name: str = "pool") -> Iterator[Comparison]:
-    """Return how far pixels that airjax's pools took are below the largest of their windows, in PyTorch's network."""
+    """Compare the pixels that airjax's pools took with the largest of their windows, in PyTorch's network."""
     for step, passed in enumerate(pools):
         for number, pool in enumerate(passed):
             below, scale = float((pool.largest - pool.taken).max()), float(np.abs(pool.largest).max())
@@ -169,7 +169,7 @@ def pixels_taken(place: Place, pools: list[list[Pool]], name: str = "pool") -> I
 def drift(
     place: Place, ours: list[State], rounded: TorchTraining, exact: TorchTraining, name: str = "pool"
 ) -> Iterator[Comparison]:
-    """Return the distance of airjax's float32 network from PyTorch's float64 one by step, against PyTorch's own."""
+    """Compare the distance of airjax's float32 network from PyTorch's float64 one, by step, with PyTorch's own."""
     allowed = 0.0
     for number, (a, b, truth) in enumerate(zip(ours, rounded.states, exact.states, strict=True)):
         # Rounding grows from step to step; that PyTorch's happens to shrink for one step is chance.

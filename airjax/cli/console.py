@@ -98,3 +98,8 @@ def _device_error(error: Exception) -> DeviceError | None:
     except DeviceError as found:
         return found
     return None
+
+
+def describe_os_error(error: OSError) -> str:
+    """Return what an error of the system is about, and what it is."""
+    return f"{error.filename or 'input/output'}: {error.strerror or error}"

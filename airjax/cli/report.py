@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from airjax.cli.console import describe_os_error
 from airjax.data import DataError
 from airjax.report.render import render_page
 from airjax.report.survey import SurveyError, read_survey
@@ -28,7 +29,7 @@ def main(arguments: list[str] | None = None, prog: str = "python -m airjax.repor
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USAGE
     except OSError as error:
-        print(f"error: {error.filename or 'input/output'}: {error.strerror or error}", file=sys.stderr)
+        print(f"error: {describe_os_error(error)}", file=sys.stderr)
         return EXIT_FAILED
     print(f"wrote {file}")
     return EXIT_OK

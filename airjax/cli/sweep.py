@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from rich.console import Console
 
+from airjax.cli.console import describe_os_error
 from airjax.data import DataError
 from airjax.stats.intervals import mean_interval
 from airjax.sweep.cluster import ClusterError, ClusterPool, NodeLostError
@@ -58,7 +59,7 @@ def main(arguments: list[str] | None = None, prog: str = "python -m airjax.sweep
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USAGE
     except OSError as error:
-        print(f"error: {error.filename or 'input/output'}: {error.strerror or error}", file=sys.stderr)
+        print(f"error: {describe_os_error(error)}", file=sys.stderr)
         return EXIT_FAILED
     except KeyboardInterrupt:
         print("interrupted before anything was trained", file=sys.stderr)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from rich.console import Console
 
-from airjax.cli.console import EXIT_CLOSED, keep_running
+from airjax.cli.console import EXIT_CLOSED, describe_os_error, keep_running
 from airjax.cli.display import Display
 from airjax.cli.stopping import watch_signals
 from airjax.cli.train_folder import FolderError, hold, keep_run, open_folder, setting_of
@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None, prog: str = "python -m airjax.train
     except (UsageError, DataError, DeviceError, FolderError) as error:
         return _fail(error, EXIT_USAGE)
     except OSError as error:
-        return _fail(_describe_os_error(error), EXIT_FAILURE)
+        return _fail(describe_os_error(error), EXIT_FAILURE)
     except SystemExit as end:
         if end.code == EXIT_CLOSED:
             print("stopped: nothing reads the output any more; with --out DIR training would go on", file=sys.stderr)
@@ -137,7 +137,7 @@ def _train(job: Job, kept: dict[int, dict[str, Any]]) -> tuple[list[dict[str, An
         except ArithmeticError as error:
             code, reason = EXIT_FAILURE, f"error: {error}"
         except OSError as error:
-            code, reason = EXIT_FAILURE, f"error: {_describe_os_error(error)}"
+            code, reason = EXIT_FAILURE, f"error: {describe_os_error(error)}"
     done = [records[seed] for seed in job.seeds if seed in records]
     if code:
         resume = f"; rerunning the same command resumes in {out}" if out else ""
@@ -228,10 +228,6 @@ def _require_finite(run: TrainedRun) -> None:
             f"seed {run.seed}: the outputs on the test images are not finite; lower learning-rate "
             f"(now {run.recipe.optimizer.learning_rate:g}) or momentum"
         )
-
-
-def _describe_os_error(error: OSError) -> str:
-    return f"{error.filename or 'input/output'}: {error.strerror or error}"
 
 
 def _fail(error: object, code: int) -> int:

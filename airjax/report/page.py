@@ -36,6 +36,15 @@ def format_markdown(table: Table) -> str:
     return "\n".join([head, "|" + "-|" * len(table.heads), *rows])
 
 
+def insert_between(page: object, text: str, begin: str, end: str, content: str) -> str:
+    """Return a page's text with content on the lines between two others. Raises ValueError where these are missing."""
+    before, found, rest = text.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not (found and closed):
+        raise ValueError(f"{page} lacks the lines {begin!r} and {end!r}; put them where its table belongs")
+    return f"{before}{begin}\n{content}\n{end}{after}"
+
+
 def format_p(value: float) -> str:
     """Round a p-value to four decimals."""
     return f"{value:.4f}" if value >= 0.0001 else "< 0.0001"

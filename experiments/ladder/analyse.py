@@ -42,17 +42,20 @@ COARSE = "round-0"
 def parts(scale: Scale, out: Path) -> Iterator[Part]:
     """Yield the rounds of the search: each follows from the results of those before it, which have to be complete."""
     search = SEARCHES[scale]
-    yield _round(scale, out, 0, dict.fromkeys(methods(), search.coarse), search.coarse_networks)
+    before = _round(scale, out, 0, dict.fromkeys(methods(), search.coarse), search.coarse_networks)
+    yield before
     estimates: dict[Method, float] = {}
     for number, one in enumerate(search.rounds, start=1):
-        if not _is_finished(out, number - 1, scale):
+        folder = out / before.name
+        if count_finished(folder) < before.load().num_runs:
             return
-        cells = read_cells([_folder(out, number - 1)], mixed=True)
+        cells = read_cells([folder], mixed=True)
         estimates = {
             method: _estimate(points_of(cells, method), search.target, estimates.get(method)) for method in methods()
         }
         lengths = {method: next_lengths(estimate, one.factors) for method, estimate in estimates.items()}
-        yield _round(scale, out, number, lengths, one.networks)
+        before = _round(scale, out, number, lengths, one.networks)
+        yield before
 
 
 def points_of(cells: Cells, method: Method) -> Points:
@@ -86,18 +89,6 @@ def _round(scale: Scale, out: Path, number: int, lengths: dict[Method, tuple[flo
     seeds = list(range(1000 * number, 1000 * number + networks))  # no network is in two rounds
     content = {"recipe": RECIPES[scale], "data": "cifar10", "seeds": seeds, "cases": cases}
     return Part(f"round-{number}", out / f"round-{number}.toml", content=content)
-
-
-def _folder(out: Path, number: int) -> Path:
-    return out / f"round-{number}"
-
-
-def _is_finished(out: Path, number: int, scale: Scale) -> bool:
-    search, finished = SEARCHES[scale], count_finished(_folder(out, number))
-    if number == 0:
-        return finished >= len(methods()) * len(search.coarse) * search.coarse_networks
-    one = search.rounds[number - 1]
-    return finished >= len(methods()) * len(one.factors) * one.networks
 
 
 def _estimate(points: Points, target: float, before: float | None) -> float:

@@ -73,13 +73,13 @@ def analyse(context: Context) -> Analysis:
 
 
 def find_speedups(
-    lengths: list[float], random: Accuracies, alternating: Accuracies, seed: int = 0, resamples: int = RESAMPLES
+    lengths: list[float], random: Accuracies, alternating: Accuracies, resamples: int = RESAMPLES
 ) -> tuple[Float[np.ndarray, " t"], Float[np.ndarray, "{resamples} t"]]:
     """Find the effective speedup in percent at each length, and its bootstrap distribution over the networks.
 
     NaN where no error curve fits, as where the errors do not fall; at most LARGEST.
     """
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(0)
 
     def resample(groups: Accuracies) -> np.ndarray:
         return np.stack([generator.choice(one, (resamples, len(one))).mean(1) for one in groups], axis=1)

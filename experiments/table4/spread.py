@@ -29,11 +29,10 @@ def bootstrap_difference(
     second: Bool[np.ndarray, "s m"],
     *,
     paired: bool,
-    seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> Float[np.ndarray, " {resamples}"]:
     """Resample the runs of both, the same ones where they are paired, and return the differences of a statistic."""
-    generator, found = np.random.default_rng(seed), np.empty(resamples)
+    generator, found = np.random.default_rng(0), np.empty(resamples)
     for number in range(resamples):
         chosen = generator.integers(0, len(first), len(first))
         other = chosen if paired else generator.integers(0, len(second), len(second))

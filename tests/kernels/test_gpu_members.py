@@ -1,6 +1,6 @@
 """What a GPU's compiler makes of several networks at once, on a machine that need not have the GPU."""
 
-from importlib.util import find_spec
+import functools
 from typing import Any
 
 import pytest
@@ -9,28 +9,29 @@ from airjax.recipes.published import RECIPES
 from benchmarks.ablation_variants import AS_IT_IS, VARIANTS
 from benchmarks.kernels import compile_step, kernels_of, open_target
 from benchmarks.products import Product, products_of
+from tests.gpu_compiler import NO_GPU_COMPILER, has_gpu_compiler
 
 MEMBERS = 4
 RECIPE = RECIPES["94"]
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(find_spec("jax_plugins") is None, reason="needs a GPU's compiler: pip install 'airjax[cuda12]'"),
+    pytest.mark.skipif(not has_gpu_compiler(), reason=NO_GPU_COMPILER),
 ]
 
 
-@pytest.fixture(scope="module")
-def device() -> Any:
-    return open_target("h200")[1]
+@functools.cache
+def program(choice: str, strategy: Any, members: int) -> str:
+    return compile_step(RECIPE, VARIANTS[choice], open_target("h200")[1], strategy, members).text
 
 
-def convolutions(device: Any, choice: str, strategy: Any, members: int) -> list[Product]:
-    text = compile_step(RECIPE, VARIANTS[choice], device, strategy, members).text
-    return [product for product in products_of(text).values() if product.kind != "product"]
+def convolutions(choice: str, strategy: Any, members: int) -> list[Product]:
+    text = program(choice, strategy, members)
+    return [product for product in products_of(text).values() if product.is_convolution]
 
 
-def test_no_weight_gradient_of_four_networks_is_a_forward_convolution(device: Any) -> None:
-    found = convolutions(device, AS_IT_IS, "vmap", MEMBERS)
+def test_no_weight_gradient_of_four_networks_is_a_forward_convolution() -> None:
+    found = convolutions(AS_IT_IS, "vmap", MEMBERS)
     assert max(product.window for product in found) == 3
     assert {product.groups for product in found} == {MEMBERS}
     # One for each 3x3 convolution; the whitening filters are frozen.
@@ -40,23 +41,22 @@ def test_no_weight_gradient_of_four_networks_is_a_forward_convolution(device: An
     assert all(product.rows >= RECIPE.batch_size * 9 for product in found if product.kind != "kernel gradient")
 
 
-def test_by_itself_vmap_makes_forward_convolutions_with_the_image_as_their_window(device: Any) -> None:
-    found = convolutions(device, "convolutions as vmap makes them", "vmap", MEMBERS)
+def test_by_itself_vmap_makes_forward_convolutions_with_the_image_as_their_window() -> None:
+    found = convolutions("convolutions as vmap makes them", "vmap", MEMBERS)
     assert sorted({product.window for product in found if product.window > 3}) == [4, 6, 7, 14, 15, 30]
     assert not [product for product in found if product.kind == "kernel gradient"]
 
 
-def test_interleaved_networks_have_the_convolutions_of_one_each(device: Any) -> None:
+def test_interleaved_networks_have_the_convolutions_of_one_each() -> None:
     alone, turns = (
-        convolutions(device, AS_IT_IS, strategy, members)
-        for strategy, members in (("sequential", 1), ("interleaved", 2))
+        convolutions(AS_IT_IS, strategy, members) for strategy, members in (("sequential", 1), ("interleaved", 2))
     )
     assert sorted(turns) == sorted(2 * alone)
 
 
-def test_interleaved_networks_move_no_more_than_one_after_another(device: Any) -> None:
+def test_interleaved_networks_move_no_more_than_one_after_another() -> None:
     moved = []
     for strategy, members in (("sequential", 1), ("interleaved", 2)):
-        text = compile_step(RECIPE, VARIANTS[AS_IT_IS], device, strategy, members).text
-        moved.append(sum(kernel.read + kernel.written for kernel in kernels_of(text, RECIPE)) / members)
+        kernels = kernels_of(program(AS_IT_IS, strategy, members), RECIPE)
+        moved.append(sum(kernel.moved for kernel in kernels) / members)
     assert moved[1] == pytest.approx(moved[0], rel=0.01)

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,9 @@ from benchmarks import executed, kernels
 from benchmarks.ablation_variants import AS_IT_IS
 from benchmarks.kernels import CompiledStep
 from benchmarks.products import Product, products_of
+from tests.gpu_compiler import NO_GPU_COMPILER, has_gpu_compiler
 
 ROOT = Path(__file__).parents[2]
-PLUGINS = ("jax_plugins.xla_cuda12", "jax_plugins.xla_cuda13")
 COMPILE = """
 import json, sys
 from airjax.recipes.published import RECIPES
@@ -36,14 +35,7 @@ FUSED = "pool, BatchNorm and GELU: gradients in two kernels"
 NO_GRAPHS = "no command buffers"
 
 
-def has_plugin() -> bool:
-    try:
-        return any(find_spec(name) is not None for name in PLUGINS)
-    except ModuleNotFoundError:
-        return False
-
-
-pytestmark = pytest.mark.skipif(not has_plugin(), reason="JAX's CUDA plugin is not installed (.ci/run does it)")
+pytestmark = pytest.mark.skipif(not has_gpu_compiler(), reason=NO_GPU_COMPILER)
 
 
 def compile_steps(target: str, *names: str) -> dict[str, CompiledStep]:
@@ -66,7 +58,7 @@ def summary(step: CompiledStep) -> dict[str, Any]:
 
 
 def library_convolutions(step: CompiledStep) -> list[Product]:
-    return [product for product in products_of(step.text).values() if product.kind != "product"]
+    return [product for product in products_of(step.text).values() if product.is_convolution]
 
 
 def test_a_step_is_at_most_113_kernels_and_moves_at_most_3_3_gib(steps: dict[str, CompiledStep]) -> None:
