@@ -18,7 +18,7 @@ from airjax.kernels.normalization import normalize_channels
 from airjax.nn import airbench as model
 from airjax.nn import resnet
 from airjax.optim import build as optimizer
-from airjax.optim import groups, muon, nesterov, schedule, sgd
+from airjax.optim import groups, momentum, muon, schedule, sgd
 from airjax.optim.lookahead import LookaheadState, lookahead_update
 from airjax.optim.schedule import learning_rate_factor
 from airjax.training import evaluate as tta
@@ -152,7 +152,7 @@ def uniform_tta(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def schedule_one_step_early(monkeypatch: pytest.MonkeyPatch) -> None:
     early = lambda recipe, number, *steps: learning_rate_factor(recipe, number + 1, *steps)  # noqa: E731
-    for module in (nesterov, sgd, muon, schedule):
+    for module in (momentum, muon, schedule):
         monkeypatch.setattr(module, "learning_rate_factor", early)
 
 
@@ -212,7 +212,7 @@ def no_renormalisation(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def first_bias_on_the_schedule_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(muon, "learning_rate_factor", lambda recipe, step, *_: learning_rate_factor(recipe, step))
+    monkeypatch.setattr(momentum, "learning_rate_factor", lambda recipe, step, *_: learning_rate_factor(recipe, step))
 
 
 class Control(NamedTuple):
