@@ -9,7 +9,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Float, Key
 
 from airjax.kernels.backend import Backend, Ops, Precision
-from airjax.nn.layers import BatchNorm, bias_uniform, default_uniform, drawing_dtype, head_product
+from airjax.nn.layers import BatchNorm, bias_uniform, default_uniform, drawing_dtype, head_product, initial_law
 from airjax.recipes.inputs import Inputs
 from airjax.recipes.network import PATCH, AirbenchNet
 
@@ -35,8 +35,8 @@ class Airbench(nn.Module):
             x = Block(network, precision, ops, width, name=f"block{number}")(x, train)
         x = ops.max_pool(x, network.final_size(self.inputs)).reshape(x.shape[0], -1)
         self.sow("intermediates", "features", x)
-        initial = unit_uniform if network.unit_head else default_uniform
-        kernel = self.param("head", initial, (x.shape[-1], self.inputs.num_classes), precision.params)
+        law = initial_law(self, unit_uniform if network.unit_head else default_uniform)
+        kernel = self.param("head", law, (x.shape[-1], self.inputs.num_classes), precision.params)
         return head_product(x, kernel, precision) * network.logit_scale
 
 
@@ -54,13 +54,13 @@ class FirstConv(nn.Module):
         if self.network.whitening is not None:
             kernel = self.variable("frozen", "kernel", jnp.zeros, shape, dtype).value
         else:
-            kernel = self.param("kernel", default_uniform, shape, dtype)
+            kernel = self.param("kernel", initial_law(self, default_uniform), shape, dtype)
         x = self.ops.conv_first(images, kernel.astype(self.precision.compute))
         if self.network.whiten_bias:
             # Without whitening this is an ordinary convolution, whose bias has the default law of its weights.
             random = self.network.whitening is None or self.network.whiten_bias_random
-            initial = bias_uniform(fan_in=math.prod(shape[:-1])) if random else nn.initializers.zeros
-            bias = self.param("bias", initial, (self.width,), dtype)
+            law = initial_law(self, bias_uniform(fan_in=math.prod(shape[:-1])) if random else nn.initializers.zeros)
+            bias = self.param("bias", law, (self.width,), dtype)
             x = self.ops.add_bias(x, bias)
         return x
 
@@ -101,8 +101,8 @@ class Block(nn.Module):
         return ops.gelu(norm(ops.max_pool(x, 2) if pooled else x, train))
 
     def kernel(self, number: int, inputs: int) -> Float[Array, "3 3 i o"]:
-        initial = dirac_uniform if self.network.dirac else default_uniform
-        kernel = self.param(f"conv{number}", initial, (3, 3, inputs, self.width), self.precision.params)
+        law = initial_law(self, dirac_uniform if self.network.dirac else default_uniform)
+        kernel = self.param(f"conv{number}", law, (3, 3, inputs, self.width), self.precision.params)
         return kernel.astype(self.precision.compute)
 
     def norm(self, number: int) -> BatchNorm:

@@ -13,6 +13,8 @@ from jaxtyping import Float, Key
 
 from airjax.kernels.backend import Ops, Precision
 
+Law = Callable[[Key[Array, ""], tuple[int, ...], Any], Array]  # key, shape, dtype -> a parameter
+
 
 class BatchNorm(nn.Module):
     """BatchNorm with a trained bias, whose running variance is the unbiased one, as in torch. (§1)"""
@@ -53,6 +55,14 @@ def head_product(x: Float[Array, "n c"], kernel: Float[Array, "c l"], precision:
         precision=lax.Precision.HIGHEST,
         preferred_element_type=jnp.dtype(precision.statistics),
     )
+
+
+def initial_law(module: nn.Module, law: Law) -> Law:
+    """Return a parameter's law while its module is initialised, and else zeros of its shape.
+
+    Flax traces a law at every use of its parameter, to compare shapes; drawing costs far more to trace than zeros.
+    """
+    return law if module.is_initializing() else nn.initializers.zeros
 
 
 def default_uniform(key: Key[Array, ""], shape: tuple[int, ...], dtype: DTypeLike) -> Float[Array, "..."]:

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from airjax.kernels.backend import Backend
 from airjax.kernels.convolution import SAME, VALID
 from airjax.kernels.reductions import at_least_float32
-from airjax.nn.layers import BatchNorm, bias_uniform, default_uniform, head_product
+from airjax.nn.layers import BatchNorm, bias_uniform, default_uniform, head_product, initial_law
 from airjax.recipes.inputs import Inputs
 from airjax.recipes.network_resnet import BlockShape, ResNet18
 
@@ -25,7 +25,8 @@ class ResNet(nn.Module):
     @nn.compact
     def __call__(self, images: Float[Array, "n h w c"], *, train: bool) -> Float[Array, "n l"]:
         precision, ops = self.backend.precision, self.backend.ops
-        kernel = self.param("conv", default_uniform, (3, 3, images.shape[-1], self.network.widths[0]), precision.params)
+        law = initial_law(self, default_uniform)
+        kernel = self.param("conv", law, (3, 3, images.shape[-1], self.network.widths[0]), precision.params)
         x = ops.conv_same(images, kernel.astype(precision.compute))
         x = ops.relu(make_norm(self.network, self.backend, "norm")(x, train))
         for shape in self.network.blocks(self.inputs):
@@ -64,7 +65,9 @@ class ResidualBlock(nn.Module):
 
     def kernel(self, name: str, size: int, inputs: int) -> Float[Array, "k k i o"]:
         precision = self.backend.precision
-        kernel = self.param(name, default_uniform, (size, size, inputs, self.shape.outputs), precision.params)
+        kernel = self.param(
+            name, initial_law(self, default_uniform), (size, size, inputs, self.shape.outputs), precision.params
+        )
         return kernel.astype(precision.compute)
 
 
@@ -77,8 +80,10 @@ class Head(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "n c"]) -> Float[Array, "n l"]:
         precision, features = self.backend.precision, x.shape[-1]
-        kernel = self.param("kernel", default_uniform, (features, self.num_classes), precision.params)
-        bias = self.param("bias", bias_uniform(features), (self.num_classes,), precision.params)
+        kernel = self.param(
+            "kernel", initial_law(self, default_uniform), (features, self.num_classes), precision.params
+        )
+        bias = self.param("bias", initial_law(self, bias_uniform(features)), (self.num_classes,), precision.params)
         return head_product(x, kernel, precision) + bias.astype(precision.statistics)[None, :]
 
 

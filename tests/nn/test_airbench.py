@@ -1,9 +1,12 @@
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import stats
 
+from airjax.nn import airbench
 from airjax.nn.airbench import dirac_uniform
 from airjax.nn.build import apply_eval, apply_train, init_variables, make_module
 from airjax.recipes.published import RECIPES
@@ -61,6 +64,25 @@ def test_a_head_of_half_precision_has_unit_deviation_too() -> None:
     head = init_variables(recipe, backend_of(recipe), jax.random.key(0))["params"]["head"]
     assert head.dtype == "float16"
     assert np.asarray(head, np.float64).std(ddof=1) == pytest.approx(1, rel=1e-3)
+
+
+def test_laws_are_traced_to_initialise_a_network_and_not_to_use_it(
+    tiny: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = []
+
+    def law(key: Any, shape: Any, dtype: Any) -> Any:
+        drawn.append(shape)
+        return dirac_uniform(key, shape, dtype)
+
+    monkeypatch.setattr(airbench, "dirac_uniform", law)
+    backend = backend_of(tiny)
+    variables = init_variables(tiny, backend, jax.random.key(0))
+    assert drawn
+    drawn.clear()
+    apply_train(tiny, backend, variables, jnp.zeros((2, 32, 32, 3)))
+    apply_eval(tiny, backend, variables, jnp.zeros((2, 32, 32, 3)))
+    assert not drawn
 
 
 def test_first_convolution_without_whitening_is_an_ordinary_trained_one(tiny: Recipe) -> None:
