@@ -31,6 +31,8 @@ def _gelu_forward(x: Array) -> tuple[Any, Any]:
     return _gelu(x), x
 
 
+# On a CPU the step of `mini` takes 1.05 times as long with the gradient that JAX derives, that of 94 1.01 times
+# (benchmarks/results/ablation.jsonl, AMD EPYC; on an Intel Xeon 0.96 and 0.98). A GPU's program is the same.
 def _gelu_backward(x: Array, cotangent: Array) -> tuple[Array]:
     exact = at_least_float32(x)
     density = jnp.exp(-0.5 * exact * exact) * (2 * math.pi) ** -0.5
