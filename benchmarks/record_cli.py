@@ -11,10 +11,11 @@ from airjax.data.registry import REGISTRY
 from airjax.recipes.published import RECIPES
 from airjax.recipes.recipe import PrecisionName
 from airjax.utils.records import dump_json, read_lines
+from benchmarks.claim_plan import CIFAR10, describe_plan, make_plan, require_power
 from benchmarks.record import RESULTS, SCRATCH
 from benchmarks.record_rows import Row, own_rows, published_rows, sort_rows
 from benchmarks.record_tables import describe_row, format_rows
-from benchmarks.verify import CIFAR10, FILE, describe_plan, make_plan, require_power, verify
+from benchmarks.verify import FILE, verify
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_OPEN, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
 OF_VERIFY = ("seeds", "seed", "target", "data", "data_dir", "precision", "out", "keep", "checkpoint_every")

@@ -58,7 +58,7 @@ def format_rows(rows: Sequence[Row]) -> str:
 def describe_verdict(row: Row) -> str:
     """Say a row's verdict and, where it is not resolved, how many networks would do."""
     if row.verdict == "verified" and not row.is_record:
-        return f"{row.verdict}, but not on CIFAR-10's test images: no record"
+        return f"{row.verdict}, but not on all test images of CIFAR-10: no record"
     return row.verdict + (f" (about {row.needed:,} needed)" if row.needed else "")
 
 

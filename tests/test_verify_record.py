@@ -168,6 +168,7 @@ def test_all_commits_that_trained_are_named(
             "mini claims no accuracy; say which one is to be tested: --target PERCENT",
         ),
         (["verify", "94", "--data", "synthetic"], "what 94 claims is on cifar10; say what it is to reach on synthetic"),
+        (["verify", "94", "--data", "synthetic", "--target", "94"], "needs is not known: give --seeds N\n"),
         (["verify", "94", "--target", "0.94"], "target is 0.94, but it must be a percentage of more than 1"),
         (["verify", "94", "--keep", "--results", "x"], "--keep and --results DIR both say where the row goes"),
         (["--seeds", "3"], "--seeds is of python -m airjax records verify NAME"),

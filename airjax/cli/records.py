@@ -4,6 +4,7 @@ It is there because it is made from benchmarks/results, and because a row that i
 """
 
 import argparse
+import sys
 
 from airjax.cli.checkout import Door, make_door_parser, run_door
 
@@ -15,9 +16,9 @@ DOOR = Door(
 )
 
 
-def main(arguments: list[str], prog: str) -> int:
+def main(arguments: list[str] | None = None, prog: str = "python -m airjax records") -> int:
     """Run the record table's command line and return its exit code; 2 where there is no checkout."""
-    return run_door(DOOR, arguments, prog)
+    return run_door(DOOR, sys.argv[1:] if arguments is None else arguments, prog)
 
 
 def make_parser(prog: str) -> argparse.ArgumentParser:
