@@ -77,7 +77,7 @@ def test_lines_that_test_no_claim_are_no_rows(changes: dict[str, Any]) -> None:
         ({"accuracy": [0.9416]}, "| 1 |  | 6.9 | airbench |  | a GPU | "),
         ({"accuracy": [0.9416]}, "not resolved at this n (about 2,136 needed)"),
         ({"accuracy": [0.9387, 0.9388, 0.9389]}, "| refuted |"),
-        ({"claim": {"target": 0.94}, "target_met": "not evaluated"}, "verified, but not on all test images of CIFAR-10"),
+        ({"claim": {"target": 0.94}, "target_met": "not evaluated"}, "verified, but not on all test images"),
     ],
 )
 def test_a_row_that_is_not_verified_is_no_record(changes: dict[str, Any], shown: str) -> None:
