@@ -10,6 +10,7 @@ from airjax.utils.records import write_atomically
 from benchmarks.parity_tables import parity_runs_table, suite_table
 from benchmarks.prediction_tables import predictions_table
 from benchmarks.record import RESULTS
+from benchmarks.record_tables import others_table, records_table, rules_table
 from benchmarks.speed import FILE
 from benchmarks.speed_tables import (
     forecast_table,
@@ -81,6 +82,9 @@ TABLES = {
     "parity-suite": PageTable("docs/parity.md", "parity.jsonl", suite_table),
     "parity-runs": PageTable("docs/parity.md", "parity.jsonl", parity_runs_table),
     "scaling": PageTable("docs/performance.md", "scaling.jsonl", scaling_table),
+    "records": PageTable("docs/records.md", "accuracy.jsonl", records_table),
+    "no-records": PageTable("docs/records.md", "accuracy.jsonl", others_table),
+    "timing-rules": PageTable("docs/records.md", "accuracy.jsonl", rules_table),
 }
 PAGES = tuple(dict.fromkeys(table.page for table in TABLES.values()))
 

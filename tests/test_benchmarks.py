@@ -420,6 +420,8 @@ def test_report_writes_tables_and_plot_from_the_results_alone(tmp_path: Path, mo
     assert text.endswith(f"{report.END}\nbelow\n")
     assert "old" not in text
     for page, content in zip(report.PAGES[1:], first[1:], strict=False):
+        if page == "docs/records.md":  # which has other people's results, too
+            continue
         assert content.count(b" yet: `python -m benchmarks") == sum(
             table.page == page for table in report.TABLES.values()
         )

@@ -27,6 +27,7 @@ COMMANDS = {
     "report": Command("airjax.cli.report", "write a sweep's results as one HTML page"),
     "export": Command("airjax.cli.export", "write a sweep's results as one Parquet file"),
     "experiments": Command("airjax.cli.experiments", "train a table or figure of the paper", keeps_running=True),
+    "records": Command("airjax.cli.records", "show the record table, or verify a recipe's claim", keeps_running=True),
     "recipes": Command("airjax.cli.recipes", "list the recipes: steps, parameters, FLOPs, expected accuracy"),
     "data": Command("airjax.cli.data", "list the data sets, and say what is found where"),
     "doctor": Command("airjax.cli.doctor", "compare this device's compiled pieces with numpy"),

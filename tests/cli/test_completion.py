@@ -13,7 +13,7 @@ import pytest
 from airjax.cli.completion import main
 
 ASKED = {
-    "airjax re": ["recipes", "report"],
+    "airjax re": ["recipes", "records", "report"],
     "airjax train --fl": ["--flip"],
     "airjax train --widths 8 8 8 --require": ["--require-target"],
     "airjax train --flip ": ["alternating", "alternating-hash", "none", "random"],
@@ -23,6 +23,7 @@ ASKED = {
     "airjax sweep st": ["status"],
     "airjax sweep pl": ["plan.toml"],
     "airjax report ru": ["runs"],
+    "airjax records verify 94-": ["94-muon"],
     "airjax data --data sy": ["synthetic"],
     "airjax train --data pl": ["plan.toml"],
     "airjax export runs out.parquet --array l": ["logits"],
