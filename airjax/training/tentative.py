@@ -12,8 +12,8 @@ class Tentative:
     """A compiled program, called as `jax.stages.Compiled` is, whose options are given up where they fail.
 
     Options fail while the program is compiled, or in its first call: a GPU's compiler accepts graphs that its libraries
-    cannot capture. So the first call waits for its results, and works on copies of the arguments that it donates. After
-    that the program is as it is.
+    cannot capture, or for which the device has too little memory. So the first call waits for its results, and works on
+    copies of the arguments that it donates. After that the program is as it is.
     """
 
     def __init__(self, lowered: jax.stages.Lowered, options: Options, plain: Options) -> None:
