@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
+import optax
 from jax import Array, lax
 from jaxtyping import Float, Int
 
@@ -30,3 +31,13 @@ def hardest(losses: Float[Array, " b"], count: int) -> Int[Array, " {count}"]:
 def take_examples(batch: Batch, chosen: Int[Array, " k"]) -> Batch:
     """Return the chosen examples of a batch."""
     return jax.tree.map(lambda array: array[chosen], batch)
+
+
+def mark(losses: Float[Array, " b"], chosen: Int[Array, " k"]) -> Float[Array, " b"]:
+    """Return 1 for each example that is chosen, and 0 for the others: the gradient of the chosen losses' sum."""
+    return jnp.zeros_like(losses).at[chosen].set(1)
+
+
+def at_step(opt_state: optax.OptState, step: Int[Array, ""]) -> optax.OptState:
+    """Return an optimizer's state as of a step: it counts its own updates, but the schedule is that of all steps."""
+    return optax.tree.set(opt_state, count=step)

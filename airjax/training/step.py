@@ -20,7 +20,7 @@ from airjax.optim.lookahead import LookaheadState, lookahead_init, lookahead_upd
 from airjax.optim.schedule import lookahead_decay
 from airjax.recipes.recipe import Recipe
 from airjax.training.backend import backend_of
-from airjax.training.selection import hardest, proxy_recipe, take_examples
+from airjax.training.selection import at_step, hardest, mark, proxy_recipe, take_examples
 from airjax.utils.reprs import one_line
 
 
@@ -125,10 +125,9 @@ def select_examples(
     chosen = hardest(losses, recipe.step_examples)
 
     def learn() -> tuple[Any, optax.OptState]:
-        (gradients,) = pullback(jnp.zeros_like(losses).at[chosen].set(1))
-        # The optimizer counts its own updates, but the schedule is that of all steps.
-        counted = optax.tree.set(proxy.opt_state, count=proxy.step)
-        return apply_gradients(own, backend, proxy._replace(opt_state=counted), gradients, hyper)
+        (gradients,) = pullback(mark(losses, chosen))
+        state = proxy._replace(opt_state=at_step(proxy.opt_state, proxy.step))
+        return apply_gradients(own, backend, state, gradients, hyper)
 
     # A branch, because the backward pass is two thirds of the proxy's work; vmapped, both sides are computed.
     due = proxy.step % selection.proxy_every == 0
@@ -158,12 +157,7 @@ def batch_losses(
 
 
 def apply_gradients(
-    recipe: Recipe,
-    backend: Backend,
-    state: TrainState,
-    gradients: Any,
-    hyper: Hyperparameters,
-    frozen: tuple[str, ...] = (),
+    recipe: Recipe, backend: Backend, state: TrainState, gradients: Any, hyper: Hyperparameters, frozen: Any = ()
 ) -> tuple[Any, optax.OptState]:
     """Return the parameters and the optimizer's state after its update by the gradients of the summed loss."""
     optimizer = make_optimizer(recipe, backend.precision, hyper, frozen)
