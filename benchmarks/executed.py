@@ -48,12 +48,14 @@ def needed_flops(recipe: Recipe) -> float:
 
     An image needs no gradient, so the first layer has none by its input. In an airbench network the convolution before
     a pool of an odd size needs no last row and column, frozen whitening filters no gradient, and neither do the
-    patches, if nothing before them trains.
+    patches, if nothing before them trains. The proxy of a selection counts whole.
     """
     network, inputs = recipe.network, recipe.inputs
+    examples, main = recipe.step_examples, 6.0 * recipe.forward_macs * recipe.step_examples
+    proxy = recipe.step_flops - main
     if not isinstance(network, AirbenchNet):
         stem = 9 * inputs.image_size**2 * inputs.channels * network.widths[0]
-        return 2.0 * recipe.batch_size * (3 * recipe.forward_macs - stem)
+        return main - 2.0 * examples * stem + proxy
     shapes = network.conv_shapes(inputs)
     whole = sum(9 * shape.size**2 * shape.inputs * shape.outputs for shape in shapes)
     head = network.widths[-1] * inputs.num_classes
@@ -64,7 +66,7 @@ def needed_flops(recipe: Recipe) -> float:
     ]
     macs = [9 * size**2 * shape.inputs * shape.outputs for size, shape in zip(sizes, shapes, strict=True)]
     unread = macs[0] + 2 * first if network.whitening is not None else first
-    return 2.0 * recipe.batch_size * (3 * (first + sum(macs) + head) - unread)
+    return 2.0 * examples * (3 * (first + sum(macs) + head) - unread) + proxy
 
 
 def executed_flops(text: str) -> float:

@@ -90,7 +90,7 @@ def total(work: TimedWork, parts: Parts) -> float:
 
 def flops(work: TimedWork) -> float | None:
     """Floating-point operations of one result, by the recipe's count; None for augmentation, which has next to none."""
-    step = 6.0 * work.recipe.forward_macs * work.recipe.batch_size
+    step = work.recipe.step_flops
     match work.task:
         case "step":
             return step

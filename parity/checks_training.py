@@ -19,6 +19,7 @@ from airjax.training import run as airjax_run
 from airjax.training import step as airjax_step
 from airjax.training.backend import backend_of
 from airjax.training.compile import compile_function
+from airjax.training.selection import proxy_recipe
 from airjax.utils.seeds import make_key
 from parity.check_setup import CheckSetup, at_precision, jax_precision
 from parity.compare import (
@@ -35,7 +36,7 @@ from parity.convert import to_state_dict, to_variables
 from parity.kinds import has_muon, is_residual
 from parity.pools import Pool, direct_pools, picks, pool_name, watch_pools
 from parity.states import cast
-from parity.torch_implementation import State, TorchImplementation, take_examples
+from parity.torch_implementation import State, TorchImplementation, join_proxy, split_state, take_examples
 
 EVAL_IMAGES = 100  # in one forward pass
 DRIFT = "all tensors"  # name of the comparisons of whole networks
@@ -70,6 +71,9 @@ def check_trajectory(setup: CheckSetup) -> Iterator[Comparison]:
         # Frozen, the bias needs a second program, which takes long to compile and is the same rule for every recipe.
         bias_epochs = 1.0 if setup.name == "94" else None
         recipe = recipe.override(whiten_examples=56, widths=(8, 12, 16), whiten_bias_epochs=bias_epochs)
+    if recipe.selection is not None:
+        # Four examples more than seven batches: the eighth batch is of both epochs.
+        recipe = recipe.override(proxy_widths=(6, 8, 8), train_examples=60)
     case = start(setup, recipe)
     if "float64" in setup.precisions:
         ours, taken = airjax_training(case)
@@ -99,13 +103,15 @@ def check_training(setup: CheckSetup) -> Iterator[Comparison]:
         recipe = setup.recipe.override(epochs=3.0, widths=(8, 12, 12, 16), **sizes)
     else:
         base = setup.recipe if has_muon(setup.recipe) else RECIPES["mini"]
+        if setup.recipe.selection is not None:
+            base = RECIPES["mini-faster"].override(proxy_widths=(6, 8, 8))
         recipe = base.override(epochs=3.0, whiten_bias_epochs=1.0, widths=(8, 12, 12), whiten_examples=256, **sizes)
     case = start(setup, recipe)
     states, taken = airjax_training(case)
     theirs = torch_training(setup.reference, case, taken)
-    logits = setup.reference.logits(case.recipe, theirs.states[-1], case.data.test_images)
+    logits = setup.reference.logits(case.recipe, split_state(theirs.states[-1])[0], case.data.test_images)
     with jax_precision(recipe.precision):
-        variables = to_variables(recipe, states[-1])
+        variables = to_variables(recipe, split_state(states[-1])[0])
     ours = evaluate(case.recipe, variables, case.data.test_images)
     other = float((ours.argmax(1) != logits.argmax(1)).mean())
     # Two networks that see one class everywhere would agree about nothing.
@@ -120,20 +126,34 @@ def start(setup: CheckSetup, recipe: Recipe) -> ShortTraining:
     """Return the initial network of the PyTorch implementation, whitened, and airjax's draws."""
     recipe = at_precision(recipe, "float64")
     data = take_examples(recipe, setup.images, setup.labels)
-    state = setup.reference.init(recipe, setup.seed)
-    count = recipe.network.examples_at_start
-    if count:
-        filters = setup.reference.filters(recipe, data.train_images[:count])
-        state["0.weight"] = torch.as_tensor(filters).to(state["0.weight"])
+    state = _initial_state(setup, recipe, data)
+    if recipe.selection is not None:
+        state |= join_proxy(_initial_state(setup, proxy_recipe(recipe), data))
     draws = jax.device_get(sample_draws(recipe, make_key(setup.seed)))
     return ShortTraining(recipe, cast(state, "float64"), data, draws)
 
 
+def _initial_state(setup: CheckSetup, recipe: Recipe, data: Dataset) -> State:
+    state, count = setup.reference.init(recipe, setup.seed), recipe.network.examples_at_start
+    if count:
+        filters = setup.reference.filters(recipe, data.train_images[:count])
+        state["0.weight"] = torch.as_tensor(filters).to(state["0.weight"])
+    return state
+
+
 def airjax_training(case: ShortTraining) -> tuple[list[State], list[list[np.ndarray]]]:
     """Return the networks before every step, and the final one, as state_dicts; and the pixels that the pools took."""
-    with jax_precision(case.recipe.precision), watch_pools() as inputs:
-        states = [to_state_dict(case.recipe, airjax_step.variables_of(state)) for state in _steps(case)]
-    return states, picks(inputs)
+    recipe = case.recipe
+    with jax_precision(recipe.precision), watch_pools() as inputs:
+        states = [_state_dict(recipe, state) for state in _steps(case)]
+    return states, picks(inputs, networks=1 if recipe.selection is None else 2)
+
+
+def _state_dict(recipe: Recipe, state: airjax_step.TrainState) -> State:
+    found = to_state_dict(recipe, airjax_step.variables_of(state))
+    if state.proxy is not None:
+        found |= join_proxy(to_state_dict(proxy_recipe(recipe), airjax_step.variables_of(state.proxy)))
+    return found
 
 
 def torch_training(reference: TorchImplementation, case: ShortTraining, taken: list[list[np.ndarray]]) -> TorchTraining:
@@ -196,7 +216,9 @@ def _steps(case: ShortTraining) -> Iterator[Any]:
     # The states before every step, and one whose network is the final one.
     recipe = case.recipe
     hyper, backend = hyperparameters(recipe), backend_of(recipe)
-    state = airjax_step.init_state(recipe, backend, to_variables(recipe, case.state), hyper)
+    own, selects = split_state(case.state)
+    proxy = None if recipe.selection is None else to_variables(proxy_recipe(recipe), selects)
+    state = airjax_step.init_state(recipe, backend, to_variables(recipe, own), hyper, proxy)
     images, labels = jnp.asarray(case.data.train_images), jnp.asarray(case.data.train_labels)
     draws = jax.tree.map(jnp.asarray, case.draws)
     task = airjax_run.Task(images, labels, draws, hyper)

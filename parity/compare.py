@@ -34,6 +34,9 @@ TOLERANCES: dict[str, Tolerance] = {
     "optimizer": Tolerance(1e-12, 0.0, FLOAT64 + ", over all steps; the gradients are given, so nothing is amplified"),
     "freeze": Tolerance(0.0, 0.0, "a frozen parameter does not move by one bit"),
     "lookahead": Tolerance(1e-13, 0.0, FLOAT64 + ", over all syncs"),
+    "batches": Tolerance(1e-15, 0.0, "float64; XLA divides by a constant by multiplying with its reciprocal"),
+    "selection": Tolerance(0.0, 0.0, EXACT),
+    "proxy": Tolerance(1e-11, 0.0, FLOAT64 + "; each step amplifies the differences of the steps before"),
     "trajectory": Tolerance(1e-11, 0.0, FLOAT64 + "; each step amplifies the differences of the steps before"),
     "tta": Tolerance(1e-12, 0.0, FLOAT64 + ", through the whole network and the views' mean"),
     "training": Tolerance(

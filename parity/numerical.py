@@ -11,7 +11,15 @@ from airjax.data.dataset import DataError, Dataset
 from airjax.recipes.published import RECIPES
 from airjax.recipes.recipe import Recipe, kind_of
 from airjax.utils.records import plain
-from parity import checks_data, checks_initialisation, checks_layers, checks_network, checks_training, checks_updates
+from parity import (
+    checks_data,
+    checks_initialisation,
+    checks_layers,
+    checks_network,
+    checks_selection,
+    checks_training,
+    checks_updates,
+)
 from parity.check_setup import BOTH, CheckSetup
 from parity.checks_training import DRIFT
 from parity.compare import Comparison, Row, summarize
@@ -19,7 +27,7 @@ from parity.torch_implementation import TorchImplementation
 
 IMAGES = 1600  # of the training split: enough for every check
 SHIFT = 311  # images from one seed's first image to the next one's
-RECIPE_NAMES = ("94", "94-muon", "95", "96", "96-paper", "resnet18", "resnet18-80")
+RECIPE_NAMES = ("94", "94-muon", "95", "96", "96-faster", "96-paper", "resnet18", "resnet18-80")
 
 
 class SuiteStep(NamedTuple):
@@ -28,7 +36,7 @@ class SuiteStep(NamedTuple):
     checks: tuple[str, ...]
     function: Callable[[CheckSetup], Iterator[Comparison]]
     once: bool = False  # does not depend on the recipe
-    by_kind: bool = False  # depends only on the kinds of its network and its optimizer
+    by_kind: bool = False  # depends only on the kinds of its network, its optimizer and its selection
 
 
 SUITE = (
@@ -42,6 +50,7 @@ SUITE = (
     SuiteStep(("intermediates", "loss", "gradients", "running-statistics"), checks_network.check_network),
     SuiteStep(("optimizer", "freeze"), checks_updates.check_optimizer),
     SuiteStep(("lookahead",), checks_updates.check_lookahead),
+    SuiteStep(("batches", "selection", "proxy"), checks_selection.check_selection),
     SuiteStep(("trajectory", "drift"), checks_training.check_trajectory),
     SuiteStep(("tta",), checks_network.check_tta),
     SuiteStep(("training",), checks_training.check_training, by_kind=True),
@@ -126,15 +135,15 @@ def run_suite(
 
 
 def recipes_of(step: SuiteStep, recipes: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the recipes that a step is run for: all, one, or the first with each kind of network and optimizer."""
+    """Return the recipes that a step is run for: all, one, or the first of each kind."""
     if step.by_kind:
         kinds = {_kinds(RECIPES[name]): name for name in reversed(recipes)}
         return tuple(name for name in recipes if name in kinds.values())
     return recipes[:1] if step.once else recipes
 
 
-def _kinds(recipe: Recipe) -> tuple[str, str]:
-    return kind_of(recipe.network), kind_of(recipe.optimizer)
+def _kinds(recipe: Recipe) -> tuple[str, str, str]:
+    return kind_of(recipe.network), kind_of(recipe.optimizer), kind_of(recipe.selection)
 
 
 def to_json(result: SuiteResult) -> dict[str, Any]:

@@ -60,13 +60,17 @@ def watch_pools() -> Iterator[list[np.ndarray]]:
         yield inputs
 
 
-def picks(inputs: list[np.ndarray]) -> list[list[np.ndarray]]:
-    """Return the `winners` of each pool in each pass, or what each ReLU passes on, from what `watch_pools` lists."""
+def picks(inputs: list[np.ndarray], networks: int = 1) -> list[list[np.ndarray]]:
+    """Return the `winners` of each pool in each pass, or what each ReLU passes on, from what `watch_pools` lists.
+
+    A pass goes through so many networks, one after the other.
+    """
     if inputs and inputs[0].dtype == bool:
         passed = [x.transpose(0, 3, 1, 2) for x in inputs]
         return [passed[first : first + RELUS] for first in range(0, len(passed), RELUS)]
     found = [winners(x.transpose(0, 3, 1, 2), SIZES[number % len(SIZES)]) for number, x in enumerate(inputs)]
-    return [found[first : first + len(SIZES)] for first in range(0, len(found), len(SIZES))]
+    size = networks * len(SIZES)
+    return [found[first : first + size] for first in range(0, len(found), size)]
 
 
 def pool_name(recipe: Recipe) -> str:
@@ -108,7 +112,7 @@ def _take(
     if isinstance(module, nn.ReLU):
         pixels = torch.where(chosen, inputs[0], 0)
     else:
-        pixels = _windows(inputs[0], SIZES[number]).gather(-1, chosen[..., None])[..., 0]
+        pixels = _windows(inputs[0], SIZES[number % len(SIZES)]).gather(-1, chosen[..., None])[..., 0]
     seen[-1].append(Pool(output.detach().numpy().copy(), pixels.detach().numpy().copy()))
     return pixels
 

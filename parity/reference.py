@@ -17,8 +17,10 @@ from torch import Tensor, nn
 from airjax.augment.draws import Draws
 from airjax.data.dataset import Dataset
 from airjax.recipes.recipe import Recipe
+from airjax.training.selection import proxy_recipe
 from parity.torch_draws import TensorDraws, place_draws, sample_draws
-from parity.torch_images import augment_epoch, normalize, prepare_images, tta_views
+from parity.torch_faster import Proxy, iterate_batches, select, start_proxy
+from parity.torch_images import normalize, prepare_images, tta_views
 from parity.torch_network import dtype_of, init_network, whitening_filters
 from parity.torch_optimizer import (
     Lookahead,
@@ -51,12 +53,21 @@ class Training(NamedTuple):
     forward: Callable[[Tensor], Tensor]  # the network, or the network compiled
     optimizer: TorchOptimizer
     slow: Lookahead | None  # None without lookahead
+    proxy: Proxy | None = None  # None without selection
 
 
-def start_training(recipe: Recipe, network: nn.Module, forward: Callable[[Tensor], Tensor]) -> Training:
-    """Return the training of a network before its first step."""
+def start_training(
+    recipe: Recipe, network: nn.Module, forward: Callable[[Tensor], Tensor], proxy: nn.Module | None = None
+) -> Training:
+    """Return the training of a network before its first step, and of its proxy where the recipe has a selection."""
     slow = Lookahead(network) if recipe.averaging is not None else None
-    return Training(network, forward, make_optimizer(recipe, network), slow)
+    selects = None if proxy is None else start_proxy(recipe, proxy)
+    return Training(network, forward, make_optimizer(recipe, network), slow, selects)
+
+
+def start_proxy_network(recipe: Recipe, images: Tensor, generator: torch.Generator) -> nn.Module | None:
+    """Return the initial proxy as `start_network` makes it; None without selection. (§4.8)"""
+    return None if recipe.selection is None else start_network(proxy_recipe(recipe), images, generator)
 
 
 def start_network(recipe: Recipe, images: Tensor, generator: torch.Generator) -> nn.Module:
@@ -80,6 +91,7 @@ def train(
     *,
     seed: int = 0,
     network: nn.Module | None = None,
+    proxy: nn.Module | None = None,
     draws: Draws | None = None,
     device: str = "cpu",
     compile_mode: CompileMode | None = None,
@@ -92,6 +104,7 @@ def train(
         data: the data set.
         seed: what the initial network and the draws follow from, where they are not given.
         network: start from this one, as it is, and train it in place.
+        proxy: the same of the network that selects examples, for a recipe that does.
         draws: the random choices about the data, for example airjax's.
         device: "cpu" or "cuda".
         compile_mode: run the network through torch.compile; its warm-up is not on the clock.
@@ -107,9 +120,10 @@ def train(
     if network is None:
         clock.start()
         network = start_network(recipe, images, generator)
+        proxy = start_proxy_network(recipe, images, generator)
         clock.stop("whiten")
     forward = network if compile_mode is None else compile_network(recipe, network, device, compile_mode)
-    training = start_training(recipe, network, forward)
+    training = start_training(recipe, network, forward, proxy)
 
     clock.start()
     choices = sample_draws(recipe, generator) if draws is None else place_draws(draws, device)
@@ -123,7 +137,7 @@ def train(
     logits = evaluate(forward, test_images, recipe.evaluation.tta_level, dtype, device)
     clock.stop("evaluate")
     accuracy = float((logits.argmax(1) == data.test_labels).mean())
-    mean_losses = torch.stack(losses).double().cpu().numpy() / recipe.batch_size
+    mean_losses = torch.stack(losses).double().cpu().numpy() / recipe.step_examples
     return FinishedTraining(network, mean_losses, logits, accuracy, clock.seconds)
 
 
@@ -136,14 +150,10 @@ def run_steps(
     on_step: Callable[[int, nn.Module], None] | None,
 ) -> list[Tensor]:
     """Take every step of a training on images as `prepare_images` gives them; returns the steps' losses []."""
-    network, augmented, losses = training.network.train(), prepared, []
-    for step in range(recipe.total_steps):
-        epoch, position = divmod(step, recipe.steps_per_epoch)
-        if position == 0:
-            augmented = augment_epoch(recipe, prepared, draws, epoch)
-        first = position * recipe.batch_size
-        chosen = draws.order[epoch, first : first + recipe.batch_size]
-        losses.append(advance(recipe, training, step, augmented[chosen], labels[chosen]))
+    network, losses = training.network.train(), []
+    batches = iterate_batches(recipe, prepared, labels, draws)
+    for step, (images, targets) in zip(range(recipe.total_steps), batches, strict=False):
+        losses.append(advance(recipe, training, step, images, targets))
         if on_step is not None:
             on_step(step + 1, network)
     return losses
@@ -151,6 +161,9 @@ def run_steps(
 
 def advance(recipe: Recipe, training: Training, step: int, images: Tensor, labels: Tensor) -> Tensor:
     """Take the 0-based step on images [B,3,32,32] and labels [B], lookahead included; return `train_step`'s loss."""
+    if training.proxy is not None:
+        places, _ = select(recipe, training.proxy, step, images, labels)
+        images, labels = images[places], labels[places]
     train_bias(recipe, training.network, step)
     schedule_step(recipe, training.optimizer, step)
     loss = train_step(
@@ -204,7 +217,7 @@ def compile_network(recipe: Recipe, network: nn.Module, device: str, mode: Compi
     compiled, dtype = torch.compile(network, mode=mode), dtype_of(recipe, device)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     size = recipe.inputs.image_size
-    images = torch.zeros(recipe.batch_size, recipe.inputs.channels, size, size, dtype=dtype, device=device)
+    images = torch.zeros(recipe.step_examples, recipe.inputs.channels, size, size, dtype=dtype, device=device)
     images = images.to(memory_format=torch.channels_last)
     # The phases guard on requires_grad.
     for step in (0, recipe.total_steps):

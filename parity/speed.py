@@ -13,6 +13,7 @@ from parity.reference import (
     compile_network,
     evaluate,
     start_network,
+    start_proxy_network,
     start_training,
     train,
 )
@@ -48,6 +49,8 @@ def prepare(work: TimedWork) -> Prepared:
     if work.implementation in ("airbench", "airbench-compiled"):
         return _prepare_airbench(work)
     mode = MODES[work.device] if work.implementation == "compiled" else None
+    if mode is not None and work.recipe.selection is not None:
+        raise ValueError("the proxy of a recipe that selects is not compiled; compare with the implementation eager")
     match work.task:
         case "step":
             return _prepare_step(work, mode)
@@ -83,7 +86,8 @@ def _prepare_step(work: TimedWork, mode: CompileMode | None) -> Prepared:
     recipe, images, generator = work.recipe, _images(work), torch.Generator(work.device).manual_seed(0)
     network = start_network(recipe, images, generator)
     forward, compile_seconds = _forward(work, network, mode)
-    training, draws = start_training(recipe, network, forward), sample_draws(recipe, generator)
+    proxy, draws = start_proxy_network(recipe, images, generator), sample_draws(recipe, generator)
+    training = start_training(recipe, network, forward, proxy)
     prepared = prepare_images(recipe, images, draws.flips, dtype_of(recipe, work.device))
     labels = torch.as_tensor(work.data.train_labels.astype(np.int64), device=work.device)
 

@@ -11,6 +11,7 @@ from airjax.augment.draws import Draws
 from airjax.data.dataset import CIFAR10_CLASSES, Dataset
 from airjax.data.info import CIFAR10
 from airjax.recipes.recipe import Recipe
+from airjax.training.selection import proxy_recipe
 from parity import reference
 from parity.torch_draws import place_draws
 from parity.torch_images import augment_epoch, normalize, prepare_images
@@ -18,6 +19,7 @@ from parity.torch_network import build_network, dtype_of, init_network, whitenin
 from parity.torch_optimizer import Lookahead, learning_rate_factor
 
 State = dict[str, Tensor]  # a state_dict
+PROXY = "proxy."  # before the names of a proxy's tensors, where a state_dict has both networks
 
 
 class TorchImplementation(NamedTuple):
@@ -31,7 +33,8 @@ class TorchImplementation(NamedTuple):
     filters: Callable[[Recipe, np.ndarray], np.ndarray]  # uint8 images -> whitening filters [24,3,2,2]
     factors: Callable[[Recipe], np.ndarray]  # learning-rate factors [T]
     lookahead: Callable[[nn.Module], Callable[[float], None]]  # network -> sync(decay), in place
-    # The states before every step, and the final one; the last argument is handed the network before the first.
+    # The states before every step, and the final one; the last argument is handed the network before the first. With a
+    # selection the states are of both networks, and it is handed both, the proxy first.
     train: Callable[[Recipe, State, Dataset, Draws, Callable[[nn.Module], object]], list[State]]
     logits: Callable[[Recipe, State, np.ndarray], np.ndarray]  # uint8 images -> [N,10] at the recipe's TTA level
 
@@ -46,6 +49,17 @@ def load_network(implementation: TorchImplementation, recipe: Recipe, state: Sta
 def copy_state(network: nn.Module) -> State:
     """Return a state_dict that later training does not change."""
     return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+
+
+def join_proxy(state: State) -> State:
+    """Return a proxy's tensors under the names that they have beside the network's own."""
+    return {PROXY + name: tensor for name, tensor in state.items()}
+
+
+def split_state(state: State) -> tuple[State, State]:
+    """Return the tensors of the network, and of its proxy under their own names."""
+    own = {name: tensor for name, tensor in state.items() if not name.startswith(PROXY)}
+    return own, {name.removeprefix(PROXY): tensor for name, tensor in state.items() if name.startswith(PROXY)}
 
 
 def take_examples(recipe: Recipe, images: np.ndarray, labels: np.ndarray) -> Dataset:
@@ -83,12 +97,17 @@ def _lookahead(network: nn.Module) -> Callable[[float], None]:
 def _train(
     recipe: Recipe, state: State, data: Dataset, draws: Draws, prepare: Callable[[nn.Module], object]
 ) -> list[State]:
-    network = load_network(OWN, recipe, state)
-    prepare(network)
-    states = [copy_state(network)]
-    plain = recipe.override(tta_level=0)
-    reference.train(plain, data, network=network, draws=draws, on_step=lambda _, n: states.append(copy_state(n)))
-    return [*states[:-1], copy_state(network)]
+    own, selects = split_state(state)
+    network, plain = load_network(OWN, recipe, own), recipe.override(tta_level=0)
+    proxy = None if recipe.selection is None else load_network(OWN, proxy_recipe(recipe), selects)
+    prepare(network if proxy is None else nn.ModuleList([proxy, network]))
+
+    def both() -> State:
+        return copy_state(network) | ({} if proxy is None else join_proxy(copy_state(proxy)))
+
+    states = [both()]
+    reference.train(plain, data, network=network, proxy=proxy, draws=draws, on_step=lambda *_: states.append(both()))
+    return [*states[:-1], both()]
 
 
 def _logits(recipe: Recipe, state: State, images: np.ndarray) -> np.ndarray:
@@ -97,7 +116,7 @@ def _logits(recipe: Recipe, state: State, images: np.ndarray) -> np.ndarray:
 
 OWN = TorchImplementation(
     name="reference",
-    recipes=("94", "94-muon", "95", "96", "96-paper", "mini", "resnet18", "resnet18-80"),
+    recipes=("94", "94-muon", "95", "96", "96-faster", "96-paper", "mini", "mini-faster", "resnet18", "resnet18-80"),
     build=build_network,
     init=_init,
     augment=_augment,

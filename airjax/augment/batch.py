@@ -52,8 +52,7 @@ def batch_at(
     images, as `take_moved` does.
     """
     augmentation = recipe.augmentation
-    epoch, position = step // recipe.steps_per_epoch, step % recipe.steps_per_epoch
-    chosen = lax.dynamic_slice(draws.order, (epoch, position * recipe.batch_size), (1, recipe.batch_size))[0]
+    epoch, chosen = examples_at(recipe, draws.order, step)
     examples, weights = chosen, None
     if selection is not None:
         examples = selection.indices[chosen]
@@ -65,3 +64,16 @@ def batch_at(
     if draws.corners is not None:
         augmented = cutout(augmented, draws.corners[epoch, chosen], augmentation.cutout)
     return Batch(augmented, labels[examples], weights)
+
+
+def examples_at(
+    recipe: Recipe, order: Int[Array, "e n"], step: Int[Array, ""]
+) -> tuple[Int[Array, "*b"], Int[Array, " b"]]:
+    """Return the epoch of a step's b examples, one for all or one for each, and which examples they are. (§3)"""
+    size = recipe.batch_size
+    if recipe.augmentation.drop_remainder:
+        epoch, position = step // recipe.steps_per_epoch, step % recipe.steps_per_epoch
+        return epoch, lax.dynamic_slice(order, (epoch, position * size), (1, size))[0]
+    place = step * size + jnp.arange(size, dtype=step.dtype)
+    epoch, position = place // recipe.train_examples, place % recipe.train_examples
+    return epoch, order[epoch, position]

@@ -16,6 +16,6 @@ def sgd_chain(recipe: Recipe, precision: Precision, hyper: Hyperparameters, grou
     """
     dtype = group_dtype(group, precision)
     return optax.chain(
-        optax.scale(1 / recipe.batch_size),
+        optax.scale(1 / recipe.step_examples),
         *momentum_steps(recipe, hyper.weight_decay, hyper.momentum, hyper.learning_rate, dtype),
     )

@@ -27,6 +27,8 @@ class Augmentation:
     """Horizontal flip: none; random each epoch; alternating from a random start; alternating from an index hash."""
     order: Order = "reshuffle"
     """Order of the examples: a new permutation each epoch; sampled with replacement; the data set's own order."""
+    drop_remainder: bool = True
+    """End an epoch with its last whole batch and leave out the rest, or let a batch go on into the next epoch."""
     translate: int = 2
     """Largest random shift, in pixels."""
     cutout: int = 0

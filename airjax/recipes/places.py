@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, get_args
 
 from airjax.recipes.network import Whitening
 from airjax.recipes.optimizer import Lookahead
+from airjax.recipes.selection import ProxySelection
 from airjax.recipes.stored import NAMES
 
 
@@ -30,7 +31,11 @@ class Switch(NamedTuple):
     part: type[Any]
 
 
-SWITCHES = {"whiten": Switch(("network", "whitening"), Whitening), "lookahead": Switch(("averaging",), Lookahead)}
+SWITCHES = {
+    "whiten": Switch(("network", "whitening"), Whitening),
+    "lookahead": Switch(("averaging",), Lookahead),
+    "proxy": Switch(("selection",), ProxySelection),
+}
 SET_BY_DATA = "inputs"  # a part that follows from the data, and that nobody sets
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from airjax.recipes import airbench94, airbench94_muon, airbench95, airbench96, mini, resnet18
+from airjax.recipes import airbench94, airbench94_muon, airbench95, airbench96, airbench96_faster, mini, resnet18
 from airjax.recipes.claim import Claim
 from airjax.recipes.recipe import Recipe
 
@@ -16,6 +16,8 @@ RECIPES: dict[str, Recipe] = {
     "resnet18": resnet18.RESNET18,
     "resnet18-80": resnet18.RESNET18_80,
     "94-muon": airbench94_muon.AIRBENCH94_MUON,
+    "96-faster": airbench96_faster.AIRBENCH96_FASTER,
+    "mini-faster": airbench96_faster.MINI_FASTER,
 }
 
 CLAIMS: dict[str, Claim] = {
@@ -28,6 +30,8 @@ CLAIMS: dict[str, Claim] = {
     "resnet18": resnet18.CLAIM,
     "resnet18-80": resnet18.CLAIM_80,
     "94-muon": airbench94_muon.CLAIM,
+    "96-faster": airbench96_faster.CLAIM,
+    "mini-faster": airbench96_faster.CLAIM_MINI,
 }
 
 

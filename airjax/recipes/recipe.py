@@ -14,6 +14,7 @@ from airjax.recipes.network import AirbenchNet, Network
 from airjax.recipes.optimizer import CrossEntropy, Lookahead, Nesterov, Optimizer, Schedule, Triangle
 from airjax.recipes.places import SWITCHES, FieldOf, fields_of, iterate_parts, kinds_with, part_of, replaced
 from airjax.recipes.ranges import above, at_least, between
+from airjax.recipes.selection import ProxySelection
 from airjax.recipes.stored import NAMES, from_plain, require_fields, to_plain
 from airjax.utils.fields import Range, check_fields, check_value
 
@@ -58,10 +59,13 @@ class Recipe:
     precision: PrecisionName = "auto"
     """Arithmetic: float32 on a CPU and bfloat16 with float32 master weights elsewhere (auto), or the one named."""
     inputs: Inputs = Inputs()
+    selection: ProxySelection | None = None
 
     def __post_init__(self) -> None:
         check_fields(self, _RANGES)
         self.network.require_inputs(self.inputs)
+        if self.selection is not None:
+            self.selection.network_for(self.network).require_inputs(self.inputs)
         self.augmentation.require_size(self.inputs.image_size)
         if self.steps_per_epoch < 1:
             raise ValueError(
@@ -73,6 +77,11 @@ class Recipe:
     def steps_per_epoch(self) -> int:
         """Whole batches in one pass; the remainder is dropped."""
         return self.train_examples // self.batch_size
+
+    @property
+    def step_examples(self) -> int:
+        """Examples of a batch that the network trains on: all of them, or those that are selected (§4.8)."""
+        return self.batch_size if self.selection is None else self.selection.num_kept(self.batch_size)
 
     @property
     def total_steps(self) -> int:
@@ -119,9 +128,17 @@ class Recipe:
 
     @property
     def flops(self) -> float:
-        """Floating-point operations of a run: three forward costs per training image, plus the test views."""
+        """Floating-point operations of a run: three forward costs per image trained on, the test views, the proxy."""
         views = self.evaluation.num_views * self.test_examples
-        return 2.0 * self.forward_macs * (3 * self.total_steps * self.batch_size + views)
+        return self.total_steps * self.step_flops + 2.0 * self.forward_macs * views
+
+    @property
+    def step_flops(self) -> float:
+        """Floating-point operations of a training step, on average over the run."""
+        main, steps = 6.0 * self.forward_macs * self.step_examples, self.total_steps
+        if self.selection is None:
+            return main
+        return main + self.selection.flops(self.network, self.inputs, self.batch_size, steps) / steps
 
     def fit_to(
         self, num_train: int, num_test: int, inputs: Inputs | None = None, *, symmetric: bool = True
@@ -141,7 +158,8 @@ class Recipe:
     def override(self, **changes: Any) -> "Recipe":
         """Return the recipe with other values of some fields, by their own names, whichever part they are in.
 
-        whiten=False and lookahead=False leave those parts out, True puts them in. A whole part is replaced by its name.
+        whiten=False, lookahead=False and proxy=False leave those parts out, True puts them in. A whole part is replaced
+        by its name.
         Raises ValueError for a field that there is not, a value that it cannot have, or a part that is left out.
         """
         parts = {name: changes.pop(name) for name, _ in iterate_parts(self) if name in changes}

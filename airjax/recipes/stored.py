@@ -9,6 +9,7 @@ from airjax.recipes.network import AirbenchNet, Whitening
 from airjax.recipes.network_resnet import ResNet18
 from airjax.recipes.optimizer import CrossEntropy, Lookahead, Nesterov, Piecewise, Sgd, Triangle
 from airjax.recipes.optimizer_muon import Muon
+from airjax.recipes.selection import ProxySelection
 
 # The kind that a part is stored under. Names of kinds and fields are for good: files keep them.
 KINDS: dict[str, type[Any]] = {
@@ -25,12 +26,15 @@ KINDS: dict[str, type[Any]] = {
     "sgd": Sgd,
     "piecewise": Piecewise,
     "muon": Muon,
+    "proxy-selection": ProxySelection,
 }
 NAMES = {kind: name for name, kind in KINDS.items()}
 
 # Fields that came later than version 0.1, which may be missing: their defaults are what the versions before them did.
 ADDED = frozenset(
     {"tta_mirror", "inputs", "padding", "cutout_form", "whiten_ascending", "whiten_bias_random", "unit_head"}
+    | {"drop_remainder", "selection", "proxy", "proxy_widths", "proxy_convs_per_block", "proxy_keep", "proxy_every"}
+    | {"proxy_lookahead"}
 )
 
 

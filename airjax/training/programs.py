@@ -58,8 +58,7 @@ BY_MEMBER = Task(images=False, labels=False, draws=True, hyper=True, selection=T
 def steps_per_call(recipe: Recipe, backend: Backend) -> int | None:
     """Return the largest number of steps of a call; None: as many as a program can take."""
     if backend.driver == "chunks":
-        flops = 6.0 * recipe.forward_macs * recipe.batch_size
-        return max(1, min(CHUNK_STEPS, int(CHUNK_FLOPS / flops)))
+        return max(1, min(CHUNK_STEPS, int(CHUNK_FLOPS / recipe.step_flops)))
     return 1 if backend.driver == "loop" else None
 
 

@@ -20,6 +20,7 @@ from airjax.recipes.published import get_recipe
 from airjax.recipes.recipe import Phase, Recipe
 from airjax.training.backend import backend_of, resolve_precision
 from airjax.training.evaluate import eval_batch, tta_logits
+from airjax.training.selection import proxy_recipe
 from airjax.training.step import StepMetrics, TrainState, accuracy_of, averaged_variables, init_state, train_step
 from airjax.utils.reprs import one_line
 from airjax.utils.seeds import fixed_algorithm
@@ -103,12 +104,28 @@ def start_run(
     """Return the initial state, with a whitened first convolution where there is one, and the draws, from a key."""
     with fixed_algorithm():
         init_key, draws_key = jax.random.split(key)
-    variables, count = init_variables(recipe, backend, init_key), recipe.network.examples_at_start
-    if count:
-        images = train_images[:count] if selection is None else train_images[selection.indices[:count]]
-        images = normalize(images, recipe.inputs, backend.precision.statistics)
-        variables = set_from_images(recipe, backend, variables, images)
-    return init_state(recipe, backend, variables, hyper), sample_draws(recipe, draws_key)
+    variables, proxy = start_network(recipe, backend, init_key, train_images, selection), None
+    if recipe.selection is not None:
+        with fixed_algorithm():
+            proxy_key = jax.random.fold_in(init_key, 1)  # so that the network is the one without a proxy
+        proxy = start_network(proxy_recipe(recipe), backend, proxy_key, train_images, selection)
+    return init_state(recipe, backend, variables, hyper, proxy), sample_draws(recipe, draws_key)
+
+
+def start_network(
+    recipe: Recipe,
+    backend: Backend,
+    key: Key[Array, ""],
+    train_images: UInt8[Array, "n h w c"],
+    selection: Selection | None = None,
+) -> Variables:
+    """Return a recipe's initial network, with a whitened first convolution where there is one, from a key."""
+    variables, count = init_variables(recipe, backend, key), recipe.network.examples_at_start
+    if not count:
+        return variables
+    images = train_images[:count] if selection is None else train_images[selection.indices[:count]]
+    images = normalize(images, recipe.inputs, backend.precision.statistics)
+    return set_from_images(recipe, backend, variables, images)
 
 
 def advance(

@@ -1,5 +1,6 @@
 """One optimizer step as a pure function: (state, batch) -> (state, metrics). (§4)"""
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -19,6 +20,7 @@ from airjax.optim.lookahead import LookaheadState, lookahead_init, lookahead_upd
 from airjax.optim.schedule import lookahead_decay
 from airjax.recipes.recipe import Recipe
 from airjax.training.backend import backend_of
+from airjax.training.selection import at_step, hardest, mark, proxy_recipe, take_examples
 from airjax.utils.reprs import one_line
 
 
@@ -31,6 +33,7 @@ class TrainState(NamedTuple):
     batch_stats: Any  # BatchNorm's running means and variances
     opt_state: optax.OptState
     lookahead: LookaheadState | None  # None without lookahead
+    proxy: "TrainState | None" = None  # the network that selects examples; None without selection
 
     def __repr__(self) -> str:
         return one_line(self)
@@ -46,8 +49,10 @@ class StepMetrics(NamedTuple):
         return one_line(self)
 
 
-def init_state(recipe: Recipe, backend: Backend, variables: Variables, hyper: Hyperparameters) -> TrainState:
-    """Return the state before the first step."""
+def init_state(
+    recipe: Recipe, backend: Backend, variables: Variables, hyper: Hyperparameters, proxy: Variables | None = None
+) -> TrainState:
+    """Return the state before the first step, of a recipe with a selection from its proxy's variables, too."""
     params, batch_stats = variables["params"], variables["batch_stats"]
     return TrainState(
         step=jnp.zeros((), jnp.int32),
@@ -56,6 +61,7 @@ def init_state(recipe: Recipe, backend: Backend, variables: Variables, hyper: Hy
         batch_stats=batch_stats,
         opt_state=make_optimizer(recipe, backend.precision, hyper).init(params),
         lookahead=None if recipe.averaging is None else lookahead_init((params, batch_stats)),
+        proxy=None if proxy is None else init_state(proxy_recipe(recipe), backend, proxy, hyper),
     )
 
 
@@ -81,34 +87,93 @@ def train_step(
     frozen: tuple[str, ...] = (),
     backend: Backend | None = None,
 ) -> tuple[TrainState, StepMetrics]:
-    """Take one step of the recipe's optimizer, and of lookahead. (§4)
+    """Take one step of the recipe's optimizer, and of lookahead; of a recipe with a selection, of its proxy first. (§4)
 
     recipe, frozen and backend are static. frozen names the groups of parameters that do not train, ("whiten_bias",)
     towards the end: nothing before the first 3x3 convolution needs a gradient then, and that part of the backward pass
     is not computed. A backend of None is this process's (`airjax.training.backend.backend_of`).
     """
-    backend = backend or backend_of(recipe)
-    statistics = backend.precision.statistics
+    backend, proxy = backend or backend_of(recipe), state.proxy
+    if recipe.selection is not None:
+        assert proxy is not None
+        with jax.named_scope("proxy"):
+            proxy, chosen, _ = select_examples(recipe, proxy, batch, hyper, backend)
+        batch = take_examples(batch, chosen)
 
     def summed_loss(params: Any) -> tuple[Array, tuple[Array, Array, Any]]:
-        variables = {"params": stop_gradients(params, frozen), "frozen": state.frozen, "batch_stats": state.batch_stats}
-        logits, batch_stats = apply_train(recipe, backend, variables, batch.images)
-        losses = smoothed_loss(logits, batch.labels, hyper.label_smoothing)
-        if batch.weights is not None:
-            losses = losses * batch.weights.astype(losses.dtype)
+        losses, (logits, batch_stats) = batch_losses(recipe, backend, state, batch, hyper, frozen, params)
         return losses.sum(), (losses, logits, batch_stats)
 
     (_, (losses, logits, batch_stats)), gradients = jax.value_and_grad(summed_loss, has_aux=True)(state.params)
+    params, opt_state = apply_gradients(recipe, backend, state, gradients, hyper, frozen)
+    state = finish_step(recipe, state, params, batch_stats, opt_state)._replace(proxy=proxy)
+    return state, StepMetrics(losses.mean(), accuracy_of(logits, batch.labels, backend.precision.statistics))
+
+
+def select_examples(
+    recipe: Recipe, proxy: TrainState, batch: Batch, hyper: Hyperparameters, backend: Backend
+) -> tuple[TrainState, Int[Array, " k"], Float[Array, " b"]]:
+    """Take the proxy's step on a batch of b examples: find the k hardest, and every few steps learn from them. (§4.8)
+
+    Returns the proxy after the step, the examples' indices in the batch, ascending, and all examples' losses. BatchNorm
+    sees the whole batch, in training mode, and so do the gradients of the chosen examples' losses.
+    """
+    selection, own = recipe.selection, proxy_recipe(recipe)
+    assert selection is not None
+    losses_of = functools.partial(batch_losses, own, backend, proxy, batch, hyper, ())
+    losses, pullback, (_, batch_stats) = jax.vjp(losses_of, proxy.params, has_aux=True)
+    chosen = hardest(losses, recipe.step_examples)
+
+    def learn() -> tuple[Any, optax.OptState]:
+        (gradients,) = pullback(mark(losses, chosen))
+        state = proxy._replace(opt_state=at_step(proxy.opt_state, proxy.step))
+        return apply_gradients(own, backend, state, gradients, hyper)
+
+    # A branch, because the backward pass is two thirds of the proxy's work; vmapped, both sides are computed.
+    due = proxy.step % selection.proxy_every == 0
+    params, opt_state = jax.lax.cond(due, learn, lambda: (proxy.params, proxy.opt_state))
+    return finish_step(own, proxy, params, batch_stats, opt_state), chosen, losses
+
+
+def batch_losses(
+    recipe: Recipe,
+    backend: Backend,
+    state: TrainState,
+    batch: Batch,
+    hyper: Hyperparameters,
+    frozen: tuple[str, ...],
+    params: Any,
+) -> tuple[Float[Array, " b"], tuple[Float[Array, "b l"], Any]]:
+    """Compute each example's loss, times its weight, with a state's network and these parameters.
+
+    Also returns the logits and BatchNorm's new running statistics.
+    """
+    variables = {"params": stop_gradients(params, frozen), "frozen": state.frozen, "batch_stats": state.batch_stats}
+    logits, batch_stats = apply_train(recipe, backend, variables, batch.images)
+    losses = smoothed_loss(logits, batch.labels, hyper.label_smoothing)
+    if batch.weights is not None:
+        losses = losses * batch.weights.astype(losses.dtype)
+    return losses, (logits, batch_stats)
+
+
+def apply_gradients(
+    recipe: Recipe, backend: Backend, state: TrainState, gradients: Any, hyper: Hyperparameters, frozen: Any = ()
+) -> tuple[Any, optax.OptState]:
+    """Return the parameters and the optimizer's state after its update by the gradients of the summed loss."""
     optimizer = make_optimizer(recipe, backend.precision, hyper, frozen)
     updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-    fast = (optax.apply_updates(state.params, updates), batch_stats)
-    steps_done, lookahead = state.step + 1, state.lookahead
+    return optax.apply_updates(state.params, updates), opt_state
+
+
+def finish_step(
+    recipe: Recipe, state: TrainState, params: Any, batch_stats: Any, opt_state: optax.OptState
+) -> TrainState:
+    """Return the state after a step, with lookahead where the recipe has it and the step is one of its own. (§4.7)"""
+    fast, steps_done, lookahead = (params, batch_stats), state.step + 1, state.lookahead
     if recipe.averaging is not None and lookahead is not None:
         sync = steps_done % recipe.averaging.lookahead_every == 0
         fast, lookahead = lookahead_update(fast, lookahead, lookahead_decay(recipe, steps_done), sync)
-    params, batch_stats = fast
-    metrics = StepMetrics(losses.mean(), accuracy_of(logits, batch.labels, statistics))
-    return TrainState(steps_done, params, state.frozen, batch_stats, opt_state, lookahead), metrics
+    return TrainState(steps_done, fast[0], state.frozen, fast[1], opt_state, lookahead)
 
 
 def stop_gradients(params: Any, frozen: tuple[str, ...]) -> Any:

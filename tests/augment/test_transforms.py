@@ -94,6 +94,25 @@ def test_batch_is_flip_pad_crop_mirror_cutout_of_the_epochs_order(tiny: Recipe, 
             assert np.array_equal(image, expected)
 
 
+def test_a_batch_goes_on_into_the_next_epoch_where_nothing_is_dropped(tiny: Recipe, random_images: np.ndarray) -> None:
+    changes = {"batch_size": 5, "train_examples": 16, "epochs": 2.0, "translate": 0, "drop_remainder": False}
+    recipe = resolve_precision(tiny.override(**changes))
+    draws = sample_draws(recipe, jax.random.key(0))
+    # The fourth batch is the last example of the first epoch, and four of the second, in which all are mirrored.
+    batch = batch_at(recipe, jnp.asarray(random_images), jnp.arange(16, dtype=jnp.int32), draws, jnp.int32(3))
+    order = np.asarray(draws.order)
+    chosen = [order[0, 15], *order[1, :4]]
+    assert batch.labels.tolist() == chosen
+    normalized = np.asarray(im.normalize(jnp.asarray(random_images), Inputs(), jnp.float32))[chosen]
+    mirrored = np.asarray(draws.flips)[chosen] ^ np.array([False, True, True, True, True])
+    assert np.array_equal(batch.images, np.where(mirrored[:, None, None, None], normalized[:, :, ::-1], normalized))
+    shown = [
+        batch_at(recipe, jnp.asarray(random_images), jnp.arange(16, dtype=jnp.int32), draws, jnp.int32(step)).labels
+        for step in range(6)
+    ]
+    assert np.array_equal(np.concatenate(shown), order.ravel()[:30])
+
+
 def test_tta_views_are_weighted_windows_and_mirrors(random_images: np.ndarray) -> None:
     images = jnp.asarray(random_images)
     assert [len(tta_views(images, level)) for level in (0, 1, 2)] == [1, 2, 6]

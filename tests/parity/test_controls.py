@@ -11,7 +11,7 @@ import numpy as np
 import optax
 import pytest
 
-from airjax.augment import transforms, views
+from airjax.augment import batch, transforms, views
 from airjax.augment.views import tta_views
 from airjax.kernels import backend
 from airjax.kernels.normalization import normalize_channels
@@ -22,7 +22,8 @@ from airjax.optim import groups, momentum, muon, schedule, sgd
 from airjax.optim.lookahead import LookaheadState, lookahead_update
 from airjax.optim.schedule import learning_rate_factor
 from airjax.training import evaluate as tta
-from airjax.training import step
+from airjax.training import selection, step
+from parity import checks_selection
 from parity.numerical import run_suite
 from parity.torch_implementation import OWN
 
@@ -215,6 +216,36 @@ def first_bias_on_the_schedule_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(momentum, "learning_rate_factor", lambda recipe, step, *_: learning_rate_factor(recipe, step))
 
 
+def easiest_examples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(step, "hardest", lambda losses, count: selection.hardest(-losses, count))
+
+
+def proxy_that_learns_from_all_examples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(step, "mark", lambda losses, chosen: jnp.ones_like(losses))
+
+
+def proxy_that_learns_in_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = step.select_examples
+    monkeypatch.setattr(
+        step, "select_examples", lambda recipe, *rest, **named: right(recipe.override(proxy_every=1), *rest, **named)
+    )
+
+
+def proxy_with_lookahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = selection.proxy_recipe
+    for module in (step, checks_selection):
+        monkeypatch.setattr(module, "proxy_recipe", lambda recipe: right(recipe.override(proxy_lookahead=True)))
+
+
+def proxy_on_a_schedule_of_its_updates(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(step, "at_step", lambda opt_state, number: opt_state)
+
+
+def remainder_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = batch.examples_at
+    monkeypatch.setattr(batch, "examples_at", lambda recipe, *rest: right(recipe.override(drop_remainder=True), *rest))
+
+
 class Control(NamedTuple):
     """A mistake, the checks that it is run through, and which of them it must turn red."""
 
@@ -257,9 +288,25 @@ MUON_CONTROLS = (
 )
 
 
+SELECTION = ("batches", "selection", "proxy")
+FASTER_CONTROLS = (
+    Control(easiest_examples, SELECTION, ("selection", "proxy")),
+    Control(proxy_that_learns_from_all_examples, SELECTION, ("selection", "proxy")),
+    Control(proxy_that_learns_in_every_step, SELECTION, ("selection", "proxy")),
+    Control(proxy_with_lookahead, SELECTION, ("proxy",)),
+    Control(proxy_on_a_schedule_of_its_updates, SELECTION, ("proxy",)),
+    Control(remainder_dropped, SELECTION, SELECTION),
+)
+
+
 PLANTED = [
     pytest.param(recipe, control, id=f"{recipe}-{control.plant.__name__}")
-    for recipe, controls in (("94", CONTROLS), ("94-muon", MUON_CONTROLS), ("resnet18", RESNET_CONTROLS))
+    for recipe, controls in (
+        ("94", CONTROLS),
+        ("94-muon", MUON_CONTROLS),
+        ("96-faster", FASTER_CONTROLS),
+        ("resnet18", RESNET_CONTROLS),
+    )
     for control in controls
 ]
 

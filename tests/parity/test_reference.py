@@ -43,6 +43,7 @@ def same(a: torch.nn.Module, b: torch.nn.Module) -> bool:
         {"tta_level": 0, "label_smoothing": 0.0},
         {"whiten_ascending": True, "whiten_bias_random": True, "unit_head": True},
         {"tta_level": 1, "batchnorm_momentum": 0.9},
+        {"proxy": True, "proxy_every": 2, "proxy_keep": 0.25, "proxy_lookahead": True, "lookahead_every": 2},
         {"precision": "float64"},
         {"precision": "float16"},
     ],
@@ -58,7 +59,8 @@ def test_every_switch_trains_and_changes_the_numbers(changes: dict[str, Any], da
     again = reference.train(recipe, data, seed=0)
     assert np.array_equal(again.logits, trained.logits)
     for name in changes:
-        needing = {"convs_per_block": ("residual",)}.get(name, ())
+        with_proxy = ("proxy_every", "proxy_keep", "proxy_lookahead")
+        needing = {"convs_per_block": ("residual",), "proxy": with_proxy}.get(name, ())
         rest = {key: value for key, value in changes.items() if key not in (name, *needing)}
         other = reference.train(short(**rest), data, seed=0)
         assert not np.array_equal(other.logits, trained.logits) or not np.array_equal(other.losses, trained.losses), (

@@ -14,6 +14,7 @@ from airjax.recipes.optimizer_muon import Muon
 from airjax.recipes.places import fields_of, iterate_parts
 from airjax.recipes.published import RECIPES
 from airjax.recipes.recipe import Phase, Recipe
+from airjax.recipes.selection import ProxySelection
 from airjax.recipes.texts import describe_fields
 
 RESNET = RECIPES["resnet18"]
@@ -113,6 +114,30 @@ def test_muon_has_its_numbers_under_their_own_names() -> None:
             recipe.override(**change)
 
 
+def test_a_proxy_is_the_recipe_s_network_but_for_its_size_and_of_resnet18_one_of_airbench_s() -> None:
+    recipe = RECIPES["96-faster"]
+    assert recipe.selection == ProxySelection((32, 64, 64), 2, 0.5, 4, proxy_lookahead=False)
+    assert ProxySelection().network_for(recipe.network) == AirbenchNet(
+        (32, 64, 64), batchnorm_momentum=0.9, whiten_bias=False, whiten_bias_epochs=None
+    )
+    beside = ProxySelection((4, 4, 4)).network_for(RESNET.network)
+    assert beside == AirbenchNet((4, 4, 4), batchnorm_momentum=0.9, whiten_bias=False)
+    with pytest.raises(ValueError, match="have 8 pixels a side, but the network's three pools need at least 9"):
+        RESNET.override(proxy=True, cutout=0).fit_to(50_000, 100, Inputs(8))
+    assert RESNET.override(cutout=0).fit_to(50_000, 100, Inputs(8)).inputs.image_size == 8
+    assert [ProxySelection(proxy_keep=keep).num_kept(50) for keep in (0.5, 0.25, 0.001, 1.0)] == [25, 12, 1, 50]
+
+
+def test_a_proxy_is_put_in_and_left_out_by_its_switch() -> None:
+    plain = RECIPES["96-faster"].override(proxy=False)
+    assert plain.selection is None
+    assert plain.value_of("proxy_keep") is None
+    again = plain.override(proxy=True, proxy_keep=0.25, proxy_widths=[8, 8, 8])
+    assert again.selection == ProxySelection((8, 8, 8), proxy_keep=0.25)
+    assert again.step_examples == 256
+    assert Recipe.from_dict(json.loads(json.dumps(again.to_dict()))) == again
+
+
 @pytest.mark.parametrize(("size", "sizes"), [(32, [32, 16, 8, 4]), (28, [28, 14, 7, 4]), (9, [9, 5, 3, 2])])
 def test_strides_round_up(size: int, sizes: list[int]) -> None:
     blocks = ResNet18().blocks(Inputs(size))
@@ -128,7 +153,7 @@ def test_parameters_follow_the_data_set() -> None:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_no_two_parts_of_a_recipe_have_a_field_of_one_name(name: str) -> None:
-    recipe = RECIPES[name].override(lookahead=True)
+    recipe = RECIPES[name].override(lookahead=True, proxy=True)
     parts = [part for _, part in iterate_parts(recipe) if not isinstance(part, Inputs)]
     inner = [getattr(part, one.name) for part in parts for one in fields(part)]
     nested = [value for value in inner if is_dataclass(value)]

@@ -22,6 +22,7 @@ FILES = Path(__file__).parents[1] / "files" / "v0.1"
             ("94-muon", 1_971_640, 200),
             ("95", 4_604_728, 720),
             ("96", 9_915_704, 1776),
+            ("96-faster", 9_915_704, 2160),
             ("96-paper", 12_717_752, 1920),
         ),
         *(("resnet18", 11_173_962, 78_000), ("resnet18-80", 11_173_962, 8000)),
@@ -58,6 +59,20 @@ def test_flops_of_94_muon_are_within_three_percent_of_the_290_tera_that_its_auth
     assert RECIPES["94-muon"].flops == pytest.approx(290e12, rel=0.03)
 
 
+def test_flops_of_96_faster_are_its_author_s_3_05_peta_and_0_11_of_the_proxy() -> None:
+    recipe = RECIPES["96-faster"]
+    assert recipe.step_examples == 512
+    assert recipe.flops == pytest.approx(3.16e15, rel=0.005)
+    assert recipe.selection is not None
+    proxy = recipe.selection.network_for(recipe.network)
+    assert proxy.forward_macs(Inputs()) / 1e6 == pytest.approx(17.09, abs=0.005)
+    assert proxy.num_params(Inputs()) == 146_424 - 24  # published with a first bias that stays 0
+    # Forward through all 1024 images of 2160 steps, and twice as much back in a quarter of them.
+    assert recipe.selection.flops(recipe.network, Inputs(), 1024, 2160) == 2 * 17_085_088 * 1024 * (2160 + 2 * 540)
+    assert 2160 * recipe.step_flops + 2.0 * recipe.forward_macs * 60_000 == pytest.approx(recipe.flops, rel=1e-12)
+    assert RECIPES["96"].step_flops == 6 * RECIPES["96"].forward_macs * 1024
+
+
 def test_every_recipe_makes_a_claim() -> None:
     assert list(CLAIMS) == list(RECIPES)
     for claim in CLAIMS.values():
@@ -80,6 +95,8 @@ def test_bias_freezes_after_three_epochs_and_never_beyond_the_end() -> None:
     assert RECIPES["94"].freeze_step == 144
     assert RECIPES["94"].override(epochs=1.0).freeze_step == 48
     assert RECIPES["94-muon"].freeze_step == 75
+    assert RECIPES["96-faster"].freeze_step == 2160  # never, as released
+    assert RECIPES["96-faster"].override(whiten_bias_epochs=3.0).freeze_step == 144
     assert RECIPES["94"].override(whiten_bias_epochs=None).freeze_step == 476
     assert RECIPES["94"].override(whiten_bias=False).freeze_step == 476
 
@@ -227,6 +244,9 @@ def test_unknown_recipe_lists_those_there_are() -> None:
         ({"cutout": 33}, "cutout is 33, but it must be at most the images' 32 pixels"),
         ({"tta_level": 3}, "tta-level is 3, but it must be a whole number from 0 to 2"),
         ({"precision": "float8"}, "precision is 'float8'"),
+        ({"proxy": True, "proxy_keep": 1.5}, "proxy-keep is 1.5, but it must be a number more than 0 and at most 1"),
+        ({"proxy": True, "proxy_every": 0}, "proxy-every is 0"),
+        ({"proxy_keep": 0.25}, "proxy-keep is set, but the recipe has no selection"),
     ],
 )
 def test_out_of_range_field_is_named_with_its_range(change: dict, message: str) -> None:

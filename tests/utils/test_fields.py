@@ -36,7 +36,7 @@ def wrong_values(kind: Any) -> list[Any]:
 def test_a_field_of_the_recipe_refuses_other_types_and_names_itself_the_value_and_what_is_allowed(
     recipe: str, name: str
 ) -> None:
-    whole = RECIPES[recipe].override(lookahead=True)
+    whole = RECIPES[recipe].override(lookahead=True, proxy=True)
     kind = fields_of(whole)[name].type
     for value in wrong_values(kind):
         with pytest.raises(ValueError, match="it must be") as caught:
