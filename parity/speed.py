@@ -123,9 +123,7 @@ def _prepare_evaluate(work: TimedWork, mode: CompileMode | None) -> Prepared:
 
     def block(_: int) -> dict[str, float]:
         return {
-            "evaluate": _seconds(
-                work.device, lambda: evaluate(forward, images, recipe.evaluation.tta_level, dtype, work.device)
-            )
+            "evaluate": _seconds(work.device, lambda: evaluate(forward, images, recipe.evaluation, dtype, work.device))
         }
 
     return Prepared(compile_seconds, block)

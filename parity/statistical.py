@@ -14,7 +14,7 @@ from parity.trainers import Reference, StudyJob, make_trainer
 from parity.worker import Worker
 
 RECIPE_NAMES = {
-    "own": ("94", "94-muon", "95", "96", "96-paper", "mini", "tiny", "resnet18", "resnet18-80"),
+    "own": ("94", "94-muon", "94-hiverge", "95", "96", "96-paper", "mini", "tiny", "resnet18", "resnet18-80"),
     "upstream": ("94", "95", "96-paper", "mini"),
 }
 

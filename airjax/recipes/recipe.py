@@ -120,8 +120,8 @@ class Recipe:
     @property
     def flops(self) -> float:
         """Floating-point operations of a run: three forward costs per training image, plus the test views."""
-        views = self.evaluation.num_views * self.test_examples
-        return 2.0 * self.forward_macs * (3 * self.total_steps * self.batch_size + views)
+        passes = self.evaluation.passes_per_image * self.test_examples
+        return 2.0 * self.forward_macs * (3 * self.total_steps * self.batch_size + passes)
 
     def fit_to(
         self, num_train: int, num_test: int, inputs: Inputs | None = None, *, symmetric: bool = True
