@@ -163,8 +163,9 @@ def _prepare_airbench(work: TimedWork) -> Prepared:
 
 def draws_of(draws: TensorDraws, epoch: int, chosen: Tensor) -> TensorDraws:
     """Return the draws of the examples chosen [B] in one epoch, which becomes epoch 0."""
-    shifts, corners = (None if a is None else a[epoch : epoch + 1, chosen] for a in (draws.shifts, draws.corners))
-    return TensorDraws(draws.flips[chosen], draws.mirrors[epoch : epoch + 1, chosen], shifts, corners, draws.order)
+    by_epoch = {name: getattr(draws, name) for name in ("mirrors", "shifts", "corners", "jitter")}
+    own = {name: None if array is None else array[epoch : epoch + 1, chosen] for name, array in by_epoch.items()}
+    return draws._replace(flips=draws.flips[chosen], **own)
 
 
 def _forward(work: TimedWork, network: nn.Module, mode: CompileMode | None) -> tuple[Callable[[Tensor], Tensor], float]:

@@ -70,7 +70,7 @@ class AirbenchNet:
     batchnorm_epsilon: float = 1e-12
     """Added to the variance in BatchNorm."""
     batchnorm_half: bool = False
-    """Keep BatchNorm in half precision where all else is, running statistics included. No other arithmetic has any."""
+    """Keep BatchNorm's bias and running statistics in half precision where all else is: in float16 and bfloat16."""
     whitening: Whitening | None = Whitening()
     """Whitening filters as the first convolution; None: it starts as usual and is trained."""
     whiten_bias: bool = True
