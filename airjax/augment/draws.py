@@ -92,8 +92,8 @@ def sample_jitter(recipe: Recipe, key: Key[Array, ""], epochs: int) -> Float[Arr
         return None
     # A key of its own: splitting off one more would change those that all other draws follow from.
     key = jax.random.fold_in(key, JITTER)
-    largest = jnp.array([augmentation.brightness, augmentation.contrast], jnp.float32)
-    middle = jnp.array([0, 1], jnp.float32)
+    largest = jnp.array([[[augmentation.brightness, augmentation.contrast]]], jnp.float32)
+    middle = jnp.array([[[0, 1]]], jnp.float32)
     uniform = jax.random.uniform(key, (epochs, recipe.train_examples, 2), jnp.float32, -1, 1)
     return middle + largest * uniform
 
