@@ -176,7 +176,7 @@ def gaps(kernels: list[Kernel], products: Mapping[str, Product], launches: Launc
 
 def evaluation_seconds(recipe: Recipe, card: Card) -> float:
     """Return seconds of the test set with test-time augmentation."""
-    flops = 2.0 * recipe.forward_macs * recipe.evaluation.num_views * recipe.test_examples
+    flops = 2.0 * recipe.forward_macs * recipe.evaluation.passes_per_image * recipe.test_examples
     return flops / (value("rate of an evaluation") * card.matrix_rate)
 
 

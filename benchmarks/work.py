@@ -18,7 +18,7 @@ from airjax.recipes.recipe import Recipe
 from airjax.training.arrays import to_device
 from airjax.training.backend import backend_of, resolve_precision
 from airjax.training.compile import compile_function
-from airjax.training.evaluate import batched_logits, compile_logits, eval_plan
+from airjax.training.evaluate import batched_logits, compile_evaluation, compile_logits, eval_plan
 from airjax.training.loop import train, wait
 from airjax.training.members import make_members, strategy_backend
 from airjax.training.programs import Kind, kinds_of, plan_calls, programs_of, steps_per_call
@@ -148,7 +148,8 @@ def _prepare_run(work: TimedWork) -> Prepared:
     start = time.perf_counter()
     programs = programs_of(recipe, backend, "sequential", (members, arrays.train_images, arrays.train_labels))
     programs.compile(kinds_of(plan_calls(recipe, backend)))
-    compile_logits(recipe, recipe.evaluation.tta_level, backend)
+    level = recipe.evaluation.tta_level
+    compile_evaluation(recipe, level, backend, eval_plan(recipe, backend), arrays.test_images)
     compile_seconds = time.perf_counter() - start
 
     def block(number: int) -> dict[str, float]:
@@ -162,16 +163,17 @@ def _prepare_evaluate(work: TimedWork) -> Prepared:
     recipe, backend, arrays = work.recipe, backend_of(work.recipe), to_device(work.data, work.recipe)
     variables = variables_of(_started(recipe, arrays.train_images)[0])
     start = time.perf_counter()
-    compiled = compile_logits(recipe, recipe.evaluation.tta_level, backend)
+    level, plan = recipe.evaluation.tta_level, eval_plan(recipe, backend)
+    compile_evaluation(recipe, level, backend, plan, arrays.test_images)
+    compiled = compile_logits(recipe, level, backend, plan)
     compile_seconds = time.perf_counter() - start
-    passes = -(-recipe.test_examples // eval_plan(recipe, backend).batch)
+    passes = -(-recipe.test_examples // plan.batch)
 
     def block(_: int) -> dict[str, float]:
-        level = recipe.evaluation.tta_level
         return {"evaluate": _seconds(lambda: batched_logits(recipe, backend, variables, arrays.test_images, level))}
 
-    # The compiler counts a loop's body once.
-    counted = _traffic(compiled)
+    # The compiler counts a loop's body once. Where images are selected, there are two programs, and none is counted.
+    counted = None if recipe.evaluation.selects(level) else _traffic(compiled)
     return Prepared(compile_seconds, block, None if counted is None else passes * counted)
 
 

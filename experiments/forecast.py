@@ -51,6 +51,6 @@ def _views_share(plan: Plan, levels: tuple[int, ...]) -> float:
     again = 0.0
     for setting in plan.settings:
         recipe = setting.recipe
-        views = sum(recipe.override(tta_level=level).evaluation.num_views for level in levels)
+        views = sum(recipe.override(tta_level=level).evaluation.passes_per_image for level in levels)
         again += 2.0 * recipe.forward_macs * recipe.test_examples * views
     return again / sum(setting.recipe.flops for setting in plan.settings)

@@ -34,11 +34,12 @@ def check_normalize(setup: CheckSetup) -> Iterator[Comparison]:
 
 
 def check_augmentation(setup: CheckSetup) -> Iterator[Comparison]:
-    """Flip, crop, mirror and cutout one by one, and composed in an even and an odd epoch. (§3)"""
+    """Flip, crop, mirror, cutout and jitter one by one, and composed in an even and an odd epoch. (§3)"""
     count = 96  # more images than there are shifts, so that every shift occurs
     place, augmentation = Place("augmentation", setup.name, "float32"), setup.recipe.augmentation
     base = plain_draws_recipe(setup.recipe, "float32", count)
-    full = base.override(translate=augmentation.translate, cutout=augmentation.cutout)
+    jittered = base.override(brightness=augmentation.brightness, contrast=augmentation.contrast)
+    full = jittered.override(translate=augmentation.translate, cutout=augmentation.cutout)
     square = full.override(cutout=augmentation.cutout or 12)
     drawn = jax.device_get(airjax_draws.sample_draws(square, make_key(setup.seed)))
     shifts = np.stack([np.arange(count) % (2 * full.augmentation.translate + 1)] * 2, 1)
@@ -56,6 +57,8 @@ def check_augmentation(setup: CheckSetup) -> Iterator[Comparison]:
         "mirror": (base, nothing._replace(mirrors=odd), 1),
         "cutout": (base.override(cutout=square.augmentation.cutout), nothing._replace(corners=drawn.corners), 0),
     }
+    if drawn.jitter is not None:
+        cases["jitter"] = (jittered, nothing._replace(jitter=drawn.jitter), 0)
     whole = drawn._replace(corners=drawn.corners if full.augmentation.cutout else None)
     cases |= {"even epoch": (full, whole, 0), "odd epoch": (full, whole, 1)}
     pixels = setup.images[:count]
@@ -143,6 +146,8 @@ def _move_with(recipe: Recipe, draws: Draws, epoch: int):
 
 def _cut_with(recipe: Recipe, draws: Draws, epoch: int):
     def cut(images: jax.Array) -> jax.Array:
+        if draws.jitter is not None:
+            images = transforms.jitter(images, jnp.asarray(draws.jitter)[epoch])
         if draws.corners is None:
             return images
         return transforms.cutout(images, jnp.asarray(draws.corners)[epoch], recipe.augmentation.cutout)

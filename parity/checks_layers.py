@@ -56,6 +56,7 @@ def check_layers(setup: CheckSetup) -> Iterator[Comparison]:
         "last pool": (lambda x: ops.max_pool(x, 3), lambda x: F.max_pool2d(x, 3), [square]),
         "pool of ties": (lambda x: ops.max_pool(x, 2), lambda x: F.max_pool2d(x, 2), [np.round(square)]),
         "GELU": (ops.gelu, F.gelu, [2 * image]),
+        "SiLU": (ops.silu, F.silu, [2 * image]),
         "BatchNorm": (_airjax_batch_norm, _torch_batch_norm, [image, random(5)]),
         "smoothed cross entropy": (
             lambda x: step.smoothed_loss(x, jnp.asarray(labels, jnp.int32), jnp.asarray(0.2, x.dtype)),

@@ -16,7 +16,7 @@ from airjax.nn.build import make_module
 from airjax.optim.hyperparameters import hyperparameters
 from airjax.recipes.recipe import Recipe
 from airjax.training import evaluate as tta
-from airjax.training import step
+from airjax.training import selective, step
 from airjax.training.backend import backend_of
 from parity.check_setup import BOTH, CheckSetup, at_precision, jax_precision, narrow
 from parity.compare import Comparison, Place, compare
@@ -75,6 +75,26 @@ def check_tta(setup: CheckSetup) -> Iterator[Comparison]:
             exact, rounded = (setup.reference.logits(at_precision(recipe, p), cast(state, p), pixels) for p in BOTH)
             place = Place("tta", setup.name, precision)
             yield compare(place, f"level {level}", ours, exact, rounded if precision == "float32" else None)
+        if setup.recipe.evaluation.selects(setup.recipe.evaluation.tta_level):
+            yield _compare_selective(setup, precision)
+
+
+def _compare_selective(setup: CheckSetup, precision: str) -> Comparison:
+    # Logits of a few images of which some have all views.
+    # With a factor on the logits that sets the confidences of these images apart.
+    recipe = at_precision(narrow(setup.recipe).override(logit_scale=1.0), precision)
+    pixels = setup.images[: 2 * BATCH]
+    state, level = arbitrary_state(recipe, seed=(setup.seed, 1)), recipe.evaluation.tta_level
+
+    def evaluated(variables: Any, images: Any) -> Any:
+        return selective.selective_logits(recipe, images, functools.partial(tta.tta_logits, recipe, variables), level)
+
+    with jax_precision(precision):
+        ours = run(evaluated, to_variables(recipe, state), jnp.asarray(pixels))
+    exact, rounded = (setup.reference.logits(at_precision(recipe, p), cast(state, p), pixels) for p in BOTH)
+    name = f"level {level} for {recipe.evaluation.num_selected(len(pixels))} of {len(pixels)} images"
+    place = Place("tta", setup.name, precision)
+    return compare(place, name, ours, exact, rounded if precision == "float32" else None)
 
 
 def _airjax_pass(recipe: Recipe, state: State, setup: CheckSetup) -> tuple[dict[str, np.ndarray], list[np.ndarray]]:

@@ -27,7 +27,7 @@ from parity.torch_implementation import TorchImplementation
 
 IMAGES = 1600  # of the training split: enough for every check
 SHIFT = 311  # images from one seed's first image to the next one's
-RECIPE_NAMES = ("94", "94-muon", "95", "96", "96-faster", "96-paper", "resnet18", "resnet18-80")
+RECIPE_NAMES = ("94", "94-muon", "94-hiverge", "95", "96", "96-faster", "96-paper", "resnet18", "resnet18-80")
 
 
 class SuiteStep(NamedTuple):

@@ -5,6 +5,7 @@ shifts, orders and cutouts; or a seed, from which it samples its own. CPU and CU
 released. Section numbers refer to docs/recipes.md.
 """
 
+import functools
 import time
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
@@ -16,10 +17,12 @@ from torch import Tensor, nn
 
 from airjax.augment.draws import Draws
 from airjax.data.dataset import Dataset
+from airjax.recipes.augmentation import Tta
 from airjax.recipes.recipe import Recipe
 from airjax.training.selection import proxy_recipe
 from parity.torch_draws import TensorDraws, place_draws, sample_draws
 from parity.torch_faster import Proxy, iterate_batches, select, start_proxy
+from parity.torch_hiverge import select_views
 from parity.torch_images import normalize, prepare_images, tta_views
 from parity.torch_network import dtype_of, init_network, whitening_filters
 from parity.torch_optimizer import (
@@ -134,7 +137,7 @@ def train(
     clock.stop("train")
 
     clock.start()
-    logits = evaluate(forward, test_images, recipe.evaluation.tta_level, dtype, device)
+    logits = evaluate(forward, test_images, recipe.evaluation, dtype, device)
     clock.stop("evaluate")
     accuracy = float((logits.argmax(1) == data.test_labels).mean())
     mean_losses = torch.stack(losses).double().cpu().numpy() / recipe.step_examples
@@ -197,19 +200,27 @@ def train_step(
 
 
 @torch.no_grad()
-def tta_logits(forward: Callable[[Tensor], Tensor], images: Tensor, level: int) -> Tensor:
+def tta_logits(forward: Callable[[Tensor], Tensor], images: Tensor, level: int, *, uniform: bool = False) -> Tensor:
     """Weighted mean of the logits [N,10] over the views of normalised images [N,3,32,32]. (§5)"""
-    return sum((weight * forward(view) for weight, view in tta_views(images, level)), start=torch.zeros(()).to(images))
+    views = tta_views(images, level, uniform=uniform)
+    return sum((weight * forward(view) for weight, view in views), start=torch.zeros(()).to(images))
 
 
 def evaluate(
-    network: Any, images: np.ndarray | Tensor, level: int, dtype: torch.dtype, device: str = "cpu"
+    network: Any, images: np.ndarray | Tensor, evaluation: Tta, dtype: torch.dtype, device: str = "cpu"
 ) -> np.ndarray:
     """Logits [N,10] of images [N,32,32,3] uint8 with the running statistics."""
     network.eval()
-    batches = torch.as_tensor(images, device=device).split(EVAL_BATCH[torch.device(device).type])
-    logits = [tta_logits(network, normalize(batch, dtype), level) for batch in batches]
-    return torch.cat(logits).cpu().numpy()
+
+    def logits_of(level: int, images: Tensor) -> Tensor:
+        batches = images.split(EVAL_BATCH[torch.device(device).type])
+        uniform = evaluation.tta_uniform
+        return torch.cat([tta_logits(network, normalize(batch, dtype), level, uniform=uniform) for batch in batches])
+
+    pixels = torch.as_tensor(images, device=device)
+    plain, full = (functools.partial(logits_of, level) for level in (0, evaluation.tta_level))
+    logits = select_views(evaluation, pixels, plain, full) if evaluation.selects(evaluation.tta_level) else full(pixels)
+    return logits.cpu().numpy()
 
 
 def compile_network(recipe: Recipe, network: nn.Module, device: str, mode: CompileMode) -> Callable[[Tensor], Tensor]:

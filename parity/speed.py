@@ -127,9 +127,7 @@ def _prepare_evaluate(work: TimedWork, mode: CompileMode | None) -> Prepared:
 
     def block(_: int) -> dict[str, float]:
         return {
-            "evaluate": _seconds(
-                work.device, lambda: evaluate(forward, images, recipe.evaluation.tta_level, dtype, work.device)
-            )
+            "evaluate": _seconds(work.device, lambda: evaluate(forward, images, recipe.evaluation, dtype, work.device))
         }
 
     return Prepared(compile_seconds, block)
@@ -169,8 +167,9 @@ def _prepare_airbench(work: TimedWork) -> Prepared:
 
 def draws_of(draws: TensorDraws, epoch: int, chosen: Tensor) -> TensorDraws:
     """Return the draws of the examples chosen [B] in one epoch, which becomes epoch 0."""
-    shifts, corners = (None if a is None else a[epoch : epoch + 1, chosen] for a in (draws.shifts, draws.corners))
-    return TensorDraws(draws.flips[chosen], draws.mirrors[epoch : epoch + 1, chosen], shifts, corners, draws.order)
+    by_epoch = {name: getattr(draws, name) for name in ("mirrors", "shifts", "corners", "jitter")}
+    own = {name: None if array is None else array[epoch : epoch + 1, chosen] for name, array in by_epoch.items()}
+    return draws._replace(flips=draws.flips[chosen], **own)
 
 
 def _forward(work: TimedWork, network: nn.Module, mode: CompileMode | None) -> tuple[Callable[[Tensor], Tensor], float]:

@@ -15,7 +15,7 @@ from parity.worker import Worker
 
 RECIPE_NAMES = {
     "own": (
-        *("94", "94-muon", "95", "96", "96-faster", "96-paper", "mini", "mini-faster", "tiny"),
+        *("94", "94-muon", "94-hiverge", "95", "96", "96-faster", "96-paper", "mini", "mini-faster", "tiny"),
         *("resnet18", "resnet18-80"),
     ),
     "upstream": ("94", "95", "96-paper", "mini"),

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from airjax.augment.draws import Draws, hash_parity
 from airjax.recipes.recipe import Recipe
+from parity.torch_hiverge import sample_jitter
 
 
 class TensorDraws(NamedTuple):
@@ -19,6 +20,7 @@ class TensorDraws(NamedTuple):
     shifts: Tensor | None  # [E,N,2] int: top and left of the crop; None without translation
     corners: Tensor | None  # [E,N,2] int: top and left of the cutout; None without cutout
     order: Tensor  # [E,N] int64: position in the epoch -> training example
+    jitter: Tensor | None = None  # [E,N,2]: added to normalised pixels, and then their factor; None: neither
 
 
 def place_draws(draws: Draws, device: str | torch.device = "cpu") -> TensorDraws:
@@ -28,8 +30,9 @@ def place_draws(draws: Draws, device: str | torch.device = "cpu") -> TensorDraws
         # A copy: torch warns about arrays that must not be written to, which a view of a JAX array is.
         return torch.as_tensor(np.array(array), device=device)
 
-    shifts, corners = (None if array is None else tensor(array) for array in (draws.shifts, draws.corners))
-    return TensorDraws(tensor(draws.flips), tensor(draws.mirrors), shifts, corners, tensor(draws.order).long())
+    optional = (draws.shifts, draws.corners, draws.jitter)
+    shifts, corners, jitter = (None if array is None else tensor(array) for array in optional)
+    return TensorDraws(tensor(draws.flips), tensor(draws.mirrors), shifts, corners, tensor(draws.order).long(), jitter)
 
 
 def sample_draws(recipe: Recipe, generator: torch.Generator) -> TensorDraws:
@@ -65,4 +68,6 @@ def sample_draws(recipe: Recipe, generator: torch.Generator) -> TensorDraws:
         corners = integers(epochs, count, 2, stop=size) - cutout // 2
     elif cutout:
         corners = integers(epochs, count, 2, stop=size - cutout + 1)
-    return TensorDraws(flips, mirrors, shifts, corners, order)
+    brightness, contrast = recipe.augmentation.brightness, recipe.augmentation.contrast
+    jitter = sample_jitter(brightness, contrast, (epochs, count), generator) if brightness or contrast else None
+    return TensorDraws(flips, mirrors, shifts, corners, order, jitter)

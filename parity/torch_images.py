@@ -6,6 +6,7 @@ from torch import Tensor
 
 from airjax.recipes.recipe import Recipe
 from parity.torch_draws import TensorDraws
+from parity.torch_hiverge import jitter
 
 CIFAR_MEAN = (0.4914, 0.4822, 0.4465)  # per channel, of pixels in [0, 1]
 CIFAR_STD = (0.2470, 0.2435, 0.2616)
@@ -68,11 +69,13 @@ def prepare_images(recipe: Recipe, images: Tensor, flips: Tensor, dtype: torch.d
 
 
 def augment_epoch(recipe: Recipe, prepared: Tensor, draws: TensorDraws, epoch: int) -> Tensor:
-    """Do what is done every epoch: crop, mirror, cutout. The result is [N,3,32,32]. (§3)"""
+    """Do what is done every epoch: crop, mirror, jitter, cutout. The result is [N,3,32,32]. (§3)"""
     images = prepared
     if draws.shifts is not None:
         images = crop(images, draws.shifts[epoch], recipe.inputs.image_size)
     images = mirror_where(images, draws.mirrors[epoch])
+    if draws.jitter is not None:
+        images = jitter(images, draws.jitter[epoch])
     if draws.corners is not None:
         size, corners = recipe.augmentation.cutout, draws.corners[epoch].long()
         if recipe.augmentation.cutout_form == "clipped":
@@ -82,8 +85,11 @@ def augment_epoch(recipe: Recipe, prepared: Tensor, draws: TensorDraws, epoch: i
     return images
 
 
-def tta_views(images: Tensor, level: int) -> list[tuple[float, Tensor]]:
+def tta_views(images: Tensor, level: int, *, uniform: bool = False) -> list[tuple[float, Tensor]]:
     """Return the weighted views of test-time augmentation: level 0, 1 or 2. The weights add up to 1. (§5)"""
+    if uniform:
+        views = tta_views(images, level)
+        return [(1 / len(views), view) for _, view in views]
     if level == 0:
         return [(1.0, images)]
     if level == 1:

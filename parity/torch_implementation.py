@@ -111,12 +111,24 @@ def _train(
 
 
 def _logits(recipe: Recipe, state: State, images: np.ndarray) -> np.ndarray:
-    return reference.evaluate(load_network(OWN, recipe, state), images, recipe.evaluation.tta_level, dtype_of(recipe))
+    return reference.evaluate(load_network(OWN, recipe, state), images, recipe.evaluation, dtype_of(recipe))
 
 
 OWN = TorchImplementation(
     name="reference",
-    recipes=("94", "94-muon", "95", "96", "96-faster", "96-paper", "mini", "mini-faster", "resnet18", "resnet18-80"),
+    recipes=(
+        "94",
+        "94-muon",
+        "94-hiverge",
+        "95",
+        "96",
+        "96-faster",
+        "96-paper",
+        "mini",
+        "mini-faster",
+        "resnet18",
+        "resnet18-80",
+    ),
     build=build_network,
     init=_init,
     augment=_augment,

@@ -8,26 +8,32 @@ from torch import Tensor, nn
 
 from airjax.recipes import optimizer_muon as recipes
 from airjax.recipes.recipe import Recipe
+from parity.torch_hiverge import Rescaling
 
 
 class Muon(torch.optim.Optimizer):
-    """Move kernels [O,I,h,w], once they are rescaled, along their orthogonalised momentum."""
+    """Move kernels [O,I,h,w], in some steps once they are rescaled, along their orthogonalised momentum."""
 
-    def __init__(self, kernels: Iterable[nn.Parameter], recipe: recipes.Muon) -> None:
+    def __init__(self, kernels: Iterable[nn.Parameter], recipe: recipes.Muon, batch_size: int, num_steps: int) -> None:
         super().__init__(kernels, {"lr": recipe.learning_rate, "momentum": recipe.momentum})
-        self.recipe = recipe
+        self.recipe, self.rescaling = recipe, Rescaling(recipe, num_steps)
+        self.decay = recipe.conv_weight_decay * batch_size
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Take one step."""
+        rescaled = self.rescaling.due()
         for group in self.param_groups:
             for kernel in group["params"]:
                 buffer = self.state[kernel].setdefault("momentum_buffer", torch.zeros_like(kernel))
                 buffer.mul_(group["momentum"]).add_(kernel.grad)
                 ahead = (kernel.grad + group["momentum"] * buffer).flatten(1)
-                kernel.mul_(len(kernel) ** 0.5 / kernel.norm())
+                if rescaled:
+                    kernel.mul_(len(kernel) ** 0.5 / kernel.norm())
                 moved = orthogonalized(ahead, self.recipe).view(kernel.shape).to(kernel.dtype)
                 kernel.sub_(moved, alpha=group["lr"])
+                if self.decay:
+                    kernel.mul_(1 - group["lr"] * self.decay)
 
 
 def orthogonalized(matrix: Tensor, recipe: recipes.Muon) -> Tensor:
@@ -92,4 +98,5 @@ def make_muon(recipe: Recipe, optimizer: recipes.Muon, trained: list[tuple[str, 
     ]
     momentum = optimizer.sgd_momentum
     sgd = torch.optim.SGD(groups, momentum=momentum, nesterov=momentum > 0)
-    return SgdAndMuon(sgd, Muon([p for _, p in trained if p.ndim == 4], optimizer))
+    kernels = [p for _, p in trained if p.ndim == 4]
+    return SgdAndMuon(sgd, Muon(kernels, optimizer, recipe.batch_size, recipe.total_steps))

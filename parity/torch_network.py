@@ -37,7 +37,7 @@ class BatchNorm(nn.BatchNorm2d):
 
 
 class Block(nn.Module):
-    """conv, pool, BatchNorm, GELU, then one or two more of conv, BatchNorm, GELU at the pooled size. (§1)"""
+    """conv, pool, BatchNorm, activation, then one or two more of the same without a pool, at the pooled size. (§1)"""
 
     conv1: nn.Conv2d
     conv2: nn.Conv2d
@@ -54,7 +54,7 @@ class Block(nn.Module):
             conv = nn.Conv2d(inputs if number == 1 else width, width, 3, padding="same", bias=False)
             self.add_module(f"conv{number}", conv)
             self.add_module(f"norm{number}", BatchNorm(width, network.batchnorm_momentum, network.batchnorm_epsilon))
-        self.activation = nn.GELU()
+        self.activation = {"gelu": nn.GELU, "silu": nn.SiLU}[network.activation]()
 
     def forward(self, x: Tensor) -> Tensor:
         """x [N,I,H,W] -> [N,O,H//2,W//2]."""
@@ -89,7 +89,7 @@ def build_network(recipe: Recipe, device: str | torch.device = "cpu") -> nn.Modu
     dtype = dtype_of(recipe, device)
     network = network.to(device, dtype)
     network = network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    if dtype == torch.float16:
+    if dtype == torch.float16 and not recipe.value_of("batchnorm_half"):
         # Only BatchNorm stays in single precision: there are no master weights. (§1)
         for module in network.modules():
             if isinstance(module, nn.BatchNorm2d):

@@ -9,7 +9,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Float, Int, UInt8
 
 from airjax.augment.draws import Draws
-from airjax.augment.transforms import cutout, normalize, take_moved
+from airjax.augment.transforms import cutout, jitter, normalize, take_moved
 from airjax.recipes.recipe import Recipe
 from airjax.utils.reprs import one_line
 
@@ -61,6 +61,8 @@ def batch_at(
     moves = draws.flips[chosen], draws.mirrors[epoch, chosen], shifts
     moved = take(images, augmentation.translate, examples, *moves, augmentation.padding)
     augmented = normalize(moved, recipe.inputs, dtype)
+    if draws.jitter is not None:
+        augmented = jitter(augmented, draws.jitter[epoch, chosen])
     if draws.corners is not None:
         augmented = cutout(augmented, draws.corners[epoch, chosen], augmentation.cutout)
     return Batch(augmented, labels[examples], weights)

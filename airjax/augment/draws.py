@@ -12,11 +12,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Bool, Int, Key
+from jaxtyping import Bool, Float, Int, Key
 
 from airjax.recipes.recipe import Recipe
 from airjax.utils.reprs import one_line
 from airjax.utils.seeds import fixed_algorithm
+
+JITTER = 5  # number of the key of brightness and contrast, after those of all else, from 0
 
 
 class Draws(NamedTuple):
@@ -27,6 +29,7 @@ class Draws(NamedTuple):
     shifts: Int[Array, "e n 2"] | None  # top and left of the crop in [0, 2 translate]; None without translation
     corners: Int[Array, "e n 2"] | None  # top and left of the cutout, below 0 where it is clipped; None without cutout
     order: Int[Array, "e n"]  # position in the epoch -> training example
+    jitter: Float[Array, "e n 2"] | None = None  # added to normalised pixels, and then their factor; None: neither
 
     def __repr__(self) -> str:
         return one_line(self)
@@ -46,6 +49,7 @@ def sample_draws(recipe: Recipe, key: Key[Array, ""]) -> Draws:
             shifts=shifts,
             corners=corners,
             order=sample_order(recipe, order_key, epochs),
+            jitter=sample_jitter(recipe, key, epochs),
         )
 
 
@@ -79,6 +83,19 @@ def sample_corners(recipe: Recipe, key: Key[Array, ""], epochs: int) -> Int[Arra
     if augmentation.cutout_form == "inside":
         return _sample_positions(key, epochs, recipe.train_examples, size - augmentation.cutout)
     return _sample_positions(key, epochs, recipe.train_examples, size - 1) - augmentation.cutout // 2
+
+
+def sample_jitter(recipe: Recipe, key: Key[Array, ""], epochs: int) -> Float[Array, "{epochs} n 2"] | None:
+    """Choose what is added to an image's normalised pixels, around 0, and their factor, around 1. (§3)"""
+    augmentation = recipe.augmentation
+    if not augmentation.brightness and not augmentation.contrast:
+        return None
+    # A key of its own: splitting off one more would change those that all other draws follow from.
+    key = jax.random.fold_in(key, JITTER)
+    largest = jnp.array([[[augmentation.brightness, augmentation.contrast]]], jnp.float32)
+    middle = jnp.array([[[0, 1]]], jnp.float32)
+    uniform = jax.random.uniform(key, (epochs, recipe.train_examples, 2), jnp.float32, -1, 1)
+    return middle + largest * uniform
 
 
 def sample_order(recipe: Recipe, key: Key[Array, ""], epochs: int) -> Int[Array, "{epochs} n"]:

@@ -6,6 +6,7 @@ from jax import Array
 from jax.typing import DTypeLike
 from jaxtyping import Bool, Float, Int, Real, Shaped
 
+from airjax.kernels.reductions import at_least_float32
 from airjax.recipes.augmentation import Padding
 from airjax.recipes.inputs import Inputs
 
@@ -48,6 +49,13 @@ def cutout(images: Float[Array, "n h w c"], corners: Int[Array, "n 2"], size: in
     inside = (offset >= 0) & (offset < size)
     square = inside[:, 0, :, None, None] & inside[:, 1, None, :, None]
     return jnp.where(square, jnp.zeros((), images.dtype), images)
+
+
+def jitter(images: Float[Array, "n h w c"], changes: Float[Array, "n 2"]) -> Float[Array, "n h w c"]:
+    """Add to each image its number and multiply the sum by its factor: brightness and contrast. (§3)"""
+    exact = at_least_float32(images)
+    added, factor = (changes[:, k, None, None, None].astype(exact.dtype) for k in (0, 1))
+    return ((exact + added) * factor).astype(images.dtype)
 
 
 def alternating_flip(

@@ -15,6 +15,7 @@ from airjax.kernels import gelu as activations
 from airjax.kernels.convolution import Convolution
 from airjax.kernels.normalization import Moments, batch_moments
 from airjax.kernels.reductions import Reductions
+from airjax.kernels.silu import silu
 
 # How the host calls steps: "loop", one in a call; "chunks", a few in a call, their number an argument; "scan", all of a
 # phase in a call.
@@ -53,6 +54,7 @@ class Ops(NamedTuple):
     max_pool: Callable[[Array, int], Array]
     gelu: Callable[[Array], Array]
     relu: Callable[[Array], Array]
+    silu: Callable[[Array], Array]
     add_bias: Callable[[Array, Array], Array]
     batch_norm: Callable[..., tuple[Array, Array, Array]]  # (x, bias, epsilon, scale=None)
     normalize_channels: Callable[..., Array]  # (x, mean, variance, bias, epsilon, scale=None)
@@ -98,6 +100,7 @@ def make_ops(
         max_pool=bind(pool.max_pool, reductions=reduced_by),
         gelu=activations.gelu,
         relu=jax.nn.relu,
+        silu=silu,
         add_bias=bind(normalization.add_bias, reductions=reduced_by),
         batch_norm=bind(normalization.batch_norm, reductions=reduced_by, moments=moments),
         normalize_channels=normalization.normalize_channels,

@@ -66,7 +66,7 @@ class FirstConv(nn.Module):
 
 
 class Block(nn.Module):
-    """conv, pool, BatchNorm, GELU, then one or two more of conv, BatchNorm, GELU at the pooled size."""
+    """conv, pool, BatchNorm, activation, then one or two more of the same without a pool, at the pooled size."""
 
     network: AirbenchNet
     precision: Precision
@@ -78,27 +78,30 @@ class Block(nn.Module):
         ops = self.ops
         x = ops.conv_to_pool(x, self.kernel(1, x.shape[-1]))
         self.sow("intermediates", "to_pool", x)
-        x = skipped = self.norm_gelu(1, x, train, pooled=True)
+        x = skipped = self.norm_and_activate(1, x, train, pooled=True)
         last = self.network.convs_per_block
         for number in range(2, last + 1):
             x = ops.conv_same(x, self.kernel(number, self.width))
             if number == last and self.network.residual == "before-activation":
-                x = ops.gelu(self.norm(number)(x, train) + skipped)
+                x = self.activate(self.norm(number)(x, train) + skipped)
             else:
-                x = self.norm_gelu(number, x, train)
+                x = self.norm_and_activate(number, x, train)
         if self.network.residual == "after-activation":
             x = x + skipped
         self.sow("intermediates", "output", x)
         return x
 
-    def norm_gelu(
+    def norm_and_activate(
         self, number: int, x: Float[Array, "n h w c"], train: bool, *, pooled: bool = False
     ) -> Float[Array, "n _ _ c"]:
         ops, norm = self.ops, self.norm(number)
-        if train and ops.norm_gelu is not None:
+        if train and ops.norm_gelu is not None and self.network.activation == "gelu":
             fused = ops.norm_gelu
             return norm(x, train, lambda x, bias, epsilon: fused(x, bias, epsilon, pooled))
-        return ops.gelu(norm(ops.max_pool(x, 2) if pooled else x, train))
+        return self.activate(norm(ops.max_pool(x, 2) if pooled else x, train))
+
+    def activate(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
+        return self.ops.silu(x) if self.network.activation == "silu" else self.ops.gelu(x)
 
     def kernel(self, number: int, inputs: int) -> Float[Array, "3 3 i o"]:
         law = initial_law(self, dirac_uniform if self.network.dirac else default_uniform)
@@ -106,8 +109,10 @@ class Block(nn.Module):
         return kernel.astype(self.precision.compute)
 
     def norm(self, number: int) -> BatchNorm:
-        momentum, epsilon = self.network.batchnorm_momentum, self.network.batchnorm_epsilon
-        return BatchNorm(momentum, epsilon, self.precision.statistics, self.ops, name=f"norm{number}")
+        network, precision = self.network, self.precision
+        params, running = (precision.params, precision.compute) if network.batchnorm_half else (None, None)
+        momentum, epsilon, name = network.batchnorm_momentum, network.batchnorm_epsilon, f"norm{number}"
+        return BatchNorm(momentum, epsilon, precision.statistics, self.ops, params=params, running=running, name=name)
 
 
 def dirac_uniform(key: Key[Array, ""], shape: tuple[int, ...], dtype: DTypeLike) -> Float[Array, "rows cols i o"]:

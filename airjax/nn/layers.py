@@ -21,9 +21,11 @@ class BatchNorm(nn.Module):
 
     momentum: float  # fraction of the old running statistics that is kept
     epsilon: float
-    dtype: DTypeLike  # of the statistics and of the arithmetic; the output has the input's dtype
+    dtype: DTypeLike  # of the arithmetic; the output has the input's dtype
     ops: Ops
     scaled: bool = False  # has a trained scale, too, initially 1
+    params: DTypeLike | None = None  # what bias and scale are kept in; None: dtype
+    running: DTypeLike | None = None  # what the running statistics are kept in; None: dtype
 
     @nn.compact
     def __call__(
@@ -34,16 +36,20 @@ class BatchNorm(nn.Module):
     ) -> Float[Array, "n _ _ c"]:
         """Normalise; compute, where it is given, takes the place of the ops' batch_norm in training."""
         features = x.shape[-1]
-        bias = self.param("bias", nn.initializers.zeros, (features,), self.dtype)
-        scale = (self.param("scale", nn.initializers.ones, (features,), self.dtype),) if self.scaled else ()
-        mean = self.variable("batch_stats", "mean", jnp.zeros, (features,), self.dtype)
-        variance = self.variable("batch_stats", "var", jnp.ones, (features,), self.dtype)
+        params, running = self.params or self.dtype, self.running or self.dtype
+        bias = self.param("bias", nn.initializers.zeros, (features,), params).astype(self.dtype)
+        scale = (self.param("scale", nn.initializers.ones, (features,), params),) if self.scaled else ()
+        scale = tuple(one.astype(self.dtype) for one in scale)
+        mean = self.variable("batch_stats", "mean", jnp.zeros, (features,), running)
+        variance = self.variable("batch_stats", "var", jnp.ones, (features,), running)
+        old_mean, old_variance = mean.value.astype(self.dtype), variance.value.astype(self.dtype)
         if not train:
-            return self.ops.normalize_channels(x, mean.value, variance.value, bias, self.epsilon, *scale)
+            return self.ops.normalize_channels(x, old_mean, old_variance, bias, self.epsilon, *scale)
         normalized, batch_mean, batch_variance = (compute or self.ops.batch_norm)(x, bias, self.epsilon, *scale)
         count = normalized.size // features
-        mean.value = self.momentum * mean.value + (1 - self.momentum) * batch_mean
-        variance.value = self.momentum * variance.value + (1 - self.momentum) * (batch_variance * (count / (count - 1)))
+        keep, add = self.momentum, 1 - self.momentum
+        mean.value = (keep * old_mean + add * batch_mean).astype(running)
+        variance.value = (keep * old_variance + add * (batch_variance * (count / (count - 1)))).astype(running)
         return normalized
 
 

@@ -9,6 +9,7 @@ from jax import Array
 from jax.typing import DTypeLike
 
 from airjax.kernels.backend import Precision
+from airjax.recipes.recipe import Recipe
 
 
 def label_params(params: Any) -> Any:
@@ -28,9 +29,10 @@ def label_convolutions(params: Any) -> Any:
     return jax.tree.map(lambda label, one: "conv" if one.ndim == 4 else label, label_params(params), params)
 
 
-def group_dtype(group: str, precision: Precision) -> DTypeLike:
-    """Return the dtype of a group's parameters and of their momentum: BatchNorm's is that of statistics."""
-    return precision.statistics if group.startswith("norm_") else precision.params
+def group_dtype(recipe: Recipe, group: str, precision: Precision) -> DTypeLike:
+    """Return the dtype of a group's parameters and momentum: BatchNorm's is that of statistics, unless it is halved."""
+    wide = group.startswith("norm_") and not recipe.value_of("batchnorm_half")
+    return precision.statistics if wide else precision.params
 
 
 def freeze(inner: optax.GradientTransformation) -> optax.GradientTransformation:

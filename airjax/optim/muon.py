@@ -4,12 +4,17 @@
 steps weighs the newest gradient otherwise; and in bfloat16 it rounds the coefficients of the iterations.
 """
 
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import Array, lax
 from jax.typing import DTypeLike
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from airjax.kernels.backend import Precision
 from airjax.optim.groups import group_dtype
@@ -24,16 +29,19 @@ def muon_chain(
     recipe: Recipe, optimizer: Muon, precision: Precision, hyper: Hyperparameters, group: str
 ) -> optax.GradientTransformation:
     """Return the transformation of one group's gradients, of the summed loss, into updates."""
-    dtype = group_dtype(group, precision)
+    dtype = group_dtype(recipe, group, precision)
     if group == "conv":
-        return optax.chain(
+        scheduled = functools.partial(_scheduled, recipe, hyper.learning_rate)
+        steps = [
             optax.trace(hyper.momentum.astype(dtype), nesterov=True),
             orthogonalize(optimizer, precision),
-            optax.scale_by_learning_rate(
-                lambda count: hyper.learning_rate * learning_rate_factor(recipe, jnp.asarray(count))
-            ),
-            renormalize(precision),
-        )
+            optax.scale_by_learning_rate(scheduled),
+            renormalize(precision, optimizer.renormalizes(recipe.total_steps)),
+        ]
+        if optimizer.conv_weight_decay:
+            decay = optimizer.conv_weight_decay * recipe.batch_size
+            steps.append(decay_afterwards(precision, lambda count: decay * scheduled(count)))
+        return optax.chain(*steps)
     rate = optimizer.head_learning_rate if group == "other" else optimizer.bias_learning_rate
     # The first convolution's bias has a schedule of its own, which ends where it is frozen.
     steps = max(recipe.freeze_step, 1) if group == "whiten_bias" else None
@@ -75,16 +83,56 @@ def newton_schulz(matrix: Float[Array, "m n"], optimizer: Muon, dtype: DTypeLike
     return x
 
 
-def renormalize(precision: Precision) -> optax.GradientTransformation:
-    """Return a transformation that makes every update one of `renormalized` kernels."""
+def renormalize(precision: Precision, at: tuple[bool, ...]) -> optax.GradientTransformation:
+    """Return a transformation that makes updates those of `renormalized` kernels, in the steps at which `at` says so.
 
-    def one(update: Array, kernel: Array) -> Array:
+    Where that is all of them it has no state; else it counts the steps.
+    """
+
+    def one(kernel: Array, update: Array) -> Array:
         wide = kernel.astype(precision.statistics)
         return (update.astype(wide.dtype) + (renormalized(wide) - wide)).astype(update.dtype)
 
-    return optax.stateless(lambda updates, params: jax.tree.map(one, updates, params))
+    if all(at):
+        return optax.stateless(lambda updates, params: jax.tree.map(one, params, updates))
+    due = np.array(at)
+    return counted(lambda step, kernel, update: jnp.where(jnp.asarray(due)[step], one(kernel, update), update))
+
+
+def decay_afterwards(precision: Precision, fraction: Callable[[Array], Array]) -> optax.GradientTransformation:
+    """Return a transformation that removes a fraction, by 0-based step, of the kernels that updates lead to."""
+
+    def one(step: Array, kernel: Array, update: Array) -> Array:
+        wide = update.astype(precision.statistics)
+        return (wide - fraction(step) * (kernel.astype(wide.dtype) + wide)).astype(update.dtype)
+
+    return counted(one)
+
+
+class StepCount(NamedTuple):
+    """The state of a transformation that depends on the step."""
+
+    steps_done: Int[Array, ""]
+
+
+def counted(one: Callable[[Array, Array, Array], Array]) -> optax.GradientTransformation:
+    """Return the transformation of updates by one(0-based step, kernel, update) -> update."""
+
+    def init(params: Any) -> StepCount:
+        del params
+        return StepCount(jnp.zeros((), jnp.int32))
+
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, StepCount]:
+        moved = jax.tree.map(functools.partial(one, state.steps_done), params, updates)
+        return moved, StepCount(state.steps_done + 1)
+
+    return optax.GradientTransformation(init, update)
 
 
 def renormalized(kernel: Float[Array, "h w i o"]) -> Float[Array, "h w i o"]:
     """Scale a kernel to the norm that o rows of norm 1 have together."""
     return kernel * (kernel.shape[-1] ** 0.5 / jnp.linalg.norm(kernel))
+
+
+def _scheduled(recipe: Recipe, rate: Array, count: Any) -> Array:
+    return rate * learning_rate_factor(recipe, jnp.asarray(count))

@@ -14,7 +14,7 @@ def nesterov_chain(
     recipe: Recipe, optimizer: Nesterov, precision: Precision, hyper: Hyperparameters, group: str
 ) -> optax.GradientTransformation:
     """Return the transformation of one group's gradients, of the summed loss, into updates."""
-    rate, dtype = hyper.learning_rate, group_dtype(group, precision)
+    rate, dtype = hyper.learning_rate, group_dtype(recipe, group, precision)
     if group == "norm_bias":
         rate = rate * optimizer.bias_scale
     return optax.chain(*momentum_steps(recipe, hyper.weight_decay / rate, hyper.momentum, rate, dtype))

@@ -14,7 +14,7 @@ def sgd_chain(recipe: Recipe, precision: Precision, hyper: Hyperparameters, grou
 
     The gradient of the mean loss is that of the sum, divided here: its backward pass would underflow in half precision.
     """
-    dtype = group_dtype(group, precision)
+    dtype = group_dtype(recipe, group, precision)
     return optax.chain(
         optax.scale(1 / recipe.step_examples),
         *momentum_steps(recipe, hyper.weight_decay, hyper.momentum, hyper.learning_rate, dtype),

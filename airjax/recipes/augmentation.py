@@ -1,10 +1,11 @@
 """What happens to images: augmentation in training, views at test time. (§3, §5)"""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
 from airjax.recipes.inputs import LARGEST_IMAGE
-from airjax.recipes.ranges import between
+from airjax.recipes.ranges import above, below, between
 from airjax.utils.fields import Range, check_fields
 
 Flip = Literal["none", "random", "alternating", "alternating-hash"]
@@ -16,7 +17,10 @@ CutoutForm = Literal["inside", "clipped"]
 _RANGES: dict[str, Range] = {
     "translate": between(0, 15, " pixels"),
     "cutout": between(0, LARGEST_IMAGE, " pixels"),
+    "brightness": between(0, 10),
+    "contrast": below(0, 1),
 }
+_TTA_RANGES: dict[str, Range] = {"tta_level": between(0, 2), "tta_fraction": above(0, 1)}
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,10 @@ class Augmentation:
     """What a shift moves in from outside the image: its reflection, or black pixels (zero)."""
     cutout_form: CutoutForm = "inside"
     """Where the square lies: inside the image; or its centre at any pixel, clipped at the borders."""
+    brightness: float = 0.0
+    """Largest random number added to all of an image's normalised pixels, or subtracted; 0 for none."""
+    contrast: float = 0.0
+    """Largest random distance from 1 of the factor that these pixels are then multiplied by; 0 for none."""
 
     def __post_init__(self) -> None:
         check_fields(self, _RANGES)
@@ -61,11 +69,28 @@ class Tta:
     """Test-time augmentation: 0 none, 1 mirror, 2 mirror and two one-pixel shifts."""
     tta_mirror: bool = True
     """Whether views are mirrored, too. Not for images whose class depends on the side, such as digits."""
+    tta_fraction: float = 1.0
+    """Fraction of the images that get all views: those least certain by the plain image, which serves the rest."""
+    tta_uniform: bool = False
+    """Give every view the same weight."""
 
     def __post_init__(self) -> None:
-        check_fields(self, {"tta_level": between(0, 2)})
+        check_fields(self, _TTA_RANGES)
 
     @property
     def num_views(self) -> int:
-        """Forward passes for each test image."""
+        """Views of an image that has all of them."""
         return (1, 1, 3)[self.tta_level] * (2 if self.tta_mirror and self.tta_level else 1)
+
+    @property
+    def passes_per_image(self) -> float:
+        """Forward passes for each test image, on average: selected images have a plain one before their views."""
+        return 1 + self.tta_fraction * self.num_views if self.selects(self.tta_level) else float(self.num_views)
+
+    def selects(self, level: int) -> bool:
+        """Say whether, at a level, only some images have all views."""
+        return level > 0 and self.tta_fraction < 1
+
+    def num_selected(self, num_images: int) -> int:
+        """Return how many of so many images have all views: their fraction, rounded up."""
+        return math.ceil(self.tta_fraction * num_images)

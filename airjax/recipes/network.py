@@ -9,6 +9,7 @@ from airjax.recipes.ranges import above, at_least, below, between
 from airjax.utils.fields import Range, check_fields
 
 Residual = Literal["none", "before-activation", "after-activation"]
+Activation = Literal["gelu", "silu"]
 
 PATCH = 2  # pixels: height and width of the first convolution's kernel
 
@@ -60,12 +61,16 @@ class AirbenchNet:
     """3x3 convolutions in each block, 2 or 3."""
     residual: Residual = "none"
     """Add the first convolution's output to the last one's, before or after the last activation."""
+    activation: Activation = "gelu"
+    """Activation of the blocks: GELU or SiLU. What follows the first convolution is GELU in either case."""
     logit_scale: float = 1 / 9
     """Factor on the logits."""
     batchnorm_momentum: float = 0.6
     """Fraction of the old running statistics that BatchNorm keeps at each step."""
     batchnorm_epsilon: float = 1e-12
     """Added to the variance in BatchNorm."""
+    batchnorm_half: bool = False
+    """Keep BatchNorm's bias and running statistics in half precision where all else is: in float16 and bfloat16."""
     whitening: Whitening | None = Whitening()
     """Whitening filters as the first convolution; None: it starts as usual and is trained."""
     whiten_bias: bool = True

@@ -2,7 +2,16 @@
 
 from typing import Any
 
-from airjax.recipes import airbench94, airbench94_muon, airbench95, airbench96, airbench96_faster, mini, resnet18
+from airjax.recipes import (
+    airbench94,
+    airbench94_hiverge,
+    airbench94_muon,
+    airbench95,
+    airbench96,
+    airbench96_faster,
+    mini,
+    resnet18,
+)
 from airjax.recipes.claim import Claim
 from airjax.recipes.recipe import Recipe
 
@@ -18,6 +27,7 @@ RECIPES: dict[str, Recipe] = {
     "94-muon": airbench94_muon.AIRBENCH94_MUON,
     "96-faster": airbench96_faster.AIRBENCH96_FASTER,
     "mini-faster": airbench96_faster.MINI_FASTER,
+    "94-hiverge": airbench94_hiverge.AIRBENCH94_HIVERGE,
 }
 
 CLAIMS: dict[str, Claim] = {
@@ -32,6 +42,7 @@ CLAIMS: dict[str, Claim] = {
     "94-muon": airbench94_muon.CLAIM,
     "96-faster": airbench96_faster.CLAIM,
     "mini-faster": airbench96_faster.CLAIM_MINI,
+    "94-hiverge": airbench94_hiverge.CLAIM,
 }
 
 

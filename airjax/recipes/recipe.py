@@ -129,8 +129,8 @@ class Recipe:
     @property
     def flops(self) -> float:
         """Floating-point operations of a run: three forward costs per image trained on, the test views, the proxy."""
-        views = self.evaluation.num_views * self.test_examples
-        return self.total_steps * self.step_flops + 2.0 * self.forward_macs * views
+        passes = self.evaluation.passes_per_image * self.test_examples
+        return self.total_steps * self.step_flops + 2.0 * self.forward_macs * passes
 
     @property
     def step_flops(self) -> float:

@@ -35,6 +35,8 @@ ADDED = frozenset(
     {"tta_mirror", "inputs", "padding", "cutout_form", "whiten_ascending", "whiten_bias_random", "unit_head"}
     | {"drop_remainder", "selection", "proxy", "proxy_widths", "proxy_convs_per_block", "proxy_keep", "proxy_every"}
     | {"proxy_lookahead"}
+    | {"activation", "batchnorm_half", "brightness", "contrast", "tta_fraction", "tta_uniform"}
+    | {"renormalize_every", "renormalize_growth", "conv_weight_decay"}
 )
 
 

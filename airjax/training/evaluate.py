@@ -2,7 +2,6 @@
 
 import functools
 import math
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -18,7 +17,8 @@ from airjax.nn.build import Variables, apply_eval, init_variables
 from airjax.recipes.recipe import Recipe
 from airjax.training.backend import backend_of
 from airjax.training.compile import compile_function
-from airjax.training.members import Strategy, over_members
+from airjax.training.eval_parts import compile_choice, compile_part, parts_of
+from airjax.training.selective import least_confident
 from airjax.utils.seeds import make_key
 
 EVAL_BATCH = {"cpu": 200, "other": 2000}  # images per forward pass: on a CPU, as many as fit its caches
@@ -56,6 +56,14 @@ def eval_plan(recipe: Recipe, backend: Backend) -> EvalPlan:
     return EvalPlan(math.ceil(recipe.test_examples / (calls * passes)), passes)
 
 
+def selected_plan(recipe: Recipe, plan: EvalPlan) -> EvalPlan:
+    """Return the sizes for the selected ones of the recipe's test images: as many calls as they need, and no more."""
+    count = recipe.evaluation.num_selected(recipe.test_examples)
+    images = math.ceil(count / math.ceil(count / plan.images))
+    passes = math.ceil(images / plan.batch)
+    return EvalPlan(math.ceil(images / passes), passes)
+
+
 def level_of(recipe: Recipe, level: int | None) -> int:
     """Return the level of test-time augmentation; None is the recipe's. Raises ValueError unless it is 0, 1 or 2."""
     level = recipe.evaluation.tta_level if level is None else level
@@ -72,13 +80,15 @@ def tta_logits(
 ) -> Float[Array, "n l"]:
     """Compute the weighted mean of the logits over the views of images. level defaults to the recipe's.
 
+    All these images have all views, whatever fraction of a test set the recipe selects (`airjax.training.selective`).
     A backend of None is this process's. Raises ValueError for a level other than 0, 1 or 2.
     """
     backend = backend or backend_of(recipe)
-    precision = backend.precision
+    precision, evaluation = backend.precision, recipe.evaluation
     normalized = normalize(images, recipe.inputs, precision.compute)
     logits = jnp.zeros((images.shape[0], recipe.inputs.num_classes), precision.statistics)
-    for weight, view in tta_views(normalized, level_of(recipe, level), mirrored=recipe.evaluation.tta_mirror):
+    mirrored, uniform = evaluation.tta_mirror, evaluation.tta_uniform
+    for weight, view in tta_views(normalized, level_of(recipe, level), mirrored=mirrored, uniform=uniform):
         logits = logits + weight * apply_eval(recipe, backend, variables, view)
     return logits
 
@@ -111,7 +121,9 @@ def compile_logits(recipe: Recipe, level: int, backend: Backend, plan: EvalPlan 
     A plan of None is that of `eval_plan`. Recipes and backends that differ only in what no evaluation depends on use
     the same program.
     """
-    return _compile_logits(_evaluated(recipe), level, _of_evaluation(backend), plan or eval_plan(recipe, backend))
+    return _compile_logits(
+        evaluated_part(recipe), level, evaluation_backend(backend), plan or eval_plan(recipe, backend)
+    )
 
 
 def batched_logits(
@@ -122,63 +134,32 @@ def batched_logits(
     level: int,
     plan: EvalPlan | None = None,
 ) -> Float[np.ndarray, "n l"]:
-    """Compute the logits of images, in calls of one size; the last is padded. A plan of None is that of `eval_plan`."""
+    """Compute the logits of images, in calls of one size; the last is padded. A plan of None is that of `eval_plan`.
+
+    Where the recipe selects images for all views, it selects among these.
+    """
     if not len(images):
         return np.zeros((0, recipe.inputs.num_classes), np.float32)
-    plan, parts = plan or eval_plan(recipe, backend), []
-    compiled = compile_logits(recipe, level, backend, plan)
-    for part, count in parts_of(images, plan.images):
-        passes = np.int32(-(-count // plan.batch))
-        parts.append(np.asarray(compiled(variables, part, passes))[:count])
-    return np.concatenate(parts)
+    plan = plan or eval_plan(recipe, backend)
+    if not recipe.evaluation.selects(level):
+        return _logits_by_calls(recipe, backend, variables, images, level, plan)
+    logits = _logits_by_calls(recipe, backend, variables, images, 0, plan)
+    chosen = least_confident(logits, recipe.evaluation.num_selected(len(images)))
+    plan = selected_plan(recipe, plan)
+    logits[chosen] = _logits_by_calls(recipe, backend, variables, images, level, plan, chosen)
+    return logits
 
 
-def group_logits(
-    recipe: Recipe,
-    backend: Backend,
-    strategy: Strategy,
-    variables: Variables,
-    images: UInt8[Array, "n h w c"],
-    plan: EvalPlan,
-) -> Float[np.ndarray, "k n l"]:
-    """Compute the logits of k networks, whose variables have an axis [k], on images on the device."""
-    compiled = compile_group_logits(recipe, backend, strategy, len(jax.tree.leaves(variables)[0]), plan)
-    parts = [np.asarray(compiled(variables, part)) for part, _ in parts_of(images, plan.images)]
-    return np.concatenate(parts, axis=1)[:, : len(images)]
-
-
-def compile_group_logits(
-    recipe: Recipe, backend: Backend, strategy: Strategy, num_networks: int, plan: EvalPlan
-) -> Any:
-    """Compile (variables of k networks, images [b,h,w,c] uint8) -> logits [k,b,l], with b the images of the plan."""
-    return _compile_group_logits(_evaluated(recipe), _of_evaluation(backend), strategy, num_networks, plan)
-
-
-def parts_of(
-    images: Shaped[Array | np.ndarray, "n ..."], size: int
-) -> Iterator[tuple[Shaped[Array, "{size} ..."], int]]:
-    """Cut images into parts of one size on the device, the last filled up with zeros; yield how many each holds."""
-    for start in range(0, len(images), size):
-        count = min(size, len(images) - start)
-        if isinstance(images, Array):
-            yield compile_part(images.shape, images.dtype, size)(images, np.int32(start)), count
-        else:
-            part = np.zeros((size, *images.shape[1:]), images.dtype)
-            part[:count] = images[start : start + count]
-            yield jnp.asarray(part), count
-
-
-@functools.lru_cache(maxsize=64)
-def compile_part(shape: tuple[int, ...], dtype: Any, size: int) -> Any:
-    """Compile (images of this shape, start []) -> size of them from start on, with zeros past the last.
-
-    One program serves every start: sliced eagerly, each part of a test set would be compiled on the clock.
-    """
-
-    def part(images: Array, start: Array) -> Array:
-        return jnp.take(images, start + jnp.arange(size, dtype=jnp.int32), axis=0, mode="fill", fill_value=0)
-
-    return compile_function(part, jax.ShapeDtypeStruct(shape, dtype), jax.ShapeDtypeStruct((), jnp.int32))
+def compile_evaluation(
+    recipe: Recipe, level: int, backend: Backend, plan: EvalPlan, images: Shaped[Array, "n ..."]
+) -> None:
+    """Compile all that `batched_logits` of images on the device needs."""
+    compile_part(images.shape, images.dtype, plan.images)
+    compile_logits(recipe, 0 if recipe.evaluation.selects(level) else level, backend, plan)
+    if recipe.evaluation.selects(level):
+        plan = selected_plan(recipe, plan)
+        compile_choice(images.shape, images.dtype, (plan.images,))
+        compile_logits(recipe, level, backend, plan)
 
 
 @functools.lru_cache(maxsize=64, typed=True)  # True is 1 to a cache, but no level of test-time augmentation
@@ -191,27 +172,28 @@ def _compile_logits(recipe: Recipe, level: int, backend: Backend, plan: EvalPlan
     return compile_function(function, {"frozen": {}} | variables, images, passes, convolution=backend.convolution)
 
 
-@functools.lru_cache(maxsize=64)
-def _compile_group_logits(
-    recipe: Recipe, backend: Backend, strategy: Strategy, num_networks: int, plan: EvalPlan
-) -> Any:
-    def logits(variables: Variables, images: Array) -> Array:
-        return tta_logits_in_passes(recipe, backend, variables, images, plan.passes, plan)
+def _logits_by_calls(
+    recipe: Recipe,
+    backend: Backend,
+    variables: Variables,
+    images: UInt8[Array | np.ndarray, "n h w c"],
+    level: int,
+    plan: EvalPlan,
+    chosen: Int[np.ndarray, " m"] | None = None,
+) -> Float[np.ndarray, "_ l"]:
+    compiled, parts = compile_logits(recipe, level, backend, plan), []
+    for part, count in parts_of(images, plan.images, chosen):
+        passes = np.int32(-(-count // plan.batch))
+        parts.append(np.asarray(compiled(variables, part, passes))[:count])
+    return np.concatenate(parts)
 
-    one = {"frozen": {}} | jax.eval_shape(lambda: init_variables(recipe, backend, make_key(0)))
-    variables = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((num_networks, *leaf.shape), leaf.dtype), one)
-    size = recipe.inputs.image_size
-    images = jax.ShapeDtypeStruct((plan.images, size, size, recipe.inputs.channels), jnp.uint8)
-    over = over_members(strategy, logits, (True, False))
-    return compile_function(over, variables, images, convolution=backend.convolution)
 
-
-def _of_evaluation(backend: Backend) -> Backend:
-    # The backend with what only training depends on as it is in every evaluation.
+def evaluation_backend(backend: Backend) -> Backend:
+    """Return the backend with what only training depends on as it is in every evaluation."""
     return backend._replace(driver="loop", unroll=1)
 
 
-def _evaluated(recipe: Recipe) -> Recipe:
-    # The recipe with everything that an evaluation does not depend on as it is by default.
+def evaluated_part(recipe: Recipe) -> Recipe:
+    """Return the recipe with everything that an evaluation does not depend on as it is by default."""
     default = Recipe(network=recipe.network, evaluation=recipe.evaluation, inputs=recipe.inputs)
     return default.override(precision=recipe.precision)

@@ -26,12 +26,10 @@ from airjax.training.backend import resolve_precision
 from airjax.training.evaluate import (
     EvalPlan,
     batched_logits,
-    compile_group_logits,
-    compile_logits,
-    compile_part,
+    compile_evaluation,
     eval_plan,
-    group_logits,
 )
+from airjax.training.evaluate_group import compile_group_evaluation, group_logits
 from airjax.training.events import Callbacks, Clock, EpochReport, Stage
 from airjax.training.members import Members, Strategy, make_members, strategy_backend
 from airjax.training.programs import Call, Kind, Programs, kinds_of, plan_calls, programs_of
@@ -174,9 +172,9 @@ def compile_group(work: Work, members: Members) -> list[Any]:
     programs = group_programs(work, members)
     programs.compile(kinds_of(work.calls))
     images, plan = work.arrays.test_images, work.evaluation
-    compile_part(images.shape, images.dtype, plan.images)
-    logits = compile_group_logits(work.recipe, work.backend, work.strategy, len(members.keys), plan)
-    return [*programs.compiled(), logits]
+    count = len(members.keys)
+    logits = compile_group_evaluation(work.recipe, work.backend, work.strategy, count, plan, images)
+    return [*programs.compiled(), *logits]
 
 
 def run_group(work: Work, programs: Programs, members: Members, clock: Clock) -> Finished:
@@ -315,8 +313,7 @@ def _logits_of_one(
     # Compile first: that is no part of the evaluation's time.
     clock.begin("compile")
     images, plan = work.arrays.test_images, work.evaluation
-    compile_logits(work.recipe, level, work.backend, plan)
-    compile_part(images.shape, images.dtype, plan.images)
+    compile_evaluation(work.recipe, level, work.backend, plan, images)
     clock.begin(stage)
     logits = batched_logits(work.recipe, work.backend, variables, images, level, plan)
     clock.pause()

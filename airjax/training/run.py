@@ -21,6 +21,7 @@ from airjax.recipes.recipe import Phase, Recipe
 from airjax.training.backend import backend_of, resolve_precision
 from airjax.training.evaluate import eval_batch, tta_logits
 from airjax.training.selection import proxy_recipe
+from airjax.training.selective import selective_logits
 from airjax.training.step import StepMetrics, TrainState, accuracy_of, averaged_variables, init_state, train_step
 from airjax.utils.reprs import one_line
 from airjax.utils.seeds import fixed_algorithm
@@ -184,11 +185,15 @@ def _run(recipe: Recipe, backend: Backend, key: Key[Array, ""], data: Arrays) ->
         parts.append(metrics)
     variables = averaged_variables(state)
     images, labels = data.test_images[: recipe.test_examples], data.test_labels[: recipe.test_examples]
-    logits = lax.map(
-        lambda image: tta_logits(recipe, variables, image[None], backend=backend)[0],
-        images,
-        batch_size=eval_batch(recipe, backend),
-    )
+
+    def logits_of(images: Array, level: int) -> Array:
+        return lax.map(
+            lambda image: tta_logits(recipe, variables, image[None], level, backend=backend)[0],
+            images,
+            batch_size=min(eval_batch(recipe, backend), len(images)),
+        )
+
+    logits = selective_logits(recipe, images, logits_of, recipe.evaluation.tta_level)
     metrics = jax.tree.map(lambda *steps: jnp.concatenate(steps), *parts)
     return RunResult(variables, metrics, logits, accuracy_of(logits, labels, statistics))
 

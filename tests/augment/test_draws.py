@@ -47,6 +47,24 @@ def test_replacement_repeats_examples_and_fixed_order_does_not_move(recipe: Reci
     assert (fixed == np.arange(256)).all()
 
 
+def test_jitter_is_uniform_around_no_change_and_leaves_all_other_draws_as_they_are(recipe: Recipe) -> None:
+    jittered = recipe.override(train_examples=20_000, brightness=0.1399, contrast=0.1308)
+    draws = sample_draws(jittered, jax.random.key(0))
+    assert draws.jitter is not None
+    assert (draws.jitter.shape, draws.jitter.dtype) == ((5, 20_000, 2), jnp.float32)
+    for column, low, width in ((0, -0.1399, 0.2798), (1, 0.8692, 0.2616)):
+        assert stats.kstest(np.asarray(draws.jitter[..., column]).ravel(), stats.uniform(low, width).cdf).pvalue > 1e-4
+    assert abs(np.corrcoef(np.asarray(draws.jitter).reshape(-1, 2).T)[0, 1]) < 0.02
+    plain = sample_draws(jittered.override(brightness=0.0, contrast=0.0), jax.random.key(0))
+    assert plain.jitter is None
+    for ours, same in zip(draws[:-1], plain[:-1], strict=True):
+        assert np.array_equal(ours, same)
+    only = sample_draws(jittered.override(brightness=0.0), jax.random.key(0)).jitter
+    assert only is not None
+    assert not only[..., 0].any()
+    assert np.array_equal(only[..., 1], draws.jitter[..., 1])
+
+
 @pytest.mark.parametrize(("field", "positions"), [("shifts", 5), ("corners", 21)])
 def test_positions_are_uniform_with_both_ends(recipe: Recipe, field: str, positions: int) -> None:
     drawn = np.asarray(getattr(sample_draws(recipe.override(train_examples=20_000), jax.random.key(0)), field))

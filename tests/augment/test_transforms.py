@@ -146,3 +146,37 @@ def test_a_cutout_beyond_the_border_is_clipped() -> None:
     cut = im.cutout(ones, jnp.array([[-1, -1], [3, 1], [-2, 3]], jnp.int8), 2)[..., 0]
     zeros = [np.argwhere(np.asarray(image) == 0).tolist() for image in cut]
     assert zeros == [[[0, 0]], [[3, 1], [3, 2]], []]
+
+
+def test_jitter_adds_a_number_to_each_image_and_then_multiplies_by_another() -> None:
+    images = jnp.arange(12.0).reshape(2, 2, 1, 3)
+    out = im.jitter(images, jnp.array([[1.0, 2.0], [-0.5, 1.0]]))
+    assert out[0].ravel().tolist() == [2, 4, 6, 8, 10, 12]
+    assert out[1].ravel().tolist() == [5.5, 6.5, 7.5, 8.5, 9.5, 10.5]
+    assert im.jitter(images.astype(jnp.bfloat16), jnp.zeros((2, 2))).dtype == jnp.bfloat16
+
+
+def test_a_batch_is_jittered_by_its_epoch_s_draws_before_the_square_is_cut(
+    tiny: Recipe, random_images: np.ndarray
+) -> None:
+    recipe = resolve_precision(tiny).override(
+        train_examples=16, batch_size=4, brightness=0.2, contrast=0.1, cutout=12, flip="none", translate=0
+    )
+    draws = sample_draws(recipe, jax.random.key(0))
+    assert draws.jitter is not None
+    images, labels = jnp.asarray(random_images), jnp.arange(16)
+    batch = batch_at(recipe, images, labels, draws, jnp.asarray(5))  # the second of the second epoch
+    plain = batch_at(recipe, images, labels, draws._replace(jitter=None, corners=None), jnp.asarray(5)).images
+    chosen = np.asarray(draws.order[1, 4:8])
+    summand, factor = np.asarray(draws.jitter)[1, chosen].T[:, :, None, None, None]
+    cut = np.asarray(batch.images) == 0
+    assert (cut.sum((1, 2, 3)) == 12 * 12 * 3).all()
+    np.testing.assert_allclose(batch.images, np.where(cut, 0, (np.asarray(plain) + summand) * factor), atol=1e-6)
+
+
+def test_uniform_views_all_weigh_the_same(random_images: np.ndarray) -> None:
+    for level, count in ((0, 1), (1, 2), (2, 6)):
+        plain = tta_views(jnp.asarray(random_images), level)
+        uniform = tta_views(jnp.asarray(random_images), level, uniform=True)
+        assert [weight for weight, _ in uniform] == pytest.approx([1 / count] * count)
+        assert all(np.array_equal(a, b) for (_, a), (_, b) in zip(uniform, plain, strict=True))

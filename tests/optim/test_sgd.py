@@ -42,7 +42,7 @@ def test_norms_have_groups_of_their_own_in_the_dtype_of_statistics() -> None:
     assert labels["head"] == {"kernel": "other", "bias": "other"}
     assert set(jax.tree.leaves(labels)) == set(RECIPE.network.parameter_groups)
     half = PRECISIONS["float16"]
-    assert (group_dtype("norm_scale", half), group_dtype("other", half)) == (jnp.float32, jnp.float16)
+    assert (group_dtype(RECIPE, "norm_scale", half), group_dtype(RECIPE, "other", half)) == (jnp.float32, jnp.float16)
 
 
 def test_the_learning_rate_drops_at_epochs_60_120_and_160() -> None:

@@ -21,8 +21,10 @@ from airjax.optim import build as optimizer
 from airjax.optim import groups, momentum, muon, schedule, sgd
 from airjax.optim.lookahead import LookaheadState, lookahead_update
 from airjax.optim.schedule import learning_rate_factor
+from airjax.recipes.optimizer_muon import Muon
 from airjax.training import evaluate as tta
-from airjax.training import selection, step
+from airjax.training import selection, selective, step
+from airjax.training.selective import least_confident
 from parity import checks_selection
 from parity.numerical import run_suite
 from parity.torch_implementation import OWN
@@ -144,9 +146,9 @@ def flip_upside_down(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def uniform_tta(monkeypatch: pytest.MonkeyPatch) -> None:
-    def same_weights(x: Any, level: int, *, mirrored: bool) -> Any:
-        found = [view for _, view in tta_views(x, level, mirrored=mirrored)]
-        return [(1 / len(found), view) for view in found]
+    def same_weights(x: Any, level: int, *, mirrored: bool, uniform: bool) -> Any:
+        del uniform
+        return tta_views(x, level, mirrored=mirrored, uniform=True)
 
     monkeypatch.setattr(tta, "tta_views", same_weights)
 
@@ -246,6 +248,43 @@ def remainder_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch, "examples_at", lambda recipe, *rest: right(recipe.override(drop_remainder=True), *rest))
 
 
+def gelu_for_silu(monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(monkeypatch, silu=lambda x: jax.nn.gelu(x, approximate=False))
+
+
+def contrast_before_brightness(monkeypatch: pytest.MonkeyPatch) -> None:
+    def jitter(images: Any, changes: Any) -> Any:
+        return images * changes[:, 1, None, None, None] + changes[:, 0, None, None, None]
+
+    monkeypatch.setattr(transforms, "jitter", jitter)
+
+
+def rescaling_in_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Muon, "renormalizes", lambda self, num_steps: (True,) * num_steps)
+
+
+def rescaling_a_step_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = Muon.renormalizes
+    monkeypatch.setattr(Muon, "renormalizes", lambda self, num_steps: (False, *right(self, num_steps)[:-1]))
+
+
+def no_decay_of_convolutions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(muon, "decay_afterwards", lambda precision, fraction: optax.identity())
+
+
+def views_for_the_most_confident(monkeypatch: pytest.MonkeyPatch) -> None:
+    most = lambda logits, count: least_confident(logits, len(logits))[-count:]  # noqa: E731
+    monkeypatch.setattr(selective, "least_confident", most)
+
+
+def views_weighted_by_how_far_they_are_moved(monkeypatch: pytest.MonkeyPatch) -> None:
+    def moved(x: Any, level: int, *, mirrored: bool, uniform: bool) -> Any:
+        del uniform
+        return tta_views(x, level, mirrored=mirrored)
+
+    monkeypatch.setattr(tta, "tta_views", moved)
+
+
 class Control(NamedTuple):
     """A mistake, the checks that it is run through, and which of them it must turn red."""
 
@@ -299,12 +338,24 @@ FASTER_CONTROLS = (
 )
 
 
+HIVERGE_CONTROLS = (
+    Control(gelu_for_silu, ("layers", *PASS), ("layers", *PASS)),
+    Control(contrast_before_brightness, PIXELS, ("augmentation",)),
+    Control(rescaling_in_every_step, ("schedule", "optimizer", "freeze"), ("optimizer",)),
+    Control(rescaling_a_step_late, ("schedule", "optimizer", "freeze"), ("optimizer",)),
+    Control(no_decay_of_convolutions, ("schedule", "optimizer", "freeze"), ("optimizer",)),
+    Control(views_for_the_most_confident, PIXELS, ("tta",)),
+    Control(views_weighted_by_how_far_they_are_moved, PIXELS, ("tta",)),
+)
+
+
 PLANTED = [
     pytest.param(recipe, control, id=f"{recipe}-{control.plant.__name__}")
     for recipe, controls in (
         ("94", CONTROLS),
         ("94-muon", MUON_CONTROLS),
         ("96-faster", FASTER_CONTROLS),
+        ("94-hiverge", HIVERGE_CONTROLS),
         ("resnet18", RESNET_CONTROLS),
     )
     for control in controls

@@ -59,7 +59,7 @@ def test_a_resnet_has_the_same_logits_in_both_frameworks() -> None:
     network = build_network(RESNET)
     network.load_state_dict(state)
     pixels = np.random.default_rng(0).integers(0, 256, (20, 32, 32, 3), np.uint8)
-    theirs = reference.evaluate(network, pixels, 0, torch.float32)
+    theirs = reference.evaluate(network, pixels, RESNET.evaluation, torch.float32)
     ours = infer(Model(RESNET.override(test_examples=20), to_variables(RESNET, state)), pixels)
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 * np.abs(theirs).max())
 
@@ -128,7 +128,7 @@ def test_exported_and_imported_network_has_the_same_logits_in_both_frameworks(tm
     network = build_network(recipe)
     network.load_state_dict(torch.load(state), strict=True)
     pixels = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), np.uint8)
-    theirs = reference.evaluate(network, pixels, recipe.evaluation.tta_level, torch.float32)
+    theirs = reference.evaluate(network, pixels, recipe.evaluation, torch.float32)
     ours = infer(load(model), pixels)
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 * np.abs(theirs).max())
     assert (ours.argmax(1) == theirs.argmax(1)).all()

@@ -44,6 +44,7 @@ def same(a: torch.nn.Module, b: torch.nn.Module) -> bool:
         {"whiten_ascending": True, "whiten_bias_random": True, "unit_head": True},
         {"tta_level": 1, "batchnorm_momentum": 0.9},
         {"proxy": True, "proxy_every": 2, "proxy_keep": 0.25, "proxy_lookahead": True, "lookahead_every": 2},
+        {"activation": "silu", "brightness": 0.1, "contrast": 0.2, "tta_fraction": 0.3, "tta_uniform": True},
         {"precision": "float64"},
         {"precision": "float16"},
     ],
@@ -85,6 +86,8 @@ def test_half_precision_keeps_batchnorm_in_float32() -> None:
     network = build_network(short(precision="float16"))
     types = {name: tensor.dtype for name, tensor in network.state_dict().items() if tensor.is_floating_point()}
     assert all(dtype == (torch.float32 if "norm" in name else torch.float16) for name, dtype in types.items())
+    halved = build_network(short(precision="float16", batchnorm_half=True))
+    assert {tensor.dtype for tensor in halved.state_dict().values() if tensor.is_floating_point()} == {torch.float16}
 
 
 @pytest.mark.parametrize("name", ["94", "95", "96", "96-paper"])

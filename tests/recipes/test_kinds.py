@@ -34,7 +34,7 @@ def test_a_recipe_has_the_fields_of_its_parts_and_no_others() -> None:
     ours, theirs = set(fields_of(RESNET)), set(fields_of(RECIPES["94"]))
     assert theirs - ours == {
         *("whiten", "whiten_examples", "whiten_epsilon", "whiten_bias", "whiten_bias_epochs", "dirac", "bias_scale"),
-        *("whiten_ascending", "whiten_bias_random", "unit_head"),
+        *("whiten_ascending", "whiten_bias_random", "unit_head", "activation", "batchnorm_half"),
         *("convs_per_block", "residual", "logit_scale", "schedule_start", "schedule_peak", "schedule_end"),
     }
     assert ours - theirs == {"schedule_drops", "schedule_factor"}
@@ -104,12 +104,13 @@ def test_muon_has_its_numbers_under_their_own_names() -> None:
     assert {name for name in fields_of(recipe) if name not in fields_of(RECIPES["94"])} == {
         *("bias_learning_rate", "head_learning_rate", "sgd_momentum", "newton_schulz_steps"),
         *("newton_schulz_coefficients", "newton_schulz_epsilon", "newton_schulz_precision"),
+        *("renormalize_every", "renormalize_growth", "conv_weight_decay"),
     }
     changed = recipe.override(learning_rate=0.3, newton_schulz_coefficients=[3, -4, 2], sgd_momentum=0.5)
     assert changed.optimizer == Muon(0.3, newton_schulz_coefficients=(3.0, -4.0, 2.0), sgd_momentum=0.5)
     assert changed.split()[1] == {"learning_rate": 0.3, "weight_decay": 2e-6, "momentum": 0.6, "label_smoothing": 0.2}
     assert (recipe.sgd_learning_rate, recipe.sgd_weight_decay) == (0.24, pytest.approx(0.004))
-    for change in ({"newton_schulz_steps": 0}, {"newton_schulz_precision": "float16"}, {"head_learning_rate": 0.0}):
+    for change in ({"newton_schulz_steps": 0}, {"newton_schulz_precision": "float8"}, {"head_learning_rate": 0.0}):
         with pytest.raises(ValueError, match=next(iter(change)).replace("_", "-")):
             recipe.override(**change)
 

@@ -20,6 +20,7 @@ FILES = Path(__file__).parents[1] / "files" / "v0.1"
         *(
             ("94", 1_971_640, 476),
             ("94-muon", 1_971_640, 200),
+            ("94-hiverge", 1_971_640, 245),
             ("95", 4_604_728, 720),
             ("96", 9_915_704, 1776),
             ("96-faster", 9_915_704, 2160),
@@ -97,6 +98,7 @@ def test_bias_freezes_after_three_epochs_and_never_beyond_the_end() -> None:
     assert RECIPES["94-muon"].freeze_step == 75
     assert RECIPES["96-faster"].freeze_step == 2160  # never, as released
     assert RECIPES["96-faster"].override(whiten_bias_epochs=3.0).freeze_step == 144
+    assert RECIPES["94-hiverge"].freeze_step == 7
     assert RECIPES["94"].override(whiten_bias_epochs=None).freeze_step == 476
     assert RECIPES["94"].override(whiten_bias=False).freeze_step == 476
 
@@ -243,6 +245,10 @@ def test_unknown_recipe_lists_those_there_are() -> None:
         ({"translate": 16}, "translate is 16"),
         ({"cutout": 33}, "cutout is 33, but it must be at most the images' 32 pixels"),
         ({"tta_level": 3}, "tta-level is 3, but it must be a whole number from 0 to 2"),
+        ({"tta_fraction": 0.0}, "tta-fraction is 0.0, but it must be a number more than 0 and at most 1"),
+        ({"activation": "relu"}, "activation is 'relu'"),
+        ({"brightness": -0.1}, "brightness is -0.1, but it must be a number from 0 to 10"),
+        ({"contrast": 1.0}, r"contrast is 1.0, but it must be a number in \[0, 1\)"),
         ({"precision": "float8"}, "precision is 'float8'"),
         ({"proxy": True, "proxy_keep": 1.5}, "proxy-keep is 1.5, but it must be a number more than 0 and at most 1"),
         ({"proxy": True, "proxy_every": 0}, "proxy-every is 0"),
