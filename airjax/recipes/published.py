@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from airjax.recipes import airbench94, airbench94_muon, airbench95, airbench96, mini, resnet18
+from airjax.recipes import airbench94, airbench94_curriculum, airbench94_muon, airbench95, airbench96, mini, resnet18
 from airjax.recipes.claim import Claim
 from airjax.recipes.recipe import Recipe
 
@@ -16,6 +16,7 @@ RECIPES: dict[str, Recipe] = {
     "resnet18": resnet18.RESNET18,
     "resnet18-80": resnet18.RESNET18_80,
     "94-muon": airbench94_muon.AIRBENCH94_MUON,
+    "94-curriculum": airbench94_curriculum.AIRBENCH94_CURRICULUM,
 }
 
 CLAIMS: dict[str, Claim] = {
@@ -28,6 +29,7 @@ CLAIMS: dict[str, Claim] = {
     "resnet18": resnet18.CLAIM,
     "resnet18-80": resnet18.CLAIM_80,
     "94-muon": airbench94_muon.CLAIM,
+    "94-curriculum": airbench94_curriculum.CLAIM,
 }
 
 

@@ -4,6 +4,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from airjax.recipes.augmentation import Augmentation, Tta
+from airjax.recipes.curriculum import Curriculum, Tail
 from airjax.recipes.inputs import Inputs
 from airjax.recipes.network import AirbenchNet, Whitening
 from airjax.recipes.network_resnet import ResNet18
@@ -25,12 +26,16 @@ KINDS: dict[str, type[Any]] = {
     "sgd": Sgd,
     "piecewise": Piecewise,
     "muon": Muon,
+    "curriculum": Curriculum,
+    "tail": Tail,
 }
 NAMES = {kind: name for name, kind in KINDS.items()}
 
 # Fields that came later than version 0.1, which may be missing: their defaults are what the versions before them did.
 ADDED = frozenset(
     {"tta_mirror", "inputs", "padding", "cutout_form", "whiten_ascending", "whiten_bias_random", "unit_head"}
+    | {"final_pool", "resolution", "curriculum", "curriculum_sizes", "curriculum_epochs", "curriculum_antialias"}
+    | {"ending", "tail", "tail_steps", "tail_floor", "tail_lead", "tail_every", "tail_decay"}
 )
 
 

@@ -15,7 +15,7 @@ from airjax.nn.build import Variables, apply_train
 from airjax.optim.build import make_optimizer
 from airjax.optim.groups import label_params
 from airjax.optim.hyperparameters import Hyperparameters
-from airjax.optim.lookahead import LookaheadState, lookahead_init, lookahead_update
+from airjax.optim.lookahead import LookaheadState, lookahead_init, lookahead_update, tail_update
 from airjax.optim.schedule import lookahead_decay
 from airjax.recipes.recipe import Recipe
 from airjax.training.backend import backend_of
@@ -31,6 +31,7 @@ class TrainState(NamedTuple):
     batch_stats: Any  # BatchNorm's running means and variances
     opt_state: optax.OptState
     lookahead: LookaheadState | None  # None without lookahead
+    tail: LookaheadState | None = None  # the tail's average; None without a tail
 
     def __repr__(self) -> str:
         return one_line(self)
@@ -56,6 +57,7 @@ def init_state(recipe: Recipe, backend: Backend, variables: Variables, hyper: Hy
         batch_stats=batch_stats,
         opt_state=make_optimizer(recipe, backend.precision, hyper).init(params),
         lookahead=None if recipe.averaging is None else lookahead_init((params, batch_stats)),
+        tail=None if recipe.ending is None else lookahead_init((params, batch_stats)),
     )
 
 
@@ -102,13 +104,15 @@ def train_step(
     optimizer = make_optimizer(recipe, backend.precision, hyper, frozen)
     updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
     fast = (optax.apply_updates(state.params, updates), batch_stats)
-    steps_done, lookahead = state.step + 1, state.lookahead
+    steps_done, lookahead, tail = state.step + 1, state.lookahead, state.tail
     if recipe.averaging is not None and lookahead is not None:
         sync = steps_done % recipe.averaging.lookahead_every == 0
         fast, lookahead = lookahead_update(fast, lookahead, lookahead_decay(recipe, steps_done), sync)
+    if tail is not None:
+        fast, tail = tail_update(recipe, fast, tail, steps_done)
     params, batch_stats = fast
     metrics = StepMetrics(losses.mean(), accuracy_of(logits, batch.labels, statistics))
-    return TrainState(steps_done, params, state.frozen, batch_stats, opt_state, lookahead), metrics
+    return TrainState(steps_done, params, state.frozen, batch_stats, opt_state, lookahead, tail), metrics
 
 
 def stop_gradients(params: Any, frozen: tuple[str, ...]) -> Any:

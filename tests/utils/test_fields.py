@@ -25,6 +25,8 @@ def wrong_values(kind: Any) -> list[Any]:
         return [value for value in WRONG[float] if value is not None] + ["none"]
     if kind == tuple[float, ...]:
         return [0.5, "0.5", (True,), None]
+    if kind == tuple[int, ...]:
+        return [24, "24", (24.5,), (True,), None]
     if kind == tuple[int, int, int, int]:
         return [8, (8, 8, 8), (8, 8, 8, 8.0), None]
     if kind == tuple[int, int, int]:
@@ -36,7 +38,7 @@ def wrong_values(kind: Any) -> list[Any]:
 def test_a_field_of_the_recipe_refuses_other_types_and_names_itself_the_value_and_what_is_allowed(
     recipe: str, name: str
 ) -> None:
-    whole = RECIPES[recipe].override(lookahead=True)
+    whole = RECIPES[recipe].override(lookahead=True, curriculum=True, tail=True)
     kind = fields_of(whole)[name].type
     for value in wrong_values(kind):
         with pytest.raises(ValueError, match="it must be") as caught:
