@@ -25,7 +25,7 @@ from airjax.recipes.network_resnet import BLOCKS
 from airjax.recipes.recipe import Recipe
 from parity.kinds import is_residual
 
-SIZES = (2, 2, 2, 3)  # of the network's pools, in their order
+SIZES = (2, 2, 2, 0)  # of the windows of the network's pools, in their order; 0 is the whole image
 RELUS = 2 * BLOCKS * 4 + 1  # of a ResNet-18: two in every block, and the stem's
 NUMPY_TYPES = {"f32": np.float32, "f64": np.float64}
 _numbers = itertools.count()
@@ -60,18 +60,26 @@ def watch_pools() -> Iterator[list[np.ndarray]]:
         yield inputs
 
 
-def picks(inputs: list[np.ndarray]) -> list[list[np.ndarray]]:
-    """Return the `winners` of each pool in each pass, or what each ReLU passes on, from what `watch_pools` lists."""
+def picks(inputs: list[np.ndarray], sizes: tuple[int, ...] = SIZES) -> list[list[np.ndarray]]:
+    """Return the `winners` of each pool in each pass, or what each ReLU passes on, from what `watch_pools` lists.
+
+    sizes are those of the windows of a network's pools; one that ends with a mean lacks the last.
+    """
     if inputs and inputs[0].dtype == bool:
         passed = [x.transpose(0, 3, 1, 2) for x in inputs]
         return [passed[first : first + RELUS] for first in range(0, len(passed), RELUS)]
-    found = [winners(x.transpose(0, 3, 1, 2), SIZES[number % len(SIZES)]) for number, x in enumerate(inputs)]
-    return [found[first : first + len(SIZES)] for first in range(0, len(found), len(SIZES))]
+    found = [winners(x.transpose(0, 3, 1, 2), sizes[number % len(sizes)]) for number, x in enumerate(inputs)]
+    return [found[first : first + len(sizes)] for first in range(0, len(found), len(sizes))]
 
 
 def pool_name(recipe: Recipe) -> str:
     """Return what the recipe's network has, in the names of comparisons."""
     return "ReLU" if is_residual(recipe) else "pool"
+
+
+def pool_sizes(recipe: Recipe) -> tuple[int, ...]:
+    """Return the sizes of the windows of the network's max-pools, in their order."""
+    return SIZES[:-1] if recipe.value_of("final_pool") == "mean" else SIZES
 
 
 def winners(x: np.ndarray, size: int) -> np.ndarray:
@@ -114,6 +122,7 @@ def _take(
 
 
 def _windows(x: Tensor, size: int) -> Tensor:
+    size = size or x.shape[-1]
     return x.unfold(2, size, size).unfold(3, size, size).flatten(4)  # [N,C,h,w,size * size]
 
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from airjax.augment.draws import Draws
 from airjax.data.dataset import Dataset
 from airjax.recipes.recipe import Recipe
+from parity.torch_curriculum import TailAverage, scale_at
 from parity.torch_draws import TensorDraws, place_draws, sample_draws
 from parity.torch_images import augment_epoch, normalize, prepare_images, tta_views
 from parity.torch_network import dtype_of, init_network, whitening_filters
@@ -51,12 +52,14 @@ class Training(NamedTuple):
     forward: Callable[[Tensor], Tensor]  # the network, or the network compiled
     optimizer: TorchOptimizer
     slow: Lookahead | None  # None without lookahead
+    tail: TailAverage | None = None  # None without a tail
 
 
 def start_training(recipe: Recipe, network: nn.Module, forward: Callable[[Tensor], Tensor]) -> Training:
     """Return the training of a network before its first step."""
     slow = Lookahead(network) if recipe.averaging is not None else None
-    return Training(network, forward, make_optimizer(recipe, network), slow)
+    tail = TailAverage(recipe, network) if recipe.ending is not None else None
+    return Training(network, forward, make_optimizer(recipe, network), slow, tail)
 
 
 def start_network(recipe: Recipe, images: Tensor, generator: torch.Generator) -> nn.Module:
@@ -150,19 +153,24 @@ def run_steps(
 
 
 def advance(recipe: Recipe, training: Training, step: int, images: Tensor, labels: Tensor) -> Tensor:
-    """Take the 0-based step on images [B,3,32,32] and labels [B], lookahead included; return `train_step`'s loss."""
+    """Take the 0-based step on images [B,3,32,32] and labels [B], with all that belongs to it; return its loss [].
+
+    The images are scaled to the size of the step. Lookahead and the tail come after the optimizer.
+    """
     train_bias(recipe, training.network, step)
     schedule_step(recipe, training.optimizer, step)
     loss = train_step(
         training.forward,
         training.optimizer,
-        images,
+        scale_at(recipe, images, step),
         labels,
         label_smoothing=recipe.loss.label_smoothing,
         reduction=reduction_of(recipe),
     )
     if training.slow is not None and (step + 1) % recipe.value_of("lookahead_every") == 0:
         training.slow.sync(lookahead_decay(recipe, step + 1))
+    if training.tail is not None:
+        training.tail.update(step + 1)
     return loss
 
 
@@ -200,16 +208,16 @@ def evaluate(
 
 
 def compile_network(recipe: Recipe, network: nn.Module, device: str, mode: CompileMode) -> Callable[[Tensor], Tensor]:
-    """Return the network through torch.compile, warmed up for both phases and for evaluation, and restored."""
+    """Return the network through torch.compile, warmed up for every phase and for evaluation, and restored."""
     compiled, dtype = torch.compile(network, mode=mode), dtype_of(recipe, device)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     size = recipe.inputs.image_size
     images = torch.zeros(recipe.batch_size, recipe.inputs.channels, size, size, dtype=dtype, device=device)
     images = images.to(memory_format=torch.channels_last)
-    # The phases guard on requires_grad.
-    for step in (0, recipe.total_steps):
+    # The phases guard on requires_grad and on the images' size.
+    for step in {phase.start for phase in recipe.phases()} | {0, recipe.total_steps}:
         train_bias(recipe, network, step)
-        compiled(images).sum().backward()
+        compiled(scale_at(recipe, images, step)).sum().backward()
     network.eval()
     count = min(EVAL_BATCH[torch.device(device).type], recipe.test_examples)
     # By way of the views, whose strides differ.

@@ -97,7 +97,7 @@ def _logits(recipe: Recipe, state: State, images: np.ndarray) -> np.ndarray:
 
 OWN = TorchImplementation(
     name="reference",
-    recipes=("94", "94-muon", "95", "96", "96-paper", "mini", "resnet18", "resnet18-80"),
+    recipes=("94", "94-curriculum", "94-muon", "95", "96", "96-paper", "mini", "resnet18", "resnet18-80"),
     build=build_network,
     init=_init,
     augment=_augment,

@@ -153,8 +153,13 @@ class Recipe:
     def flops(self) -> float:
         """Floating-point operations of a run: three forward costs per training image, plus the test views."""
         views = self.evaluation.num_views * self.test_examples
-        steps = sum((phase.stop - phase.start) * self.macs_at(phase.image_size) for phase in self.phases())
-        return 2.0 * (3 * self.batch_size * steps + views * self.forward_macs)
+        return float(self.training_flops + 2 * views * self.forward_macs)
+
+    @property
+    def training_flops(self) -> int:
+        """Floating-point operations of all steps: three forward costs per training image, of the size that it has."""
+        macs = sum((phase.stop - phase.start) * self.macs_at(phase.image_size) for phase in self.phases())
+        return 6 * self.batch_size * macs
 
     def macs_at(self, image_size: int | None) -> int:
         """Multiply-accumulates of the forward pass of one image of that size; None is the data's own."""
