@@ -72,13 +72,14 @@ def check_curriculum(setup: CheckSetup) -> Iterator[Comparison]:
 
 def check_tail(setup: CheckSetup) -> Iterator[Comparison]:
     """Compare the network after every one of the last steps, between which everything changes at random. (§4.8)"""
-    if setup.recipe.ending is None:
+    tail = setup.recipe.ending
+    if tail is None:
         return
     recipe, place = at_precision(few_channels(setup.recipe), "float64"), Place("tail", setup.name, "float64")
-    first = recipe.schedule_steps - recipe.ending.tail_lead - 2
+    first = recipe.schedule_steps - tail.tail_lead - 2
     states = [arbitrary_state(recipe, seed=(setup.seed, 5, step)) for step in range(first, recipe.total_steps + 1)]
     network = load_network(setup.reference, recipe, states[0])
-    tail = TailAverage(recipe, network)
+    average = TailAverage(recipe, network)
     with jax_precision("float64"):
         slow = lookahead.lookahead_init(trained_part(recipe, states[0]))
 
@@ -89,7 +90,7 @@ def check_tail(setup: CheckSetup) -> Iterator[Comparison]:
             fast, slow = run(update, trained_part(recipe, moved), slow, np.int32(steps_done))
             # The whitening filters are frozen, so they are the same throughout.
             network.load_state_dict({**moved, "0.weight": states[0]["0.weight"]})
-            tail.update(steps_done)
+            average.update(steps_done)
             ours = network_arrays(recipe, fast, states[0])
             for name, tensor in network.state_dict().items():
                 if tensor.is_floating_point():

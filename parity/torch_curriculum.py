@@ -36,9 +36,9 @@ class GlobalMaxPool(nn.MaxPool2d):
     def __init__(self) -> None:
         super().__init__(1)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 torch's own name
         """Pool one window, which is the whole image."""
-        return F.max_pool2d(x, x.shape[-1])
+        return F.max_pool2d(input, input.shape[-1])
 
 
 class TailAverage:
