@@ -52,7 +52,7 @@ def needed_flops(recipe: Recipe) -> float:
     """
     network, inputs = recipe.network, recipe.inputs
     examples, main = recipe.step_examples, 6.0 * recipe.forward_macs * recipe.step_examples
-    proxy = recipe.step_flops - main
+    proxy = recipe.step_flops() - main
     if not isinstance(network, AirbenchNet):
         stem = 9 * inputs.image_size**2 * inputs.channels * network.widths[0]
         return main - 2.0 * examples * stem + proxy

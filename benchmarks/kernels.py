@@ -105,7 +105,7 @@ def main(arguments: list[str]) -> int:
     record = {
         "recipe": options.recipe,
         "batch_size": recipe.batch_size,
-        "flops": {"recipe": recipe.step_flops, "needed": needed_flops(recipe)},
+        "flops": {"recipe": recipe.step_flops(), "needed": needed_flops(recipe)},
         "strategy": options.strategy,
         "members": options.members,
         "variants": rows,

@@ -92,6 +92,8 @@ def main(arguments: list[str]) -> int:
     add_output_options(parser)
     options = parser.parse_args(arguments)
     recipe = get_recipe(options.recipe)
+    if recipe.resolution is not None:
+        parser.error(f"{options.recipe} has images of several sizes, and a prediction is about steps of one size")
     name, device = open_target(TARGET)
     steps = {choice: read_program(recipe, VARIANTS[choice], device) for choice in dict.fromkeys((AS_IT_IS, *LEVERS))}
     groups = {

@@ -90,14 +90,14 @@ def total(work: TimedWork, parts: Parts) -> float:
 
 def flops(work: TimedWork) -> float | None:
     """Floating-point operations of one result, by the recipe's count; None for augmentation, which has next to none."""
-    step = work.recipe.step_flops
+    step = work.recipe.training_flops / work.recipe.total_steps
     match work.task:
         case "step":
             return step
         case "run":
             return work.recipe.flops
         case "evaluate":
-            return work.recipe.flops - work.recipe.total_steps * step
+            return work.recipe.flops - work.recipe.training_flops
         case "augment":
             return None
 

@@ -106,10 +106,9 @@ def peak_bytes() -> int:
 def _prepare_step(work: TimedWork) -> Prepared:
     recipe, arrays = work.recipe, to_device(work.data, work.recipe)
     backend, members = strategy_backend(recipe, "sequential"), make_members(recipe, make_keys([0]))
-    limit = steps_per_call(recipe, backend)
     parts = timed_phases(recipe, work.steps)
-    frozen = {"bias trains": (), "bias frozen": ("whiten_bias",)}
-    kinds = {part.name: Kind(frozen[part.name], limit or part.steps) for part in parts}
+    limits = {part.name: steps_per_call(recipe, backend, part.image_size) or part.steps for part in parts}
+    kinds = {part.name: Kind(part.frozen, limits[part.name], part.image_size) for part in parts}
     start = time.perf_counter()
     programs = programs_of(recipe, backend, "sequential", (members, arrays.train_images, arrays.train_labels))
     programs.compile(dict.fromkeys(kinds.values()))
@@ -120,8 +119,9 @@ def _prepare_step(work: TimedWork) -> Prepared:
     def steps(part: TimedPhase) -> None:
         nonlocal state
         recent: list[Any] = []
-        for first in range(0, part.steps, limit or part.steps):
-            count = min(limit or part.steps, part.steps - first)
+        limit = limits[part.name]
+        for first in range(0, part.steps, limit):
+            count = min(limit, part.steps - first)
             state, metrics = programs.advance(kinds[part.name])(state, task, np.int32(count))
             recent.append(wait(metrics, count, backend.driver, recent))
         jax.block_until_ready(state)

@@ -22,7 +22,7 @@ from parity.check_setup import BOTH, CheckSetup, at_precision, jax_precision, na
 from parity.compare import Comparison, Place, compare
 from parity.convert import entries, to_state_dict, to_variables
 from parity.intermediates import intermediates
-from parity.pools import Pool, direct_pools, picks, pool_name, watch_pools
+from parity.pools import Pool, direct_pools, picks, pool_name, pool_sizes, watch_pools
 from parity.run import run
 from parity.states import arbitrary_state, cast
 from parity.torch_images import normalize
@@ -48,17 +48,23 @@ def check_network(setup: CheckSetup) -> Iterator[Comparison]:
     for precision in setup.precisions:
         is_float32 = precision == "float32"
         recipe = at_precision(setup.recipe if is_float32 else narrow(setup.recipe), precision)
-        state = arbitrary_state(recipe, seed=(setup.seed, 0))
-        ours, taken = _airjax_pass(recipe, state, setup)
-        exact, pools = _torch_pass(at_precision(recipe, "float64"), state, setup, taken)
-        rounded, rounded_pools = _torch_pass(recipe, state, setup, taken) if is_float32 else (None, None)
-        for name, array in ours.items():
-            place = Place(CHECK_OF_KIND[name.split(" ")[0]], setup.name, precision)
-            yield compare(place, name, array, exact[name], rounded[name] if rounded else None)
-        for number, pool in enumerate(pools):
-            yardstick = rounded_pools[number].largest if rounded_pools else None
-            place = Place("intermediates", setup.name, precision)
-            yield compare(place, f"{pool_name(recipe)} {number}, pixels taken", pool.taken, pool.largest, yardstick)
+        yield from compare_pass(setup, recipe, CHECK_OF_KIND)
+
+
+def compare_pass(setup: CheckSetup, recipe: Recipe, checks: dict[str, str]) -> Iterator[Comparison]:
+    """Compare one training pass of a recipe, in its precision; checks are named by the kind of array."""
+    is_float32 = recipe.precision == "float32"
+    state = arbitrary_state(recipe, seed=(setup.seed, 0))
+    ours, taken = _airjax_pass(recipe, state, setup)
+    exact, pools = _torch_pass(at_precision(recipe, "float64"), state, setup, taken)
+    rounded, rounded_pools = _torch_pass(recipe, state, setup, taken) if is_float32 else (None, None)
+    for name, array in ours.items():
+        place = Place(checks[name.split(" ")[0]], setup.name, recipe.precision)
+        yield compare(place, name, array, exact[name], rounded[name] if rounded else None)
+    for number, pool in enumerate(pools):
+        yardstick = rounded_pools[number].largest if rounded_pools else None
+        place = Place(checks["intermediate"], setup.name, recipe.precision)
+        yield compare(place, f"{pool_name(recipe)} {number}, pixels taken", pool.taken, pool.largest, yardstick)
 
 
 def check_tta(setup: CheckSetup) -> Iterator[Comparison]:
@@ -132,7 +138,7 @@ def _airjax_pass(recipe: Recipe, state: State, setup: CheckSetup) -> tuple[dict[
             if entry.path[0] != "frozen":
                 kind = "statistic" if entry.path[0] == "batch_stats" else "gradient"
                 arrays[f"{kind} {entry.torch_key}"] = state[entry.torch_key].numpy()
-    return {name: np.asarray(array) for name, array in arrays.items()}, picks(inputs)[0]
+    return {name: np.asarray(array) for name, array in arrays.items()}, picks(inputs, pool_sizes(recipe))[0]
 
 
 def _torch_pass(

@@ -64,7 +64,8 @@ def check_trajectory(setup: CheckSetup) -> Iterator[Comparison]:
     """Compare every tensor after every step of a short training in float64, and the drift in float32 against PyTorch's
     own.
 
-    The epoch changes, images are mirrored, lookahead syncs and, for 94, the bias freezes on the way.
+    The epoch changes, images are mirrored, lookahead syncs and, for 94, the bias freezes on the way; images grow and
+    the tail begins where the recipe has these.
     """
     recipe = setup.recipe.override(epochs=1.9, batch_size=8, train_examples=56, test_examples=8)
     if has_muon(recipe):
@@ -78,6 +79,10 @@ def check_trajectory(setup: CheckSetup) -> Iterator[Comparison]:
     if recipe.selection is not None:
         # Four examples more than seven batches: the eighth batch is of both epochs.
         recipe = recipe.override(proxy_widths=(6, 8, 8), train_examples=60)
+    if recipe.resolution is not None:
+        recipe = recipe.override(curriculum_sizes=(24,), curriculum_epochs=(1.0,))
+    if recipe.ending is not None:
+        recipe = recipe.override(tail_steps=2, tail_lead=3, tail_every=2)
     case = start(setup, recipe)
     if "float64" in setup.precisions:
         ours, taken = airjax_training(case)
@@ -238,7 +243,8 @@ def _steps(case: ShortTraining) -> Iterator[Any]:
     task = airjax_run.Task(images, labels, draws, hyper)
     shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), (state, task))
     for segment in airjax_run.segments(recipe, by_epoch=False):
-        advance = functools.partial(airjax_run.advance, recipe, backend, frozen=segment.frozen)
+        how = {"frozen": segment.frozen, "image_size": segment.image_size}
+        advance = functools.partial(airjax_run.advance, recipe, backend, **how)
         compiled = compile_function(advance, *shapes)
         for _ in range(segment.num_steps):
             yield state

@@ -72,18 +72,16 @@ def check_lookahead(setup: CheckSetup) -> Iterator[Comparison]:
     sync_network = setup.reference.lookahead(network)
     place = Place("lookahead", setup.name, "float64")
     with jax_precision("float64"):
-        fast = _fast(recipe, states[0])
+        fast = trained_part(recipe, states[0])
         slow = step.lookahead_init(fast)
         for steps_done, moved in zip(syncs, states[1:], strict=True):
             fast, slow = step.lookahead_update(
-                _fast(recipe, moved), slow, lookahead_decay(recipe, jnp.asarray(steps_done)), jnp.asarray(True)
+                trained_part(recipe, moved), slow, lookahead_decay(recipe, jnp.asarray(steps_done)), jnp.asarray(True)
             )
             # The whitening filters are frozen, so they are the same throughout.
             network.load_state_dict({**moved, "0.weight": states[0]["0.weight"]})
             sync_network(torch_optimizer.lookahead_decay(recipe, steps_done))
-            params, batch_stats = fast
-            frozen = to_variables(recipe, states[0])["frozen"]
-            ours = to_state_dict(recipe, {"params": params, "frozen": frozen, "batch_stats": batch_stats})
+            ours = network_arrays(recipe, fast, states[0])
             for name, tensor in network.state_dict().items():
                 if tensor.is_floating_point():
                     yield compare(place, f"{name} after {steps_done} steps", ours[name], tensor)
@@ -94,9 +92,17 @@ def few_channels(recipe: Recipe) -> Recipe:
     return recipe.override(widths=(*FEW, 5) if is_residual(recipe) else FEW)
 
 
-def _fast(recipe: Recipe, state: State) -> Any:
+def trained_part(recipe: Recipe, state: State) -> Any:
+    """Return what is averaged of a network: its parameters and running statistics, as airjax has them."""
     variables = to_variables(recipe, state)
     return variables["params"], variables["batch_stats"]
+
+
+def network_arrays(recipe: Recipe, trained: Any, state: State) -> State:
+    """Return a network as a state_dict: `trained_part` of it, and the frozen part of another one."""
+    params, batch_stats = trained
+    frozen = to_variables(recipe, state)["frozen"]
+    return to_state_dict(recipe, {"params": params, "frozen": frozen, "batch_stats": batch_stats})
 
 
 def _torch_updates(recipe: Recipe, network: torch.nn.Module, gradients: dict[str, np.ndarray]) -> Any:

@@ -21,6 +21,8 @@ FLOAT64 = "both compute in float64 and differ in the order of their sums"
 TOLERANCES: dict[str, Tolerance] = {
     "normalize": Tolerance(1e-15, 0.0, "float64; XLA divides by a constant by multiplying with its reciprocal"),
     "augmentation": Tolerance(0.0, 0.0, EXACT),
+    "resize": Tolerance(1e-14, 0.0, FLOAT64 + ", and in that of the weights"),
+    "curriculum": Tolerance(0.0, 0.0, EXACT),
     "schedule": Tolerance(1e-14, 0.0, "a few float64 operations per factor"),
     "whitening": Tolerance(1e-11, 0.0, "float64; the smallest eigenvalue is ten thousand times below the largest"),
     "dirac": Tolerance(0.0, 0.0, EXACT),
@@ -31,12 +33,14 @@ TOLERANCES: dict[str, Tolerance] = {
     "loss": Tolerance(1e-13, 0.0, FLOAT64),
     "gradients": Tolerance(1e-12, 0.0, FLOAT64 + ", forwards and backwards"),
     "running-statistics": Tolerance(1e-12, 0.0, FLOAT64),
+    "image-sizes": Tolerance(1e-12, 0.0, FLOAT64 + ", through the whole network and back"),
     "optimizer": Tolerance(1e-12, 0.0, FLOAT64 + ", over all steps; the gradients are given, so nothing is amplified"),
     "freeze": Tolerance(0.0, 0.0, "a frozen parameter does not move by one bit"),
     "lookahead": Tolerance(1e-13, 0.0, FLOAT64 + ", over all syncs"),
     "batches": Tolerance(1e-15, 0.0, "float64; XLA divides by a constant by multiplying with its reciprocal"),
     "selection": Tolerance(0.0, 0.0, EXACT),
     "proxy": Tolerance(1e-11, 0.0, FLOAT64 + "; each step amplifies the differences of the steps before"),
+    "tail": Tolerance(1e-13, 0.0, FLOAT64 + ", over all averages"),
     "trajectory": Tolerance(1e-11, 0.0, FLOAT64 + "; each step amplifies the differences of the steps before"),
     "tta": Tolerance(1e-12, 0.0, FLOAT64 + ", through the whole network and the views' mean"),
     "training": Tolerance(

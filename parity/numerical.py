@@ -12,6 +12,7 @@ from airjax.recipes.published import RECIPES
 from airjax.recipes.recipe import Recipe, kind_of
 from airjax.utils.records import plain
 from parity import (
+    checks_curriculum,
     checks_data,
     checks_initialisation,
     checks_layers,
@@ -27,7 +28,18 @@ from parity.torch_implementation import TorchImplementation
 
 IMAGES = 1600  # of the training split: enough for every check
 SHIFT = 311  # images from one seed's first image to the next one's
-RECIPE_NAMES = ("94", "94-muon", "94-hiverge", "95", "96", "96-faster", "96-paper", "resnet18", "resnet18-80")
+RECIPE_NAMES = (
+    "94",
+    "94-curriculum",
+    "94-muon",
+    "94-hiverge",
+    "95",
+    "96",
+    "96-faster",
+    "96-paper",
+    "resnet18",
+    "resnet18-80",
+)
 
 
 class SuiteStep(NamedTuple):
@@ -42,15 +54,19 @@ class SuiteStep(NamedTuple):
 SUITE = (
     SuiteStep(("normalize",), checks_data.check_normalize, once=True),
     SuiteStep(("augmentation",), checks_data.check_augmentation),
+    SuiteStep(("resize",), checks_curriculum.check_resize, once=True),
+    SuiteStep(("curriculum",), checks_curriculum.check_curriculum),
     SuiteStep(("schedule",), checks_data.check_schedule),
     SuiteStep(("whitening",), checks_data.check_whitening, once=True),
     SuiteStep(("dirac", "initial-law"), checks_initialisation.check_initialisation),
     SuiteStep(("layers",), checks_layers.check_layers, once=True),
     SuiteStep(("cancellation",), checks_layers.check_cancellation, once=True),
     SuiteStep(("intermediates", "loss", "gradients", "running-statistics"), checks_network.check_network),
+    SuiteStep(("image-sizes",), checks_curriculum.check_image_sizes),
     SuiteStep(("optimizer", "freeze"), checks_updates.check_optimizer),
     SuiteStep(("lookahead",), checks_updates.check_lookahead),
     SuiteStep(("batches", "selection", "proxy"), checks_selection.check_selection),
+    SuiteStep(("tail",), checks_curriculum.check_tail),
     SuiteStep(("trajectory", "drift"), checks_training.check_trajectory),
     SuiteStep(("tta",), checks_network.check_tta),
     SuiteStep(("training",), checks_training.check_training, by_kind=True),
@@ -163,7 +179,7 @@ def to_json(result: SuiteResult) -> dict[str, Any]:
 
 
 HEADER = (
-    f"{'check':19}{'recipe':12}{'precision':10}{'arrays':>6}{'absolute':>10}{'relative':>10}{'allowed':>10}"
+    f"{'check':19}{'recipe':14}{'precision':10}{'arrays':>6}{'absolute':>10}{'relative':>10}{'allowed':>10}"
     "         nearest to its tolerance"
 )
 
@@ -171,7 +187,7 @@ HEADER = (
 def format_row(row: Row) -> str:
     """Return one line of the table under HEADER."""
     return (
-        f"{row.check:19}{row.recipe:12}{row.precision:10}{row.arrays:6}{row.absolute:10.1e}{row.relative:10.1e}"
+        f"{row.check:19}{row.recipe:14}{row.precision:10}{row.arrays:6}{row.absolute:10.1e}{row.relative:10.1e}"
         f"{row.allowed:10.1e}  {'pass' if row.passed else 'FAIL'}   {row.worst}"
     )
 

@@ -25,7 +25,7 @@ from airjax.recipes.network_resnet import BLOCKS
 from airjax.recipes.recipe import Recipe
 from parity.kinds import is_residual
 
-SIZES = (2, 2, 2, 3)  # of the network's pools, in their order
+SIZES = (2, 2, 2, 0)  # of the windows of the network's pools, in their order; 0 is the whole image
 RELUS = 2 * BLOCKS * 4 + 1  # of a ResNet-18: two in every block, and the stem's
 NUMPY_TYPES = {"f32": np.float32, "f64": np.float64}
 _numbers = itertools.count()
@@ -60,22 +60,28 @@ def watch_pools() -> Iterator[list[np.ndarray]]:
         yield inputs
 
 
-def picks(inputs: list[np.ndarray], networks: int = 1) -> list[list[np.ndarray]]:
+def picks(inputs: list[np.ndarray], sizes: tuple[int, ...] = SIZES, networks: int = 1) -> list[list[np.ndarray]]:
     """Return the `winners` of each pool in each pass, or what each ReLU passes on, from what `watch_pools` lists.
 
-    A pass goes through so many networks, one after the other.
+    sizes are those of the windows of a network's pools; one that ends with a mean lacks the last. A pass goes through
+    so many networks, one after the other.
     """
     if inputs and inputs[0].dtype == bool:
         passed = [x.transpose(0, 3, 1, 2) for x in inputs]
         return [passed[first : first + RELUS] for first in range(0, len(passed), RELUS)]
-    found = [winners(x.transpose(0, 3, 1, 2), SIZES[number % len(SIZES)]) for number, x in enumerate(inputs)]
-    size = networks * len(SIZES)
+    found = [winners(x.transpose(0, 3, 1, 2), sizes[number % len(sizes)]) for number, x in enumerate(inputs)]
+    size = networks * len(sizes)
     return [found[first : first + size] for first in range(0, len(found), size)]
 
 
 def pool_name(recipe: Recipe) -> str:
     """Return what the recipe's network has, in the names of comparisons."""
     return "ReLU" if is_residual(recipe) else "pool"
+
+
+def pool_sizes(recipe: Recipe) -> tuple[int, ...]:
+    """Return the sizes of the windows of the network's max-pools, in their order."""
+    return SIZES[:-1] if recipe.value_of("final_pool") == "mean" else SIZES
 
 
 def winners(x: np.ndarray, size: int) -> np.ndarray:
@@ -118,6 +124,7 @@ def _take(
 
 
 def _windows(x: Tensor, size: int) -> Tensor:
+    size = size or x.shape[-1]
     return x.unfold(2, size, size).unfold(3, size, size).flatten(4)  # [N,C,h,w,size * size]
 
 

@@ -20,6 +20,7 @@ from airjax.data.dataset import Dataset
 from airjax.recipes.augmentation import Tta
 from airjax.recipes.recipe import Recipe
 from airjax.training.selection import proxy_recipe
+from parity.torch_curriculum import TailAverage, scale_at
 from parity.torch_draws import TensorDraws, place_draws, sample_draws
 from parity.torch_faster import Proxy, iterate_batches, select, start_proxy
 from parity.torch_hiverge import select_views
@@ -57,6 +58,7 @@ class Training(NamedTuple):
     optimizer: TorchOptimizer
     slow: Lookahead | None  # None without lookahead
     proxy: Proxy | None = None  # None without selection
+    tail: TailAverage | None = None  # None without a tail
 
 
 def start_training(
@@ -65,7 +67,8 @@ def start_training(
     """Return the training of a network before its first step, and of its proxy where the recipe has a selection."""
     slow = Lookahead(network) if recipe.averaging is not None else None
     selects = None if proxy is None else start_proxy(recipe, proxy)
-    return Training(network, forward, make_optimizer(recipe, network), slow, selects)
+    tail = TailAverage(recipe, network) if recipe.ending is not None else None
+    return Training(network, forward, make_optimizer(recipe, network), slow, selects, tail)
 
 
 def start_proxy_network(recipe: Recipe, images: Tensor, generator: torch.Generator) -> nn.Module | None:
@@ -163,7 +166,11 @@ def run_steps(
 
 
 def advance(recipe: Recipe, training: Training, step: int, images: Tensor, labels: Tensor) -> Tensor:
-    """Take the 0-based step on images [B,3,32,32] and labels [B], lookahead included; return `train_step`'s loss."""
+    """Take the 0-based step on images [B,3,32,32] and labels [B], with all that belongs to it; return its loss [].
+
+    The images are scaled to the size of the step. Lookahead and the tail come after the optimizer.
+    """
+    images = scale_at(recipe, images, step)
     if training.proxy is not None:
         places, _ = select(recipe, training.proxy, step, images, labels)
         images, labels = images[places], labels[places]
@@ -179,6 +186,8 @@ def advance(recipe: Recipe, training: Training, step: int, images: Tensor, label
     )
     if training.slow is not None and (step + 1) % recipe.value_of("lookahead_every") == 0:
         training.slow.sync(lookahead_decay(recipe, step + 1))
+    if training.tail is not None:
+        training.tail.update(step + 1)
     return loss
 
 
@@ -224,16 +233,16 @@ def evaluate(
 
 
 def compile_network(recipe: Recipe, network: nn.Module, device: str, mode: CompileMode) -> Callable[[Tensor], Tensor]:
-    """Return the network through torch.compile, warmed up for both phases and for evaluation, and restored."""
+    """Return the network through torch.compile, warmed up for every phase and for evaluation, and restored."""
     compiled, dtype = torch.compile(network, mode=mode), dtype_of(recipe, device)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     size = recipe.inputs.image_size
     images = torch.zeros(recipe.step_examples, recipe.inputs.channels, size, size, dtype=dtype, device=device)
     images = images.to(memory_format=torch.channels_last)
-    # The phases guard on requires_grad.
-    for step in (0, recipe.total_steps):
+    # The phases guard on requires_grad and on the images' size.
+    for step in {phase.start for phase in recipe.phases()} | {0, recipe.total_steps}:
         train_bias(recipe, network, step)
-        compiled(images).sum().backward()
+        compiled(scale_at(recipe, images, step)).sum().backward()
     network.eval()
     count = min(EVAL_BATCH[torch.device(device).type], recipe.test_examples)
     # By way of the views, whose strides differ.

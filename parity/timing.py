@@ -57,14 +57,19 @@ class TimedPhase(NamedTuple):
     first: int  # 0-based step
     steps: int
     fraction: float  # of the training's steps that are of this kind
+    frozen: tuple[str, ...] = ()  # groups of parameters that do not train
+    image_size: int | None = None  # pixels; None: the data's own
 
 
 def timed_phases(recipe: Recipe, steps: int) -> list[TimedPhase]:
-    """Return the phases of a training, before and after the first convolution's bias freezes; at most steps of each."""
+    """Return the phases of a training, by what trains and by the images' size; at most steps of each."""
     found, first = [], 0
     for segment in segments(recipe, by_epoch=False):
         name = "bias frozen" if segment.frozen else "bias trains"
-        found.append(TimedPhase(name, first, min(steps, segment.num_steps), segment.num_steps / recipe.total_steps))
+        if segment.image_size is not None:
+            name += f", {segment.image_size} pixels"
+        fraction, how = segment.num_steps / recipe.total_steps, (segment.frozen, segment.image_size)
+        found.append(TimedPhase(name, first, min(steps, segment.num_steps), fraction, *how))
         first += segment.num_steps
     return found
 

@@ -88,8 +88,8 @@ def make_muon(recipe: Recipe, optimizer: recipes.Muon, trained: list[tuple[str, 
     rest = [p for name, p in trained if p.ndim != 4 and name != "0.bias" and "norm" not in name]
     table = (
         (first, optimizer.bias_learning_rate, max(recipe.freeze_step, 1)),
-        (norms, optimizer.bias_learning_rate, recipe.total_steps),
-        (rest, optimizer.head_learning_rate, recipe.total_steps),
+        (norms, optimizer.bias_learning_rate, None),
+        (rest, optimizer.head_learning_rate, None),
     )
     groups = [
         {"params": params, "lr": rate, "weight_decay": decay / rate, "num_steps": steps}

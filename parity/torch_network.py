@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from airjax.recipes.network import PATCH, AirbenchNet
 from airjax.recipes.network_resnet import ResNet18
 from airjax.recipes.recipe import Recipe
+from parity.torch_curriculum import GlobalMaxPool
 from parity.torch_resnet import build_resnet, init_resnet
 
 DTYPES = {"float16": torch.float16, "float32": torch.float32, "float64": torch.float64}
@@ -109,7 +110,7 @@ def _build_airbench(recipe: Recipe, network: AirbenchNet) -> nn.Sequential:
         first,
         nn.GELU(),
         *blocks,
-        nn.MaxPool2d(network.final_size(recipe.inputs)),
+        nn.AdaptiveAvgPool2d(1) if network.final_pool == "mean" else GlobalMaxPool(),
         nn.Flatten(),
         nn.Linear(inputs, recipe.inputs.num_classes, bias=False),
         Scale(network.logit_scale),

@@ -5,7 +5,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from airjax.recipes.optimizer import Piecewise, Sgd
+from airjax.recipes.optimizer import Piecewise, Schedule, Sgd
 from airjax.recipes.optimizer_muon import Muon
 from airjax.recipes.recipe import Recipe
 from parity.torch_muon import SgdAndMuon, make_muon
@@ -15,7 +15,13 @@ TorchOptimizer = torch.optim.SGD | SgdAndMuon
 
 def learning_rate_factor(recipe: Recipe, step: int, num_steps: int | None = None) -> float:
     """Learning-rate factor of the step with 0-based number step, of the recipe's steps or of num_steps. (§4.5, §7)"""
-    total, schedule = num_steps or recipe.total_steps, recipe.schedule
+    if num_steps is None and recipe.ending is not None:
+        total = recipe.total_steps - recipe.ending.tail_steps
+        return max(_factor(recipe.schedule, total, min(step, total)), recipe.ending.tail_floor)
+    return _factor(recipe.schedule, num_steps or recipe.total_steps, step)
+
+
+def _factor(schedule: Schedule, total: int, step: int) -> float:
     if isinstance(schedule, Piecewise):
         factor = 1.0
         for drop in schedule.schedule_drops:

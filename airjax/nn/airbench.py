@@ -9,6 +9,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Float, Key
 
 from airjax.kernels.backend import Backend, Ops, Precision
+from airjax.kernels.reductions import at_least_float32
 from airjax.nn.layers import BatchNorm, bias_uniform, default_uniform, drawing_dtype, head_product, initial_law
 from airjax.recipes.inputs import Inputs
 from airjax.recipes.network import PATCH, AirbenchNet
@@ -33,11 +34,17 @@ class Airbench(nn.Module):
         x = ops.gelu(x)
         for number, width in enumerate(network.widths, start=1):
             x = Block(network, precision, ops, width, name=f"block{number}")(x, train)
-        x = ops.max_pool(x, network.final_size(self.inputs)).reshape(x.shape[0], -1)
+        x = self.pool_all(x)
         self.sow("intermediates", "features", x)
         law = initial_law(self, unit_uniform if network.unit_head else default_uniform)
         kernel = self.param("head", law, (x.shape[-1], self.inputs.num_classes), precision.params)
         return head_product(x, kernel, precision) * network.logit_scale
+
+    def pool_all(self, x: Float[Array, "n h w c"]) -> Float[Array, "n c"]:
+        """Pool whatever pixels there are, which lets the head take images of any size."""
+        if self.network.final_pool == "mean":
+            return at_least_float32(x).mean((1, 2)).astype(x.dtype)
+        return self.backend.ops.max_pool(x, x.shape[1]).reshape(x.shape[0], -1)
 
 
 class FirstConv(nn.Module):

@@ -1,4 +1,4 @@
-"""Lookahead: every few steps the network is replaced by a moving average of itself. (§4.7)
+"""Lookahead and the tail: every few steps the network is replaced by a moving average of itself. (§4.7, §4.8)
 
 The slow copy covers the trained parameters and BatchNorm's running statistics, not the momentum.
 """
@@ -8,7 +8,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
+
+from airjax.kernels.backend import statistics_dtype
+from airjax.recipes.recipe import Recipe
 
 
 class LookaheadState(NamedTuple):
@@ -36,3 +39,16 @@ def lookahead_update(
 
     slow = jax.tree.map(lambda s, f: jnp.where(sync, moved(s, f), s), state.slow, fast)
     return jax.tree.map(lambda s, f: jnp.where(sync, s, f), slow, fast), LookaheadState(slow)
+
+
+def tail_update(
+    recipe: Recipe, fast: Any, state: LookaheadState, steps_done: Int[Array, ""]
+) -> tuple[Any, LookaheadState]:
+    """Average the network with its past, once the recipe's tail has begun; until then, take a copy. (§4.8)"""
+    tail = recipe.ending
+    assert tail is not None
+    since = steps_done - (recipe.schedule_steps - tail.tail_lead)
+    slow = jax.tree.map(lambda s, f: jnp.where(since > 0, s, f), state.slow, fast)
+    sync = (since > 0) & (since % tail.tail_every == 0)
+    decay = jnp.asarray(tail.tail_decay, statistics_dtype(recipe.precision))
+    return lookahead_update(fast, LookaheadState(slow), decay, sync)

@@ -6,18 +6,26 @@ from jax import Array
 from jaxtyping import Float, Int
 
 from airjax.kernels.backend import statistics_dtype
-from airjax.recipes.optimizer import Piecewise, Triangle
+from airjax.recipes.optimizer import Piecewise, Schedule, Triangle
 from airjax.recipes.recipe import Recipe
 
 
 def learning_rate_factor(recipe: Recipe, step: Int[Array, "*t"], num_steps: int | None = None) -> Float[Array, "*t"]:
     """Compute the learning-rate factor of a 0-based step by the recipe's schedule.
 
-    The schedule extends over num_steps, which by default are all of the recipe's.
+    The schedule extends over num_steps, which by default are all of the recipe's but those of its tail; in these the
+    factor is the one at the schedule's end, or the tail's floor.
     """
     # Cast first: an integer array over a Python number is float32 even where float64 is asked for.
     step = jnp.asarray(step, statistics_dtype(recipe.precision))
-    schedule, total = recipe.schedule, recipe.total_steps if num_steps is None else num_steps
+    schedule, total = recipe.schedule, recipe.schedule_steps if num_steps is None else num_steps
+    if recipe.ending is not None and num_steps is None:
+        factor = _factor(schedule, total, jnp.minimum(step, total))
+        return jnp.maximum(factor, recipe.ending.tail_floor)
+    return _factor(schedule, total, step)
+
+
+def _factor(schedule: Schedule, total: int, step: Array) -> Array:
     if isinstance(schedule, Piecewise):
         return _piecewise(schedule, total, step)
     return _triangle(schedule, total, step)

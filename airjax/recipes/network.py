@@ -10,6 +10,7 @@ from airjax.utils.fields import Range, check_fields
 
 Residual = Literal["none", "before-activation", "after-activation"]
 Activation = Literal["gelu", "silu"]
+FinalPool = Literal["max", "mean"]
 
 PATCH = 2  # pixels: height and width of the first convolution's kernel
 
@@ -83,6 +84,8 @@ class AirbenchNet:
     """Initialise the first input-many filters of every 3x3 convolution as the identity."""
     unit_head: bool = False
     """Divide the head's initial weights by their standard deviation."""
+    final_pool: FinalPool = "max"
+    """What the last pool takes of each channel, over all pixels that are left: their maximum, or their mean."""
 
     def __post_init__(self) -> None:
         check_fields(self, _RANGES)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import MISSING, fields, is_dataclass, replace
 from typing import Any, NamedTuple, get_args
 
+from airjax.recipes.curriculum import Curriculum, Tail
 from airjax.recipes.network import Whitening
 from airjax.recipes.optimizer import Lookahead
 from airjax.recipes.selection import ProxySelection
@@ -29,12 +30,15 @@ class Switch(NamedTuple):
 
     path: tuple[str, ...]
     part: type[Any]
+    default: bool = True
 
 
 SWITCHES = {
     "whiten": Switch(("network", "whitening"), Whitening),
     "lookahead": Switch(("averaging",), Lookahead),
     "proxy": Switch(("selection",), ProxySelection),
+    "curriculum": Switch(("resolution",), Curriculum, default=False),
+    "tail": Switch(("ending",), Tail, default=False),
 }
 SET_BY_DATA = "inputs"  # a part that follows from the data, and that nobody sets
 
@@ -118,7 +122,7 @@ def _place(one: Any, path: tuple[str, ...]) -> FieldOf:
 
 
 def _switch(path: tuple[str, ...]) -> dict[str, FieldOf]:
-    return {name: FieldOf(path[:-1], bool, True) for name, switch in SWITCHES.items() if switch.path == path}
+    return {name: FieldOf(path[:-1], bool, switch.default) for name, switch in SWITCHES.items() if switch.path == path}
 
 
 def _choices(annotation: Any) -> list[type[Any]]:

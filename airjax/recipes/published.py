@@ -4,6 +4,7 @@ from typing import Any
 
 from airjax.recipes import (
     airbench94,
+    airbench94_curriculum,
     airbench94_hiverge,
     airbench94_muon,
     airbench95,
@@ -28,6 +29,7 @@ RECIPES: dict[str, Recipe] = {
     "96-faster": airbench96_faster.AIRBENCH96_FASTER,
     "mini-faster": airbench96_faster.MINI_FASTER,
     "94-hiverge": airbench94_hiverge.AIRBENCH94_HIVERGE,
+    "94-curriculum": airbench94_curriculum.AIRBENCH94_CURRICULUM,
 }
 
 CLAIMS: dict[str, Claim] = {
@@ -43,6 +45,7 @@ CLAIMS: dict[str, Claim] = {
     "96-faster": airbench96_faster.CLAIM,
     "mini-faster": airbench96_faster.CLAIM_MINI,
     "94-hiverge": airbench94_hiverge.CLAIM,
+    "94-curriculum": airbench94_curriculum.CLAIM,
 }
 
 

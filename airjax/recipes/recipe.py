@@ -4,11 +4,13 @@ A recipe is made of parts, one of each kind. Names of fields are unique among al
 plan and `Recipe.override` need no prefix (`airjax.recipes.places`).
 """
 
+import itertools
 import math
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 from airjax.recipes.augmentation import Augmentation, Tta
+from airjax.recipes.curriculum import Curriculum, Tail
 from airjax.recipes.inputs import Inputs
 from airjax.recipes.network import AirbenchNet, Network
 from airjax.recipes.optimizer import CrossEntropy, Lookahead, Nesterov, Optimizer, Schedule, Triangle
@@ -35,6 +37,7 @@ class Phase(NamedTuple):
     start: int  # the first step, from 0
     stop: int  # the step after the last
     frozen: tuple[str, ...] = ()  # groups of parameters that do not train: "whiten_bias"
+    image_size: int | None = None  # height and width of its images, in pixels; None: the data's own
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,8 @@ class Recipe:
     """Arithmetic: float32 on a CPU and bfloat16 with float32 master weights elsewhere (auto), or the one named."""
     inputs: Inputs = Inputs()
     selection: ProxySelection | None = None
+    resolution: Curriculum | None = None
+    ending: Tail | None = None
 
     def __post_init__(self) -> None:
         check_fields(self, _RANGES)
@@ -71,6 +76,15 @@ class Recipe:
             raise ValueError(
                 f"batch-size is {self.batch_size}, but there are only {self.train_examples} training examples; "
                 "make batch-size smaller"
+            )
+        if self.resolution is not None:
+            self.resolution.require_size(self.inputs.image_size)
+            for size in self.resolution.curriculum_sizes:
+                self.network.require_inputs(self.inputs_at(size))
+        if self.ending is not None and self.schedule_steps < 1:
+            raise ValueError(
+                f"tail-steps is {self.ending.tail_steps}, but the training has only {self.total_steps} steps; "
+                "make tail-steps smaller"
             )
 
     @property
@@ -89,16 +103,34 @@ class Recipe:
         return math.ceil(self.steps_per_epoch * self.epochs)
 
     @property
+    def schedule_steps(self) -> int:
+        """Steps over which the learning rate's schedule extends: all but those of the tail."""
+        return self.total_steps - (0 if self.ending is None else self.ending.tail_steps)
+
+    @property
     def freeze_step(self) -> int:
         """First step (from 0) at which the first convolution's bias no longer trains; total_steps if it always does."""
         epochs = self.network.freeze_epochs
         return self.total_steps if epochs is None else min(self.total_steps, round(epochs * self.steps_per_epoch))
 
     def phases(self) -> tuple[Phase, ...]:
-        """Cut the run's steps where what trains changes."""
+        """Cut the run's steps where what trains changes, or the size of the images."""
         cut, end = self.freeze_step, self.total_steps
-        both = Phase(0, cut), Phase(cut, end, ("whiten_bias",))
-        return tuple(phase for phase in both if phase.start < phase.stop)
+        sizes = ((0, None),) if self.resolution is None else self.resolution.first_steps(self.steps_per_epoch)
+        bounds = sorted({0, cut, end, *(min(first, end) for first, _ in sizes)})
+        found: list[Phase] = []
+        for start, stop in itertools.pairwise(bounds):
+            size = [size for first, size in sizes if first <= start][-1]
+            frozen = ("whiten_bias",) if start >= cut else ()
+            phase = Phase(start, stop, frozen, None if size == self.inputs.image_size else size)
+            if found and found[-1][2:] == phase[2:]:  # a size that is the data's own is no other one
+                phase = phase._replace(start=found.pop().start)
+            found.append(phase)
+        return tuple(found)
+
+    def inputs_at(self, image_size: int | None) -> Inputs:
+        """Return the inputs with images of that size; None is the data's own."""
+        return self.inputs if image_size is None else replace(self.inputs, image_size=image_size)
 
     @property
     def sgd_learning_rate(self) -> float:
@@ -128,17 +160,28 @@ class Recipe:
 
     @property
     def flops(self) -> float:
-        """Floating-point operations of a run: three forward costs per image trained on, the test views, the proxy."""
+        """Floating-point operations of a run: those of all steps, and the test views."""
         passes = self.evaluation.passes_per_image * self.test_examples
-        return self.total_steps * self.step_flops + 2.0 * self.forward_macs * passes
+        return self.training_flops + 2.0 * self.forward_macs * passes
 
     @property
-    def step_flops(self) -> float:
-        """Floating-point operations of a training step, on average over the run."""
-        main, steps = 6.0 * self.forward_macs * self.step_examples, self.total_steps
+    def training_flops(self) -> float:
+        """Floating-point operations of all steps: three forward costs per image trained on, and the proxy's."""
+        return sum((phase.stop - phase.start) * self.step_flops(phase.image_size) for phase in self.phases())
+
+    def step_flops(self, image_size: int | None = None) -> float:
+        """Return a training step's floating-point operations, with images of that size; None is the data's own.
+
+        A proxy's are those of its steps on average.
+        """
+        main, steps = 6.0 * self.macs_at(image_size) * self.step_examples, self.total_steps
         if self.selection is None:
             return main
-        return main + self.selection.flops(self.network, self.inputs, self.batch_size, steps) / steps
+        return main + self.selection.flops(self.network, self.inputs_at(image_size), self.batch_size, steps) / steps
+
+    def macs_at(self, image_size: int | None) -> int:
+        """Multiply-accumulates of the forward pass of one image of that size; None is the data's own."""
+        return self.network.forward_macs(self.inputs_at(image_size))
 
     def fit_to(
         self, num_train: int, num_test: int, inputs: Inputs | None = None, *, symmetric: bool = True
@@ -248,7 +291,7 @@ def _switch_of(path: tuple[str, ...]) -> str:
 
 def _with_part(recipe: Recipe, switch: str, wanted: Any) -> Recipe:
     wanted = check_value(switch, wanted, bool)
-    path, part = SWITCHES[switch]
+    path, part = SWITCHES[switch].path, SWITCHES[switch].part
     if wanted == (part_of(recipe, path) is not None):
         return recipe
     return replaced(recipe, path[:-1], {path[-1]: part() if wanted else None})

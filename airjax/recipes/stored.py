@@ -4,6 +4,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from airjax.recipes.augmentation import Augmentation, Tta
+from airjax.recipes.curriculum import Curriculum, Tail
 from airjax.recipes.inputs import Inputs
 from airjax.recipes.network import AirbenchNet, Whitening
 from airjax.recipes.network_resnet import ResNet18
@@ -27,6 +28,8 @@ KINDS: dict[str, type[Any]] = {
     "piecewise": Piecewise,
     "muon": Muon,
     "proxy-selection": ProxySelection,
+    "curriculum": Curriculum,
+    "tail": Tail,
 }
 NAMES = {kind: name for name, kind in KINDS.items()}
 
@@ -37,6 +40,8 @@ ADDED = frozenset(
     | {"proxy_lookahead"}
     | {"activation", "batchnorm_half", "brightness", "contrast", "tta_fraction", "tta_uniform"}
     | {"renormalize_every", "renormalize_growth", "conv_weight_decay"}
+    | {"final_pool", "resolution", "curriculum", "curriculum_sizes", "curriculum_epochs", "curriculum_antialias"}
+    | {"ending", "tail", "tail_steps", "tail_floor", "tail_lead", "tail_every", "tail_decay"}
 )
 
 

@@ -42,6 +42,7 @@ class Kind(NamedTuple):
 
     frozen: tuple[str, ...]  # groups of parameters that do not train
     num_steps: int  # of a call, at most
+    image_size: int | None = None  # height and width of its images, in pixels; None: the data's own
 
 
 class Call(NamedTuple):
@@ -55,18 +56,18 @@ class Call(NamedTuple):
 BY_MEMBER = Task(images=False, labels=False, draws=True, hyper=True, selection=True)  # pyright: ignore[reportArgumentType]
 
 
-def steps_per_call(recipe: Recipe, backend: Backend) -> int | None:
-    """Return the largest number of steps of a call; None: as many as a program can take."""
+def steps_per_call(recipe: Recipe, backend: Backend, image_size: int | None = None) -> int | None:
+    """Return the largest number of steps of a call, with images of that size; None: as many as a program can take."""
     if backend.driver == "chunks":
-        return max(1, min(CHUNK_STEPS, int(CHUNK_FLOPS / recipe.step_flops)))
+        return max(1, min(CHUNK_STEPS, int(CHUNK_FLOPS / recipe.step_flops(image_size))))
     return 1 if backend.driver == "loop" else None
 
 
 def plan_calls(recipe: Recipe, backend: Backend, *, by_epoch: bool = False) -> list[Call]:
     """List the calls of a run: the steps of each, and the program that takes them."""
-    limit = steps_per_call(recipe, backend)
+    limit = functools.partial(steps_per_call, recipe, backend)
     parts = segments(recipe, by_epoch=by_epoch, at_most=limit)
-    return [Call(segment, Kind(segment.frozen, limit or segment.num_steps)) for segment in parts]
+    return [Call(part, Kind(part.frozen, limit(part.image_size) or part.num_steps, part.image_size)) for part in parts]
 
 
 def kinds_of(calls: Sequence[Call]) -> tuple[Kind, ...]:
@@ -83,7 +84,8 @@ def make_steps(
     """
 
     def steps(state: TrainState, task: Task, count: Int[Array, ""]) -> tuple[TrainState, StepMetrics]:
-        take = functools.partial(advance, recipe, backend, task=task, frozen=kind.frozen, batch_at=batch_at)
+        how = {"frozen": kind.frozen, "image_size": kind.image_size, "batch_at": batch_at}
+        take = functools.partial(advance, recipe, backend, task=task, **how)
         return _repeat(backend, kind, take, state, count)
 
     return steps
@@ -100,7 +102,8 @@ def make_group_steps(
     by_member = (True, BY_MEMBER, False)
     if strategy != "interleaved":
         return over_members(strategy, make_steps(recipe, backend, kind, batch_at), by_member)
-    take_one = functools.partial(advance, recipe, backend, frozen=kind.frozen, batch_at=batch_at)
+    how = {"frozen": kind.frozen, "image_size": kind.image_size, "batch_at": batch_at}
+    take_one = functools.partial(advance, recipe, backend, **how)
 
     def steps(state: TrainState, task: Task, count: Int[Array, ""]) -> tuple[TrainState, StepMetrics]:
         states, tasks = zip(*split_members((state, task), by_member[:2]), strict=True)

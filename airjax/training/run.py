@@ -12,6 +12,7 @@ from jaxtyping import Float, Int, Key, UInt8
 
 from airjax.augment.batch import Batch, Selection, batch_at
 from airjax.augment.draws import Draws, sample_draws
+from airjax.augment.resize import resize
 from airjax.augment.transforms import normalize
 from airjax.kernels.backend import Backend
 from airjax.nn.build import Variables, init_variables, set_from_images
@@ -74,24 +75,30 @@ class Segment(NamedTuple):
     epoch: int
     frozen: tuple[str, ...]  # groups of parameters that do not train
     num_steps: int
+    image_size: int | None = None  # height and width of its images, in pixels; None: the data's own
 
 
-def segments(recipe: Recipe, *, by_epoch: bool, at_most: int | None = None) -> list[Segment]:
+def segments(
+    recipe: Recipe, *, by_epoch: bool, at_most: Callable[[int | None], int | None] = lambda image_size: None
+) -> list[Segment]:
     """Cut the run's steps at the ends of its phases, with by_epoch at every epoch's end, and into at_most steps.
 
-    With at_most, the first segment is a single step, so that a training soon shows that it works.
+    at_most is asked for each size of images, and None is no limit. Where there is one, the first segment is a single
+    step, so that a training soon shows that it works.
     """
     phases = recipe.phases()
     cuts = {0, *(phase.stop for phase in phases)}
     if by_epoch:
         cuts |= set(range(0, recipe.total_steps, recipe.steps_per_epoch))
-    if at_most is not None:
-        cuts |= {1} | {cut for first, end in itertools.pairwise(sorted(cuts)) for cut in range(first, end, at_most)}
-    bounds = sorted(cuts)
-    return [
-        Segment(start // recipe.steps_per_epoch, _phase_at(phases, start).frozen, stop - start)
-        for start, stop in itertools.pairwise(bounds)
-    ]
+    for first, end in itertools.pairwise(sorted(cuts)):
+        limit = at_most(_phase_at(phases, first).image_size)
+        if limit is not None:
+            cuts |= {1, *range(first, end, limit)}
+    found = []
+    for start, stop in itertools.pairwise(sorted(cuts)):
+        phase = _phase_at(phases, start)
+        found.append(Segment(start // recipe.steps_per_epoch, phase.frozen, stop - start, phase.image_size))
+    return found
 
 
 def start_run(
@@ -136,12 +143,17 @@ def advance(
     task: Task,
     *,
     frozen: tuple[str, ...] = (),
+    image_size: int | None = None,
     batch_at: Callable[..., Batch] = batch_at,
 ) -> tuple[TrainState, StepMetrics]:
-    """Take the step that the state is at, on its batch; recipe, backend, frozen and batch_at are static."""
+    """Take the step that the state is at, on its batch, scaled to image_size; all but state and task are static."""
     with jax.named_scope("batch"):
         dtype = backend.precision.compute
         batch = batch_at(recipe, task.images, task.labels, task.draws, state.step, task.selection, dtype=dtype)
+        if image_size is not None:
+            assert recipe.resolution is not None
+            antialias = recipe.resolution.curriculum_antialias
+            batch = batch._replace(images=resize(batch.images, image_size, antialias=antialias))
     return train_step(recipe, state, batch, task.hyper, frozen=frozen, backend=backend)
 
 
@@ -180,7 +192,8 @@ def _run(recipe: Recipe, backend: Backend, key: Key[Array, ""], data: Arrays) ->
     state, draws = start_run(recipe, backend, key, data.train_images, hyper)
     task, parts = Task(data.train_images, data.train_labels, draws, hyper), []
     for segment in segments(recipe, by_epoch=False):
-        take = functools.partial(advance, recipe, backend, task=task, frozen=segment.frozen)
+        how = {"frozen": segment.frozen, "image_size": segment.image_size}
+        take = functools.partial(advance, recipe, backend, task=task, **how)
         state, metrics = advance_many(take, state, segment.num_steps, backend.unroll)
         parts.append(metrics)
     variables = averaged_variables(state)

@@ -16,7 +16,7 @@ from airjax.nn.build import Variables, apply_train
 from airjax.optim.build import make_optimizer
 from airjax.optim.groups import label_params
 from airjax.optim.hyperparameters import Hyperparameters
-from airjax.optim.lookahead import LookaheadState, lookahead_init, lookahead_update
+from airjax.optim.lookahead import LookaheadState, lookahead_init, lookahead_update, tail_update
 from airjax.optim.schedule import lookahead_decay
 from airjax.recipes.recipe import Recipe
 from airjax.training.backend import backend_of
@@ -34,6 +34,7 @@ class TrainState(NamedTuple):
     opt_state: optax.OptState
     lookahead: LookaheadState | None  # None without lookahead
     proxy: "TrainState | None" = None  # the network that selects examples; None without selection
+    tail: LookaheadState | None = None  # the tail's average; None without a tail
 
     def __repr__(self) -> str:
         return one_line(self)
@@ -61,7 +62,8 @@ def init_state(
         batch_stats=batch_stats,
         opt_state=make_optimizer(recipe, backend.precision, hyper).init(params),
         lookahead=None if recipe.averaging is None else lookahead_init((params, batch_stats)),
-        proxy=None if proxy is None else init_state(proxy_recipe(recipe), backend, proxy, hyper),
+        proxy=None if proxy is None else init_state(proxy_recipe(recipe), backend, proxy, hyper)._replace(tail=None),
+        tail=None if recipe.ending is None else lookahead_init((params, batch_stats)),
     )
 
 
@@ -169,11 +171,13 @@ def finish_step(
     recipe: Recipe, state: TrainState, params: Any, batch_stats: Any, opt_state: optax.OptState
 ) -> TrainState:
     """Return the state after a step, with lookahead where the recipe has it and the step is one of its own. (§4.7)"""
-    fast, steps_done, lookahead = (params, batch_stats), state.step + 1, state.lookahead
+    fast, steps_done, lookahead, tail = (params, batch_stats), state.step + 1, state.lookahead, state.tail
     if recipe.averaging is not None and lookahead is not None:
         sync = steps_done % recipe.averaging.lookahead_every == 0
         fast, lookahead = lookahead_update(fast, lookahead, lookahead_decay(recipe, steps_done), sync)
-    return TrainState(steps_done, fast[0], state.frozen, fast[1], opt_state, lookahead)
+    if tail is not None:
+        fast, tail = tail_update(recipe, fast, tail, steps_done)
+    return TrainState(steps_done, fast[0], state.frozen, fast[1], opt_state, lookahead, tail=tail)
 
 
 def stop_gradients(params: Any, frozen: tuple[str, ...]) -> Any:

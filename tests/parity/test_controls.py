@@ -11,16 +11,17 @@ import numpy as np
 import optax
 import pytest
 
-from airjax.augment import batch, transforms, views
+from airjax.augment import batch, resize, transforms, views
 from airjax.augment.views import tta_views
 from airjax.kernels import backend
 from airjax.kernels.normalization import normalize_channels
 from airjax.nn import airbench as model
 from airjax.nn import resnet
 from airjax.optim import build as optimizer
-from airjax.optim import groups, momentum, muon, schedule, sgd
+from airjax.optim import groups, lookahead, momentum, muon, schedule, sgd
 from airjax.optim.lookahead import LookaheadState, lookahead_update
 from airjax.optim.schedule import learning_rate_factor
+from airjax.recipes.curriculum import Curriculum
 from airjax.recipes.optimizer_muon import Muon
 from airjax.training import evaluate as tta
 from airjax.training import selection, selective, step
@@ -285,6 +286,49 @@ def views_weighted_by_how_far_they_are_moved(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(tta, "tta_views", moved)
 
 
+def no_antialiasing(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = resize.interpolation_weights
+    monkeypatch.setattr(resize, "interpolation_weights", lambda length, size, antialias: right(length, size))
+
+
+def aligned_corners(monkeypatch: pytest.MonkeyPatch) -> None:
+    def weights(length: int, size: int, *, antialias: bool) -> np.ndarray:
+        centres = np.linspace(0, length - 1, size)
+        width = length / size if antialias else 1.0
+        found = np.maximum(0, 1 - np.abs(np.arange(length) - centres[:, None]) / width)
+        return found / found.sum(1, keepdims=True)
+
+    monkeypatch.setattr(resize, "interpolation_weights", weights)
+
+
+def maximum_in_place_of_the_mean(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model.Airbench, "pool_all", lambda self, x: x.max((1, 2)))
+
+
+def sizes_change_a_step_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = Curriculum.first_steps
+
+    def first_steps(self: Curriculum, steps_per_epoch: int) -> Any:
+        (first, *others) = right(self, steps_per_epoch)
+        return first, *((step + 1, size) for step, size in others)
+
+    monkeypatch.setattr(Curriculum, "first_steps", first_steps)
+
+
+def tail_begins_a_step_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = lookahead.tail_update
+    monkeypatch.setattr(lookahead, "tail_update", lambda recipe, fast, slow, done: right(recipe, fast, slow, done - 1))
+
+
+def rate_falls_to_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def factor(recipe: Any, number: Any, *steps: int) -> Any:
+        floorless = dataclasses.replace(recipe, ending=dataclasses.replace(recipe.ending, tail_floor=0.0))
+        return learning_rate_factor(floorless, number, *steps)
+
+    for module in (momentum, muon, schedule):
+        monkeypatch.setattr(module, "learning_rate_factor", factor)
+
+
 class Control(NamedTuple):
     """A mistake, the checks that it is run through, and which of them it must turn red."""
 
@@ -349,6 +393,19 @@ HIVERGE_CONTROLS = (
 )
 
 
+SIZES = ("resize", "curriculum", "tail")
+
+
+CURRICULUM_CONTROLS = (
+    Control(no_antialiasing, SIZES, ("resize",)),
+    Control(aligned_corners, SIZES, ("resize",)),
+    Control(maximum_in_place_of_the_mean, ("resize", "image-sizes"), ("image-sizes",)),
+    Control(sizes_change_a_step_late, SIZES, ("curriculum",)),
+    Control(tail_begins_a_step_late, SIZES, ("tail",)),
+    Control(rate_falls_to_nothing, ("schedule", "optimizer", "freeze"), ("schedule", "optimizer")),
+)
+
+
 PLANTED = [
     pytest.param(recipe, control, id=f"{recipe}-{control.plant.__name__}")
     for recipe, controls in (
@@ -356,6 +413,7 @@ PLANTED = [
         ("94-muon", MUON_CONTROLS),
         ("96-faster", FASTER_CONTROLS),
         ("94-hiverge", HIVERGE_CONTROLS),
+        ("94-curriculum", CURRICULUM_CONTROLS),
         ("resnet18", RESNET_CONTROLS),
     )
     for control in controls

@@ -83,7 +83,7 @@ def test_picks_are_grouped_by_pass() -> None:
     inputs = [np.zeros((1, 6, 6, 1), np.float32) for _ in range(2 * len(SIZES))]
     inputs[5][0, 2, 3, 0] = 1
     found = picks(inputs)
-    assert [[x.shape for x in passed] for passed in found] == [[(1, 1, 3, 3)] * 3 + [(1, 1, 2, 2)]] * 2
+    assert [[x.shape for x in passed] for passed in found] == [[(1, 1, 3, 3)] * 3 + [(1, 1, 1, 1)]] * 2
     assert found[1][1].tolist() == [[[[0, 0, 0], [0, 1, 0], [0, 0, 0]]]]
 
 

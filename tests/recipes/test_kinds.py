@@ -34,7 +34,7 @@ def test_a_recipe_has_the_fields_of_its_parts_and_no_others() -> None:
     ours, theirs = set(fields_of(RESNET)), set(fields_of(RECIPES["94"]))
     assert theirs - ours == {
         *("whiten", "whiten_examples", "whiten_epsilon", "whiten_bias", "whiten_bias_epochs", "dirac", "bias_scale"),
-        *("whiten_ascending", "whiten_bias_random", "unit_head", "activation", "batchnorm_half"),
+        *("whiten_ascending", "whiten_bias_random", "unit_head", "activation", "batchnorm_half", "final_pool"),
         *("convs_per_block", "residual", "logit_scale", "schedule_start", "schedule_peak", "schedule_end"),
     }
     assert ours - theirs == {"schedule_drops", "schedule_factor"}
@@ -154,7 +154,7 @@ def test_parameters_follow_the_data_set() -> None:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_no_two_parts_of_a_recipe_have_a_field_of_one_name(name: str) -> None:
-    recipe = RECIPES[name].override(lookahead=True, proxy=True)
+    recipe = RECIPES[name].override(lookahead=True, proxy=True, curriculum=True, tail=True)
     parts = [part for _, part in iterate_parts(recipe) if not isinstance(part, Inputs)]
     inner = [getattr(part, one.name) for part in parts for one in fields(part)]
     nested = [value for value in inner if is_dataclass(value)]

@@ -70,8 +70,8 @@ def test_flops_of_96_faster_are_its_author_s_3_05_peta_and_0_11_of_the_proxy() -
     assert proxy.num_params(Inputs()) == 146_424 - 24  # published with a first bias that stays 0
     # Forward through all 1024 images of 2160 steps, and twice as much back in a quarter of them.
     assert recipe.selection.flops(recipe.network, Inputs(), 1024, 2160) == 2 * 17_085_088 * 1024 * (2160 + 2 * 540)
-    assert 2160 * recipe.step_flops + 2.0 * recipe.forward_macs * 60_000 == pytest.approx(recipe.flops, rel=1e-12)
-    assert RECIPES["96"].step_flops == 6 * RECIPES["96"].forward_macs * 1024
+    assert 2160 * recipe.step_flops() + 2.0 * recipe.forward_macs * 60_000 == pytest.approx(recipe.flops, rel=1e-12)
+    assert RECIPES["96"].step_flops() == 6 * RECIPES["96"].forward_macs * 1024
 
 
 def test_every_recipe_makes_a_claim() -> None:

@@ -22,10 +22,11 @@ def test_segments_cut_at_the_freeze_and_at_epochs() -> None:
     assert [segment.frozen for segment in by_epoch] == [()] * 3 + [FROZEN] * 7
     halfway = recipe.override(whiten_bias_epochs=0.5, epochs=1.0)
     assert segments(halfway, by_epoch=True) == [Segment(0, (), 24), Segment(0, FROZEN, 24)]
-    in_fives = segments(recipe, by_epoch=True, at_most=5)
+    in_fives = segments(recipe, by_epoch=True, at_most=lambda size: 5)
     assert [segment.num_steps for segment in in_fives] == [1, 4, *([*(9 * [5]), 3] * 9)[1:], *(8 * [5]), 4]
     assert [segment.epoch for segment in in_fives] == sorted([0, *[*range(9)] * 10, *[9] * 9])
-    assert segments(halfway, by_epoch=False, at_most=1) == 24 * [Segment(0, (), 1)] + 24 * [Segment(0, FROZEN, 1)]
+    in_ones = segments(halfway, by_epoch=False, at_most=lambda size: 1)
+    assert in_ones == 24 * [Segment(0, (), 1)] + 24 * [Segment(0, FROZEN, 1)]
     never = recipe.override(whiten_bias_epochs=0.0, epochs=1.0)
     assert segments(never, by_epoch=False) == [Segment(0, FROZEN, 48)]
 
