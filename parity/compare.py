@@ -21,6 +21,7 @@ FLOAT64 = "both compute in float64 and differ in the order of their sums"
 TOLERANCES: dict[str, Tolerance] = {
     "normalize": Tolerance(1e-15, 0.0, "float64; XLA divides by a constant by multiplying with its reciprocal"),
     "augmentation": Tolerance(0.0, 0.0, EXACT),
+    "draws": Tolerance(0.0, 0.0, EXACT),
     "schedule": Tolerance(1e-14, 0.0, "a few float64 operations per factor"),
     "whitening": Tolerance(1e-11, 0.0, "float64; the smallest eigenvalue is ten thousand times below the largest"),
     "dirac": Tolerance(0.0, 0.0, EXACT),

@@ -11,7 +11,15 @@ from airjax.data.dataset import DataError, Dataset
 from airjax.recipes.published import RECIPES
 from airjax.recipes.recipe import Recipe, kind_of
 from airjax.utils.records import plain
-from parity import checks_data, checks_initialisation, checks_layers, checks_network, checks_training, checks_updates
+from parity import (
+    checks_data,
+    checks_draws,
+    checks_initialisation,
+    checks_layers,
+    checks_network,
+    checks_training,
+    checks_updates,
+)
 from parity.check_setup import BOTH, CheckSetup
 from parity.checks_training import DRIFT
 from parity.compare import Comparison, Row, summarize
@@ -34,6 +42,7 @@ class SuiteStep(NamedTuple):
 SUITE = (
     SuiteStep(("normalize",), checks_data.check_normalize, once=True),
     SuiteStep(("augmentation",), checks_data.check_augmentation),
+    SuiteStep(("draws",), checks_draws.check_draws, once=True),
     SuiteStep(("schedule",), checks_data.check_schedule),
     SuiteStep(("whitening",), checks_data.check_whitening, once=True),
     SuiteStep(("dirac", "initial-law"), checks_initialisation.check_initialisation),

@@ -31,6 +31,7 @@ NAMES = {kind: name for name, kind in KINDS.items()}
 # Fields that came later than version 0.1, which may be missing: their defaults are what the versions before them did.
 ADDED = frozenset(
     {"tta_mirror", "inputs", "padding", "cutout_form", "whiten_ascending", "whiten_bias_random", "unit_head"}
+    | {"crop_sampling", "cutout_sampling", "antithetic"}
 )
 
 
