@@ -19,7 +19,7 @@ def without_replacement(digits: Int[Array, "e m"]) -> Int[Array, "e m"]:
 
     def insert(done: Array, numbers: Array) -> Array:
         # From the last to the first: what comes later makes room for the number at this place.
-        place = epochs - 1 - done
+        place = jnp.int32(epochs - 1) - done.astype(jnp.int32)  # with 64-bit types it counts in those
         above = (rows > place) & (numbers >= lax.dynamic_slice_in_dim(numbers, place, 1))
         return numbers + above.astype(numbers.dtype)
 

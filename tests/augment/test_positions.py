@@ -205,6 +205,9 @@ def test_a_seed_has_one_set_of_draws_whichever_way_networks_are_grouped(tiny: Re
     for number, key in enumerate(keys):
         for group, own in zip(together, sample_draws(recipe, key), strict=True):
             np.testing.assert_array_equal(group[number], own)
+    with jax.enable_x64(True):
+        for wide, group in zip(sample_draws(recipe, keys[0]), jax.device_get(together), strict=True):
+            np.testing.assert_array_equal(wide, group[0])
     assert together.shifts is not None
     assert together.corners is not None
     for field in (together.shifts, together.corners, together.order):
