@@ -1,5 +1,6 @@
 """The experiments by name. A new one is a folder with an analyse.py and a README.md, and a line here."""
 
+from experiments.derandomised.analyse import DERANDOMISED_EXPERIMENT
 from experiments.experiment import Experiment
 from experiments.fig1.analyse import FIG1
 from experiments.fig2.analyse import FIG2
@@ -12,5 +13,6 @@ from experiments.table4.analyse import TABLE4
 from experiments.table5.analyse import TABLE5
 
 EXPERIMENTS: dict[str, Experiment] = {
-    one.name: one for one in (FIG1, FIG2, PILOT, TABLE1, LADDER_EXPERIMENT, FIG3, TABLE2, TABLE4, TABLE5)
+    one.name: one
+    for one in (FIG1, FIG2, PILOT, TABLE1, LADDER_EXPERIMENT, FIG3, TABLE2, TABLE4, TABLE5, DERANDOMISED_EXPERIMENT)
 }

@@ -23,6 +23,7 @@ TOLERANCES: dict[str, Tolerance] = {
     "augmentation": Tolerance(0.0, 0.0, EXACT),
     "resize": Tolerance(1e-14, 0.0, FLOAT64 + ", and in that of the weights"),
     "curriculum": Tolerance(0.0, 0.0, EXACT),
+    "draws": Tolerance(0.0, 0.0, EXACT),
     "schedule": Tolerance(1e-14, 0.0, "a few float64 operations per factor"),
     "whitening": Tolerance(1e-11, 0.0, "float64; the smallest eigenvalue is ten thousand times below the largest"),
     "dirac": Tolerance(0.0, 0.0, EXACT),

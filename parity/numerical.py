@@ -14,6 +14,7 @@ from airjax.utils.records import plain
 from parity import (
     checks_curriculum,
     checks_data,
+    checks_draws,
     checks_initialisation,
     checks_layers,
     checks_network,
@@ -56,6 +57,7 @@ SUITE = (
     SuiteStep(("augmentation",), checks_data.check_augmentation),
     SuiteStep(("resize",), checks_curriculum.check_resize, once=True),
     SuiteStep(("curriculum",), checks_curriculum.check_curriculum),
+    SuiteStep(("draws",), checks_draws.check_draws, once=True),
     SuiteStep(("schedule",), checks_data.check_schedule),
     SuiteStep(("whitening",), checks_data.check_whitening, once=True),
     SuiteStep(("dirac", "initial-law"), checks_initialisation.check_initialisation),

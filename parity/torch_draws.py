@@ -52,22 +52,75 @@ def sample_draws(recipe: Recipe, generator: torch.Generator) -> TensorDraws:
         mirrors = integers(epochs, count, stop=2).bool()
     if recipe.augmentation.flip.startswith("alternating"):
         mirrors[1::2] = True
-    if recipe.augmentation.order == "reshuffle":
-        order = torch.stack([torch.randperm(count, generator=generator, device=device) for _ in range(epochs)])
-    elif recipe.augmentation.order == "replacement":
-        order = integers(epochs, count, stop=count)
-    else:
-        order = torch.arange(count, device=device).expand(epochs, count)
-    shifts = (
-        integers(epochs, count, 2, stop=2 * recipe.augmentation.translate + 1)
-        if recipe.augmentation.translate
-        else None
-    )
-    size, cutout, corners = recipe.inputs.image_size, recipe.augmentation.cutout, None
-    if cutout and recipe.augmentation.cutout_form == "clipped":
-        corners = integers(epochs, count, 2, stop=size) - cutout // 2
-    elif cutout:
-        corners = integers(epochs, count, 2, stop=size - cutout + 1)
-    brightness, contrast = recipe.augmentation.brightness, recipe.augmentation.contrast
+    order, augmentation = _sample_order(recipe, epochs, generator), recipe.augmentation
+    in_pairs = augmentation.antithetic
+    shifts, corners = None, None
+    if augmentation.translate:
+        joint = augmentation.crop_sampling == "joint" and augmentation.flip != "none" and not in_pairs
+        shape, sampling = (epochs, count, 2 * augmentation.translate + 1), augmentation.crop_sampling
+        shifts = sample_positions(generator, shape, sampling, in_pairs=in_pairs, walks=2 if joint else 1)
+    if augmentation.cutout:
+        clipped, size = augmentation.cutout_form == "clipped", recipe.inputs.image_size
+        side = size if clipped else size - augmentation.cutout + 1
+        corners = sample_positions(
+            generator, (epochs, count, side), augmentation.cutout_sampling, in_pairs=in_pairs
+        ) - (augmentation.cutout // 2 if clipped else 0)
+    brightness, contrast = augmentation.brightness, augmentation.contrast
     jitter = sample_jitter(brightness, contrast, (epochs, count), generator) if brightness or contrast else None
     return TensorDraws(flips, mirrors, shifts, corners, order, jitter)
+
+
+def sample_positions(
+    generator: torch.Generator, shape: tuple[int, int, int], sampling: str, *, in_pairs: bool = False, walks: int = 1
+) -> Tensor:
+    """Sample a row and a column in [0, side) for E epochs and N examples; shape is (E, N, side). [E,N,2] (§3)"""
+    epochs, count, side = shape
+    if in_pairs:
+        first = sample_positions(generator, (-(-epochs // 2), count, side), sampling, walks=walks)
+        pairs = first.repeat_interleave(2, 0)
+        pairs[1::2] = side - 1 - first
+        return pairs[:epochs]
+    if sampling == "random":
+        return torch.randint(side, (epochs, count, 2), generator=generator, device=generator.device)
+    cycles: list[Tensor] = []
+    while sum(map(len, cycles)) < epochs:
+        if sampling == "low-discrepancy":
+            start = torch.randint(side, (1, count, 2), generator=generator, device=generator.device)
+            cells = (start + even_cells(side).to(generator.device)[:, None]) % side
+        else:
+            numbers = torch.rand(side * side, count, generator=generator, device=generator.device).argsort(0)
+            cells = torch.stack([numbers // side, numbers % side], -1)
+        cycles += [cells] * walks
+    return torch.cat(cycles)[:epochs]
+
+
+def even_cells(side: int) -> Tensor:
+    """List all cells of a square, each the first that leaves the least wrap-around discrepancy. [side^2,2] (§3)"""
+    cells = torch.cartesian_prod(torch.arange(side), torch.arange(side))
+    distance = (cells[:, None] - cells[None]).abs()
+    # The discrepancy sums products of 3/2 - d (1 - d) over all pairs; in whole numbers, 2 side^2 times as much.
+    pairs = (3 * side**2 - 2 * distance * (side - distance)).prod(-1)
+    chosen = [0]
+    while len(chosen) < len(cells):
+        added = pairs[chosen].sum(0)
+        added[chosen] = torch.iinfo(added.dtype).max
+        chosen.append(int(added.argmin()))
+    return cells[chosen]
+
+
+def _sample_order(recipe: Recipe, epochs: int, generator: torch.Generator) -> Tensor:
+    count, device = recipe.train_examples, generator.device
+
+    def permutations(number: int) -> Tensor:
+        return torch.stack([torch.randperm(count, generator=generator, device=device) for _ in range(number)])
+
+    match recipe.augmentation.order:
+        case "reshuffle":
+            return permutations(epochs)
+        case "flip-flop":
+            forth = permutations(-(-epochs // 2)).repeat_interleave(2, 0)
+            forth[1::2] = forth[1::2].flip(1)
+            return forth[:epochs]
+        case "replacement":
+            return torch.randint(count, (epochs, count), generator=generator, device=device)
+    return torch.arange(count, device=device).expand(epochs, count)

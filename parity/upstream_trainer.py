@@ -26,7 +26,8 @@ from parity.upstream_package import (
 WHITEN_EXAMPLES = 5000  # of the training images, always
 FIXED = (
     "flip", "order", "whiten", "whiten_bias", "dirac", "schedule_start", "schedule_peak", "schedule_end", "lookahead",
-    "lookahead_every", "lookahead_decay", "final_pool", "curriculum", "tail",
+    "lookahead_every", "lookahead_decay", "final_pool", "curriculum", "tail", "crop_sampling", "cutout_sampling",
+    "antithetic",
 )  # fmt: skip
 
 

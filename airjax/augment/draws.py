@@ -12,8 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import DTypeLike
 from jaxtyping import Bool, Float, Int, Key
 
+from airjax.augment.positions import antithetic, flip_flop, low_discrepancy, without_replacement
+from airjax.recipes.augmentation import CropSampling
 from airjax.recipes.recipe import Recipe
 from airjax.utils.reprs import one_line
 from airjax.utils.seeds import fixed_algorithm
@@ -37,11 +40,10 @@ class Draws(NamedTuple):
 
 def sample_draws(recipe: Recipe, key: Key[Array, ""]) -> Draws:
     """Sample all draws of a run, from one key. (§3)"""
-    epochs, examples, augmentation = math.ceil(recipe.epochs), recipe.train_examples, recipe.augmentation
-    largest_shift = 2 * augmentation.translate
+    epochs, augmentation = math.ceil(recipe.epochs), recipe.augmentation
     with fixed_algorithm():
         flip_key, mirror_key, shift_key, corner_key, order_key = jax.random.split(key, 5)
-        shifts = _sample_positions(shift_key, epochs, examples, largest_shift) if augmentation.translate else None
+        shifts = sample_shifts(recipe, shift_key, epochs) if augmentation.translate else None
         corners = sample_corners(recipe, corner_key, epochs) if augmentation.cutout else None
         return Draws(
             flips=sample_flips(recipe, flip_key),
@@ -77,12 +79,38 @@ def sample_mirrors(recipe: Recipe, key: Key[Array, ""], epochs: int) -> Bool[Arr
             return jnp.broadcast_to(odd[:, None], shape)
 
 
+def sample_shifts(recipe: Recipe, key: Key[Array, ""], epochs: int) -> Int[Array, "{epochs} n 2"]:
+    """Choose the top and left of every crop in the padded image, uniform in each epoch for itself. (§3)"""
+    augmentation = recipe.augmentation
+    return sample_positions(
+        key,
+        (epochs, recipe.train_examples),
+        2 * augmentation.translate,
+        augmentation.crop_sampling,
+        in_pairs=augmentation.antithetic,
+        walks=num_walks(recipe),
+    )
+
+
+def num_walks(recipe: Recipe) -> int:
+    """Return how often an image goes through one sequence of its shifts before it gets another one. (§3)
+
+    Jointly with an alternating flip twice: the number of shifts is odd, so each comes first one way round and then the
+    other. Of antithetic pairs the second one is mirrored anyway.
+    """
+    augmentation = recipe.augmentation
+    mirrored = augmentation.flip != "none" and not augmentation.antithetic
+    return 2 if augmentation.crop_sampling == "joint" and mirrored else 1
+
+
 def sample_corners(recipe: Recipe, key: Key[Array, ""], epochs: int) -> Int[Array, "{epochs} n 2"]:
     """Choose the top and left of every cutout: inside the image, or half its side before a centre at any pixel. (§3)"""
     size, augmentation = recipe.inputs.image_size, recipe.augmentation
+    shape, sampling = (epochs, recipe.train_examples), augmentation.cutout_sampling
     if augmentation.cutout_form == "inside":
-        return _sample_positions(key, epochs, recipe.train_examples, size - augmentation.cutout)
-    return _sample_positions(key, epochs, recipe.train_examples, size - 1) - augmentation.cutout // 2
+        return sample_positions(key, shape, size - augmentation.cutout, sampling, in_pairs=augmentation.antithetic)
+    centres = sample_positions(key, shape, size - 1, sampling, in_pairs=augmentation.antithetic)
+    return centres - augmentation.cutout // 2
 
 
 def sample_jitter(recipe: Recipe, key: Key[Array, ""], epochs: int) -> Float[Array, "{epochs} n 2"] | None:
@@ -103,12 +131,42 @@ def sample_order(recipe: Recipe, key: Key[Array, ""], epochs: int) -> Int[Array,
     examples = recipe.train_examples
     match recipe.augmentation.order:
         case "reshuffle":
-            keys = jax.random.split(key, epochs)
-            return jax.vmap(lambda k: jax.random.permutation(k, jnp.arange(examples, dtype=jnp.int32)))(keys)
+            return _sample_permutations(key, epochs, examples)
+        case "flip-flop":
+            return flip_flop(_sample_permutations(key, math.ceil(epochs / 2), examples))[:epochs]
         case "replacement":
             return jax.random.randint(key, (epochs, examples), 0, examples, jnp.int32)
         case "fixed":
             return jnp.broadcast_to(jnp.arange(examples, dtype=jnp.int32), (epochs, examples))
+
+
+def sample_positions(
+    key: Key[Array, ""],
+    shape: tuple[int, int],
+    largest: int,
+    sampling: CropSampling = "random",
+    *,
+    in_pairs: bool = False,
+    walks: int = 1,
+) -> Int[Array, "e n 2"]:
+    """Choose a row and a column in [0, largest] for every epoch and example: shape [e,n]. (§3)
+
+    In each epoch for itself they are uniform, and independent between examples; sampling says how those of one example
+    follow each other. What repeats none begins anew once every position has come, after so many walks through the same
+    sequence. In pairs, every other epoch has the opposite of the position before.
+    """
+    epochs, examples = shape
+    if in_pairs:
+        half = math.ceil(epochs / 2)
+        first = sample_positions(key, (half, examples), largest, sampling, walks=walks)
+        return antithetic(first, largest)[:epochs]
+    if sampling == "random":
+        return _sample_independent(key, shape, largest)
+    length = min(epochs, (largest + 1) ** 2)
+    cycles = math.ceil(epochs / (walks * length))
+    positions = _sample_cycles(key, (cycles, length, examples), largest, sampling)
+    repeated = jnp.concatenate([positions] * walks, axis=1)
+    return repeated.reshape(cycles * walks * length, examples, 2)[:epochs]
 
 
 def hash_parity(num_examples: int) -> Int[np.ndarray, " {num_examples}"]:
@@ -122,6 +180,29 @@ def _sample_coins(key: Array, shape: tuple[int, ...]) -> Array:
     return jax.random.bernoulli(key, jnp.float32(0.5), shape)
 
 
-def _sample_positions(key: Array, epochs: int, examples: int, largest: int) -> Array:
-    dtype = jnp.int8 if largest <= 127 else jnp.int16
-    return jax.random.randint(key, (epochs, examples, 2), 0, largest + 1, dtype)
+def _sample_permutations(key: Array, epochs: int, examples: int) -> Array:
+    keys = jax.random.split(key, epochs)
+    return jax.vmap(lambda k: jax.random.permutation(k, jnp.arange(examples, dtype=jnp.int32)))(keys)
+
+
+def _sample_independent(key: Array, shape: tuple[int, int], largest: int) -> Array:
+    return jax.random.randint(key, (*shape, 2), 0, largest + 1, _dtype_for(largest))
+
+
+def _sample_cycles(key: Array, shape: tuple[int, int, int], largest: int, sampling: CropSampling) -> Array:
+    # So many cycles of so many epochs, in each of which no position comes twice: [cycles, epochs, examples, 2].
+    cycles, length, examples = shape
+    side = largest + 1
+    if sampling == "low-discrepancy":
+        # One sequence for all, moved over the borders by each image's own distance (Cranley and Patterson 1976).
+        starts = jax.random.randint(key, (cycles, 1, examples, 2), 0, side, jnp.int32)
+        cells = jnp.asarray(low_discrepancy(side, length))[None, :, None]
+        return ((starts + cells) % side).astype(_dtype_for(largest))
+    left = side**2 - jnp.arange(length, dtype=jnp.int32)[:, None]
+    digits = jax.random.randint(key, (length, cycles * examples), 0, left, jnp.int32)
+    numbers = without_replacement(digits).reshape(length, cycles, examples).swapaxes(0, 1)
+    return jnp.stack(jnp.divmod(numbers, side), axis=-1).astype(_dtype_for(largest))
+
+
+def _dtype_for(largest: int) -> DTypeLike:
+    return jnp.int8 if largest <= 127 else jnp.int16

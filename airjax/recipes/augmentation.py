@@ -9,7 +9,9 @@ from airjax.recipes.ranges import above, below, between
 from airjax.utils.fields import Range, check_fields
 
 Flip = Literal["none", "random", "alternating", "alternating-hash"]
-Order = Literal["reshuffle", "replacement", "fixed"]
+Order = Literal["reshuffle", "replacement", "fixed", "flip-flop"]
+CutoutSampling = Literal["random", "without-replacement", "low-discrepancy"]
+CropSampling = Literal["random", "without-replacement", "joint", "low-discrepancy"]
 Padding = Literal["reflect", "zero"]
 CutoutForm = Literal["inside", "clipped"]
 
@@ -30,7 +32,8 @@ class Augmentation:
     flip: Flip = "alternating"
     """Horizontal flip: none; random each epoch; alternating from a random start; alternating from an index hash."""
     order: Order = "reshuffle"
-    """Order of the examples: a new permutation each epoch; sampled with replacement; the data set's own order."""
+    """Order of the examples: a new permutation each epoch; sampled with replacement; the data set's own order; a new
+    permutation every other epoch, and the same one backwards in between (flip-flop)."""
     drop_remainder: bool = True
     """End an epoch with its last whole batch and leave out the rest, or let a batch go on into the next epoch."""
     translate: int = 2
@@ -45,12 +48,24 @@ class Augmentation:
     """Largest random number added to all of an image's normalised pixels, or subtracted; 0 for none."""
     contrast: float = 0.0
     """Largest random distance from 1 of the factor that these pixels are then multiplied by; 0 for none."""
+    crop_sampling: CropSampling = "random"
+    """How an image's shifts are drawn over the epochs: independently; no shift twice before each has come once; no pair
+    of flip and shift twice before each has come once (joint); low-discrepancy, so that any few cover all evenly."""
+    cutout_sampling: CutoutSampling = "random"
+    """How the places of an image's square are drawn over the epochs: as shifts are, but never jointly with the flip."""
+    antithetic: bool = False
+    """Whether shift and square lie on the opposite side of the middle in every other epoch."""
 
     def __post_init__(self) -> None:
         check_fields(self, _RANGES)
         if self.cutout_form == "clipped" and self.cutout % 2:
             raise ValueError(
                 f"cutout is {self.cutout}, but a clipped square has an even side: half of it on each side of its centre"
+            )
+        if self.crop_sampling == "joint" and self.flip == "random":
+            raise ValueError(
+                "crop-sampling is joint, but flip is random, which draws each epoch's flip by itself; "
+                "set flip to alternating, or crop-sampling to without-replacement"
             )
 
     def require_size(self, image_size: int) -> None:

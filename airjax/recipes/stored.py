@@ -42,6 +42,7 @@ ADDED = frozenset(
     | {"renormalize_every", "renormalize_growth", "conv_weight_decay"}
     | {"final_pool", "resolution", "curriculum", "curriculum_sizes", "curriculum_epochs", "curriculum_antialias"}
     | {"ending", "tail", "tail_steps", "tail_floor", "tail_lead", "tail_every", "tail_decay"}
+    | {"crop_sampling", "cutout_sampling", "antithetic"}
 )
 
 

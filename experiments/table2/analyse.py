@@ -73,28 +73,33 @@ def analyse(context: Context) -> Analysis:
 
 
 def find_speedups(
-    lengths: list[float], random: Accuracies, alternating: Accuracies, resamples: int = RESAMPLES
-) -> tuple[Float[np.ndarray, " t"], Float[np.ndarray, "{resamples} t"]]:
+    lengths: list[float],
+    random: Accuracies,
+    alternating: Accuracies,
+    resamples: int = RESAMPLES,
+    at: list[float] | None = None,
+) -> tuple[Float[np.ndarray, " u"], Float[np.ndarray, "{resamples} u"]]:
     """Find the effective speedup in percent at each length, and its bootstrap distribution over the networks.
 
-    NaN where no error curve fits, as where the errors do not fall; at most LARGEST.
+    at: the lengths of the second method, where they are not those of the first, whose curve is fitted. NaN where no
+    error curve fits, as where the errors do not fall; at most LARGEST.
     """
-    generator = np.random.default_rng(0)
+    generator, at = np.random.default_rng(0), lengths if at is None else at
 
     def resample(groups: Accuracies) -> np.ndarray:
         return np.stack([generator.choice(one, (resamples, len(one))).mean(1) for one in groups], axis=1)
 
     pairs = zip(100 - resample(random), 100 - resample(alternating), strict=True)
     first, second = (100 - np.array([one.mean() for one in groups]) for groups in (random, alternating))
-    return _speedups(lengths, first, second), np.stack([_speedups(lengths, *pair) for pair in pairs])
+    return _speedups(lengths, first, at, second), np.stack([_speedups(lengths, one, at, other) for one, other in pairs])
 
 
-def _speedups(lengths: list[float], random: np.ndarray, alternating: np.ndarray) -> np.ndarray:
+def _speedups(lengths: list[float], random: np.ndarray, at: list[float], alternating: np.ndarray) -> np.ndarray:
     try:
         curve = fit_errors(np.array(lengths), random)
     except (ValueError, RuntimeError):
-        return np.full(len(lengths), np.nan)
-    found = [effective_speedup(curve, e, error) for e, error in zip(lengths, alternating, strict=True)]
+        return np.full(len(at), np.nan)
+    found = [effective_speedup(curve, e, error) for e, error in zip(at, alternating, strict=True)]
     return 100 * np.minimum(found, LARGEST)
 
 

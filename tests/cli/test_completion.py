@@ -17,6 +17,7 @@ ASKED = {
     "airjax train --fl": ["--flip"],
     "airjax train --widths 8 8 8 --require": ["--require-target"],
     "airjax train --flip ": ["alternating", "alternating-hash", "none", "random"],
+    "airjax train --crop-sampling ": ["joint", "low-discrepancy", "random", "without-replacement"],
     "airjax train --recipe 9": [
         *("94", "94-curriculum", "94-hiverge", "94-muon", "95", "96", "96-faster", "96-paper"),
     ],

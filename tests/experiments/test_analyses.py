@@ -15,6 +15,7 @@ import airjax
 from airjax.data import registry
 from airjax.sweep.plan import Setting, make_plan
 from experiments.cells import Cell
+from experiments.derandomised import analyse as derandomised
 from experiments.experiment import Analysis, Context, Experiment, Part, Scale
 from experiments.ladder.analyse import LADDER_EXPERIMENT, SEARCHES
 from experiments.ladder.features import ADDED, ALL, FEATURES, LADDER, REMOVED, WHITENED, fields_of, methods, rung
@@ -173,6 +174,51 @@ def test_speedups_of_errors_that_rise_are_none() -> None:
     found, resampled = find_speedups([1.0, 2.0, 4.0, 8.0], rising, rising, resamples=3)
     assert np.isnan(found).all()
     assert np.isnan(resampled).all()
+
+
+def test_derandomised_draws_are_compared_with_random_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gains = {"without-replacement": 0.8, "low-discrepancy": 2.0, "joint": 1.0, "random": 0.0}
+
+    def accuracy(setting: Setting, seed: int) -> float:
+        augmentation = setting.recipe.augmentation
+        # What low-discrepancy crops add is what training 1.25 times as long does; an order backwards harms.
+        epochs = setting.recipe.epochs * (1.25 if augmentation.crop_sampling == "low-discrepancy" else 1)
+        gain = 0 if augmentation.crop_sampling == "low-discrepancy" else gains[augmentation.crop_sampling]
+        gain -= 3.0 * (augmentation.order == "flip-flop") + 1.5 * (augmentation.flip == "random")
+        return 100 - (20 + 200 / epochs) + gain + 0.3 * quantile(seed, 110 if setting.recipe.epochs == 16 else 12)
+
+    monkeypatch.setattr(derandomised, "RESAMPLES", 20)
+    rows = analyse("derandomised", tmp_path, accuracy)
+    control = rows["alternating minus random flip (control), 16 epochs, mini, no cutout, no TTA"]
+    assert (control.ours, control.n, control.verdict) == (pytest.approx(1.5), 110, "agrees")
+    assert control.paper == pytest.approx(93.8652 - 93.7446)
+    crops = rows["crops without replacement minus random, 16 epochs, mini, no cutout, no TTA"]
+    assert (crops.ours, crops.n, crops.paper, crops.verdict) == (pytest.approx(0.8), 110, None, "agrees")
+    assert crops.note.startswith("of 4, by Holm: p = ")
+    joint = rows["flips and crops jointly minus random, 32 epochs, mini, no cutout, no TTA"]
+    assert (joint.ours, joint.n, joint.note[:4]) == (pytest.approx(1.0), 32, "of 5")
+    assert rows["flip-flop order minus random, 16 epochs, mini, no cutout, no TTA"].verdict == "differs"
+    none = rows["antithetic crops minus random, 16 epochs, mini, no cutout, no TTA"]
+    assert (none.ours, none.verdict) == (pytest.approx(0.0), "not resolved at this n")
+    assert rows["low-discrepancy cutouts minus random, 16 epochs, mini, cutout, no TTA"].n == 110
+    speedup = rows["effective speedup of low-discrepancy crops, 16 epochs, mini, no cutout, no TTA"]
+    assert (speedup.ours, speedup.paper, speedup.verdict) == (pytest.approx(25, rel=0.05), None, "agrees")
+    assert not [cell for cell in rows if cell.startswith("effective") and "mini, cutout" in cell]  # of one length
+
+
+def test_derandomised_draws_have_a_row_for_every_cell_at_the_papers_scale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def accuracy(setting: Setting, seed: int) -> float:
+        return 100 - (5 + 20 / setting.recipe.epochs) + 0.1 * quantile(seed, 3)
+
+    monkeypatch.setattr(derandomised, "RESAMPLES", 5)
+    found = make_up_paper("derandomised", tmp_path, accuracy, 3).rows
+    gains = [row for row in found if "minus random," in row.cell]
+    assert len(gains) == 2 * (4 * 4 + 2) + 3 * 4  # of 94 without and with test-time augmentation; of 96
+    assert sum(row.cell.startswith("effective speedup of") for row in found) == len(gains)
+    assert sum("(control)" in row.cell for row in found) == 2 * 4
+    assert {row.verdict for row in gains} == {"not resolved at this n"}
 
 
 def test_the_ladder_compares_these_methods() -> None:

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from airjax.recipes.published import RECIPES
-from airjax.sweep.plan import load_plan, make_plan
+from airjax.stats.power import runs_to_resolve
+from airjax.sweep.plan import Setting, load_plan, make_plan
+from experiments.derandomised.analyse import CONTROL, DERANDOMISED, RANDOM
 from experiments.experiment import HERE, SCALES, Scale
 from experiments.known import pilot_sd, study_sd
 from experiments.ladder.analyse import CLOSE
@@ -50,7 +52,23 @@ def test_the_numbers_of_networks_are_those_of_the_plans() -> None:
     assert runs("table2/cpu-longest.toml") == longest
     assert {runs(f"fig3/cpu-{name}.toml") for name in ("small", "medium", "large")} == {12}
     assert [runs(f"table4/cpu-{name}.toml") for name in ("base", "longer", "larger")] == [1000, 300, 300]
+    gains, cutouts, long = (one.runs for one in EXPERIMENTS["derandomised"].resolutions())
+    assert {runs(f"derandomised/cpu-{name}.toml") for name in ("middle", "cutout")} == {gains} == {cutouts}
+    assert runs("derandomised/cpu-long.toml") == long
+    assert runs("derandomised/paper-94-crops.toml") == 110 >= runs_to_resolve(0.07, 0.157, 0.157)
     assert CLOSE == 42
+
+
+def test_derandomised_plans_have_the_draws_that_the_analysis_names() -> None:
+    changes = [setting.changes for file in PLANS if file.parent.name == "derandomised" for setting in plan_of(file)]
+    drawn = {name: {one[name] for one in changes if name in one} for name in RANDOM}
+    for name, usual in RANDOM.items():
+        wanted = {one[name] for one in (*DERANDOMISED.values(), CONTROL) if name in one}
+        assert wanted <= drawn[name] <= wanted | {usual}, name
+
+
+def plan_of(file: Path) -> tuple[Setting, ...]:
+    return load_plan(file, "cpu").settings
 
 
 def test_the_assumed_spreads_are_those_of_the_results() -> None:

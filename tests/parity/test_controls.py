@@ -11,7 +11,7 @@ import numpy as np
 import optax
 import pytest
 
-from airjax.augment import batch, resize, transforms, views
+from airjax.augment import batch, draws, positions, resize, transforms, views
 from airjax.augment.views import tta_views
 from airjax.kernels import backend
 from airjax.kernels.normalization import normalize_channels
@@ -33,6 +33,7 @@ from parity.torch_implementation import OWN
 PASS = ("intermediates", "loss", "gradients", "running-statistics")
 UPDATES = ("schedule", "optimizer", "freeze", "lookahead")
 PIXELS = ("normalize", "augmentation", "tta")
+DRAWN = ("normalize", "augmentation", "draws")
 
 
 def plant(monkeypatch: pytest.MonkeyPatch, **wrong: Any) -> None:
@@ -329,6 +330,32 @@ def rate_falls_to_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "learning_rate_factor", factor)
 
 
+def shifts_that_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(draws, "without_replacement", lambda digits: digits)
+
+
+def a_new_sequence_for_the_other_way_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(draws, "num_walks", lambda recipe: 1)
+
+
+def cells_in_reading_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    def in_order(side: int, count: int) -> np.ndarray:
+        return np.stack(np.divmod(np.arange(count, dtype=np.int32), np.int32(side)), axis=1)
+
+    monkeypatch.setattr(draws, "low_discrepancy", in_order)
+
+
+def opposite_in_the_rows_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def antithetic(places: Any, largest: int) -> Any:
+        return positions.antithetic(places, largest).at[1::2, :, 1].set(places[..., 1])
+
+    monkeypatch.setattr(draws, "antithetic", antithetic)
+
+
+def an_order_twice_forwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(draws, "flip_flop", lambda orders: jnp.repeat(orders, 2, axis=0))
+
+
 class Control(NamedTuple):
     """A mistake, the checks that it is run through, and which of them it must turn red."""
 
@@ -350,6 +377,11 @@ CONTROLS = (
     Control(flip_upside_down, PIXELS, ("augmentation", "tta")),
     Control(uniform_tta, PIXELS, ("tta",)),
     Control(schedule_one_step_early, UPDATES, ("schedule", "optimizer")),
+    Control(shifts_that_come_again, DRAWN, ("draws",)),
+    Control(a_new_sequence_for_the_other_way_round, DRAWN, ("draws",)),
+    Control(cells_in_reading_order, DRAWN, ("draws",)),
+    Control(opposite_in_the_rows_alone, DRAWN, ("draws",)),
+    Control(an_order_twice_forwards, DRAWN, ("draws",)),
 )
 
 

@@ -41,6 +41,8 @@ def same(a: torch.nn.Module, b: torch.nn.Module) -> bool:
         {"whiten": False, "whiten_bias": False, "translate": 0, "flip": "none", "order": "fixed"},
         {"whiten_bias_epochs": 0.5, "order": "replacement", "flip": "alternating-hash", "momentum": 0.0},
         {"tta_level": 0, "label_smoothing": 0.0},
+        {"crop_sampling": "low-discrepancy", "order": "flip-flop"},
+        {"antithetic": True},
         {"whiten_ascending": True, "whiten_bias_random": True, "unit_head": True},
         {"tta_level": 1, "batchnorm_momentum": 0.9},
         {"proxy": True, "proxy_every": 2, "proxy_keep": 0.25, "proxy_lookahead": True, "lookahead_every": 2},
@@ -166,6 +168,27 @@ def test_sampled_draws_obey_their_laws() -> None:
     assert all(torch.equal(order.sort().values, torch.arange(4000)) for order in draws.order)
     counts = torch.bincount(draws.shifts.flatten(), minlength=9).double() / draws.shifts.numel()
     assert (counts - 1 / 9).abs().max() < 4 * (1 / 9 / draws.shifts.numel()) ** 0.5
+
+
+@pytest.mark.parametrize("antithetic", [False, True])
+@pytest.mark.parametrize("sampling", ["without-replacement", "joint", "low-discrepancy"])
+def test_derandomised_draws_obey_their_laws(sampling: str, antithetic: bool) -> None:
+    recipe = short(epochs=36.0, translate=1, crop_sampling=sampling, order="flip-flop", antithetic=antithetic)
+    draws = sample_draws(recipe, torch.Generator().manual_seed(0))
+    assert draws.shifts is not None
+    crops = draws.shifts[..., 0] * 3 + draws.shifts[..., 1]
+    views = 2 * crops + (draws.flips ^ draws.mirrors)
+    halves = (crops[:18:2], crops[1:18:2]) if antithetic else (crops[:9], crops[9:18])
+    for half in halves:  # of eighteen epochs, in each of which every crop comes once
+        assert torch.equal(half.sort(0).values, torch.arange(9)[:, None].expand(9, 128))
+    if antithetic:
+        assert torch.equal(draws.shifts[1::2], 2 - draws.shifts[0::2])
+    if antithetic or sampling == "joint":
+        assert torch.equal(views[:18].sort(0).values, torch.arange(18)[:, None].expand(18, 128))
+    assert torch.equal(draws.order[1::2], draws.order[0::2].flip(1))
+    assert not torch.equal(draws.order[0], draws.order[2])
+    counts = torch.bincount(crops[5], minlength=9)
+    assert counts.max() < 128 / 9 + 5 * (128 / 9) ** 0.5
 
 
 def test_network_ends_as_its_slow_copy_without_the_last_steps(data: Dataset) -> None:

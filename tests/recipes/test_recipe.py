@@ -242,6 +242,12 @@ def test_unknown_recipe_lists_those_there_are() -> None:
         ({"lookahead_every": 0}, "lookahead-every is 0"),
         ({"flip": "vertical"}, "flip is 'vertical'"),
         ({"order": "sorted"}, "order is 'sorted'"),
+        (
+            {"crop_sampling": "sobol"},
+            "crop-sampling is 'sobol', but it must be one of random, without-replacement, joint",
+        ),
+        ({"cutout_sampling": "joint"}, "cutout-sampling is 'joint'"),
+        ({"crop_sampling": "joint", "flip": "random"}, "crop-sampling is joint, but flip is random, .* alternating"),
         ({"translate": 16}, "translate is 16"),
         ({"cutout": 33}, "cutout is 33, but it must be at most the images' 32 pixels"),
         ({"tta_level": 3}, "tta-level is 3, but it must be a whole number from 0 to 2"),

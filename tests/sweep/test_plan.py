@@ -87,7 +87,7 @@ def test_ids_tell_kinds_of_parts_apart_and_name_those_of_the_first_version_as_ev
     first = plan_module.identity_of(RECIPES["tiny"])
     new = {"network", "optimizer", "schedule", "padding", "cutout_form", "tta_mirror", "inputs"}
     new |= {"whiten_ascending", "whiten_bias_random", "unit_head", "activation", "batchnorm_half"}
-    new |= {"brightness", "contrast", "tta_fraction", "tta_uniform"}
+    new |= {"brightness", "contrast", "tta_fraction", "tta_uniform", "crop_sampling", "cutout_sampling", "antithetic"}
     assert not new & set(first)
     identity = plan_module.identity_of(resnet)
     assert (identity["network"], identity["optimizer"], identity["schedule"]) == ("resnet18", "sgd", "piecewise")

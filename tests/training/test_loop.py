@@ -183,6 +183,7 @@ SWITCHES: list[dict[str, Any]] = [
     *({"bias_scale": 1.0}, {"lookahead": False}, {"batchnorm_momentum": 0.9}, {"logit_scale": 0.2}),
     *({"schedule_peak": 0.5}, {"schedule_end": 0.5}, {"flip": "random"}, {"flip": "alternating-hash"}),
     *({"flip": "none"}, {"order": "replacement"}, {"order": "fixed"}, {"translate": 0}, {"cutout": 12}),
+    *({"crop_sampling": "low-discrepancy"}, {"antithetic": True}, {"order": "flip-flop"}),
     *({"convs_per_block": 3}, {"precision": "float16"}, {"precision": "bfloat16"}),
     {"convs_per_block": 3, "residual": "before-activation"},
     {"convs_per_block": 3, "residual": "after-activation"},
