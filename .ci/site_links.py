@@ -1,4 +1,4 @@
-"""Hooks of mkdocs: pages that lie outside of docs/, and links to files of the repository, which the site then holds, too.
+"""Hooks of mkdocs: pages from outside of docs/, and links to files of the repository, which the site then holds, too.
 
 On GitHub the same links lead to the files themselves. A link to nothing is an error of `mkdocs build --strict`.
 """
@@ -23,6 +23,7 @@ PAGES = {
 }
 LINK = re.compile(r"(?<=\]\()([^)\s#]*)(#[^)\s]*)?(?=\))")
 FENCE = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
+COMMENT = re.compile(r"^<!--.*-->$", re.MULTILINE)
 ELSEWHERE = re.compile(r"[a-z]+:")  # https:, mailto:
 SHOWN = {".py": "python", ".toml": "toml", ".sh": "bash", ".md": "markdown"}  # as a page; the rest as it is
 
@@ -47,6 +48,8 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     if source is None:
         return markdown
     folder = Path(page.file.src_uri).parent
+    if folder == Path() and page.is_homepage:
+        page.meta["hide"] = ["navigation"]
 
     def to_site(match: re.Match[str]) -> str:
         path = repository_path(source, match[1])
@@ -55,7 +58,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         return os.path.relpath(site_pages().get(path, site_place(path)), folder) + (match[2] or "")
 
     parts = re.split(f"({FENCE.pattern})", markdown, flags=FENCE.flags)
-    parts[::2] = [re.sub(r"(^<!--.*-->$)", r"\n\1\n", LINK.sub(to_site, text), flags=re.MULTILINE) for text in parts[::2]]
+    parts[::2] = [COMMENT.sub(r"\n\g<0>\n", LINK.sub(to_site, text)) for text in parts[::2]]
     return "".join(parts)
 
 
@@ -87,7 +90,7 @@ def site_place(path: str) -> str:
 
 
 def linked_file(config: Any, source: str, path: str) -> File:
-    """Return a file of the repository, or the list of a folder, for the site. Raises PluginError for a link to nothing."""
+    """Return a file of the repository, or the list of a folder, for the site. Raises PluginError if there is none."""
     file, place = ROOT / path, site_place(path)
     if file.is_dir():
         names = sorted(child.name for child in file.iterdir() if not child.name.startswith((".", "__")))

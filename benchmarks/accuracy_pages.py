@@ -1,4 +1,4 @@
-"""What networks reached, for readers: the table of accuracies, and accuracy against epochs beside the published points."""
+"""What networks reached, for readers: the table of accuracies, and a plot of accuracy against epochs."""
 
 from typing import Any, NamedTuple
 

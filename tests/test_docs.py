@@ -120,7 +120,10 @@ def test_every_block_is_of_a_kind_that_is_checked_here() -> None:
         for page in sorted({block.page for block in ALL if block.language == "python"})
     ],
 )
-def test_the_python_of_a_page_runs_from_top_to_bottom(page: str, tmp_path: Path) -> None:
+def test_the_python_of_a_page_runs_from_top_to_bottom(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where it writes
     names: dict[str, Any] = {}
     for block in blocks(ROOT / page):
         if block.language == "python":
