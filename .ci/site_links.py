@@ -23,6 +23,7 @@ PAGES = {
 }
 LINK = re.compile(r"(?<=\]\()([^)\s#]*)(#[^)\s]*)?(?=\))")
 FENCE = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
+SECTION = re.compile(r"^(?:##|:::) ", re.MULTILINE)  # without any, a page needs no table of contents
 COMMENT = re.compile(r"^<!--.*-->$", re.MULTILINE)
 ELSEWHERE = re.compile(r"[a-z]+:")  # https:, mailto:
 SHOWN = {".py": "python", ".toml": "toml", ".sh": "bash", ".md": "markdown"}  # as a page; the rest as it is
@@ -48,8 +49,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     if source is None:
         return markdown
     folder = Path(page.file.src_uri).parent
-    if folder == Path() and page.is_homepage:
-        page.meta["hide"] = ["navigation"]
+    page.meta["hide"] = ["navigation"] * page.is_homepage + ["toc"] * (SECTION.search(markdown) is None)
 
     def to_site(match: re.Match[str]) -> str:
         path = repository_path(source, match[1])
