@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from airjax.report.page import insert_between
 from airjax.utils.records import write_atomically
-from benchmarks.accuracy_pages import accuracy_table
+from benchmarks.accuracy_tables import accuracy_table
 from benchmarks.parity_tables import parity_runs_table, suite_table
 from benchmarks.prediction_tables import predictions_table
 from benchmarks.record import RESULTS
@@ -44,9 +44,9 @@ def main(arguments: list[str]) -> int:
 
         written[PLOT] = draw(rows)
     if accuracies := results(ACCURACIES):
-        from benchmarks import accuracy_pages
+        from benchmarks import accuracy_plot
 
-        written[PICTURE] = accuracy_pages.draw(accuracies)
+        written[PICTURE] = accuracy_plot.draw(accuracies)
     for name, content in written.items():
         write_atomically(ROOT / name, content)
         print(f"wrote {name}")

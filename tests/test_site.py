@@ -23,7 +23,7 @@ from airjax.sweep.worker import Job, Source, run_record
 from airjax.training.environment import describe
 from airjax.training.loop import TrainedRun
 from airjax.training.step import StepMetrics
-from benchmarks import accuracy_pages
+from benchmarks import accuracy_tables
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -176,13 +176,14 @@ def test_the_plot_has_every_published_accuracy_and_what_was_reached() -> None:
         return line | {"mean": 0.9, "sd": 0.01, "seconds": {"train": 8.0}} | changes
 
     lines = [line(), line(mean=0.94), line(changed={"epochs": 1.0}), line(dataset="builtin"), line(recipe="mini")]
-    found = accuracy_pages.points(lines)
+    lines += [line(mean=0.5, split="validation"), line(mean=0.6, content="shuffled")]
+    found = accuracy_tables.points(lines)
     assert [point for point in found if not point.published] == [
-        accuracy_pages.Point("94, float32, n=2", 9.9, 0.94, 0.01, published=False)
+        accuracy_tables.Point("94, float32, n=2", 9.9, 0.94, 0.01, published=False)
     ]
     published = {point.name: point.accuracy for point in found if point.published}
     assert published["94"] == 0.9401
     assert published.keys() == {name for name in RECIPES if CLAIMS[name].target and CLAIMS[name].expected_accuracy}
-    table = accuracy_pages.accuracy_table(lines)
+    table = accuracy_tables.accuracy_table(lines)
     assert "| 94 | CIFAR-10 | 94.00% (sd 1.00) | 2 | 4.0 s | d, float32 | 94.01% |" in table
     assert "| 95 | CIFAR-10 | not yet run in full |  |  |  | 95.01% |" in table

@@ -1,17 +1,12 @@
-"""What networks reached, for readers: the table of accuracies, and a plot of accuracy against epochs."""
+"""What networks reached, and what is published: a table, and the points of a plot."""
 
 from typing import Any, NamedTuple
 
-import matplotlib as mpl
-
 from airjax.recipes.published import CLAIMS, RECIPES
-from airjax.report.drawing import GREY, STYLE, make_axes, render_figure
 from airjax.report.page import Table, format_markdown
 from airjax.utils.units import format_seconds
-from parity.figures import AIRJAX
 
 Record = dict[str, Any]
-EPOCHS = (5, 10, 20, 40, 80, 160)  # that the axis names
 
 
 class Point(NamedTuple):
@@ -25,9 +20,11 @@ class Point(NamedTuple):
 
 
 def unchanged(records: list[Record]) -> list[Record]:
-    """Return the last line of each recipe as it is, data set, arithmetic and device."""
-    lines = [line for line in records if not set(line["changed"]) - {"precision"} and line["recipe"] in RECIPES]
-    kinds = {(line["recipe"], line["dataset"], _precision(line), line["device"]): line for line in lines}
+    """Return the last line of each recipe as it is, data set, arithmetic and device; the official order counts first."""
+    lines = [line for line in records if line["recipe"] in RECIPES and not set(line["changed"]) - {"precision"}]
+    tested = [line for line in lines if line.get("split", "test") == "test"]
+    ordered = sorted(tested, key=lambda line: line.get("content") != "shuffled")
+    kinds = {(line["recipe"], line["dataset"], _precision(line), line["device"]): line for line in ordered}
     names = list(RECIPES)
     return sorted(kinds.values(), key=lambda line: names.index(line["recipe"]))
 
@@ -62,47 +59,6 @@ def points(records: list[Record]) -> list[Point]:
     lines = [line for line in unchanged(records) if line["recipe"] in meant and line["dataset"] == "cifar10"]
     reached = [Point(_label(line), RECIPES[line["recipe"]].epochs, line["mean"], line["sd"], False) for line in lines]
     return published + reached
-
-
-def draw(records: list[Record]) -> bytes:
-    """Draw accuracy against epochs as a PNG image: published means, and those of lines of results."""
-    found = points(records)
-    with mpl.rc_context(STYLE):
-        figure, axes = make_axes(7.2, 3.4)
-        for published, color, marker, label in (
-            (True, GREY, "D", "published mean; bar: standard deviation between networks"),
-            (False, AIRJAX, "o", "airjax, measured"),
-        ):
-            own = [point for point in found if point.published is published]
-            for point in own:
-                axes.errorbar(
-                    point.epochs, 100 * point.accuracy, yerr=100 * (point.spread or 0), fmt=marker, color=color,
-                    markersize=5, markerfacecolor="white" if published else color, elinewidth=1,
-                )  # fmt: skip
-            axes.plot([], [], marker, color=color, markerfacecolor="white" if published else color, label=label)
-        _name_points(axes, found)
-        axes.set_xscale("log")
-        axes.set_xticks(EPOCHS, map(str, EPOCHS))
-        axes.set_xticks([], minor=True)
-        axes.margins(0.12, 0.22)
-        axes.set_xlabel("passes over the training images (epochs)")
-        axes.set_ylabel("accuracy on CIFAR-10's test images, %")
-        axes.legend(loc="lower right", fontsize=8)
-    return render_figure(figure, "png")
-
-
-def _name_points(axes: Any, found: list[Point]) -> None:
-    # Published names stand above and below in turn, since neighbours are close; ours beside their points.
-    published = sorted((point for point in found if point.published), key=lambda point: point.epochs)
-    for place, point in enumerate(published):
-        side = 1 if place % 2 else -1
-        offset, low = (0, side * (10 if point.spread is None else 18)), "bottom" if side > 0 else "top"
-        at = (point.epochs, 100 * point.accuracy)
-        axes.annotate(point.name, at, offset, textcoords="offset points", ha="center", va=low, fontsize=8, color=GREY)
-    for point in found:
-        if not point.published:
-            at = (point.epochs, 100 * point.accuracy)
-            axes.annotate(point.name, at, (7, 0), textcoords="offset points", va="center", fontsize=8, color=AIRJAX)
 
 
 def _precision(line: Record) -> str:
