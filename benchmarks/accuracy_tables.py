@@ -20,7 +20,7 @@ class Point(NamedTuple):
 
 
 def unchanged(records: list[Record]) -> list[Record]:
-    """Return the last line of each recipe as it is, data set, arithmetic and device: of the official order if there is one."""
+    """Return the last line of each unchanged recipe, data set, arithmetic and device; the official order goes first."""
     lines = [line for line in records if line["recipe"] in RECIPES and not set(line["changed"]) - {"precision"}]
     tested = [line for line in lines if line.get("split", "test") == "test"]
     ordered = sorted(tested, key=lambda line: line.get("content") != "shuffled")
