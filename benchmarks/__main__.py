@@ -22,7 +22,7 @@ airjax alone:
   kernels   what a GPU's compiler makes of a step, also without the GPU
   predict   what that should take on the GPU; nothing is measured
 
-  report    the tables in README.md and docs/ and the roofline plot, from benchmarks/results"""
+  report    the tables and plots in docs/, from benchmarks/results"""
 
 COMPARED = ("step", "run", "evaluate", "augment", "compile")
 COMMANDS = (*COMPARED, "seeds", "scaling", "profile", "kernels", "predict", "report")

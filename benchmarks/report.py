@@ -1,4 +1,4 @@
-"""What was measured, for readers: tables in README.md and docs/ and the roofline plot, from results/*.jsonl alone."""
+"""What was measured, for readers: tables and plots in docs/, from results/*.jsonl alone."""
 
 import argparse
 from collections.abc import Callable
@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from airjax.report.page import insert_between
 from airjax.utils.records import write_atomically
+from benchmarks.accuracy_tables import accuracy_table
 from benchmarks.parity_tables import parity_runs_table, suite_table
 from benchmarks.prediction_tables import predictions_table
 from benchmarks.record import RESULTS
@@ -25,16 +26,17 @@ from benchmarks.step_tables import ablation_table, kernels_table, profile_table
 from parity.records import read_records
 
 ROOT = Path(__file__).parent.parent
-PLOT = "docs/roofline.svg"
+PLOT, PICTURE = "docs/roofline.svg", "docs/accuracy.png"
+ACCURACIES = "accuracy.jsonl"
 BEGIN, END = "<!-- python -m benchmarks report writes {} from here -->", "<!-- to here -->"
 
 
 def main(arguments: list[str]) -> int:
-    """Write the tables between their markers, and the plot into docs/. Returns the exit code.
+    """Write the tables between their markers, and the plots into docs/. Returns the exit code.
 
     Raises ValueError where a page lacks the markers; then nothing is written.
     """
-    parser = argparse.ArgumentParser("python -m benchmarks report", description="The tables and the roofline.")
+    parser = argparse.ArgumentParser("python -m benchmarks report", description="The tables and the plots.")
     parser.parse_args(arguments)
     written: dict[str, bytes] = {page: render(page).encode() for page in PAGES}
     rows = plotted(latest(results(FILE)))
@@ -42,6 +44,10 @@ def main(arguments: list[str]) -> int:
         from benchmarks.roofline import draw
 
         written[PLOT] = draw(rows)
+    if accuracies := results(ACCURACIES):
+        from benchmarks import accuracy_plot
+
+        written[PICTURE] = accuracy_plot.draw(accuracies)
     for name, content in written.items():
         write_atomically(ROOT / name, content)
         print(f"wrote {name}")
@@ -71,7 +77,8 @@ class PageTable(NamedTuple):
 
 
 TABLES = {
-    "speed": PageTable("README.md", FILE, speed_table),
+    "speed": PageTable("docs/speed.md", FILE, speed_table),
+    "accuracy": PageTable("docs/accuracy.md", ACCURACIES, accuracy_table),
     "networks": PageTable("docs/seeds.md", "seeds.jsonl", seeds_table),
     "forecast": PageTable("docs/scale.md", "seeds.jsonl", forecast_table),
     "starts": PageTable("docs/performance.md", FILE, starts_table),

@@ -69,7 +69,7 @@ def speed_table(records: list[dict[str, Any]]) -> str:
                 f"`{row['command']}`",
             ]
         )
-    plot = "\n\n![Roofline](docs/roofline.svg)" if plotted(rows) else ""
+    plot = "\n\n![Roofline](roofline.svg)" if plotted(rows) else ""
     return format_markdown(Table([*heads, "reproduced by"], cells)) + plot
 
 

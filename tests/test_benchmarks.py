@@ -431,7 +431,7 @@ def test_report_writes_tables_and_plot_from_the_results_alone(tmp_path: Path, mo
     (tmp_path / "docs/seeds.md").write_text("no markers")
     append_line(tmp_path / "speed.jsonl", row(ratio=0.7))
     assert main(["report"]) == 2
-    assert (tmp_path / "README.md").read_text() == text
+    assert (tmp_path / "docs/speed.md").read_text() == text
 
 
 def test_the_table_of_many_networks_has_every_size_and_what_auto_takes() -> None:

@@ -58,8 +58,10 @@ def make_members(
     Args:
         recipe: gives whatever is not given here. With subsets, its train_examples is their length.
         keys: one for each network; `airjax.training.many.seed_keys` makes those of seeds.
-        learning_rate, weight_decay, momentum, label_smoothing: one for each of the k networks, or one number for all,
-            in the recipe's units.
+        learning_rate: one for each of the k networks, or one number for all, in the recipe's units.
+        weight_decay: the same.
+        momentum: the same.
+        label_smoothing: the same.
         subsets: the training examples of each network, as indices into the data set's.
         weights: how much the loss of each example counts.
 

@@ -1,0 +1,81 @@
+"""What networks reached, and what is published: a table, and the points of a plot."""
+
+from typing import Any, NamedTuple
+
+from airjax.recipes.published import CLAIMS, RECIPES
+from airjax.report.page import Table, format_markdown
+from airjax.utils.units import format_seconds
+
+Record = dict[str, Any]
+
+
+class Point(NamedTuple):
+    """A mean accuracy that was reached in so many epochs."""
+
+    name: str  # the recipe's
+    epochs: float
+    accuracy: float  # in [0, 1]
+    spread: float | None  # standard deviation between networks, in [0, 1]; None where it is unknown
+    published: bool  # else a line of results
+
+
+def unchanged(records: list[Record]) -> list[Record]:
+    """Return the last line of each unchanged recipe, data set, arithmetic and device; the official order goes first."""
+    lines = [line for line in records if line["recipe"] in RECIPES and not set(line["changed"]) - {"precision"}]
+    tested = [line for line in lines if line.get("split", "test") == "test"]
+    ordered = sorted(tested, key=lambda line: line.get("content") != "shuffled")
+    kinds = {(line["recipe"], line["dataset"], _precision(line), line["device"]): line for line in ordered}
+    names = list(RECIPES)
+    return sorted(kinds.values(), key=lambda line: names.index(line["recipe"]))
+
+
+def accuracy_table(records: list[Record]) -> str:
+    """Tabulate what each recipe reached here, beside what is published; a recipe without a line has not been run."""
+    if not records:
+        return "No network yet: `python -m benchmarks.accuracy --target 94 --keep` adds a line."
+    rows = []
+    for name, claim in CLAIMS.items():
+        lines = [line for line in unchanged(records) if line["recipe"] == name]
+        published = "" if claim.expected_accuracy is None else f"{100 * claim.expected_accuracy:.2f}%"
+        source = claim.evidence if published else ""
+        on_cifar = [line for line in lines if line["dataset"] == "cifar10"]
+        if published and not on_cifar:
+            rows.append([name, "CIFAR-10", "not yet run in full", "", "", "", published, source])
+        for line in lines:
+            known = line in on_cifar
+            rows.append([name, _data(line), *_reached(line), published if known else "", source if known else ""])
+    heads = ["recipe", "data", "here", "n", "training of one", "device", "published or expected", "from"]
+    return format_markdown(Table(heads, rows))
+
+
+def points(records: list[Record]) -> list[Point]:
+    """Return what is drawn: each recipe's published accuracy on CIFAR-10's 10,000 test images, and what was reached."""
+    meant = {name: claim for name, claim in CLAIMS.items() if claim.target is not None}
+    published = [
+        Point(name, RECIPES[name].epochs, claim.expected_accuracy, claim.expected_sd, published=True)
+        for name, claim in meant.items()
+        if claim.expected_accuracy is not None
+    ]
+    lines = [line for line in unchanged(records) if line["recipe"] in meant and line["dataset"] == "cifar10"]
+    reached = [Point(_label(line), RECIPES[line["recipe"]].epochs, line["mean"], line["sd"], False) for line in lines]
+    return published + reached
+
+
+def _precision(line: Record) -> str:
+    return line["changed"].get("precision", "its own arithmetic")
+
+
+def _label(line: Record) -> str:
+    return f"{line['recipe']}, {_precision(line)}, n={line['n']}"
+
+
+def _data(line: Record) -> str:
+    name = {"cifar10": "CIFAR-10", "builtin": "synthetic"}.get(line["dataset"], line["dataset"])
+    return f"{name}, shuffled order" if line.get("content") == "shuffled" else name
+
+
+def _reached(line: Record) -> list[str]:
+    spread = f" (sd {100 * line['sd']:.2f})" if line["sd"] is not None else ""
+    reached = f"{100 * line['mean']:.2f}%{spread}"
+    device = f"{line['device']}, {_precision(line)}"
+    return [reached, str(line["n"]), format_seconds(line["seconds"]["train"] / line["n"]), device]
