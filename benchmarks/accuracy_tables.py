@@ -70,7 +70,8 @@ def _label(line: Record) -> str:
 
 
 def _data(line: Record) -> str:
-    name = {"cifar10": "CIFAR-10", "builtin": "synthetic"}.get(line["dataset"], line["dataset"])
+    dataset: str = line["dataset"]
+    name = {"cifar10": "CIFAR-10", "builtin": "synthetic"}.get(dataset, dataset)
     return f"{name}, shuffled order" if line.get("content") == "shuffled" else name
 
 

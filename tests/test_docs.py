@@ -49,7 +49,9 @@ FOREIGN = {
     "duckdb": "is a program of its own",
 }
 SCRIPTS = {"docs/scale.md": "needs a SLURM cluster"}
-COMPILES_LONG = ("docs/data_selection.md", "docs/seeds.md")
+COMPILES_LONG = (
+    *("docs/concepts.md", "docs/data_selection.md", "docs/new_method.md", "docs/own_images.md", "docs/seeds.md"),
+)
 INSTALLED = ("airjax", ".venv/bin/airjax")
 NO_FLAGS = {"pytest": "pytest's own", "venv": "Python's own"}
 
