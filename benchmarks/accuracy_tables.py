@@ -70,8 +70,8 @@ def _label(line: Record) -> str:
 
 
 def _data(line: Record) -> str:
-    known: dict[str, str] = {"cifar10": "CIFAR-10", "builtin": "synthetic"}
-    name = known.get(line["dataset"], str(line["dataset"]))
+    dataset: str = line["dataset"]
+    name = {"cifar10": "CIFAR-10", "builtin": "synthetic"}.get(dataset, dataset)
     return f"{name}, shuffled order" if line.get("content") == "shuffled" else name
 
 

@@ -49,7 +49,7 @@ FOREIGN = {
     "duckdb": "is a program of its own",
 }
 SCRIPTS = {"docs/scale.md": "needs a SLURM cluster"}
-COMPILES_LONG = ("docs/data_selection.md", "docs/seeds.md")
+COMPILES_LONG = [f"docs/{name}.md" for name in ("concepts", "data_selection", "new_method", "own_images", "seeds")]
 INSTALLED = ("airjax", ".venv/bin/airjax")
 NO_FLAGS = {"pytest": "pytest's own", "venv": "Python's own"}
 
