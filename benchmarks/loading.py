@@ -31,6 +31,7 @@ from benchmarks.speed import command_line, warn_of_load
 FILE = "loading.jsonl"
 PACKAGES = ("grain", "simplejpeg", "opencv-python-headless", "numpy", "pillow")
 AGAINST = ("torch", "torchvision")
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pixels
 LONGEST = 340  # pixels of prepared images: a shorter side of 256 at a shape of 4 to 3
 
 
@@ -61,6 +62,7 @@ def main(arguments: list[str]) -> int:
         loaders = _loaders(options, sources)
         rates = {str(size): _measure(loaders, size, options) for size in options.sizes}
         data = _describe_images(sources)
+        sources["tree"].file.unlink()  # the index of a tree that is thrown away
     packages = PACKAGES + (() if options.without_torch else AGAINST)
     record = {
         "benchmark": "loading",
@@ -112,10 +114,10 @@ def _torchvision(options: argparse.Namespace, source: Source, kind: str, size: i
 
     datasets, transforms = (import_module(f"torchvision.{part}") for part in ("datasets", "transforms"))
     torch.set_num_threads(1)
-    crop = [transforms.RandomResizedCrop(size), transforms.RandomHorizontalFlip()]
-    usual = [transforms.ToTensor(), transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))]
-    pixels = usual if kind == "float32" else [transforms.PILToTensor()]
-    dataset = datasets.ImageFolder(map_index(source.file).place / "train", transforms.Compose([*crop, *pixels]))
+    usual = (transforms.RandomHorizontalFlip(), transforms.ToTensor(), transforms.Normalize(MEAN, STD))
+    rest = usual if kind == "float32" else (transforms.PILToTensor(),)
+    transform = transforms.Compose([transforms.RandomResizedCrop(size), *rest])
+    dataset = datasets.ImageFolder(map_index(source.file).place / "train", transform)
     count = options.batch_size * (options.batches + 2)
     sampler = torch.utils.data.RandomSampler(dataset, replacement=True, num_samples=count)
     return iter(torch.utils.data.DataLoader(dataset, options.batch_size, sampler=sampler, num_workers=options.workers))
