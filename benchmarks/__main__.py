@@ -19,13 +19,14 @@ airjax alone:
   seeds     networks per hour of every strategy to train many
   scaling   cost against epochs, data and seeds
   profile   where a step's time goes
+  loading   images per second of a tree of JPEGs, also against torchvision
   kernels   what a GPU's compiler makes of a step, also without the GPU
   predict   what that should take on the GPU; nothing is measured
 
   report    the tables and plots in docs/, from benchmarks/results"""
 
 COMPARED = ("step", "run", "evaluate", "augment", "compile")
-COMMANDS = (*COMPARED, "seeds", "scaling", "profile", "kernels", "predict", "report")
+COMMANDS = (*COMPARED, "seeds", "scaling", "profile", "loading", "kernels", "predict", "report")
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
 
@@ -54,13 +55,14 @@ def main(arguments: list[str]) -> int:
 
 def run(command: str, arguments: list[str]) -> int:
     """Run one of COMMANDS."""
-    from benchmarks import kernels, predict, profile, report, scaling, seeds, speed, startup
+    from benchmarks import kernels, loading, predict, profile, report, scaling, seeds, speed, startup
 
     modules = {
         "compile": startup,
         "seeds": seeds,
         "scaling": scaling,
         "profile": profile,
+        "loading": loading,
         "kernels": kernels,
         "predict": predict,
         "report": report,

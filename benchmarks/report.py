@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from airjax.report.page import insert_between
 from airjax.utils.records import write_atomically
 from benchmarks.accuracy_tables import accuracy_table
+from benchmarks.loading_tables import loading_table
 from benchmarks.parity_tables import parity_runs_table, suite_table
 from benchmarks.prediction_tables import predictions_table
 from benchmarks.record import RESULTS
@@ -88,6 +89,7 @@ TABLES = {
     "predictions": PageTable("docs/performance.md", "predictions.jsonl", predictions_table),
     "parity-suite": PageTable("docs/parity.md", "parity.jsonl", suite_table),
     "parity-runs": PageTable("docs/parity.md", "parity.jsonl", parity_runs_table),
+    "loading": PageTable("docs/imagenet.md", "loading.jsonl", loading_table),
     "scaling": PageTable("docs/performance.md", "scaling.jsonl", scaling_table),
     "records": PageTable("docs/records.md", "accuracy.jsonl", records_table),
     "no-records": PageTable("docs/records.md", "accuracy.jsonl", others_table),

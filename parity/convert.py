@@ -17,6 +17,7 @@ from torch import Tensor
 from airjax.nn.build import Variables
 from airjax.recipes.inputs import Inputs
 from airjax.recipes.network import PATCH, AirbenchNet
+from airjax.recipes.network_imagenet import STEM, ImageNetResNet18
 from airjax.recipes.network_resnet import ResNet18
 from airjax.recipes.recipe import Recipe
 from airjax.training.backend import backend_of
@@ -41,7 +42,7 @@ class Entry(NamedTuple):
 def entries(recipe: Recipe) -> list[Entry]:
     """Return every tensor that both frameworks have, in torch's order."""
     network, inputs = recipe.network, recipe.inputs
-    return _resnet(network, inputs) if isinstance(network, ResNet18) else _airbench(network, inputs)
+    return resnet_entries(network, inputs) if isinstance(network, ResNet18) else _airbench(network, inputs)
 
 
 def _airbench(network: AirbenchNet, inputs: Inputs) -> list[Entry]:
@@ -59,8 +60,10 @@ def _airbench(network: AirbenchNet, inputs: Inputs) -> list[Entry]:
     return [*table, Entry("7.weight", ("params", "head"), "OI", (inputs.num_classes, network.widths[-1]))]
 
 
-def _resnet(network: ResNet18, inputs: Inputs) -> list[Entry]:
-    stem = (network.widths[0], inputs.channels, 3, 3)
+def resnet_entries(network: ResNet18 | ImageNetResNet18, inputs: Inputs) -> list[Entry]:
+    """Return every tensor of a ResNet under torchvision's name and airjax's, in torch's order."""
+    side = STEM if isinstance(network, ImageNetResNet18) else 3
+    stem = (network.widths[0], inputs.channels, side, side)
     table = [Entry("conv1.weight", ("params", "conv"), "OIHW", stem), *_norm("bn1", ("norm",), stem[0], scaled=True)]
     for block in network.blocks(inputs):
         theirs, ours = f"layer{block.stage}.{block.number - 1}.", f"stage{block.stage}_block{block.number}"

@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from airjax.recipes.network_imagenet import ImageNetResNet18
 from airjax.recipes.network_resnet import BLOCKS, ResNet18
 from airjax.recipes.recipe import Recipe
 
@@ -12,7 +13,7 @@ from airjax.recipes.recipe import Recipe
 class BasicBlock(nn.Module):
     """Convolution, BatchNorm, ReLU, convolution, BatchNorm; then the input is added, and ReLU."""
 
-    def __init__(self, network: ResNet18, inputs: int, outputs: int, stride: int) -> None:
+    def __init__(self, network: ResNet18 | ImageNetResNet18, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
         self.bn1 = make_norm(network, outputs)
@@ -58,7 +59,7 @@ class ResNet(nn.Module):
         return self.fc(x.mean((2, 3)))
 
 
-def make_norm(network: ResNet18, features: int) -> nn.BatchNorm2d:
+def make_norm(network: ResNet18 | ImageNetResNet18, features: int) -> nn.BatchNorm2d:
     """BatchNorm with a trained scale and bias; torch's own momentum is the fraction of the new batch."""
     return nn.BatchNorm2d(features, eps=network.batchnorm_epsilon, momentum=1 - network.batchnorm_momentum)
 

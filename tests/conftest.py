@@ -32,8 +32,11 @@ SHARED = Path(__file__).parents[2] / "shared"
 UNPACK, RESTORE = SHARED / "cifar10" / "unpack.py", SHARED / "cifar10-official" / "restore.py"
 CIFAR100 = SHARED / "cifar100" / "unpack.py"
 HUMAN = SHARED / "cifar10-human"
+IMAGENET = SHARED / "imagenet-jpeg" / "unpack.py"
 # Before the tests' own environment hides them.
-NAMED, NAMED_CIFAR100, NAMED_LABELS = (os.environ.get(f"AIRJAX_{name}") for name in ("DATA", "CIFAR100", "LABELS"))
+NAMED, NAMED_CIFAR100, NAMED_LABELS, NAMED_IMAGENET = (
+    os.environ.get(f"AIRJAX_{name}") for name in ("DATA", "CIFAR100", "LABELS", "IMAGENET_JPEG")
+)
 
 
 def pytest_report_header() -> str | None:
@@ -46,7 +49,7 @@ def pytest_report_header() -> str | None:
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRJAX_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-    for name in ("DATA", "CIFAR100", "SVHN", "CINIC10", "LABELS", "MIRROR"):
+    for name in ("DATA", "CIFAR100", "SVHN", "CINIC10", "LABELS", "IMAGENET_JPEG", "MIRROR"):
         monkeypatch.delenv(f"AIRJAX_{name}", raising=False)
 
 
@@ -134,6 +137,18 @@ def human_labels(tmp_path_factory: pytest.TempPathFactory) -> Path:
         counts = people["counts"].astype(np.int64)
     np.save(folder / "cifar10h-counts.npy", counts)
     np.save(folder / "cifar10h-probs.npy", counts / counts.sum(1, keepdims=True))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def imagenet_jpeg(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Real JPEGs of ImageNet, two trees: AIRJAX_IMAGENET_JPEG, or made from the files beside the project."""
+    if NAMED_IMAGENET:
+        return Path(NAMED_IMAGENET)
+    if not IMAGENET.exists():
+        pytest.skip("the JPEGs of ImageNet are not here; name their folder with AIRJAX_IMAGENET_JPEG")
+    folder = tmp_path_factory.mktemp("imagenet")
+    subprocess.run([sys.executable, IMAGENET, folder], check=True, capture_output=True)
     return folder
 
 

@@ -2,41 +2,22 @@
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 
 from airjax.data.cache import cache_folder, through_cache
+from airjax.data.class_folders import OTHERS, Example, find_splits, list_examples
 from airjax.data.dataset import OWN, DataError, Dataset
 from airjax.data.image_files import ImageError, Picture, read_picture
 from airjax.data.place import named_in_errors
 
 IMAGE_SIZE = 32  # pixels, where nothing else is asked for
-# Folders of the other split, in the order in which they are looked for, and what their images are.
-OTHERS: dict[str, Literal["test", "validation"]] = {"test": "test", "val": "validation", "valid": "validation"}
-# Files that are taken for images; others are passed over.
-ENDINGS = (
-    *(".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png"),
-    *(".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"),
-)
 READER = "1"  # to be raised when the same files come to give other pixels: part of the cache's key
-
-
-class Example(NamedTuple):
-    """An image file and its class."""
-
-    name: str  # of the file, from the data set's folder, with slashes
-    file: Path
-    label: int
-
-
-def is_class_folders(place: Path) -> bool:
-    """Say whether a folder has train/ or a folder of the other split."""
-    return any((place / name).is_dir() for name in ("train", *OTHERS))
 
 
 def load_folder(place: Path, image_size: int = IMAGE_SIZE) -> Dataset:
@@ -51,12 +32,8 @@ def load_folder(place: Path, image_size: int = IMAGE_SIZE) -> Dataset:
     than two, a class without images, and an image that cannot be read.
     """
     with named_in_errors(place):
-        other = next((name for name in OTHERS if (place / name).is_dir()), None)
-        if other is None or not (place / "train").is_dir():
-            missing = "train" if other else "test (or val)"
-            raise DataError(f"{place} has no folder {missing}; need train/CLASS/... and test/CLASS/... (docs/data.md)")
-        classes = _shared_classes(place / "train", place / other)
-        splits = [_list_examples(place, name, classes) for name in ("train", other)]
+        other, classes = find_splits(place)
+        splits = [_shuffled(list_examples(place, name, classes)) for name in ("train", other)]
         key = _digest_files([*splits[0], *splits[1]], f"{READER} {image_size} {other} {classes}")
     return through_cache(
         cache_folder() / f"own-{key[:16]}.safetensors",
@@ -64,56 +41,8 @@ def load_folder(place: Path, image_size: int = IMAGE_SIZE) -> Dataset:
     )
 
 
-def _shared_classes(train: Path, other: Path) -> tuple[str, ...]:
-    found = {folder: _class_names(folder) for folder in (train, other)}
-    for here, there in ((train, other), (other, train)):
-        if only := sorted(found[here] - found[there]):
-            raise DataError(f"class {only[0]} is in {here}, but not in {there}; both need a folder for each class")
-    if len(found[train]) < 2:
-        names = ", ".join(found[train]) or "none"
-        raise DataError(f"{train} needs folders of at least two classes, with the images in them; it has {names}")
-    return tuple(sorted(found[train]))
-
-
-def _class_names(split: Path) -> set[str]:
-    entries = [entry for entry in os.scandir(split) if not _is_hidden(entry.name)]
-    stray = sorted(entry.name for entry in entries if not entry.is_dir() and _is_image(entry.name))
-    if stray:
-        raise DataError(f"{split / stray[0]} is in no class; move it into a folder with the name of its class")
-    return {entry.name for entry in entries if entry.is_dir()}
-
-
-def _list_examples(place: Path, split: str, classes: Sequence[str]) -> list[Example]:
-    examples = []
-    for label, name in enumerate(classes):
-        found = sorted(_image_files(place / split / name))
-        if not found:
-            raise DataError(f"{place / split / name} has no images; remove the class, or put some there")
-        examples += [Example(file.relative_to(place).as_posix(), file, label) for file in found]
+def _shuffled(examples: list[Example]) -> list[Example]:
     return sorted(examples, key=lambda example: hashlib.sha256(_encoded(example.name)).digest())
-
-
-def _image_files(folder: Path) -> Iterator[Path]:
-    for root, folders, files in os.walk(folder, onerror=_raise):
-        folders[:] = [name for name in folders if not _is_hidden(name)]
-        for name in files:
-            if _is_image(name):
-                file = Path(root, name)
-                if not file.is_file():  # a pipe, or a link to nothing
-                    raise DataError(f"{file} is no file that can be read; remove it")
-                yield file
-
-
-def _raise(error: OSError) -> None:
-    raise error
-
-
-def _is_hidden(name: str) -> bool:
-    return name.startswith(".") or name == "__MACOSX"
-
-
-def _is_image(name: str) -> bool:
-    return not _is_hidden(name) and Path(name).suffix.lower() in ENDINGS
 
 
 def _digest_files(examples: Sequence[Example], settings: str) -> str:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from airjax.data.arrays import load_npz
 from airjax.data.cifar10 import has_cifar10, load_cifar10
+from airjax.data.class_folders import is_class_folders
 from airjax.data.dataset import CUSTOM, SYNTHETIC, DataError, Dataset
-from airjax.data.folder import IMAGE_SIZE, is_class_folders, load_folder
+from airjax.data.folder import IMAGE_SIZE, load_folder
 from airjax.data.labels import VARIABLE, with_labels
 from airjax.data.place import expand_readable, named_in_errors, shortened
 from airjax.data.registry import ALIASES, REGISTRY, find_entry, known_names

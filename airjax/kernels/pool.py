@@ -1,10 +1,11 @@
-"""Max-pool with a gradient of a byte for each window. (§1)"""
+"""Max-pool with a gradient of a byte for each window, and the blur that may come before a stride. (§1, Table 3)"""
 
 import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 from jaxtyping import Float, UInt8
 
@@ -70,3 +71,29 @@ def _pixels(x: Array, size: int) -> list[Array]:
     # The first pixel of every window, the second of every window, and so on, by rows.
     height, width = (x.shape[axis] // size * size for axis in (1, 2))
     return [x[:, row:height:size, column:width:size] for row in range(size) for column in range(size)]
+
+
+def overlapping_max_pool(x: Float[Array, "n h w c"]) -> Float[Array, "n (h+1)//2 (w+1)//2 c"]:
+    """Take the maximum of 3x3 windows that begin at every second pixel, one before the first. (Table 3)
+
+    A tie's gradient goes to the first element, as in torch: it is XLA's own, for pixels may be the largest of several
+    windows.
+    """
+    lowest = np.array(-np.inf, x.dtype)
+    with jax.named_scope("pool"):
+        return lax.reduce_window(x, lowest, lax.max, (1, 3, 3, 1), (1, 2, 2, 1), ((0, 0), (1, 1), (1, 1), (0, 0)))
+
+
+def blur(x: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
+    """Filter rows and columns with [1 2 1] / 4; outside of the image is 0. (Table 3)
+
+    Half precision is summed in float32 and rounded once.
+    """
+    wide = at_least_float32(x)
+    for axis in (1, 2):
+        padded = jnp.pad(wide, [(1, 1) if axis == one else (0, 0) for one in range(4)])
+        before, here, after = (
+            lax.slice_in_dim(padded, start, start + wide.shape[axis], axis=axis) for start in range(3)
+        )
+        wide = (before + here + here + after) / 4
+    return wide.astype(x.dtype)

@@ -76,6 +76,15 @@ def default_uniform(key: Key[Array, ""], shape: tuple[int, ...], dtype: DTypeLik
     return bias_uniform(fan_in=math.prod(shape[:-1]))(key, shape, dtype)
 
 
+def kaiming_normal(key: Key[Array, ""], shape: tuple[int, ...], dtype: DTypeLike) -> Float[Array, "..."]:
+    """Sample torchvision's law for a ResNet's kernels: normal with variance 2 / fan_out, the product of all axes but
+    the inputs.
+    """
+    deviation = (2 / (math.prod(shape[:-2]) * shape[-1])) ** 0.5
+    drawn = drawing_dtype(dtype)
+    return (jax.random.normal(key, shape, drawn) * jnp.asarray(deviation, drawn)).astype(dtype)
+
+
 def bias_uniform(fan_in: int) -> nn.initializers.Initializer:
     """Return an initialiser, uniform on +-1/sqrt(fan_in)."""
 

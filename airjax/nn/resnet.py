@@ -6,9 +6,11 @@ from jaxtyping import Float
 
 from airjax.kernels.backend import Backend
 from airjax.kernels.convolution import SAME, VALID
+from airjax.kernels.pool import blur
 from airjax.kernels.reductions import at_least_float32
 from airjax.nn.layers import BatchNorm, bias_uniform, default_uniform, head_product, initial_law
 from airjax.recipes.inputs import Inputs
+from airjax.recipes.network_imagenet import ImageNetResNet18
 from airjax.recipes.network_resnet import BlockShape, ResNet18
 
 
@@ -41,16 +43,19 @@ class ResidualBlock(nn.Module):
     """Two of 3x3 convolution and BatchNorm, the first with the block's stride, added to the block's input.
 
     Where the shape changes, the input goes through a strided 1x1 convolution and a BatchNorm first. ReLU comes after
-    the first BatchNorm and after the addition.
+    the first BatchNorm and after the addition. In a blurred shape all of it sees the input blurred.
     """
 
-    network: ResNet18
+    network: ResNet18 | ImageNetResNet18
     backend: Backend
     shape: BlockShape
+    law: nn.initializers.Initializer = default_uniform  # of its kernels
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w c"], train: bool) -> Float[Array, "n _ _ o"]:
         ops, stride, outputs = self.backend.ops, self.shape.stride, self.shape.outputs
+        if self.shape.blurred:
+            x = blur(x)
         skipped = x
         x = ops.conv(x, self.kernel("conv1", 3, self.shape.inputs), SAME, stride=stride)
         x = ops.relu(make_norm(self.network, self.backend, "norm1")(x, train))
@@ -65,9 +70,8 @@ class ResidualBlock(nn.Module):
 
     def kernel(self, name: str, size: int, inputs: int) -> Float[Array, "k k i o"]:
         precision = self.backend.precision
-        kernel = self.param(
-            name, initial_law(self, default_uniform), (size, size, inputs, self.shape.outputs), precision.params
-        )
+        law, shape = initial_law(self, self.law), (size, size, inputs, self.shape.outputs)
+        kernel = self.param(name, law, shape, precision.params)
         return kernel.astype(precision.compute)
 
 
@@ -87,7 +91,7 @@ class Head(nn.Module):
         return head_product(x, kernel, precision) + bias.astype(precision.statistics)[None, :]
 
 
-def make_norm(network: ResNet18, backend: Backend, name: str) -> BatchNorm:
+def make_norm(network: ResNet18 | ImageNetResNet18, backend: Backend, name: str) -> BatchNorm:
     """Return a BatchNorm with scale and bias, as a submodule of that name."""
     momentum, epsilon = network.batchnorm_momentum, network.batchnorm_epsilon
     return BatchNorm(momentum, epsilon, backend.precision.statistics, backend.ops, scaled=True, name=name)

@@ -25,6 +25,7 @@ class BlockShape(NamedTuple):
     outputs: int
     stride: int
     size: int  # side of its output in pixels
+    blurred: bool = False  # whether its strided convolutions see a blurred image
 
     @property
     def projects(self) -> bool:
@@ -66,25 +67,30 @@ class ResNet18:
 
     def blocks(self, inputs: Inputs) -> list[BlockShape]:
         """List the blocks in order."""
-        size, channels, found = inputs.image_size, self.widths[0], []
-        for stage, width in enumerate(self.widths, start=1):
-            for number in range(1, BLOCKS + 1):
-                stride = 2 if stage > 1 and number == 1 else 1
-                size = -(-size // stride)
-                found.append(BlockShape(stage, number, channels, width, stride, size))
-                channels = width
-        return found
+        return stage_shapes(self.widths, inputs.image_size)
 
     def num_params(self, inputs: Inputs) -> int:
         """Count the parameters: kernels, scale and bias of every BatchNorm, the head with its bias."""
         stem = 9 * inputs.channels * self.widths[0] + 2 * self.widths[0]
         head = (self.widths[-1] + 1) * inputs.num_classes
-        return stem + head + sum(_block_params(block) for block in self.blocks(inputs))
+        return stem + head + sum(block_params(block) for block in self.blocks(inputs))
 
     def forward_macs(self, inputs: Inputs) -> int:
         """Count the multiply-accumulates of one image's forward pass, those of convolutions and of the head."""
         stem = inputs.image_size**2 * 9 * inputs.channels * self.widths[0]
-        return stem + self.widths[-1] * inputs.num_classes + sum(_block_macs(block) for block in self.blocks(inputs))
+        return stem + self.widths[-1] * inputs.num_classes + sum(block_macs(block) for block in self.blocks(inputs))
+
+
+def stage_shapes(widths: tuple[int, ...], size: int) -> list[BlockShape]:
+    """List the blocks of stages with those channels in order; size: side of what the first sees, in pixels."""
+    channels, found = widths[0], []
+    for stage, width in enumerate(widths, start=1):
+        for number in range(1, BLOCKS + 1):
+            stride = 2 if stage > 1 and number == 1 else 1
+            size = -(-size // stride)
+            found.append(BlockShape(stage, number, channels, width, stride, size))
+            channels = width
+    return found
 
 
 def _kernels(block: BlockShape) -> int:
@@ -92,9 +98,11 @@ def _kernels(block: BlockShape) -> int:
     return 9 * block.outputs * (block.inputs + block.outputs) + shortcut
 
 
-def _block_params(block: BlockShape) -> int:
+def block_params(block: BlockShape) -> int:
+    """Count the parameters of a block."""
     return _kernels(block) + 2 * block.outputs * (3 if block.projects else 2)
 
 
-def _block_macs(block: BlockShape) -> int:
+def block_macs(block: BlockShape) -> int:
+    """Count the multiply-accumulates of a block's convolutions for one image."""
     return block.size**2 * _kernels(block)

@@ -1,0 +1,99 @@
+"""Folders of classes, in which the images of a data set lie: train/CLASS/... and test/CLASS/..., or val/ for test/."""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from airjax.data.dataset import DataError
+
+# Folders of the other split, in the order in which they are looked for, and what their images are.
+OTHERS: dict[str, Literal["test", "validation"]] = {"test": "test", "val": "validation", "valid": "validation"}
+# Files that are taken for images; others are passed over.
+ENDINGS = (
+    *(".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png"),
+    *(".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"),
+)
+
+
+class Example(NamedTuple):
+    """An image file and its class."""
+
+    name: str  # of the file, from the data set's folder, with slashes
+    file: Path
+    label: int
+
+
+def is_class_folders(place: Path) -> bool:
+    """Say whether a folder has train/ or a folder of the other split."""
+    return any((place / name).is_dir() for name in ("train", *OTHERS))
+
+
+def find_splits(place: Path) -> tuple[str, tuple[str, ...]]:
+    """Return the name of the folder beside train/, one of OTHERS, and the classes that both have, sorted.
+
+    Raises DataError, naming the folder, for a missing split, and for classes that are not the same in both or fewer
+    than two.
+    """
+    other = next((name for name in OTHERS if (place / name).is_dir()), None)
+    if other is None or not (place / "train").is_dir():
+        missing = "train" if other else "test (or val)"
+        raise DataError(f"{place} has no folder {missing}; need train/CLASS/... and test/CLASS/... (docs/data.md)")
+    return other, _shared_classes(place / "train", place / other)
+
+
+def _shared_classes(train: Path, other: Path) -> tuple[str, ...]:
+    found = {folder: _class_names(folder) for folder in (train, other)}
+    for here, there in ((train, other), (other, train)):
+        if only := sorted(found[here] - found[there]):
+            raise DataError(f"class {only[0]} is in {here}, but not in {there}; both need a folder for each class")
+    if len(found[train]) < 2:
+        names = ", ".join(found[train]) or "none"
+        raise DataError(f"{train} needs folders of at least two classes, with the images in them; it has {names}")
+    return tuple(sorted(found[train]))
+
+
+def _class_names(split: Path) -> set[str]:
+    entries = [entry for entry in os.scandir(split) if not _is_hidden(entry.name)]
+    stray = sorted(entry.name for entry in entries if not entry.is_dir() and _is_image(entry.name))
+    if stray:
+        raise DataError(f"{split / stray[0]} is in no class; move it into a folder with the name of its class")
+    return {entry.name for entry in entries if entry.is_dir()}
+
+
+def list_examples(place: Path, split: str, classes: Sequence[str]) -> list[Example]:
+    """List the images of a split, sorted by class and then by name; those in deeper folders, too.
+
+    Files that are hidden, or do not end like an image, are passed over. Raises DataError for a class without images,
+    and for a file that is none that can be read.
+    """
+    examples = []
+    for label, name in enumerate(classes):
+        found = sorted(_image_files(place / split / name))
+        if not found:
+            raise DataError(f"{place / split / name} has no images; remove the class, or put some there")
+        examples += [Example(file.relative_to(place).as_posix(), file, label) for file in found]
+    return examples
+
+
+def _image_files(folder: Path) -> Iterator[Path]:
+    for root, folders, files in os.walk(folder, onerror=_raise):
+        folders[:] = [name for name in folders if not _is_hidden(name)]
+        for name in files:
+            if _is_image(name):
+                file = Path(root, name)
+                if not file.is_file():  # a pipe, or a link to nothing
+                    raise DataError(f"{file} is no file that can be read; remove it")
+                yield file
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def _is_image(name: str) -> bool:
+    return not _is_hidden(name) and Path(name).suffix.lower() in ENDINGS

@@ -1,0 +1,180 @@
+"""Batches of images, made by Grain's worker processes and handed over in shared memory.
+
+A batch is a function of its number alone. So they are the same for any number of workers, and a training that was
+interrupted goes on at any batch, of whatever epoch: all that has to be remembered is how many there were.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from jaxtyping import Bool, Int, UInt8
+
+from airjax.data.dataset import DataError
+from airjax.data.image_files import ImageError
+from airjax.stream.decode import EXTRA, PURPOSE
+from airjax.stream.images import Source, open_images
+from airjax.stream.views import EvalView, Selection, TrainView
+from airjax.utils.extras import import_extra
+
+AHEAD = 2  # batches that each worker makes before they are asked for
+
+
+class Batch(NamedTuple):
+    """A batch as the host hands it over; the device mirrors it (`airjax.augment.transforms.mirror_where`)."""
+
+    images: UInt8[np.ndarray, "b h w 3"]  # of the view's size; with a canvas whole images, at its top left
+    labels: Int[np.ndarray, " b"]
+    mirrors: Bool[np.ndarray, " b"]
+    examples: Int[np.ndarray, " b"]  # their indices in the split
+    boxes: Int[np.ndarray, "b 4"]  # what is shown of each: top, left, height, width
+
+
+class Position(NamedTuple):
+    """Where a training is: plain values, to be kept with a checkpoint."""
+
+    step: int  # batches that were handed out
+    sha256: str  # of what the batches depend on
+
+
+@dataclass(frozen=True)
+class BatchSource:
+    """The batches of a view of a split by their numbers; what workers are handed."""
+
+    source: Source
+    view: TrainView | EvalView
+    canvas: int | None = None  # pixels; None: the host cuts and resizes
+
+    def __len__(self) -> int:
+        return self.view.num_batches(len(open_images(self.source).labels))
+
+    def __getitem__(self, step: int) -> Batch:
+        images = open_images(self.source)
+        chosen = self.view.select(images.sizes, int(step))
+        fill = _resized if self.canvas is None else _whole
+        pixels = fill(images.read, chosen, self.canvas or chosen.size)
+        labels = np.ascontiguousarray(images.labels[chosen.examples])
+        return Batch(pixels, labels, chosen.mirrors, chosen.examples, chosen.boxes)
+
+    def digest(self) -> str:
+        """Return a SHA-256 of what the batches depend on."""
+        return hashlib.sha256(
+            f"{self.source.sha256} {self.source.split} {self.view} {self.canvas}".encode()
+        ).hexdigest()
+
+
+class Batches:
+    """An iterator over batches from a position on, with the processes that make them; to be closed, or in a `with`."""
+
+    def __init__(self, batches: BatchSource, iterator: Any, step: int) -> None:
+        self._batches, self._iterator, self._step = batches, iterator, step
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    def __next__(self) -> Batch:
+        try:
+            batch = next(self._iterator)
+        except ImageError as error:
+            raise DataError(str(error)) from error
+        self._step += 1
+        # Copied: shared memory, which is scarce and has a file descriptor an array, is free as soon as it was read.
+        return Batch(*(np.array(part) for part in batch))
+
+    def position(self) -> Position:
+        """Return where the next batch is; `open_batches` goes on from there."""
+        return Position(self._step, self._batches.digest())
+
+    def close(self) -> None:
+        """End the workers."""
+        self._iterator.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def open_batches(
+    source: Source,
+    view: TrainView | EvalView,
+    *,
+    workers: int = 0,
+    canvas: int | None = None,
+    position: Position | None = None,
+) -> Batches:
+    """Start making the batches of a view.
+
+    Args:
+        source: the split.
+        view: which examples a batch shows, and what of each.
+        workers: processes that decode; 0 decodes in this one. They start afresh and import the main module: a script
+            needs `if __name__ == "__main__":`.
+        canvas: None: the host cuts and resizes. Pixels: images come whole, in the top left of squares of this size, for
+            `airjax.augment.area.resize_boxes` on the device.
+        position: where to go on; None: at the first batch.
+
+    Raises DataError where there is no whole batch, or the position is one of other batches; MissingExtraError where
+    Grain or the decoder is not installed. An image that cannot be decoded is a DataError of the batch that needs it.
+    """
+    grain = import_extra("grain", EXTRA, PURPOSE)
+    import_extra("cv2", EXTRA, PURPOSE)
+    import_extra("simplejpeg", EXTRA, PURPOSE)
+    batches = BatchSource(source, view, canvas)
+    _check(batches, position)
+    start = position.step if position else 0
+    if start == len(batches):
+        return Batches(batches, (batch for batch in ()), start)
+    dataset = grain.MapDataset.source(batches)[start:].to_iter_dataset(grain.ReadOptions(0, 0))
+    if workers:
+        _parse_no_flags()
+        options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=AHEAD)
+        dataset = dataset.mp_prefetch(options, worker_init_fn=_start_worker)
+    return Batches(batches, iter(dataset), start)
+
+
+def _check(batches: BatchSource, position: Position | None) -> None:
+    images, view = open_images(batches.source), batches.view
+    if not len(batches):
+        raise DataError(f"batch-size is {view.batch_size}, but there are {len(images.labels)} images; make it smaller")
+    largest = int(images.sizes.max())
+    if batches.canvas is not None and largest > batches.canvas:
+        raise DataError(f"canvas is {batches.canvas}, but the largest image has {largest} pixels; make it larger")
+    if position and position.sha256 != batches.digest():
+        raise DataError(
+            f"the position at batch {position.step:,} is one of other batches: of another tree, or with another batch "
+            "size, seed, crop, flip or resolution; go on with what it was made with, or start again"
+        )
+
+
+def _parse_no_flags() -> None:
+    # Grain has absl's flags, which nobody has parsed in a program that is not one of absl's; it reads one where JAX is
+    # there.
+    flags = import_extra("absl.flags", EXTRA, PURPOSE).FLAGS
+    if not flags.is_parsed():
+        flags.mark_as_parsed()
+
+
+def _start_worker(number: int, count: int) -> None:
+    del number, count
+    import_extra("cv2", EXTRA, PURPOSE).setNumThreads(0)  # each worker has its core already
+
+
+def _resized(read: Any, chosen: Selection, size: int) -> UInt8[np.ndarray, "b size size 3"]:
+    cv2 = import_extra("cv2", EXTRA, PURPOSE)
+    pixels = np.empty((len(chosen.examples), size, size, 3), np.uint8)
+    for into, example, (top, left, height, width) in zip(pixels, chosen.examples, chosen.boxes, strict=True):
+        part = read(int(example))[top : top + height, left : left + width]
+        cv2.resize(part, (size, size), dst=into, interpolation=cv2.INTER_AREA)
+    return pixels
+
+
+def _whole(read: Any, chosen: Selection, canvas: int) -> UInt8[np.ndarray, "b canvas canvas 3"]:
+    pixels = np.zeros((len(chosen.examples), canvas, canvas, 3), np.uint8)
+    for into, example in zip(pixels, chosen.examples, strict=True):
+        image = read(int(example))
+        into[: image.shape[0], : image.shape[1]] = image
+    return pixels

@@ -1,0 +1,64 @@
+"""One image file as pixels: JPEG by libjpeg-turbo, everything else by Pillow, told apart by content and not by name.
+
+EXIF orientation is not applied, as in torchvision's ImageFolder; `airjax.data.image_files`, for small images, applies
+it. Pixels of a JPEG are those that Pillow decodes, bit for bit.
+"""
+
+import io
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from airjax.data.image_files import ImageError
+from airjax.utils.extras import import_extra
+
+EXTRA, PURPOSE = "imagenet", "decoding images while a network trains"
+JPEG = b"\xff\xd8\xff"
+OTHER_COLOURS = ("CMYK", "YCCK")  # which libjpeg-turbo does not turn into RGB
+
+
+def decode_file(file: str | Path) -> UInt8[np.ndarray, "h w 3"]:
+    """Decode an image file to RGB. Raises ImageError, naming the file and the remedy, where that is not possible."""
+    try:
+        content = Path(file).read_bytes()
+    except OSError as error:
+        raise ImageError(f"{file} cannot be read: {error.strerror or error}; mend or remove it") from error
+    return decode(content, str(file))
+
+
+def decode(content: bytes, name: str) -> UInt8[np.ndarray, "h w 3"]:
+    """Decode an image to RGB: grey has three equal channels, CMYK is converted, and nothing is turned as EXIF says.
+
+    name: of the image, for messages. Raises ImageError where it is damaged or truncated, and MissingExtraError where
+    the decoder is not installed.
+    """
+    simplejpeg = import_extra("simplejpeg", EXTRA, PURPOSE)
+    try:
+        if content.startswith(JPEG) and simplejpeg.decode_jpeg_header(content)[2] not in OTHER_COLOURS:
+            return simplejpeg.decode_jpeg(content, "RGB")
+        return _by_pillow(content)
+    except Exception as error:  # Pillow's decoders raise whatever a damaged file leads them to
+        reason = str(error) or type(error).__name__
+        raise ImageError(f"{name} cannot be decoded: {reason}; mend or remove it, or skip what is damaged") from error
+
+
+def _by_pillow(content: bytes) -> UInt8[np.ndarray, "h w 3"]:
+    from PIL import Image
+
+    with Image.open(io.BytesIO(content)) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def image_size(file: Path) -> tuple[int, int]:
+    """Read the height and width of an image from the head of its file. Raises ImageError where it has none."""
+    from PIL import Image
+
+    try:
+        with file.open("rb") as stream, Image.open(stream) as image:
+            return image.height, image.width
+    except Image.UnidentifiedImageError as error:
+        raise ImageError(f"{file} cannot be read as an image: its format is unknown; mend or remove it") from error
+    except Exception as error:  # of the system, which has a number and words for it, or whatever a decoder meets
+        reason = getattr(error, "strerror", None) or error
+        raise ImageError(f"{file} cannot be read as an image: {reason}; mend or remove it") from error

@@ -1,0 +1,173 @@
+"""Images per second that a host decodes, crops and resizes for a training: airjax's batches against torchvision's.
+
+`python -m benchmarks loading FOLDER` takes the JPEGs of FOLDER/CLASS/..., makes the same random resized crops of them
+with each implementation in turn, and appends a line to loading.jsonl. One thread of one process, unless --workers says
+more.
+"""
+
+import argparse
+import functools
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from airjax.stream.batches import open_batches
+from airjax.stream.decode import EXTRA, PURPOSE
+from airjax.stream.images import Source, open_images, split_of
+from airjax.stream.index import map_index, open_index
+from airjax.stream.prepared import Form, prepare
+from airjax.stream.views import TrainView
+from airjax.training.environment import describe
+from airjax.utils.extras import import_extra
+from airjax.utils.units import format_bytes
+from benchmarks.record import add_output_options, save
+from benchmarks.speed import command_line, warn_of_load
+
+FILE = "loading.jsonl"
+PACKAGES = ("grain", "simplejpeg", "opencv-python-headless", "numpy", "pillow")
+AGAINST = ("torch", "torchvision")
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pixels
+LONGEST = 340  # pixels of prepared images: a shorter side of 256 at a shape of 4 to 3
+
+
+class Loader(NamedTuple):
+    """One way to the same batches: a function from the size in pixels to as many batches as are asked for."""
+
+    name: str
+    start: Callable[[int], Iterator[Any]]
+
+
+def main(arguments: list[str]) -> int:
+    """Measure, print, and save the line. Returns 0. Raises DataError for what cannot be read."""
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks loading", description="Images per second of a tree of JPEGs."
+    )
+    parser.add_argument("folder", type=Path, help="images in folders of their classes")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[160, 192, 224], help="pixels of the crops")
+    parser.add_argument("--workers", type=int, default=0, help="processes; 0, the default, is this one with one thread")
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--batches", type=int, default=16, help="in a block that is timed, after the first two")
+    parser.add_argument("--repeats", type=int, default=5, help="blocks of each, in turn")
+    parser.add_argument("--without-torch", action="store_true", help="measure airjax alone")
+    add_output_options(parser)
+    options = parser.parse_args(arguments)
+    load = warn_of_load()
+    with tempfile.TemporaryDirectory() as name:
+        sources = _make_sources(options.folder, Path(name))
+        loaders = _loaders(options, sources)
+        rates = {str(size): _measure(loaders, size, options) for size in options.sizes}
+        data = _describe_images(sources)
+        sources["tree"].file.unlink()  # the index of a tree that is thrown away
+    packages = PACKAGES + (() if options.without_torch else AGAINST)
+    record = {
+        "benchmark": "loading",
+        "workers": options.workers,
+        "batch_size": options.batch_size,
+        "images_per_second": rates,
+        "ratio": {size: _ratios(found) for size, found in rates.items()},
+        **data,
+        "packages": {package: version(package) for package in packages},
+        "command": command_line("loading", arguments),
+        "load": load,
+    }
+    save(options.results, FILE, record | describe())
+    return 0
+
+
+def _make_sources(folder: Path, scratch: Path) -> dict[str, Source]:
+    tree = scratch / "tree"
+    tree.mkdir()
+    for split in ("train", "val"):
+        (tree / split).symlink_to(folder.resolve())
+    train = split_of(open_index(tree), "train")
+    forms = {kind: Form(LONGEST, kind) for kind in ("jpeg", "raw")}
+    return {"tree": train} | {kind: prepare(train, scratch / f"train.{kind}", form) for kind, form in forms.items()}
+
+
+def _loaders(options: argparse.Namespace, sources: dict[str, Source]) -> list[Loader]:
+    import_extra("cv2", EXTRA, PURPOSE).setNumThreads(0)
+    found = [Loader(f"airjax-{name}", functools.partial(_airjax, options, source)) for name, source in sources.items()]
+    if options.without_torch:
+        return found
+    return found + [
+        Loader(f"torchvision-{kind}", functools.partial(_torchvision, options, sources["tree"], kind))
+        for kind in ("float32", "uint8")
+    ]
+
+
+def _airjax(options: argparse.Namespace, source: Source, size: int) -> Iterator[Any]:
+    count = len(open_images(source).labels)
+    epochs = -(-(options.batches + 2) // (count // options.batch_size))
+    view = TrainView(options.batch_size, (size,) * epochs)
+    with open_batches(source, view, workers=options.workers) as batches:
+        yield from batches
+
+
+def _torchvision(options: argparse.Namespace, source: Source, kind: str, size: int) -> Iterator[Any]:
+    # float32 is the usual recipe; uint8 leaves what a device can do to the device, as airjax does.
+    import torch
+
+    datasets, transforms = (import_module(f"torchvision.{part}") for part in ("datasets", "transforms"))
+    torch.set_num_threads(1)
+    usual = (transforms.RandomHorizontalFlip(), transforms.ToTensor(), transforms.Normalize(MEAN, STD))
+    rest = usual if kind == "float32" else (transforms.PILToTensor(),)
+    transform = transforms.Compose([transforms.RandomResizedCrop(size), *rest])
+    dataset = datasets.ImageFolder(map_index(source.file).place / "train", transform)
+    count = options.batch_size * (options.batches + 2)
+    sampler = torch.utils.data.RandomSampler(dataset, replacement=True, num_samples=count)
+    return iter(torch.utils.data.DataLoader(dataset, options.batch_size, sampler=sampler, num_workers=options.workers))
+
+
+def _measure(loaders: list[Loader], size: int, options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    blocks: dict[str, list[float]] = {loader.name: [] for loader in loaders}
+    for _ in range(options.repeats):
+        for loader in loaders:
+            blocks[loader.name].append(_block(loader, size, options))
+    found = {}
+    for name, seconds in blocks.items():
+        rates = sorted(options.batch_size * options.batches / one for one in seconds)
+        found[name] = {"median": statistics.median(rates), "blocks": rates}
+        print(f"{size} pixels  {name:20} {found[name]['median']:,.0f} images per second", flush=True)
+    return found
+
+
+def _block(loader: Loader, size: int, options: argparse.Namespace) -> float:
+    # Seconds of so many batches, after two in which processes start and caches fill.
+    batches = loader.start(size)
+    for _ in range(2):
+        next(batches)
+    start = time.perf_counter()
+    for _ in range(options.batches):
+        next(batches)
+    seconds = time.perf_counter() - start
+    close = getattr(batches, "close", None)
+    if close is not None:
+        close()
+    return seconds
+
+
+def _ratios(found: dict[str, dict[str, Any]]) -> dict[str, float]:
+    # Of airjax's rate from the tree to each of torchvision's.
+    ours = found["airjax-tree"]["median"]
+    return {name: ours / one["median"] for name, one in found.items() if name.startswith("torchvision")}
+
+
+def _describe_images(sources: dict[str, Source]) -> dict[str, Any]:
+    sizes = {name: open_images(source).sizes for name, source in sources.items()}
+    count = len(sizes["tree"])
+    index = map_index(sources["tree"].file)
+    files = sum((index.place / index.train.name(example)).stat().st_size for example in range(count))
+    kept = {"tree": files} | {name: sources[name].file.stat().st_size for name in ("jpeg", "raw")}
+    for name, total in kept.items():
+        print(f"{name:5} {format_bytes(total / count)} an image")
+    return {
+        "images": count,
+        "pixels_per_image": {name: float(one.prod(axis=1).mean()) for name, one in sizes.items()},
+        "bytes_per_image": {name: total / count for name, total in kept.items()},
+        "longest": LONGEST,
+    }

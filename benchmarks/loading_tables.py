@@ -1,0 +1,60 @@
+"""The table of what a host decodes for a training, from the lines of results."""
+
+from typing import Any
+
+from airjax.report.page import Table, format_markdown
+from airjax.utils.units import format_bytes
+
+NAMES = {"airjax-tree": "the files", "airjax-jpeg": "prepared, JPEG", "airjax-raw": "prepared, raw"}
+
+
+def loading_table(records: list[dict[str, Any]]) -> str:
+    """Images per second of every form and size: a row for each form, and the ratio to torchvision from the files."""
+    if not records:
+        return "Not measured yet: `python -m benchmarks loading FOLDER --keep` adds a line."
+    newest = {(record["device"], record["workers"]): record for record in records}
+    rows = [row for record in newest.values() for row in _rows(record)]
+    sizes = sorted({int(size) for record in newest.values() for size in record["images_per_second"]})
+    heads = ["", "processes", "an image takes", *(f"to {size} pixels" for size in sizes)]
+    cells = [
+        [name, processes, space, *(found.get(size, "") for size in sizes)] for name, processes, space, found in rows
+    ]
+    notes = [_note(record) for record in newest.values()]
+    return "\n\n".join([format_markdown(Table(heads, cells)), *notes])
+
+
+def _rows(record: dict[str, Any]) -> list[tuple[str, str, str, dict[int, str]]]:
+    # Name, processes, space, and the rate by pixels.
+    processes = "this one" if record["workers"] == 0 else f"{record['workers']} workers"
+    names = list(next(iter(record["images_per_second"].values())))
+    rows = []
+    for name in names:
+        form = name.removeprefix("airjax-")
+        space = record["bytes_per_image"].get(form if name in NAMES else "tree")
+        rates = {
+            int(size): f"{found[name]['median']:,.0f} a second" for size, found in record["images_per_second"].items()
+        }
+        rows.append((NAMES.get(name, name.replace("-", ", ")), processes, format_bytes(space), rates))
+    return rows
+
+
+def _note(record: dict[str, Any]) -> str:
+    workers = "one thread of one process" if record["workers"] == 0 else f"{record['workers']} worker processes"
+    pixels = record["pixels_per_image"]["tree"]
+    ratios = [f"{ratio[name]:.2f} at {size} pixels" for size, ratio in record["ratio"].items() for name in _best(ratio)]
+    against = (
+        f" From the files, airjax makes {', '.join(ratios)} times as many as the faster torchvision." if ratios else ""
+    )
+    return (
+        f"{record['device']}, {workers}, {record['images']:,} files of {pixels:,.0f} pixels on average, batches of "
+        f"{record['batch_size']}, medians of {_blocks(record)} blocks; prepared: at most {record['longest']} pixels a "
+        f"side. {record['load']:.1f} processes wanted a core when it began.{against}"
+    )
+
+
+def _best(ratio: dict[str, float]) -> list[str]:
+    return [min(ratio, key=ratio.__getitem__)] if ratio else []
+
+
+def _blocks(record: dict[str, Any]) -> int:
+    return len(next(iter(next(iter(record["images_per_second"].values())).values()))["blocks"])

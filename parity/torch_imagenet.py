@@ -1,0 +1,47 @@
+"""ResNet-18 for ImageNet in PyTorch; names and shapes of its tensors are torchvision's. (Table 3)"""
+
+import torch
+from torch import Tensor, nn
+
+from airjax.recipes.inputs import Inputs
+from airjax.recipes.network_imagenet import LEAST_BLURRED, ImageNetResNet18
+from airjax.recipes.network_resnet import BLOCKS
+from parity.torch_resnet import BasicBlock, make_norm
+
+
+class BlurredBlock(BasicBlock):
+    """A block of stride 2, both of whose strided convolutions see the image blurred."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [N,I,H,W] -> [N,O,H/2,W/2], rounded up."""
+        line = torch.tensor([1.0, 2.0, 1.0], dtype=x.dtype, device=x.device)
+        kernel = (line[:, None] * line[None, :] / 16).expand(x.shape[1], 1, 3, 3)
+        return super().forward(nn.functional.conv2d(x, kernel, padding=1, groups=x.shape[1]))
+
+
+class ImageNetResNet(nn.Module):
+    """A 7x7 stem of stride 2, a max-pool, four stages, the mean over all pixels, a linear layer."""
+
+    def __init__(self, network: ImageNetResNet18, inputs: Inputs) -> None:
+        super().__init__()
+        channels = network.widths[0]
+        self.conv1 = nn.Conv2d(inputs.channels, channels, 7, 2, padding=3, bias=False)
+        self.bn1 = make_norm(network, channels)
+        self.relu = nn.ReLU()
+        self.maxpool = nn.MaxPool2d(3, 2, padding=1)
+        for stage, width in enumerate(network.widths, start=1):
+            blocks = []
+            for number in range(BLOCKS):
+                stride = 2 if stage > 1 and number == 0 else 1
+                kind = BlurredBlock if network.blur and stride > 1 and channels >= LEAST_BLURRED else BasicBlock
+                blocks.append(kind(network, channels, width, stride))
+                channels = width
+            self.add_module(f"layer{stage}", nn.Sequential(*blocks))
+        self.fc = nn.Linear(channels, inputs.num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images [N,C,H,W] -> logits [N,L]."""
+        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        for stage in (1, 2, 3, 4):
+            x = self.get_submodule(f"layer{stage}")(x)
+        return self.fc(x.mean((2, 3)))
