@@ -7,7 +7,7 @@ from jaxtyping import Float
 from airjax.kernels.backend import Backend
 from airjax.kernels.pool import overlapping_max_pool
 from airjax.kernels.reductions import at_least_float32
-from airjax.nn.layers import kaiming_normal
+from airjax.nn.layers import initial_law, kaiming_normal
 from airjax.nn.resnet import Head, ResidualBlock, make_norm
 from airjax.recipes.inputs import Inputs
 from airjax.recipes.network_imagenet import STEM, ImageNetResNet18
@@ -27,7 +27,8 @@ class ImageNetResNet(nn.Module):
     @nn.compact
     def __call__(self, images: Float[Array, "n h w c"], *, train: bool) -> Float[Array, "n l"]:
         precision, ops, width = self.backend.precision, self.backend.ops, self.network.widths[0]
-        kernel = self.param("conv", kaiming_normal, (STEM, STEM, images.shape[-1], width), precision.params)
+        law = initial_law(self, kaiming_normal)
+        kernel = self.param("conv", law, (STEM, STEM, images.shape[-1], width), precision.params)
         x = ops.conv(images, kernel.astype(precision.compute), ((3, 3), (3, 3)), stride=2)
         x = ops.relu(make_norm(self.network, self.backend, "norm")(x, train))
         x = overlapping_max_pool(x)
