@@ -99,7 +99,7 @@ def train_step(
     if recipe.selection is not None:
         assert proxy is not None
         with jax.named_scope("proxy"):
-            proxy, chosen, _ = select_examples(recipe, proxy, batch, hyper, backend)
+            proxy, chosen, _ = select_examples(recipe, proxy._replace(step=state.step), batch, hyper, backend)
         batch = take_examples(batch, chosen)
 
     def summed_loss(params: Any) -> tuple[Array, tuple[Array, Array, Any]]:
@@ -107,7 +107,7 @@ def train_step(
         return losses.sum(), (losses, logits, batch_stats)
 
     (_, (losses, logits, batch_stats)), gradients = jax.value_and_grad(summed_loss, has_aux=True)(state.params)
-    params, opt_state = apply_gradients(recipe, backend, state, gradients, hyper, frozen)
+    params, opt_state = apply_gradients(make_optimizer(recipe, backend.precision, hyper, frozen), state, gradients)
     state = finish_step(recipe, state, params, batch_stats, opt_state)._replace(proxy=proxy)
     return state, StepMetrics(losses.mean(), accuracy_of(logits, batch.labels, backend.precision.statistics))
 
@@ -129,7 +129,7 @@ def select_examples(
     def learn() -> tuple[Any, optax.OptState]:
         (gradients,) = pullback(mark(losses, chosen))
         state = proxy._replace(opt_state=at_step(proxy.opt_state, proxy.step))
-        return apply_gradients(own, backend, state, gradients, hyper)
+        return apply_gradients(make_optimizer(own, backend.precision, hyper), state, gradients)
 
     # A branch, because the backward pass is two thirds of the proxy's work; vmapped, both sides are computed.
     due = proxy.step % selection.proxy_every == 0
@@ -159,10 +159,9 @@ def batch_losses(
 
 
 def apply_gradients(
-    recipe: Recipe, backend: Backend, state: TrainState, gradients: Any, hyper: Hyperparameters, frozen: Any = ()
+    optimizer: optax.GradientTransformation, state: TrainState, gradients: Any
 ) -> tuple[Any, optax.OptState]:
     """Return the parameters and the optimizer's state after its update by the gradients of the summed loss."""
-    optimizer = make_optimizer(recipe, backend.precision, hyper, frozen)
     updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
     return optax.apply_updates(state.params, updates), opt_state
 

@@ -1,4 +1,4 @@
-"""What XLA compiles of a step of 94 for a GPU that is described to it, where its CUDA plugin is installed."""
+"""What XLA compiles of steps of 94 and 96-faster for a GPU described to it, where its CUDA plugin is installed."""
 
 import json
 import os
@@ -22,9 +22,9 @@ import json, sys
 from airjax.recipes.published import RECIPES
 from benchmarks import kernels
 from benchmarks.ablation_variants import VARIANTS
-target, *names = json.loads(sys.argv[1])
+target, recipe, *names = json.loads(sys.argv[1])
 device = kernels.open_target(target)[1]
-steps = {name: kernels.compile_step(RECIPES["94"], VARIANTS[name], device) for name in names}
+steps = {name: kernels.compile_step(RECIPES[recipe], VARIANTS[name], device) for name in names}
 print(json.dumps({name: step._asdict() for name, step in steps.items()}))
 """
 RECIPE = RECIPES["94"]
@@ -38,9 +38,9 @@ NO_GRAPHS = "no command buffers"
 pytestmark = pytest.mark.skipif(not has_gpu_compiler(), reason=NO_GPU_COMPILER)
 
 
-def compile_steps(target: str, *names: str) -> dict[str, CompiledStep]:
+def compile_steps(target: str, *names: str, recipe: str = "94") -> dict[str, CompiledStep]:
     """Variants of a step, compiled in a process of its own: this one's JAX has found out that there is no GPU."""
-    command = [sys.executable, "-c", COMPILE, json.dumps([target, *names])]
+    command = [sys.executable, "-c", COMPILE, json.dumps([target, recipe, *names])]
     environment = os.environ | {"JAX_PLATFORMS": "cpu"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -82,6 +82,12 @@ def test_a_phase_is_one_graph(steps: dict[str, CompiledStep]) -> None:
     graphs, outside = executed.graphs_of(steps[NOT_FOR_GPUS].thunks)
     assert graphs > 10
     assert outside > 18  # every convolution, at least
+
+
+def test_a_phase_of_a_network_and_its_proxy_is_one_graph_too_and_the_branch_is_in_it() -> None:
+    found = compile_steps("h200", AS_IT_IS, recipe="96-faster")[AS_IT_IS]
+    assert executed.graphs_of(found.thunks) == (1, 0)
+    assert "kConditional" in found.thunks
 
 
 def test_every_weight_gradient_is_a_backward_filter_convolution(steps: dict[str, CompiledStep]) -> None:
