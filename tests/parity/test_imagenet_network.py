@@ -89,10 +89,10 @@ def test_statistics_and_gradients_of_a_step_are_torch_s() -> None:
     variables = to_tree(network.state_dict())
     loss = torch.nn.functional.cross_entropy(network(channels_first(x)), torch.from_numpy(labels), label_smoothing=0.1)
     loss.backward()
-    targets = jnp.asarray(0.9 * np.eye(7, dtype=np.float32)[labels] + np.float32(0.1 / 7))
+    pixels, targets = jnp.asarray(x), jnp.asarray(0.9 * np.eye(7, dtype=np.float32)[labels] + np.float32(0.1 / 7))
 
     def loss_of(params: Any) -> tuple[jax.Array, Any]:
-        logits, updated = MODULE.apply({**variables, "params": params}, x, train=True, mutable=["batch_stats"])
+        logits, updated = MODULE.apply({**variables, "params": params}, pixels, train=True, mutable=["batch_stats"])
         return -(targets * jax.nn.log_softmax(logits)).sum(axis=1).mean(), updated
 
     (ours, updated), gradients = jax.jit(jax.value_and_grad(loss_of, has_aux=True))(variables["params"])

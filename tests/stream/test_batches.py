@@ -3,11 +3,14 @@
 import json
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from tree_files import side_lengths, write_tree
 
 import airjax
+from airjax.augment.area import resize_boxes
+from airjax.augment.transforms import mirror_where
 from airjax.stream.batches import Batch, Position, open_batches
 from airjax.stream.decode import decode_file
 from airjax.stream.images import Source, open_images, split_of
@@ -113,6 +116,15 @@ def test_whole_images_are_in_the_corner_of_a_canvas(train: Source) -> None:
         airjax.DataError, match=f"canvas is 60, but the largest image has {largest} pixels; make it larger"
     ):
         open_batches(train, VIEW, canvas=60)
+
+
+def test_the_device_makes_of_whole_images_what_the_host_makes(train: Source) -> None:
+    for here, whole in zip(open_batches(train, VIEW), open_batches(train, VIEW, canvas=68), strict=True):
+        assert np.array_equal(here.boxes, whole.boxes)
+        size = here.images.shape[1]
+        found = np.asarray(resize_boxes(*map(jnp.asarray, (whole.images, whole.boxes, whole.mirrors)), size))
+        wanted = np.asarray(mirror_where(jnp.asarray(here.images), jnp.asarray(here.mirrors)))
+        assert np.abs(found.astype(int) - wanted).max() <= 1
 
 
 def test_positions_of_other_batches_are_refused(train: Source) -> None:
