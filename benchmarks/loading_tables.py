@@ -45,10 +45,11 @@ def _note(record: dict[str, Any]) -> str:
     against = (
         f" From the files, airjax makes {', '.join(ratios)} times as many as the faster torchvision." if ratios else ""
     )
+    blocks = f"medians of {_blocks(record)} blocks, in seconds of {record['seconds_of']}"
     return (
         f"{record['device']}, {workers}, {record['images']:,} files of {pixels:,.0f} pixels on average, batches of "
-        f"{record['batch_size']}, medians of {_blocks(record)} blocks; prepared: at most {record['longest']} pixels a "
-        f"side. {record['load']:.1f} processes wanted a core when it began.{against}"
+        f"{record['batch_size']}, {blocks}; prepared: at most {record['longest']} pixels a side. {record['load']:.1f} "
+        f"processes wanted a core when it began.{against}"
     )
 
 

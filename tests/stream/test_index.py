@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from tree_files import CLASSES, encode, make_pixels, side_lengths, write_tree
 
 import airjax
 from airjax.stream.index import open_index
+from airjax.utils.extras import MissingExtraError
 
 UNREADABLE = Path("/proc/self/mem")  # a file whose first bytes nobody can read
 
@@ -132,6 +134,15 @@ def test_files_that_cannot_be_decoded_are_left_out_by_name_where_that_is_asked_f
         file.write_bytes(file.read_bytes()[:200])
     with pytest.raises(airjax.DataError, match="class n01 of val has no image that can be decoded"):
         open_index(tree, "skip")
+
+
+def test_a_missing_decoder_is_named_with_what_installs_it(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "simplejpeg", None)  # cannot be imported
+    with pytest.raises(
+        MissingExtraError, match=r"needs simplejpeg, which cannot be .*pip install 'airjax\[imagenet\]'"
+    ):
+        open_index(tree, "skip")
+    assert len(open_index(tree).train.labels) == 21
 
 
 def test_the_real_tree_is_indexed(imagenet_jpeg: Path) -> None:
