@@ -3,6 +3,7 @@
 They are about recipes with a curriculum (§3) or a tail (§4.8); others have nothing to compare.
 """
 
+import functools
 from collections.abc import Iterator
 
 import jax
@@ -13,11 +14,11 @@ from airjax.augment import resize as resizing
 from airjax.augment import transforms
 from airjax.optim import lookahead
 from airjax.training import run as airjax_run
+from airjax.training.compile import compile_function
 from parity.check_setup import BOTH, CheckSetup, at_precision, jax_precision, narrow
 from parity.checks_network import compare_pass
 from parity.checks_updates import few_channels, network_arrays, trained_part
 from parity.compare import Comparison, Place, compare
-from parity.run import run
 from parity.states import arbitrary_state
 from parity.torch_curriculum import TailAverage, image_size_at, scale
 from parity.torch_implementation import load_network
@@ -83,11 +84,11 @@ def check_tail(setup: CheckSetup) -> Iterator[Comparison]:
     with jax_precision("float64"):
         slow = lookahead.lookahead_init(trained_part(recipe, states[0]))
 
-        def update(fast, slow, steps_done):
-            return lookahead.tail_update(recipe, fast, slow, steps_done)
-
+        given = slow.slow, slow, np.int32(0)
+        shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), given)
+        update = compile_function(functools.partial(lookahead.tail_update, recipe), *shapes)
         for steps_done, moved in enumerate(states[1:], start=first + 1):
-            fast, slow = run(update, trained_part(recipe, moved), slow, np.int32(steps_done))
+            fast, slow = update(trained_part(recipe, moved), slow, np.int32(steps_done))
             # The whitening filters are frozen, so they are the same throughout.
             network.load_state_dict({**moved, "0.weight": states[0]["0.weight"]})
             average.update(steps_done)
