@@ -42,14 +42,12 @@ def _note(record: dict[str, Any]) -> str:
     workers = "one thread of one process" if record["workers"] == 0 else f"{record['workers']} worker processes"
     pixels = record["pixels_per_image"]["tree"]
     ratios = [f"{ratio[name]:.2f} at {size} pixels" for size, ratio in record["ratio"].items() for name in _best(ratio)]
-    against = (
-        f" From the files, airjax makes {', '.join(ratios)} times as many as the faster torchvision." if ratios else ""
-    )
+    against = f" From the files, airjax's rate is that of the faster torchvision times {', '.join(ratios)}."
     blocks = f"medians of {_blocks(record)} blocks, in seconds of {record['seconds_of']}"
     return (
         f"{record['device']}, {workers}, {record['images']:,} files of {pixels:,.0f} pixels on average, batches of "
         f"{record['batch_size']}, {blocks}; prepared: at most {record['longest']} pixels a side. {record['load']:.1f} "
-        f"processes wanted a core when it began.{against}"
+        f"processes wanted a core when it began.{against if ratios else ''}"
     )
 
 
