@@ -36,7 +36,7 @@ class Switch(NamedTuple):
 SWITCHES = {
     "whiten": Switch(("network", "whitening"), Whitening),
     "lookahead": Switch(("averaging",), Lookahead),
-    "proxy": Switch(("selection",), ProxySelection),
+    "proxy": Switch(("selection",), ProxySelection, default=False),
     "curriculum": Switch(("resolution",), Curriculum, default=False),
     "tail": Switch(("ending",), Tail, default=False),
 }

@@ -26,7 +26,7 @@ ASKED = {
     "airjax sweep st": ["status"],
     "airjax sweep pl": ["plan.toml"],
     "airjax report ru": ["runs"],
-    "airjax records verify 94-": ["94-muon"],
+    "airjax records verify 94-": ["94-curriculum", "94-hiverge", "94-muon"],
     "airjax data --data sy": ["synthetic"],
     "airjax train --data pl": ["plan.toml"],
     "airjax export runs out.parquet --array l": ["logits"],

@@ -57,7 +57,7 @@ def test_both_are_left_out_of_other_recipes_and_are_switched_on_in_any() -> None
         if name != "94-curriculum":
             assert (recipe.resolution, recipe.ending) == (None, None)
             assert recipe.schedule_steps == recipe.total_steps
-            assert recipe.training_flops == 6 * recipe.batch_size * recipe.total_steps * recipe.forward_macs
+            assert recipe.training_flops == pytest.approx(recipe.total_steps * recipe.step_flops(), rel=1e-12)
     changed = RECIPES["resnet18-80"].override(curriculum=True, curriculum_sizes=[16], curriculum_epochs=[2], tail=True)
     assert (changed.resolution, changed.ending) == (Curriculum((16,), (2.0,)), Tail())
     assert [phase.image_size for phase in changed.phases()] == [16, None]

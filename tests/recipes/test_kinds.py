@@ -54,7 +54,7 @@ def test_a_recipe_has_the_fields_of_its_parts_and_no_others() -> None:
         ({"bias_scale": 1.0}, "the recipe's optimizer is sgd, .* choose a recipe whose optimizer is nesterov"),
         ({"schedule_peak": 0.1}, "the recipe's schedule is piecewise, .* choose a recipe whose schedule is triangle"),
         ({"lookahead_every": 3}, "lookahead-every is set, but the recipe has no averaging"),
-        ({"warmth": 3}, "unknown recipe field warmth; the fields are batch_size, batchnorm_epsilon"),
+        ({"warmth": 3}, "unknown recipe field warmth; the fields are antithetic, batch_size"),
         ({"schedule_drops": (0.6, 0.3)}, "schedule-drops is .0.6, 0.3., but .* in ascending order"),
         ({"schedule_drops": (0.5, 1.0)}, "schedule-drops is"),
         ({"schedule_factor": 0.0}, "schedule-factor is 0.0"),

@@ -155,7 +155,7 @@ def test_fields_are_set_by_their_own_names_whichever_part_they_are_in() -> None:
     assert all(recipe.value_of(name) == value for name, value in recipe.flat().items())
     assert RECIPES["96"].override(**RECIPES["94"].flat()) == RECIPES["94"]
     assert RECIPES["94"].override(network=RECIPES["96"].network).network == RECIPES["96"].network
-    with pytest.raises(ValueError, match="unknown recipe field width; the fields are activation, batch_size"):
+    with pytest.raises(ValueError, match="unknown recipe field width; the fields are activation, antithetic"):
         RECIPES["94"].override(width=8)
 
 
