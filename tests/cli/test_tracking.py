@@ -163,6 +163,24 @@ def test_tensorboard_reads_what_a_training_logged(
     assert [event.step for event in events.Tensors("epoch/train_loss")] == [8, 16]
 
 
+def test_a_full_disk_costs_tensorboards_file_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("tensorboard", reason="tensorboard is not installed (pip install '.[tensorboard]')")
+    resource = pytest.importorskip("resource", reason="this system has no limit to the size of files")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with Tracking("tensorboard", find_tracker("tensorboard", tmp_path), {"recipe_name": "tiny"}) as tracking:
+        tracking.begin(RECIPES["tiny"], [0])
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+            for _ in range(2_000):
+                tracking.epoch(EpochReport(0, 2.0, 0.25, None, None, 0.5))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    (file,) = (tmp_path / "tiny-seed-0").iterdir()
+    assert 10_000 < file.stat().st_size <= 100_000
+    warning = "warning: tensorboard fails ([Errno 27] File too large); training goes on without it\n"
+    assert capsys.readouterr().err == warning
+
+
 def test_trackio_keeps_a_run_on_this_machine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
