@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array, lax
+from jax import Array
 from jaxtyping import UInt8
 
 from airjax.cli.model_card import make_card, origin_of
@@ -98,14 +98,17 @@ def to_onnx(model: Model) -> bytes:
 
 
 def portable_backend() -> Backend:
-    """Return a backend in float32 whose pool and GELU are one operation each in ONNX: no gradient of them is needed."""
+    """Return a backend in float32 whose pool and GELU are few operations in ONNX: no gradient of them is needed."""
     backend = make_backend("float32", "cpu", "native")
     return backend._replace(ops=backend.ops._replace(max_pool=_max_pool, gelu=_gelu))
 
 
 def _max_pool(x: Array, size: int) -> Array:
-    window = (1, size, size, 1)
-    return lax.reduce_window(x, -jnp.inf, lax.max, window, window, "VALID")
+    # As a maximum over axes: jax2onnx makes MaxPool of a windowed reduction, of a size that onnxruntime refuses.
+    count, height, width, channels = x.shape
+    rows, columns = height // size, width // size
+    windows = x[:, : rows * size, : columns * size].reshape(count, rows, size, columns, size, channels)
+    return jnp.max(windows, axis=(2, 4))
 
 
 def _gelu(x: Array) -> Array:
