@@ -35,6 +35,19 @@ def test_every_pinned_version_is_one_that_the_project_allows() -> None:
     assert {Requirement(text).name for text in PROJECT["dependencies"]} <= set(pinned)
 
 
+def test_the_lock_is_of_the_dependencies_that_the_project_has() -> None:
+    from packaging.requirements import Requirement
+
+    packages = tomllib.loads((ROOT / "uv.lock").read_text())["package"]
+    (own,) = [package for package in packages if package["name"] == "airjax"]
+    locked = {(need["name"], need.get("specifier", "")) for need in own["metadata"]["requires-dist"]}
+    extras = [text for texts in PROJECT["optional-dependencies"].values() for text in texts]
+    needed = [Requirement(text) for text in (*PROJECT["dependencies"], *extras)]
+    known = {(need, frozenset(map(str.strip, specifier.split(",")))) for need, specifier in locked}
+    assert {(need.name.lower(), frozenset(map(str, need.specifier)) or frozenset([""])) for need in needed} == known
+    assert own["version"] == PROJECT["version"]
+
+
 @pytest.mark.slow
 def test_the_wheel_holds_airjax_alone_its_types_and_its_command(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path, ROOT]

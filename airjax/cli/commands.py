@@ -25,7 +25,7 @@ COMMANDS = {
     "predict": Command("airjax.cli.predict", "classify image files with a trained network"),
     "sweep": Command("airjax.cli.sweep", "train all networks of a plan, resumably", keeps_running=True),
     "report": Command("airjax.cli.report", "write a sweep's results as one HTML page"),
-    "export": Command("airjax.cli.export", "write a sweep's results as one Parquet file"),
+    "export": Command("airjax.cli.export", "write a sweep's results as Parquet, or a network as ONNX or a folder"),
     "experiments": Command("airjax.cli.experiments", "train a table or figure of the paper", keeps_running=True),
     "records": Command("airjax.cli.records", "show the record table, or verify a recipe's claim", keeps_running=True),
     "recipes": Command("airjax.cli.recipes", "list the recipes: steps, parameters, FLOPs, expected accuracy"),

@@ -1,4 +1,6 @@
-"""A sweep's results as one Parquet file, for duckdb, pandas and all else: python -m airjax.export DIR FILE.parquet.
+"""What leaves airjax: a sweep's results as one Parquet file, for duckdb, pandas and all else, or a trained network.
+
+python -m airjax.export DIR FILE.parquet; with --onnx or --hub `airjax.cli.export_model` writes a network.
 
 One row for each network. The entries of its record are columns. For every field of the recipe that any setting of the
 plan sets, "set.FIELD" is its value in the network's setting, also where that leaves the recipe's: null for none, text
@@ -15,8 +17,12 @@ from typing import Any
 
 import numpy as np
 
+from airjax.cli.export_model import ExportError, export_folder, export_onnx
+from airjax.data import DataError, load_data
 from airjax.sweep.store import ARRAYS, Results, ResultsError, load, recipes_by_setting
+from airjax.training.checkpoint import ModelError
 from airjax.utils.extras import MissingExtraError, import_extra
+from airjax.utils.platform import DeviceError
 from airjax.utils.records import sync_folder
 
 ROWS = 1_000  # networks in memory at once
@@ -27,9 +33,15 @@ def main(arguments: list[str] | None = None, prog: str = "python -m airjax.expor
     """Run the command line and return its exit code: 0 written, 1 not written, 2 bad usage or input."""
     options = make_parser(prog).parse_args(arguments)
     try:
+        if options.onnx or options.hub:
+            print(_export_model(options))
+            return 0
         results = load(options.sweep, mixed=options.mixed)
         count = export(results, options.file, options.array or [], recipes_by_setting(options.sweep))
-    except (ResultsError, MissingExtraError) as error:
+    except ExportError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except (ResultsError, MissingExtraError, ModelError, DataError, DeviceError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except OSError as error:
@@ -41,12 +53,38 @@ def main(arguments: list[str] | None = None, prog: str = "python -m airjax.expor
 
 def make_parser(prog: str) -> argparse.ArgumentParser:
     """Make the parser of the command's arguments."""
-    parser = argparse.ArgumentParser(prog, description="A sweep's results as one Parquet file.")
-    parser.add_argument("sweep", type=Path, metavar="DIR", help="what a sweep wrote")
-    parser.add_argument("file", type=Path, metavar="FILE.parquet", help="is replaced if it is there")
+    parser = argparse.ArgumentParser(
+        prog, description="A sweep's results as one Parquet file, or a network that travels."
+    )
+    parser.add_argument(
+        "sweep", type=Path, metavar="SOURCE", help="what a sweep wrote; for a network its file or folder"
+    )
+    parser.add_argument(
+        "file", type=Path, metavar="FILE", help="FILE.parquet, FILE.onnx or a folder; what is there is replaced"
+    )
     parser.add_argument("--array", action="append", choices=ARRAYS, help="with this; may be repeated; default: none")
     parser.add_argument("--mixed", action="store_true", help="pool the results of different environments")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--onnx", action="store_true", help="a network as ONNX, compared with airjax by onnxruntime")
+    form.add_argument("--hub", action="store_true", help="a network as a folder with config.json and a model card")
+    parser.add_argument("--data", metavar="NAME|PATH", help="with --onnx: compare on its test images; default: noise")
+    parser.add_argument("--data-dir", type=Path, help="where that data set's files are")
+    parser.add_argument("--licence", default="mit", help="with --hub: of the weights, as hubs name it; default: mit")
     return parser
+
+
+def _export_model(options: argparse.Namespace) -> str:
+    # Returns the line that says what was written.
+    if options.hub:
+        export_folder(options.sweep, options.file, options.licence)
+        return f"wrote the network and its card to {options.file}"
+    data = None if options.data is None else load_data(options.data, options.data_dir)
+    found = export_onnx(options.sweep, options.file, None if data is None else data.test_images)
+    images = "images of noise" if data is None else f"test images of {data.name}"
+    return (
+        f"wrote the network to {options.file}; onnxruntime predicts the same classes of {found.images:,} {images} "
+        f"(logits differ by up to {found.largest:.2g})"
+    )
 
 
 def export(results: Results, file: Path, arrays: list[str], recipes: dict[str, dict[str, Any]] | None = None) -> int:

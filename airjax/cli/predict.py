@@ -31,7 +31,7 @@ class Options:
     """
 
     model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MODEL")]
-    """A model-SEED.safetensors that a training wrote to its --out DIR."""
+    """A model-SEED.safetensors that a training wrote to its --out DIR, or a folder with one network."""
     images: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="IMAGE...")]
     """Image files, of the size and colours that the network was trained on. Of an animation the first frame counts."""
     fit: tyro.conf.FlagCreatePairsOff[bool] = False

@@ -3,6 +3,7 @@
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +12,8 @@ from rich.console import Console
 from airjax.cli.console import EXIT_CLOSED, describe_os_error, keep_running
 from airjax.cli.display import Display
 from airjax.cli.stopping import watch_signals
+from airjax.cli.trackers import find_tracker
+from airjax.cli.tracking import Opener, Tracking, Watchers
 from airjax.cli.train_folder import FolderError, hold, keep_run, open_folder, setting_of
 from airjax.cli.train_options import Options, UsageError, make_parser, parse
 from airjax.cli.train_result import describe_result, record_run, summarize_runs
@@ -27,6 +30,7 @@ from airjax.training.many import run_many, seed_keys
 from airjax.training.members import Strategy
 from airjax.training.snapshots import NOTHING_KEPT, Keeping, StoppedError
 from airjax.training.strategy import choose_strategy
+from airjax.utils.extras import MissingExtraError
 from airjax.utils.platform import DeviceError
 from airjax.utils.records import dump_json
 
@@ -46,6 +50,7 @@ class Job(NamedTuple):
     environment: dict[str, Any]
     notes: list[str]  # warnings about the data
     keeping: Keeping = NOTHING_KEPT  # snapshots of what is in training
+    tracker: Opener | None = None  # opens runs of the tracker that is asked for
 
     @property
     def seeds(self) -> range:
@@ -61,7 +66,7 @@ def main(arguments: list[str] | None = None, prog: str = "python -m airjax.train
         return _fail(error, EXIT_USAGE)
     try:
         return run(options, name)
-    except (UsageError, DataError, DeviceError, FolderError) as error:
+    except (UsageError, DataError, DeviceError, FolderError, MissingExtraError) as error:
         return _fail(error, EXIT_USAGE)
     except OSError as error:
         return _fail(describe_os_error(error), EXIT_FAILURE)
@@ -74,7 +79,10 @@ def main(arguments: list[str] | None = None, prog: str = "python -m airjax.train
 def run(options: Options[Recipe], name: str) -> int:
     """Train as the options say; print and save the results."""
     keep_compiled()
-    job = _prepare(options, name)
+    tracker = options.track and find_tracker(
+        options.track, (options.out or Path()) / "tensorboard", options.track_project
+    )
+    job = _prepare(options, name)._replace(tracker=tracker)
     if options.out is None:
         return _report(job, *_train(job, {}), mixed={})
     keep_running()
@@ -114,7 +122,8 @@ def _train(job: Job, kept: dict[int, dict[str, Any]]) -> tuple[list[dict[str, An
     # The records of all networks that are finished, and the exit code of what stopped the training, or EXIT_OK.
     out, records, code, reason = job.options.out, dict(kept), EXIT_OK, ""
     missing = [seed for seed in job.seeds if seed not in kept]
-    with Display(Console(), quiet=job.options.quiet, total=len(missing)) as display:
+    display, tracking = Display(Console(), quiet=job.options.quiet, total=len(missing)), _tracking_of(job)
+    with display, tracking:
         recipe, device = job.recipe, job.environment["device"]
         display.line(
             f"recipe {job.name}, {recipe.total_steps} steps, {recipe.num_params:,} parameters, {job.dataset.name}, "
@@ -124,12 +133,13 @@ def _train(job: Job, kept: dict[int, dict[str, Any]]) -> tuple[list[dict[str, An
             display.line(describe_resized(job.dataset))
         for seed in sorted(kept):
             display.line(f"seed {seed}: accuracy {kept[seed]['accuracy']:.2%}, kept from {out}")
+        watchers = Watchers(display, tracking)
         try:
-            for trained in _trainings(job, missing, display):
+            for trained in _trainings(job, missing, watchers):
                 records[trained.seed] = record_run(trained)
                 if out:
                     _keep(job, trained, records[trained.seed])
-                display.run(trained)
+                watchers.run(trained)
         except KeyboardInterrupt:
             code, reason = EXIT_INTERRUPTED, "interrupted"
         except StoppedError as error:
@@ -165,7 +175,12 @@ def _report(job: Job, runs: list[dict[str, Any]], code: int, *, mixed: dict[str,
     return code or (EXIT_BELOW_TARGET if job.options.require_target and not met else EXIT_OK)
 
 
-def _trainings(job: Job, seeds: Sequence[int], display: Any) -> Iterator[TrainedRun]:
+def _tracking_of(job: Job) -> Tracking:
+    data = {"recipe_name": job.name, "dataset": job.dataset.name, "dataset_sha256": job.dataset.fingerprint}
+    return Tracking(job.options.track, job.tracker, data | job.environment)
+
+
+def _trainings(job: Job, seeds: Sequence[int], watchers: Watchers) -> Iterator[TrainedRun]:
     # One after another, or several at once. Raises ArithmeticError for a network that diverges.
     options = job.options
     strategy, group = options.strategy, options.group
@@ -173,18 +188,18 @@ def _trainings(job: Job, seeds: Sequence[int], display: Any) -> Iterator[Trained
         strategy, measured = choose_strategy(job.recipe, max(1, len(seeds)))
         group = group or measured
     if strategy != "sequential":
-        yield from _trainings_in_groups(job, seeds, strategy, group, display)
+        yield from _trainings_in_groups(job, seeds, strategy, group, watchers)
         return
     for seed in seeds:
-        display.begin(job.recipe, [seed])
+        watchers.begin(job.recipe, [seed])
         trained = train(
             job.recipe,
             job.dataset,
             seed,
             validate=options.validate_epochs and not options.quiet,
-            on_phase=display.phase,
-            on_step=display.step,
-            on_epoch=display.epoch,
+            on_phase=watchers.phase,
+            on_step=watchers.step,
+            on_epoch=watchers.epoch,
             keeping=job.keeping,
         )
         _require_finite(trained)
@@ -192,12 +207,12 @@ def _trainings(job: Job, seeds: Sequence[int], display: Any) -> Iterator[Trained
 
 
 def _trainings_in_groups(
-    job: Job, seeds: Sequence[int], strategy: Strategy, group: int | None, display: Any
+    job: Job, seeds: Sequence[int], strategy: Strategy, group: int | None, watchers: Watchers
 ) -> Iterator[TrainedRun]:
     remaining = seeds
     while remaining:
         part = remaining[: group or len(remaining)]
-        display.begin(job.recipe, part)
+        watchers.begin(job.recipe, part)
         done = run_many(
             job.recipe,
             seed_keys(part),
@@ -206,9 +221,9 @@ def _trainings_in_groups(
             group=group,
             keep_variables=True,
             progress=False,
-            on_phase=display.phase,
-            on_step=display.step,
-            on_epoch=None if job.options.quiet else display.epoch,
+            on_phase=watchers.phase,
+            on_step=watchers.step,
+            on_epoch=None if job.options.quiet and job.tracker is None else watchers.epoch,
             keeping=job.keeping,
         )
         runs = done.runs(part)

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar, get_args
 
 import tyro
 
+from airjax.cli.trackers import PROJECT, TrackerName
 from airjax.data.labels import LabelName
 from airjax.recipes.places import fields_of, kinds_with
 from airjax.recipes.published import RECIPES, get_recipe
@@ -78,6 +79,11 @@ class Options(Generic[Method]):
     """Epochs between two snapshots of what is in training, in --out. SIGTERM and Ctrl-C write one, too."""
     mixed: bool = False
     """Resume a folder whose networks were trained in another environment: other versions, device or settings."""
+    track: TrackerName | None = None
+    """Log the training to this tracker, too, a run for each network or group (docs/tracking.md). TensorBoard's files go
+    to a folder tensorboard, in --out or here."""
+    track_project: str = PROJECT
+    """Project under which trackio and wandb file the runs."""
     json: bool = False
     """End standard output with one line of JSON, in which accuracies are fractions."""
     quiet: bool = False

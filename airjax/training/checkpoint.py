@@ -17,6 +17,7 @@ from airjax.data.dataset import CIFAR10_CLASSES
 from airjax.nn.build import Variables, init_variables
 from airjax.recipes.recipe import Recipe
 from airjax.training.backend import backend_of, resolve_precision
+from airjax.training.model_folder import FolderFaultError, find_weights, read_config
 from airjax.utils.platform import default_platform
 from airjax.utils.records import write_atomically
 from airjax.utils.reprs import one_line
@@ -87,14 +88,20 @@ def save_model(file: str | os.PathLike[str], model: Model) -> None:
         raise TypeError(f"save_model(file, model) takes an airjax.Model second, not a {type(model).__name__}{hint}")
     tensors = {name: np.asarray(leaf) for name, leaf in named_tensors(jax.device_get(model.variables)).items()}
     _check_tensors(model.recipe, {name: (value.shape, value.dtype.name) for name, value in tensors.items()}, "network")
-    classes = _checked_classes(model.classes, model.recipe, "network")
-    metadata = {"format": FORMAT, "recipe": model.recipe.to_dict(), "classes": classes}
-    content = save(dict(sorted(tensors.items())), {"airjax": json.dumps(metadata, sort_keys=True)})
+    content = save(dict(sorted(tensors.items())), {"airjax": json.dumps(metadata_of(model), sort_keys=True)})
     write_atomically(Path(file), content)
 
 
+def metadata_of(model: Model) -> dict[str, Any]:
+    """Return what a model's file says of it besides the tensors. Raises ModelError for classes that do not fit."""
+    classes = _checked_classes(model.classes, model.recipe, "network")
+    return {"format": FORMAT, "recipe": model.recipe.to_dict(), "classes": classes}
+
+
 def load(file: str | os.PathLike[str]) -> Model:
-    """Read a model back, exactly as it was saved.
+    """Read a model back, exactly as it was saved: from its file, or from a folder with one network, as hubs have them.
+
+    In a folder, config.json takes the place of metadata that the file does not have.
 
     Raises:
         TypeError: the file is not a path.
@@ -106,12 +113,16 @@ def load(file: str | os.PathLike[str]) -> Model:
 
     if not isinstance(file, str | os.PathLike):
         raise TypeError(f"load(file) takes a path, not a {type(file).__name__}")
+    config: dict[str, str] = {}
     if Path(file).is_dir():
-        raise ModelError(f"{file} is a folder; name the model-SEED.safetensors in it")
+        try:
+            file, config = find_weights(file), read_config(file)
+        except FolderFaultError as error:
+            raise ModelError(str(error)) from error
     default_platform()
     try:
         with safe_open(file, framework="numpy") as content:
-            recipe, classes = _read_metadata(file, content.metadata() or {})
+            recipe, classes = _read_metadata(file, _with_config(content.metadata() or {}, config))
             stored = {name: content.get_slice(name) for name in content.keys()}  # noqa: SIM118
             found: dict[str, tuple[tuple[int, ...], str]] = {
                 name: (tuple(part.get_shape()), STORED_TYPES.get(part.get_dtype(), str(part.get_dtype())))
@@ -127,6 +138,11 @@ def load(file: str | os.PathLike[str]) -> Model:
     if faults:
         raise ModelError(f"{file}: {_first(faults)}; the network diverged, or the file is damaged")
     return Model(recipe, _nested(tensors), classes)
+
+
+def _with_config(metadata: dict[str, str], config: dict[str, str]) -> dict[str, str]:
+    own = "airjax" in metadata or metadata.get("format") == FIRST_FORMAT
+    return metadata if own else metadata | config
 
 
 def _read_metadata(file: str | os.PathLike[str], metadata: dict[str, str]) -> tuple[Recipe, tuple[str, ...]]:

@@ -22,6 +22,8 @@ ASKED = {
         *("94", "94-curriculum", "94-hiverge", "94-muon", "95", "96", "96-faster", "96-paper"),
     ],
     "airjax train --target ": ["94", "95", "96"],
+    "airjax train --track t": ["tensorboard", "trackio"],
+    "airjax export model.safetensors model.onnx --on": ["--onnx"],
     "airjax sweep plan.toml --strategy v": ["vmap", "vmap-matmul"],
     "airjax sweep st": ["status"],
     "airjax sweep pl": ["plan.toml"],

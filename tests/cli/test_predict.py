@@ -96,6 +96,7 @@ def test_batches_give_the_answers_of_single_images(
 def test_nothing_done_is_code_2(
     model_file: Path, images: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (tmp_path / "empty").mkdir()
     for arguments, message in (
         ([model_file], "error: no image given; name at least one image file after the model\n"),
         ([model_file, tmp_path / "none.png"], f"error: {tmp_path / 'none.png'} does not exist\n"),
@@ -104,7 +105,11 @@ def test_nothing_done_is_code_2(
             [tmp_path / "none", images[0]],
             f"error: {tmp_path / 'none'} does not exist; python -m airjax.train --out DIR writes models\n",
         ),
-        ([tmp_path, images[0]], f"error: {tmp_path} is a folder; name the model-SEED.safetensors in it\n"),
+        (
+            [tmp_path / "empty", images[0]],
+            f"error: {tmp_path / 'empty'} is a folder without a .safetensors file; "
+            "airjax train --out DIR writes them\n",
+        ),
     ):
         assert predict.main([str(argument) for argument in arguments]) == 2
         assert capsys.readouterr() == ("", message)

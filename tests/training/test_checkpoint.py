@@ -135,7 +135,7 @@ def test_arguments_of_the_wrong_kind_are_named(fresh: airjax.Model, tmp_path: Pa
 
 
 def test_a_folder_is_no_model(tmp_path: Path) -> None:
-    with pytest.raises(airjax.ModelError, match=r"is a folder; name the model-SEED.safetensors in it"):
+    with pytest.raises(airjax.ModelError, match=r"is a folder without a \.safetensors file"):
         airjax.load(tmp_path)
 
 

@@ -1,0 +1,31 @@
+# airjax in a container: `docker build --target cpu .`, or `--target cuda` for NVIDIA GPUs (the driver is the host's).
+# Networks and data are mounted: docker run -v "$PWD/runs:/runs" airjax train --target 94 --out /runs/94
+
+FROM python:3.11.14-slim-bookworm AS wheel
+WORKDIR /source
+COPY pyproject.toml README.md LICENSE ./
+COPY airjax ./airjax
+RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
+
+FROM python:3.11.14-slim-bookworm AS base
+COPY constraints.txt /constraints.txt
+COPY --from=wheel /wheels /wheels
+# Not root: what is written to a mounted folder belongs to a user. The cache of data and compiled programs is its own.
+RUN useradd --create-home --uid 1000 airjax && mkdir /runs && chown airjax /runs
+ENV PYTHONUNBUFFERED=1
+WORKDIR /runs
+
+FROM base AS cuda
+SHELL ["/bin/bash", "-o", "pipefail", "-c"]
+# jax's own wheels bring CUDA's libraries: no CUDA image is needed.
+RUN pip install --no-cache-dir --constraint /constraints.txt "$(echo /wheels/airjax-*.whl)[cuda12]"
+USER 1000
+ENTRYPOINT ["airjax"]
+CMD ["--help"]
+
+FROM base AS cpu
+SHELL ["/bin/bash", "-o", "pipefail", "-c"]
+RUN pip install --no-cache-dir --constraint /constraints.txt "$(echo /wheels/airjax-*.whl)[cpu]"
+USER 1000
+ENTRYPOINT ["airjax"]
+CMD ["--help"]
