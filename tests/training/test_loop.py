@@ -61,7 +61,7 @@ def test_a_recipe_compiles_one_training_program_per_phase(
     tiny: Recipe, toy: airjax.Dataset, driver: Driver, length: int, compiled_kinds: list[Kind | None]
 ) -> None:
     train(tiny, toy, 0, driver=driver)
-    assert sorted(kind for kind in compiled_kinds if kind is not None) == [((), length), (FROZEN, length)]
+    assert sorted(kind for kind in compiled_kinds if kind is not None) == [Kind((), length), Kind(FROZEN, length)]
     assert compiled_kinds.count(None) == 1
 
 
@@ -70,8 +70,8 @@ def test_a_cpu_compiles_before_the_first_step_only_what_that_needs(
 ) -> None:
     before: list[list[Kind | None]] = []
     train(tiny, toy, 0, driver="chunks", on_step=lambda *_: before.append([*compiled_kinds]))
-    assert before[0] == [None, ((), CHUNK_STEPS)]
-    assert before[-1] == [None, ((), CHUNK_STEPS), (FROZEN, CHUNK_STEPS)]
+    assert before[0] == [None, Kind((), CHUNK_STEPS)]
+    assert before[-1] == [None, Kind((), CHUNK_STEPS), Kind(FROZEN, CHUNK_STEPS)]
     compiled_kinds.clear()
     programs._programs_of.cache_clear()
     before.clear()
