@@ -12,7 +12,7 @@ import airjax
 from airjax.kernels.backend import Driver
 from airjax.recipes.published import RECIPES
 from airjax.recipes.recipe import Recipe
-from airjax.training import evaluate
+from airjax.training import evaluate, evaluate_group
 from airjax.training import many as seeds
 from airjax.training.arrays import to_device
 from airjax.training.backend import resolve_precision
@@ -270,11 +270,12 @@ def test_fewer_test_images_at_once_are_what_every_strategy_takes(
     sizes: list[int] = []
     parts_of = evaluate.parts_of
 
-    def watched(images: Any, size: int) -> Any:
+    def watched(images: Any, size: int, *chosen: Any) -> Any:
         sizes.append(size)
-        return parts_of(images, size)
+        return parts_of(images, size, *chosen)
 
-    monkeypatch.setattr(evaluate, "parts_of", watched)
+    for module in (evaluate, evaluate_group):
+        monkeypatch.setattr(module, "parts_of", watched)
     few = run_many(tiny, seed_keys([0]), toy, strategy=strategy, eval_size=7)
     assert sizes == [7]
     whole = run_many(tiny, seed_keys([0]), toy, strategy=strategy)
