@@ -80,7 +80,7 @@ def analyse(context: Context) -> Analysis:
             **_gains(panel, random, others),
         }
         rows += [row for several in gains.values() for row in several.values()]
-        rows += [row for name, found in others.items() for row in _speedup_rows(panel, name, random, found)]
+        rows += _speedup_rows(panel, random, others)
         rows += _accuracy_rows(panel, random, scale)
         series += [
             {"panel": panel.name, "name": name, "epochs": epochs, "gain": row.ours, "interval": row.interval}
@@ -119,13 +119,15 @@ def _gains(panel: Panel, random: Accuracies, others: dict[str, Accuracies]) -> d
     return {name: rows for name, rows in gains.items() if rows}
 
 
-def _speedup_rows(panel: Panel, name: str, random: Accuracies, found: Accuracies) -> Iterator[Row]:
-    if len(random) < len(EPOCHS) or not found:  # the curve has three numbers
+def _speedup_rows(panel: Panel, random: Accuracies, others: dict[str, Accuracies]) -> Iterator[Row]:
+    if len(random) < len(EPOCHS):  # the curve has three numbers
         return
-    lengths, at = list(random), list(found)
-    values, resampled = find_speedups(lengths, list(random.values()), list(found.values()), RESAMPLES, at)
-    for number, epochs in enumerate(at):
-        cell, n = f"effective speedup of {name}, {epochs:g} epochs, {panel.name}", len(found[epochs])
+    places = [(name, epochs) for name, found in others.items() for epochs in found]
+    groups = [others[name][epochs] for name, epochs in places]
+    at = [epochs for _, epochs in places]
+    values, resampled = find_speedups(list(random), list(random.values()), groups, RESAMPLES, at)
+    for number, (name, epochs) in enumerate(places):
+        cell, n = f"effective speedup of {name}, {epochs:g} epochs, {panel.name}", len(groups[number])
         row = effect_row(cell, values[number], resampled[:, number], n, GAIN, "cpu", SPEEDUP_MARGIN, "%", 1)
         yield row._replace(paper=None)
 
