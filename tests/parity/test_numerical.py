@@ -202,7 +202,7 @@ def test_drift_of_the_first_seed_is_the_curve() -> None:
         (["--seed", "-1"], "seed is -1, but it must be a whole number from 0 to 4294967295"),
         (["--threads", "0"], "--threads is 0; it must be at least 1"),
         (["--threads", "100000"], "--threads is 100000; this process has"),
-        (["--check", "schedul"], "unknown check schedul; there are normalize, augmentation, draws"),
+        (["--check", "schedul"], "unknown check schedul; there are normalize, augmentation, resize"),
     ],
 )
 def test_wrong_arguments_are_code_2_and_named(

@@ -45,7 +45,9 @@ def same(a: torch.nn.Module, b: torch.nn.Module) -> bool:
         {"antithetic": True},
         {"whiten_ascending": True, "whiten_bias_random": True, "unit_head": True},
         {"tta_level": 1, "batchnorm_momentum": 0.9},
-        {"proxy": True, "proxy_every": 2, "proxy_keep": 0.25, "proxy_lookahead": True, "lookahead_every": 2},
+        # Long enough for the proxy's average to choose other examples.
+        {"proxy": True, "proxy_every": 2, "proxy_keep": 0.25, "proxy_lookahead": True}
+        | {"lookahead_every": 2, "epochs": 6.0},
         {"activation": "silu", "brightness": 0.1, "contrast": 0.2, "tta_fraction": 0.3, "tta_uniform": True},
         {"precision": "float64"},
         {"precision": "float16"},
