@@ -136,7 +136,7 @@ def _accuracy_rows(panel: Panel, random: Accuracies, scale: str) -> Iterator[Row
     reported = ACCURACIES[bool(panel.cutout), bool(panel.tta_level)]
     for number, (epochs, values) in enumerate(random.items()):
         paper = None if panel.recipe == "96" or len(random) < len(EPOCHS) else reported[number][2]
-        yield value_row(f"all but flip random, {epochs:g} epochs, {panel.name}", values, paper, scale)
+        yield value_row(f"random draws, alternating flip, {epochs:g} epochs, {panel.name}", values, paper, scale)
 
 
 def draw(record: dict[str, Any]) -> "Figure":
@@ -159,7 +159,7 @@ def draw(record: dict[str, Any]) -> "Figure":
             axes.plot(one["gain"], place, "o", color=COLORS[rank], markersize=4)
         axes.axvline(0, color=GREY, linewidth=0.7)
         axes.set_yticks(range(len(here)), here)
-        axes.invert_yaxis()
+        axes.set_ylim(len(here) - 0.5, -0.5)
         axes.set_title(panel)
     for rank, epochs in enumerate(lengths):
         grid[0, 0].plot([], [], "o", color=COLORS[rank], markersize=4, label=f"{epochs:g} epochs")
