@@ -1,7 +1,6 @@
 """Images that grow, and the tail, go through everything that images of one size do."""
 
 import functools
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +12,17 @@ import pytest
 import airjax
 from airjax.augment.batch import batch_at
 from airjax.augment.resize import resize
-from airjax.cli import sweep
 from airjax.kernels.backend import make_backend
 from airjax.nn.build import apply_eval, init_variables
 from airjax.optim.hyperparameters import hyperparameters
 from airjax.recipes.published import RECIPES
 from airjax.recipes.recipe import Recipe
-from airjax.sweep.store import load
 from airjax.training.backend import backend_of
 from airjax.training.loop import TrainedRun, train
-from airjax.training.many import run_many, seed_keys
-from airjax.training.members import STRATEGIES, Strategy, make_members
+from airjax.training.members import STRATEGIES, Strategy
 from airjax.training.programs import kinds_of, plan_calls, steps_per_call
-from airjax.training.run import Segment, Task, advance, make_run, segments, start_run
-from airjax.training.snapshots import Keeping, StoppedError
+from airjax.training.run import Segment, Task, advance, segments, start_run
+from tests.recipe_trainings import check_members, check_resumed, check_saved, check_whole_run, sweep_rows, train_singles
 
 SMALL: dict[str, Any] = {
     "widths": (4, 6, 8),
@@ -131,24 +127,14 @@ def test_a_trained_network_is_saved_loaded_and_predicts_the_same(
     recipe: Recipe, toy: airjax.Dataset, tmp_path: Path
 ) -> None:
     trained = airjax.train_network(recipe.override(final_pool="mean"), toy, seed=3)
-    assert np.isfinite(trained.losses).all()
-    airjax.save_model(tmp_path / "model.safetensors", trained.model)
-    loaded = airjax.load(tmp_path / "model.safetensors")
-    assert loaded.recipe == trained.model.recipe
-    assert np.array_equal(airjax.infer(loaded, toy.test_images[:20]), trained.logits)
+    check_saved(trained, toy, tmp_path)
 
 
 @pytest.mark.parametrize("stop_after", [2, 3, 7])  # calls: at a change of size, within one, and within the tail
 def test_a_stopped_training_goes_on_to_the_same_bits(
     recipe: Recipe, toy: airjax.Dataset, tmp_path: Path, stop_after: int
 ) -> None:
-    asked = iter([*((stop_after - 1) * [False]), True])
-    with pytest.raises(StoppedError):
-        train(recipe, toy, 3, driver="loop", keeping=Keeping(tmp_path, 1, functools.partial(next, asked)))
-    resumed = train(recipe, toy, 3, driver="loop", keeping=Keeping(tmp_path))
-    whole = train(recipe, toy, 3, driver="loop")
-    np.testing.assert_array_equal(resumed.metrics.loss, whole.metrics.loss)
-    np.testing.assert_array_equal(resumed.logits, whole.logits)
+    check_resumed(recipe, toy, tmp_path, stop_after)
 
 
 def test_the_tail_ends_on_an_average(tiny: Recipe, toy: airjax.Dataset) -> None:
@@ -165,17 +151,8 @@ def test_the_tail_ends_on_an_average(tiny: Recipe, toy: airjax.Dataset) -> None:
 
 
 def test_a_sweep_sets_both_in_a_plan(tmp_path: Path) -> None:
-    (tmp_path / "plan.toml").write_text(PLAN)
-    assert sweep.main([str(tmp_path / "plan.toml"), "--out", str(tmp_path / "out"), "--workers", "1"]) == 0
-    rows = load(tmp_path / "out").rows
+    rows = sweep_rows(PLAN, tmp_path)
     assert [row["changes"]["curriculum_antialias"] for row in rows] == [False, True]
-    assert not any(row["error"] for row in rows)
-
-
-@pytest.fixture
-def _x64() -> Iterator[None]:
-    with jax.enable_x64(True):
-        yield
 
 
 RATES = (0.24, 0.1)
@@ -183,29 +160,18 @@ RATES = (0.24, 0.1)
 
 @pytest.fixture(scope="module")
 def singles(recipe: Recipe, toy: airjax.Dataset) -> list[TrainedRun]:
-    with jax.enable_x64(True):
-        exact = recipe.override(precision="float64")
-        return [train(exact.override(learning_rate=rate), toy, seed) for seed, rate in enumerate(RATES)]
+    return train_singles(recipe, toy, RATES)
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("_x64")
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_every_strategy_trains_the_networks_of_single_runs(
     recipe: Recipe, toy: airjax.Dataset, singles: list[TrainedRun], strategy: Strategy
 ) -> None:
-    exact = recipe.override(precision="float64")
-    members = make_members(exact, seed_keys(range(2)), learning_rate=RATES)
-    done = run_many(exact, members, toy, strategy=strategy)
-    assert not np.array_equal(singles[0].metrics.loss, singles[1].metrics.loss)
-    for k, single in enumerate(singles):
-        # The order of the sums differs; eight steps amplify that.
-        np.testing.assert_allclose(done.metrics.loss[k], single.metrics.loss, rtol=1e-9)
-        np.testing.assert_allclose(done.logits[k], single.logits, rtol=0, atol=1e-9)
+    check_members(recipe, toy, singles, strategy, RATES)
 
 
 @pytest.mark.slow
 def test_the_whole_run_as_one_function_is_the_same_training(recipe: Recipe, toy: airjax.Dataset) -> None:
     short = recipe.override(epochs=1.5, precision="float32", newton_schulz_precision="float32")
-    result = jax.jit(make_run(short))(airjax.make_key(3), airjax.to_device(toy, short))
-    np.testing.assert_allclose(result.metrics.loss, train(short, toy, 3).metrics.loss, rtol=1e-3)
+    check_whole_run(short, toy)

@@ -1,6 +1,5 @@
 """94-hiverge goes through everything that other recipes do."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -11,9 +10,8 @@ import airjax
 from airjax.recipes.published import RECIPES
 from airjax.recipes.recipe import Recipe
 from airjax.training.loop import TrainedRun, train
-from airjax.training.many import run_many, seed_keys
 from airjax.training.members import STRATEGIES, Strategy
-from airjax.training.run import make_run
+from tests.recipe_trainings import check_members, check_saved, check_whole_run, train_singles
 
 SMALL: dict[str, Any] = {
     "widths": (4, 6, 8),
@@ -37,37 +35,24 @@ def test_a_network_in_half_precision_is_saved_loaded_and_predicts_the_same(
     recipe: Recipe, toy: airjax.Dataset, tmp_path: Any
 ) -> None:
     trained = airjax.train_network(recipe.override(precision="float16"), toy, seed=3)
-    assert np.isfinite(trained.losses).all()
-    airjax.save_model(tmp_path / "model.safetensors", trained.model)
-    loaded = airjax.load(tmp_path / "model.safetensors")
-    assert loaded.recipe == trained.model.recipe
+    loaded = check_saved(trained, toy, tmp_path)
     assert {leaf.dtype.name for leaf in jax.tree.leaves(loaded.variables)} == {"float16"}
-    assert np.array_equal(airjax.infer(loaded, toy.test_images[:20]), trained.logits)
 
 
-@pytest.fixture
-def _x64() -> Iterator[None]:
-    with jax.enable_x64(True):
-        yield
+RATES = (0.24, 0.1)
 
 
 @pytest.fixture(scope="module")
 def singles(recipe: Recipe, toy: airjax.Dataset) -> list[TrainedRun]:
-    with jax.enable_x64(True):
-        return [train(recipe.override(precision="float64"), toy, seed) for seed in range(2)]
+    return train_singles(recipe, toy, RATES)
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("_x64")
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_every_strategy_trains_the_networks_of_single_runs(
     recipe: Recipe, toy: airjax.Dataset, singles: list[TrainedRun], strategy: Strategy
 ) -> None:
-    done = run_many(recipe.override(precision="float64"), seed_keys(range(2)), toy, strategy=strategy)
-    for k, single in enumerate(singles):
-        # The order of the sums differs; eight steps amplify that.
-        np.testing.assert_allclose(done.metrics.loss[k], single.metrics.loss, rtol=1e-9)
-        np.testing.assert_allclose(done.logits[k], single.logits, rtol=0, atol=1e-9)
+    check_members(recipe, toy, singles, strategy, RATES)
 
 
 @pytest.mark.slow
@@ -81,6 +66,5 @@ def test_every_precision_learns_what_one_batch_shows(precision: str, toy: airjax
 @pytest.mark.slow
 def test_the_whole_run_as_one_function_is_the_same_training(recipe: Recipe, toy: airjax.Dataset) -> None:
     short = recipe.override(epochs=1.0, precision="float32", newton_schulz_precision="float32")
-    result, single = jax.jit(make_run(short))(airjax.make_key(3), airjax.to_device(toy, short)), train(short, toy, 3)
-    np.testing.assert_allclose(result.metrics.loss, single.metrics.loss, rtol=1e-3)
+    result, single = check_whole_run(short, toy)
     np.testing.assert_allclose(result.logits, single.logits, atol=0.02 * np.abs(single.logits).max())
