@@ -94,7 +94,8 @@ def _time_whole_process(plan: Plan, out: Path, command: list[str]) -> tuple[int,
     # not whole: the next network's is timed. None where all networks are there already.
     file = out / "whole_process.json"
     while not file.exists():
-        waiting = [seed for seed in plan.all_seeds if seed not in _finished(out)]
+        finished = _finished(out)
+        waiting = [seed for seed in plan.all_seeds if seed not in finished]
         if not waiting:
             return 0, None
         resumes = any((out / "networks" / "snapshots").glob("*"))

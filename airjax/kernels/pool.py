@@ -97,3 +97,8 @@ def blur(x: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
         )
         wide = (before + here + here + after) / 4
     return wide.astype(x.dtype)
+
+
+def mean_pool(x: Float[Array, "n h w c"]) -> Float[Array, "n c"]:
+    """Return the mean of each channel over all pixels, summed in float32 at least."""
+    return at_least_float32(x).mean((1, 2)).astype(x.dtype)

@@ -9,7 +9,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Float, Key
 
 from airjax.kernels.backend import Backend, Ops, Precision
-from airjax.kernels.reductions import at_least_float32
+from airjax.kernels.pool import mean_pool
 from airjax.nn.layers import BatchNorm, bias_uniform, default_uniform, drawing_dtype, head_product, initial_law
 from airjax.recipes.inputs import Inputs
 from airjax.recipes.network import PATCH, AirbenchNet
@@ -43,7 +43,7 @@ class Airbench(nn.Module):
     def pool_all(self, x: Float[Array, "n h w c"]) -> Float[Array, "n c"]:
         """Pool whatever pixels there are, which lets the head take images of any size."""
         if self.network.final_pool == "mean":
-            return at_least_float32(x).mean((1, 2)).astype(x.dtype)
+            return mean_pool(x)
         return self.backend.ops.max_pool(x, x.shape[1]).reshape(x.shape[0], -1)
 
 

@@ -5,8 +5,7 @@ from jax import Array
 from jaxtyping import Float
 
 from airjax.kernels.backend import Backend
-from airjax.kernels.pool import overlapping_max_pool
-from airjax.kernels.reductions import at_least_float32
+from airjax.kernels.pool import mean_pool, overlapping_max_pool
 from airjax.nn.layers import initial_law, kaiming_normal
 from airjax.nn.resnet import Head, ResidualBlock, make_norm
 from airjax.recipes.inputs import Inputs
@@ -35,6 +34,6 @@ class ImageNetResNet(nn.Module):
         for shape in self.network.blocks(self.inputs):
             name = f"stage{shape.stage}_block{shape.number}"
             x = ResidualBlock(self.network, self.backend, shape, kaiming_normal, name=name)(x, train)
-        x = at_least_float32(x).mean((1, 2)).astype(x.dtype)
+        x = mean_pool(x)
         self.sow("intermediates", "features", x)
         return Head(self.backend, self.inputs.num_classes, name="head")(x)

@@ -6,8 +6,7 @@ from jaxtyping import Float
 
 from airjax.kernels.backend import Backend
 from airjax.kernels.convolution import SAME, VALID
-from airjax.kernels.pool import blur
-from airjax.kernels.reductions import at_least_float32
+from airjax.kernels.pool import blur, mean_pool
 from airjax.nn.layers import BatchNorm, bias_uniform, default_uniform, head_product, initial_law
 from airjax.recipes.inputs import Inputs
 from airjax.recipes.network_imagenet import ImageNetResNet18
@@ -34,7 +33,7 @@ class ResNet(nn.Module):
         for shape in self.network.blocks(self.inputs):
             name = f"stage{shape.stage}_block{shape.number}"
             x = ResidualBlock(self.network, self.backend, shape, name=name)(x, train)
-        x = at_least_float32(x).mean((1, 2)).astype(x.dtype)
+        x = mean_pool(x)
         self.sow("intermediates", "features", x)
         return Head(self.backend, self.inputs.num_classes, name="head")(x)
 

@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 
 from airjax.recipes.inputs import Inputs
 from airjax.recipes.network_resnet import ResNet18
-from airjax.recipes.ranges import above, at_least, below, between
+from airjax.recipes.ranges import CHANNELS, above, at_least, below, between
 from airjax.utils.fields import Range, check_fields
 
 Residual = Literal["none", "before-activation", "after-activation"]
@@ -20,7 +20,7 @@ _WHITENING_RANGES: dict[str, Range] = {
     "whiten_epsilon": between(0, 1),
 }
 _RANGES: dict[str, Range] = {
-    "widths": (lambda widths: all(1 <= width <= 16_384 for width in widths), "of channels from 1 to 16384"),
+    "widths": CHANNELS,
     "convs_per_block": between(2, 3),
     "logit_scale": above(0, 1000),
     "batchnorm_momentum": below(0, 1),

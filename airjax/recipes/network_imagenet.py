@@ -4,14 +4,14 @@ from dataclasses import dataclass
 
 from airjax.recipes.inputs import Inputs
 from airjax.recipes.network_resnet import BlockShape, block_macs, block_params, stage_shapes
-from airjax.recipes.ranges import above, below
+from airjax.recipes.ranges import CHANNELS, above, below
 from airjax.utils.fields import Range, check_fields
 
 STEM = 7  # rows and columns of the first kernel
 LEAST_BLURRED = 16  # input channels from which on a strided convolution is blurred
 
 _RANGES: dict[str, Range] = {
-    "widths": (lambda widths: all(1 <= width <= 16_384 for width in widths), "of channels from 1 to 16384"),
+    "widths": CHANNELS,
     "batchnorm_momentum": below(0, 1),
     "batchnorm_epsilon": above(0, 1),
 }

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from airjax.recipes.inputs import Inputs
-from airjax.recipes.ranges import above, below
+from airjax.recipes.ranges import CHANNELS, above, below
 from airjax.utils.fields import Range, check_fields
 
 BLOCKS = 2  # of two 3x3 convolutions each, in every stage
 
 _RANGES: dict[str, Range] = {
-    "widths": (lambda widths: all(1 <= width <= 16_384 for width in widths), "of channels from 1 to 16384"),
+    "widths": CHANNELS,
     "batchnorm_momentum": below(0, 1),
     "batchnorm_epsilon": above(0, 1),
 }

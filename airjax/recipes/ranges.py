@@ -4,6 +4,8 @@ from airjax.utils.fields import Range
 
 LARGEST_COUNT = 100_000_000  # examples
 
+CHANNELS: Range = (lambda widths: all(1 <= width <= 16_384 for width in widths), "of channels from 1 to 16384")
+
 # A number that a compiled run takes as an argument: other values compile nothing.
 TRACED = {"traced": True}
 

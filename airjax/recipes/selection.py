@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 
 from airjax.recipes.inputs import Inputs
 from airjax.recipes.network import AirbenchNet, Network
-from airjax.recipes.ranges import above, between
+from airjax.recipes.ranges import CHANNELS, above, between
 from airjax.utils.fields import Range, check_fields
 
 _RANGES: dict[str, Range] = {
-    "proxy_widths": (lambda widths: all(1 <= width <= 16_384 for width in widths), "of channels from 1 to 16384"),
+    "proxy_widths": CHANNELS,
     "proxy_convs_per_block": between(2, 3),
     "proxy_keep": above(0, 1),
     "proxy_every": between(1, 1_000_000, " steps"),

@@ -100,7 +100,7 @@ def train_step(
         assert proxy is not None
         with jax.named_scope("proxy"):
             proxy, chosen, _ = select_examples(recipe, proxy._replace(step=state.step), batch, hyper, backend)
-        batch = take_examples(batch, chosen)
+        batch, state = take_examples(batch, chosen), state._replace(proxy=proxy)
 
     def summed_loss(params: Any) -> tuple[Array, tuple[Array, Array, Any]]:
         losses, (logits, batch_stats) = batch_losses(recipe, backend, state, batch, hyper, frozen, params)
@@ -108,7 +108,7 @@ def train_step(
 
     (_, (losses, logits, batch_stats)), gradients = jax.value_and_grad(summed_loss, has_aux=True)(state.params)
     params, opt_state = apply_gradients(make_optimizer(recipe, backend.precision, hyper, frozen), state, gradients)
-    state = finish_step(recipe, state, params, batch_stats, opt_state)._replace(proxy=proxy)
+    state = finish_step(recipe, state, params, batch_stats, opt_state)
     return state, StepMetrics(losses.mean(), accuracy_of(logits, batch.labels, backend.precision.statistics))
 
 
@@ -176,7 +176,9 @@ def finish_step(
         fast, lookahead = lookahead_update(fast, lookahead, lookahead_decay(recipe, steps_done), sync)
     if tail is not None:
         fast, tail = tail_update(recipe, fast, tail, steps_done)
-    return TrainState(steps_done, fast[0], state.frozen, fast[1], opt_state, lookahead, tail=tail)
+    params, batch_stats = fast
+    moved = {"params": params, "batch_stats": batch_stats, "opt_state": opt_state}
+    return state._replace(step=steps_done, lookahead=lookahead, tail=tail, **moved)
 
 
 def stop_gradients(params: Any, frozen: tuple[str, ...]) -> Any:
