@@ -23,6 +23,7 @@ from airjax.data import registry
 from airjax.data.builtin import load_builtin
 from airjax.recipes.published import RECIPES
 from airjax.recipes.recipe import Recipe
+from airjax.training.environment import cpu_kind
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -46,9 +47,24 @@ def pytest_report_header() -> str | None:
     return None
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The cache of all tests, in which what one process of them compiles is found by all others, as users' are.
+
+    A new one for each call of pytest, or AIRJAX_TEST_CACHE.
+    """
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    folder = Path(os.environ.get("AIRJAX_TEST_CACHE", folder / "cache")).absolute()
+    jax.config.update("jax_compilation_cache_dir", str(folder / "compiled" / cpu_kind()))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    return folder
+
+
 @pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AIRJAX_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+def _own_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRJAX_CACHE", str(cache))
     for name in ("DATA", "CIFAR100", "SVHN", "CINIC10", "LABELS", "IMAGENET_JPEG", "MIRROR"):
         monkeypatch.delenv(f"AIRJAX_{name}", raising=False)
 

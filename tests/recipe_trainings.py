@@ -15,7 +15,7 @@ from airjax.recipes.recipe import Recipe
 from airjax.sweep.store import load
 from airjax.training.loop import TrainedRun, train
 from airjax.training.many import run_many, seed_keys
-from airjax.training.members import Strategy, make_members
+from airjax.training.members import STRATEGIES, Strategy, make_members
 from airjax.training.run import RunResult, make_run
 from airjax.training.snapshots import Keeping, StoppedError
 
@@ -49,6 +49,14 @@ def sweep_rows(plan: str, folder: Path) -> list[dict[str, Any]]:
     rows = load(folder / "out").rows
     assert not any(row["error"] for row in rows)
     return rows
+
+
+def strategies(*landing: Strategy) -> list[Any]:
+    """Return all strategies as parameters of a slow test, of which only these are run on every landing.
+
+    What the strategies share is tested with the tiny recipe; each recipe has a batched one, and one of the others.
+    """
+    return [pytest.param(each, marks=() if each in landing else pytest.mark.nightly) for each in STRATEGIES]
 
 
 def train_singles(recipe: Recipe, toy: airjax.Dataset, rates: Sequence[float]) -> list[TrainedRun]:

@@ -82,15 +82,14 @@ def pixel_origins(
     None without translation. With the padding zero, what comes from outside is below 0, or size or more.
     """
     indices = jnp.arange(size, dtype=jnp.int32)[None]
-    # From the result back to the original, so the last operation is undone first.
-    rows, cols = indices, jnp.where(mirrors[:, None], indices[:, ::-1], indices)
+    # A flip of what was shifted is the opposite shift of what was flipped, and reflecting it makes no difference.
+    rows, cols = indices, jnp.where((flips ^ mirrors)[:, None], indices[:, ::-1], indices)
     if shifts is not None:
         top, left = jnp.split(shifts.astype(jnp.int32) - translate, 2, axis=1)
-        rows, cols = rows + top, cols + left
+        rows, cols = rows + top, cols + jnp.where(flips[:, None], -left, left)
         if padding == "reflect":
             rows, cols = reflect(rows, size), reflect(cols, size)
-    return jnp.broadcast_to(rows, cols.shape), jnp.where(flips[:, None], size - 1 - cols, cols)
-
+    return jnp.broadcast_to(rows, cols.shape), cols
 
 def take_moved(
     images: Shaped[Array, "n h w c"],
@@ -109,9 +108,14 @@ def take_moved(
     size = images.shape[1]
     rows, cols = pixel_origins(size, translate, flips, mirrors, shifts, padding)
     if padding == "reflect" or shifts is None:
-        return images[examples[:, None, None], rows[:, :, None], cols[:, None, :]]
+        return _take_pixels(images, examples, rows, cols)
     within = [(indices >= 0) & (indices < size) for indices in (rows, cols)]
-    rows, cols = jnp.clip(rows, 0, size - 1), jnp.clip(cols, 0, size - 1)
-    moved = images[examples[:, None, None], rows[:, :, None], cols[:, None, :]]
+    moved = _take_pixels(images, examples, jnp.clip(rows, 0, size - 1), jnp.clip(cols, 0, size - 1))
     inside = within[0][:, :, None, None] & within[1][:, None, :, None]
     return jnp.where(inside, moved, jnp.zeros((), images.dtype))
+
+
+def _take_pixels(images: Array, examples: Array, rows: Array, cols: Array) -> Array:
+    # None of these count from the end. What counts them from there is a kernel of its own on a GPU.
+    pixels = images.at[examples[:, None, None], rows[:, :, None], cols[:, None, :]]
+    return pixels.get(mode="promise_in_bounds", wrap_negative_indices=False)

@@ -25,20 +25,30 @@ class Airbench(nn.Module):
     inputs: Inputs
     backend: Backend
 
-    @nn.compact
-    def __call__(self, images: Float[Array, "n h w c"], *, train: bool) -> Float[Array, "n l"]:
+    def setup(self) -> None:
         network, precision, ops = self.network, self.backend.precision, self.backend.ops
-        width = network.first_width(self.inputs)
-        x = FirstConv(network, precision, ops, width, name="whiten")(images)
-        self.sow("intermediates", "whiten_conv", x)
-        x = ops.gelu(x)
+        self.whiten = FirstConv(network, precision, ops, network.first_width(self.inputs))
         for number, width in enumerate(network.widths, start=1):
-            x = Block(network, precision, ops, width, name=f"block{number}")(x, train)
+            setattr(self, f"block{number}", Block(network, precision, ops, width))
+        law = initial_law(self, unit_uniform if network.unit_head else default_uniform)
+        self.head = self.param("head", law, (network.widths[-1], self.inputs.num_classes), precision.params)
+
+    def __call__(self, images: Float[Array, "n h w c"], *, train: bool) -> Float[Array, "n l"]:
+        return self.classify(self.patches(images), train=train)
+
+    def patches(self, images: Float[Array, "n h w c"]) -> Float[Array, "n h-1 w-1 _"]:
+        """Return the activations of the first layer, each of which depends on 2x2 pixels and on nothing else."""
+        x = self.whiten(images)
+        self.sow("intermediates", "whiten_conv", x)
+        return self.backend.ops.gelu(x)
+
+    def classify(self, x: Float[Array, "n h w _"], *, train: bool) -> Float[Array, "n l"]:
+        """Return the logits of images from their `patches`."""
+        for number in range(1, len(self.network.widths) + 1):
+            x = getattr(self, f"block{number}")(x, train)
         x = self.pool_all(x)
         self.sow("intermediates", "features", x)
-        law = initial_law(self, unit_uniform if network.unit_head else default_uniform)
-        kernel = self.param("head", law, (x.shape[-1], self.inputs.num_classes), precision.params)
-        return head_product(x, kernel, precision) * network.logit_scale
+        return head_product(x, self.head, self.backend.precision) * self.network.logit_scale
 
     def pool_all(self, x: Float[Array, "n h w c"]) -> Float[Array, "n c"]:
         """Pool whatever pixels there are, which lets the head take images of any size."""

@@ -61,16 +61,16 @@ def library_convolutions(step: CompiledStep) -> list[Product]:
     return [product for product in products_of(step.text).values() if product.is_convolution]
 
 
-def test_a_step_is_at_most_113_kernels_and_moves_at_most_3_3_gib(steps: dict[str, CompiledStep]) -> None:
+def test_a_step_is_at_most_112_kernels_and_moves_at_most_3_3_gib(steps: dict[str, CompiledStep]) -> None:
     found, before = summary(steps[AS_IT_IS]), summary(steps[NOT_FOR_GPUS])
-    assert found["kernels"] <= 113
+    assert found["kernels"] <= 112
     assert found["convolution_bytes"] + found["other_bytes"] <= 3.3 * 2**30
     assert before["kernels"] > found["kernels"]
 
 
 def test_an_h100_gets_the_same_program() -> None:
     found = summary(compile_steps("h100", AS_IT_IS)[AS_IT_IS])
-    assert found["kernels"] <= 113
+    assert found["kernels"] <= 112
     assert found["convolution_bytes"] + found["other_bytes"] <= 3.3 * 2**30
 
 

@@ -19,10 +19,18 @@ from airjax.recipes.published import RECIPES
 from airjax.recipes.recipe import Recipe
 from airjax.training.backend import backend_of
 from airjax.training.loop import TrainedRun, train
-from airjax.training.members import STRATEGIES, Strategy
+from airjax.training.members import Strategy
 from airjax.training.programs import kinds_of, plan_calls, steps_per_call
 from airjax.training.run import Segment, Task, advance, segments, start_run
-from tests.recipe_trainings import check_members, check_resumed, check_saved, check_whole_run, sweep_rows, train_singles
+from tests.recipe_trainings import (
+    check_members,
+    check_resumed,
+    check_saved,
+    check_whole_run,
+    strategies,
+    sweep_rows,
+    train_singles,
+)
 
 SMALL: dict[str, Any] = {
     "widths": (4, 6, 8),
@@ -164,7 +172,7 @@ def singles(recipe: Recipe, toy: airjax.Dataset) -> list[TrainedRun]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("strategy", strategies("vmap", "sharded"))
 def test_every_strategy_trains_the_networks_of_single_runs(
     recipe: Recipe, toy: airjax.Dataset, singles: list[TrainedRun], strategy: Strategy
 ) -> None:

@@ -10,8 +10,8 @@ import airjax
 from airjax.recipes.published import RECIPES
 from airjax.recipes.recipe import Recipe
 from airjax.training.loop import TrainedRun, train
-from airjax.training.members import STRATEGIES, Strategy
-from tests.recipe_trainings import check_members, check_saved, check_whole_run, train_singles
+from airjax.training.members import Strategy
+from tests.recipe_trainings import check_members, check_saved, check_whole_run, strategies, train_singles
 
 SMALL: dict[str, Any] = {
     "widths": (4, 6, 8),
@@ -48,7 +48,7 @@ def singles(recipe: Recipe, toy: airjax.Dataset) -> list[TrainedRun]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("strategy", strategies("vmap", "interleaved"))
 def test_every_strategy_trains_the_networks_of_single_runs(
     recipe: Recipe, toy: airjax.Dataset, singles: list[TrainedRun], strategy: Strategy
 ) -> None:

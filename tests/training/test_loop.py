@@ -187,14 +187,15 @@ SWITCHES: list[dict[str, Any]] = [
     *({"convs_per_block": 3}, {"precision": "float16"}, {"precision": "bfloat16"}),
     {"convs_per_block": 3, "residual": "before-activation"},
     {"convs_per_block": 3, "residual": "after-activation"},
-    *({"tta_level": 0}, {"tta_level": 1}, {"tta_mirror": False}),
+    *({"tta_level": 1}, {"tta_level": 2}, {"tta_level": 2, "tta_mirror": False}),
 ]
 
 
 @pytest.fixture(scope="module")
 def few(tiny: Recipe) -> Recipe:
-    """Four steps of two epochs, with two averages."""
-    return tiny.override(train_examples=64, test_examples=20, widths=(4, 4, 4), lookahead_every=2)
+    """Four steps of two epochs, with two averages, by one program: nothing is frozen, and one view is evaluated."""
+    changes = {"train_examples": 64, "test_examples": 20, "widths": (4, 4, 4), "lookahead_every": 2}
+    return tiny.override(**changes, whiten_bias_epochs=None, tta_level=0)
 
 
 @pytest.fixture(scope="module")

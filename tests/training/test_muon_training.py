@@ -10,8 +10,16 @@ import airjax
 from airjax.recipes.published import RECIPES
 from airjax.recipes.recipe import Recipe
 from airjax.training.loop import TrainedRun, train
-from airjax.training.members import STRATEGIES, Strategy
-from tests.recipe_trainings import check_members, check_resumed, check_saved, check_whole_run, sweep_rows, train_singles
+from airjax.training.members import Strategy
+from tests.recipe_trainings import (
+    check_members,
+    check_resumed,
+    check_saved,
+    check_whole_run,
+    strategies,
+    sweep_rows,
+    train_singles,
+)
 
 SMALL: dict[str, Any] = {
     "widths": (4, 6, 8),
@@ -76,7 +84,7 @@ def singles(recipe: Recipe, toy: airjax.Dataset) -> list[TrainedRun]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("strategy", strategies("vmap", "vmap-matmul"))
 def test_every_strategy_trains_the_networks_of_single_runs(
     recipe: Recipe, toy: airjax.Dataset, singles: list[TrainedRun], strategy: Strategy
 ) -> None:
