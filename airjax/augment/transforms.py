@@ -91,6 +91,7 @@ def pixel_origins(
             rows, cols = reflect(rows, size), reflect(cols, size)
     return jnp.broadcast_to(rows, cols.shape), cols
 
+
 def take_moved(
     images: Shaped[Array, "n h w c"],
     translate: int,

@@ -70,6 +70,31 @@ def apply_eval(
     return logits
 
 
+def apply_first(
+    recipe: Recipe, backend: Backend, variables: Variables, images: Float[Array, "n h w c"]
+) -> Float[Array, "n _ _ _"]:
+    """Return what `apply_rest` takes: the first layer's output where each pixel of it sees one patch and no padding.
+
+    So crops of it are that of crops of the images. Of other networks it is the images themselves.
+    """
+    if isinstance(recipe.network, ResNet18):
+        return images
+    patches = make_module(recipe, backend).apply(variables, images, method="patches")
+    assert isinstance(patches, Array)
+    return patches
+
+
+def apply_rest(
+    recipe: Recipe, backend: Backend, variables: Variables, x: Float[Array, "n _ _ _"]
+) -> Float[Array, "n l"]:
+    """Return the logits, with the running statistics, of images of which x is what `apply_first` returns."""
+    if isinstance(recipe.network, ResNet18):
+        return apply_eval(recipe, backend, variables, x)
+    logits = make_module(recipe, backend).apply(variables, x, train=False, method="classify")
+    assert isinstance(logits, Array)
+    return logits
+
+
 @contextmanager
 def flax_defaults() -> Iterator[None]:
     """Make Flax derive parameters' keys from their names, and return dicts, as it does by default."""

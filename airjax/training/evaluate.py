@@ -11,9 +11,9 @@ from jax import Array, lax
 from jaxtyping import Float, Int, Shaped, UInt8
 
 from airjax.augment.transforms import normalize
-from airjax.augment.views import tta_views
+from airjax.augment.views import sides_of, take_view, views_of
 from airjax.kernels.backend import Backend
-from airjax.nn.build import Variables, apply_eval, init_variables
+from airjax.nn.build import Variables, apply_first, apply_rest, init_variables
 from airjax.recipes.recipe import Recipe
 from airjax.training.backend import backend_of
 from airjax.training.compile import compile_function
@@ -84,13 +84,37 @@ def tta_logits(
     A backend of None is this process's. Raises ValueError for a level other than 0, 1 or 2.
     """
     backend = backend or backend_of(recipe)
-    precision, evaluation = backend.precision, recipe.evaluation
-    normalized = normalize(images, recipe.inputs, precision.compute)
-    logits = jnp.zeros((images.shape[0], recipe.inputs.num_classes), precision.statistics)
-    mirrored, uniform = evaluation.tta_mirror, evaluation.tta_uniform
-    for weight, view in tta_views(normalized, level_of(recipe, level), mirrored=mirrored, uniform=uniform):
-        logits = logits + weight * apply_eval(recipe, backend, variables, view)
+    logits = jnp.zeros((images.shape[0], recipe.inputs.num_classes), backend.precision.statistics)
+    for weight, x in _weighted_views(recipe, backend, variables, images, level_of(recipe, level)):
+        logits = logits + weight * apply_rest(recipe, backend, variables, x)
     return logits
+
+
+def _joined_logits(
+    recipe: Recipe, backend: Backend, variables: Variables, images: UInt8[Array, "n h w c"], level: int
+) -> Float[Array, "n l"]:
+    # `tta_logits` by one forward pass of all views: it is compiled once, and needs so many times the memory.
+    views = _weighted_views(recipe, backend, variables, images, level)
+    joined = apply_rest(recipe, backend, variables, jnp.concatenate([x for _, x in views]))
+    logits = jnp.zeros((images.shape[0], recipe.inputs.num_classes), backend.precision.statistics)
+    for (weight, _), part in zip(views, jnp.split(joined, len(views)), strict=True):
+        logits = logits + weight * part
+    return logits
+
+
+def _weighted_views(
+    recipe: Recipe, backend: Backend, variables: Variables, images: UInt8[Array, "n h w c"], level: int
+) -> list[tuple[float, Array]]:
+    # Of each view what the network's first layer makes of it; that is computed once for all crops of an image.
+    evaluation = recipe.evaluation
+    views = views_of(level, mirrored=evaluation.tta_mirror, uniform=evaluation.tta_uniform)
+    normalized = normalize(images, recipe.inputs, backend.precision.compute)
+    plain, mirrored = (
+        None if side is None else apply_first(recipe, backend, variables, side)
+        for side in sides_of(normalized, level, views)
+    )
+    assert plain is not None
+    return [(view.weight, take_view(plain, mirrored, view, level)) for view in views]
 
 
 def tta_logits_in_passes(
@@ -102,17 +126,24 @@ def tta_logits_in_passes(
     plan: EvalPlan,
     level: int | None = None,
 ) -> Float[Array, "n l"]:
-    """Compute `tta_logits` of n = passes * batch images by count passes; the rest are zero."""
-    if plan.passes == 1:
+    """Compute `tta_logits` of n = passes * batch images by count passes; those of the rest are of no use.
+
+    Where loops are fast, the views of an image go through the network together, and fewer images at once.
+    """
+    if plan.passes == 1 and backend.convolution != "onednn":
         return tta_logits(recipe, variables, images, level, backend=backend)
+    level = level_of(recipe, level)
+    views = len(views_of(level, mirrored=recipe.evaluation.tta_mirror))
+    size = math.ceil(plan.batch / views)
 
     def body(done: Array, logits: Array) -> Array:
-        part = lax.dynamic_slice_in_dim(images, done * plan.batch, plan.batch)
-        new = tta_logits(recipe, variables, part, level, backend=backend)
-        return lax.dynamic_update_slice_in_dim(logits, new, done * plan.batch, axis=0)
+        # The last slice starts where it ends with the images, at some that are done.
+        part = lax.dynamic_slice_in_dim(images, done * size, size)
+        new = _joined_logits(recipe, backend, variables, part, level)
+        return lax.dynamic_update_slice_in_dim(logits, new, done * size, axis=0)
 
     logits = jnp.zeros((images.shape[0], recipe.inputs.num_classes), backend.precision.statistics)
-    return lax.fori_loop(0, count, body, logits)
+    return lax.fori_loop(0, -(-count * plan.batch // size), body, logits)
 
 
 def compile_logits(recipe: Recipe, level: int, backend: Backend, plan: EvalPlan | None = None) -> Any:

@@ -12,7 +12,7 @@ import optax
 import pytest
 
 from airjax.augment import batch, draws, positions, resize, transforms, views
-from airjax.augment.views import tta_views
+from airjax.augment.views import views_of
 from airjax.kernels import backend
 from airjax.kernels.normalization import normalize_channels
 from airjax.nn import airbench as model
@@ -148,11 +148,11 @@ def flip_upside_down(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def uniform_tta(monkeypatch: pytest.MonkeyPatch) -> None:
-    def same_weights(x: Any, level: int, *, mirrored: bool, uniform: bool) -> Any:
+    def same_weights(level: int, *, mirrored: bool, uniform: bool = False) -> Any:
         del uniform
-        return tta_views(x, level, mirrored=mirrored, uniform=True)
+        return views_of(level, mirrored=mirrored, uniform=True)
 
-    monkeypatch.setattr(tta, "tta_views", same_weights)
+    monkeypatch.setattr(tta, "views_of", same_weights)
 
 
 def schedule_one_step_early(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -280,11 +280,11 @@ def views_for_the_most_confident(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def views_weighted_by_how_far_they_are_moved(monkeypatch: pytest.MonkeyPatch) -> None:
-    def moved(x: Any, level: int, *, mirrored: bool, uniform: bool) -> Any:
+    def moved(level: int, *, mirrored: bool, uniform: bool = False) -> Any:
         del uniform
-        return tta_views(x, level, mirrored=mirrored)
+        return views_of(level, mirrored=mirrored)
 
-    monkeypatch.setattr(tta, "tta_views", moved)
+    monkeypatch.setattr(tta, "views_of", moved)
 
 
 def no_antialiasing(monkeypatch: pytest.MonkeyPatch) -> None:

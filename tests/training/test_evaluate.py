@@ -45,7 +45,17 @@ def test_passes_give_the_logits_of_one(tiny: Recipe, toy: airjax.Dataset) -> Non
     compute = jax.jit(lambda count: tta_logits_in_passes(recipe, backend, variables, images, count, plan))
     assert np.allclose(compute(3), expected, atol=1e-5)
     assert np.allclose(compute(2)[:8], expected[:8], atol=1e-5)
-    assert not compute(2)[8:].any()
+    assert not compute(2)[8:].any()  # six views are a pass: nothing more is computed
+
+
+def test_views_that_fill_no_whole_passes_give_the_same_logits(tiny: Recipe, toy: airjax.Dataset) -> None:
+    recipe = resolve_precision(tiny)
+    variables = init_variables(recipe, backend_of(recipe), jax.random.key(0))
+    variables["frozen"]["whiten"]["kernel"] = jax.random.normal(jax.random.key(1), (2, 2, 3, 24))
+    images = jnp.asarray(toy.test_images[:14])
+    backend, plan = backend_of(recipe, convolution="onednn"), EvalPlan(batch=14, passes=1)  # three images at once
+    compute = jax.jit(lambda count: tta_logits_in_passes(recipe, backend, variables, images, count, plan))
+    assert np.allclose(compute(1), tta_logits(recipe, variables, images), atol=1e-5)
 
 
 @pytest.mark.parametrize("examples", [1, 100, 200, 201, 2000, 4001, 9999, 10_000])
