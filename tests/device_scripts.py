@@ -13,7 +13,7 @@ def environment_of(devices: int) -> dict[str, str]:
     """Return the environment of a process that sees so many CPU devices, and nothing of this process's settings."""
     flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}", "JAX_PLATFORMS": "cpu"}
     kept = {name: os.environ[name] for name in ("PATH", "AIRJAX_CACHE", "HOME") if name in os.environ}
-    return kept | flags | {"PYTHONPATH": str(ROOT)}
+    return kept | flags | {"PYTHONPATH": f"{ROOT}"}
 
 
 def run_on_devices(devices: int, script: str) -> str:

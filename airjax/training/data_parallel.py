@@ -40,6 +40,18 @@ def make_mesh(devices: Devices = "all") -> Mesh:
     return Mesh(np.array([one for own in by_process for one in own[:each]]), (AXIS,))
 
 
+def mesh_for(devices: Devices | None) -> Mesh | None:
+    """Return `make_mesh` of so many devices; None where they are one, as None says, too."""
+    mesh = None if devices is None else make_mesh(devices)
+    return None if mesh is None or mesh.size == 1 else mesh
+
+
+def mesh_of(array: Any) -> Mesh | None:
+    """Return the mesh on whose devices an array is; None for one on a single device, or on the host."""
+    sharding = array.sharding if isinstance(array, Array) else None
+    return sharding.mesh if isinstance(sharding, NamedSharding) and isinstance(sharding.mesh, Mesh) else None
+
+
 def num_devices(mesh: Mesh | None) -> int:
     """Count the devices of a mesh."""
     return 1 if mesh is None else mesh.size
