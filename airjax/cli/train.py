@@ -103,12 +103,7 @@ def main(arguments: list[str] | None = None, prog: str = "python -m airjax.train
 def run(options: Options[Recipe], name: str) -> int:
     """Train as the options say; print and save the results."""
     keep_compiled()
-    if not is_first():
-        options = dataclasses.replace(options, track=None)
-    tracker = options.track and find_tracker(
-        options.track, (options.out or Path()) / "tensorboard", options.track_project
-    )
-    job = _prepare_alike(options, name)._replace(tracker=tracker)
+    job = _prepare_alike(options if is_first() else dataclasses.replace(options, track=None), name)
     if options.out is None:
         return _report(job, *_train(job, {}), mixed={})
     keep_running()
@@ -137,14 +132,17 @@ def _opened(job: Job, out: Path) -> Iterator[Contents]:
 
 
 def _prepare_alike(options: Options[Recipe], name: str) -> Job:
-    # What this process trains, if all processes train the same.
+    # What this process trains, if all processes train the same, and evaluate, stop and end alike.
     try:
-        job = _prepare(options, name)
+        folder = (options.out or Path()) / "tensorboard"
+        tracker = options.track and find_tracker(options.track, folder, options.track_project)
+        job = _prepare(options, name)._replace(tracker=tracker)
     except Exception:
         require_same("", None, failed=True)
         raise
-    same = [job.recipe.to_dict(), job.dataset.fingerprint, list(job.seeds), options.devices, str(options.out)]
-    require_same("a recipe, data, options or versions", [*same, job.environment["versions"]])
+    same = [job.recipe.to_dict(), job.dataset.fingerprint, job.environment["versions"], options.out is None]
+    names = ("seed", "seeds", "devices", "checkpoint_every", "quiet", "validate_epochs", "target", "require_target")
+    require_same("a recipe, data, options or versions", [*same, *(getattr(options, name) for name in names)])
     return job
 
 
@@ -198,7 +196,9 @@ def _train(job: Job, kept: dict[int, dict[str, Any]]) -> tuple[list[dict[str, An
                 if out:
                     first_does(functools.partial(_keep, job, trained, records[trained.seed]))
                 watchers.run(trained)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
+            if several():  # the others are in the middle of a step, which they cannot end without this process
+                end_alone(error, EXIT_INTERRUPTED)
             code, reason = EXIT_INTERRUPTED, "interrupted"
         except StoppedError as error:
             code, reason = EXIT_INTERRUPTED, f"{error}, which is kept"

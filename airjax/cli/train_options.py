@@ -29,6 +29,7 @@ PLAIN = (
     (r"invalid literal for int\(\) with base 10: (.+)$", r"\1 is not a whole number"),
     (r"could not convert string to float: (.+)$", r"\1 is not a number"),
     (r"no type matching \{None\}\|INT could be instantiated from \[(.+)\]", r"\1 is neither None nor a whole number"),
+    (r"no type matching \{None\}\|INT\|\{all\} could be instantiated from \[(.+)\]", r"\1 is no whole number, nor all"),
     (r"no type matching \{None\}\|FLOAT could be instantiated from \[(.+)\]", r"\1 is neither None nor a number"),
     (r"Could not parse arguments \[(.+)\] into tuple type typing\.Tuple\[int.*\]", r"\1 are not all whole numbers"),
 )

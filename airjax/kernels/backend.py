@@ -142,8 +142,8 @@ def make_backend(
 ) -> Backend:
     """Return the backend of a precision by name on a platform; on a mesh, for one of its devices."""
     driver = driver or default_driver(platform, convolution)
-    reduced_by = None
-    if mesh is not None:
-        reduced_by = across_devices(_reductions_of(platform), mesh.axis_names[0], mesh.size)
-    ops = make_ops(platform, convolution, reduced_by)
+    if mesh is None:
+        ops = make_ops(platform, convolution)
+    else:
+        ops = make_ops(platform, convolution, across_devices(_reductions_of(platform), mesh.axis_names[0], mesh.size))
     return Backend(platform, PRECISIONS[precision], convolution, ops, driver, mesh=mesh)

@@ -5,6 +5,7 @@ writes files. A process that dies is missed by its heartbeats: JAX then ends the
 """
 
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -75,26 +76,27 @@ def meet(meeting: Meeting) -> None:
     default_platform()
 
 
-def end_alone(error: Exception) -> NoReturn:
-    """End this process at once with status 1, saying why, and the others with it, which cannot go on without it.
+def end_alone(error: BaseException, status: int = 1) -> NoReturn:
+    """End this process at once, saying why, and the others with it, which cannot go on without it.
 
     JAX's own way to leave waits for them. The error may be JAX's about another process that has died.
     """
     traceback.print_exception(error)
-    print(f"error: process {jax.process_index()} ends ({error}), and so do the others", file=sys.stderr)
+    reason = str(error).strip() or type(error).__name__
+    print(f"error: process {jax.process_index()} ends ({reason}), and so do the others", file=sys.stderr)
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
-    os._exit(1)
+    os._exit(status)
 
 
 def several() -> bool:
     """Return whether this process is one of several."""
-    return jax.process_count() > 1
+    return jax.distributed.is_initialized() and jax.process_count() > 1  # in this order: only then JAX has to start
 
 
 def is_first() -> bool:
     """Return whether this is the process that writes files: number 0, or the only one."""
-    return jax.process_index() == 0
+    return not several() or jax.process_index() == 0
 
 
 def any_of(flag: bool) -> bool:
@@ -160,7 +162,10 @@ def first_does(task: Callable[[], Any]) -> Any:
 
 def arrays_from_first(arrays: list[np.ndarray]) -> list[np.ndarray]:
     """Return process 0's arrays, of the same shapes and dtypes as this process's, to the bit."""
-    return [np.frombuffer(_from_first(one.tobytes()), one.dtype).reshape(one.shape) for one in arrays]
+    content = _from_first(b"".join(one.tobytes() for one in arrays))
+    starts = [0, *itertools.accumulate(one.nbytes for one in arrays)]
+    parts = [content[start:stop] for start, stop in itertools.pairwise(starts)]
+    return [np.frombuffer(part, one.dtype).reshape(one.shape) for part, one in zip(parts, arrays, strict=True)]
 
 
 def _gather(array: np.ndarray) -> np.ndarray:

@@ -111,6 +111,7 @@ def test_processes_that_would_train_different_things_are_refused(images: Path, t
     ("flags", "message"),
     [
         (["--devices", "0"], "devices is 0, but it must be a number of devices from 1, or all"),
+        (["--devices", "two"], "'two' is no whole number, nor all"),
         (["--devices", "2", "--strategy", "vmap"], "strategy is vmap, but devices share the batches of one network"),
         (["--processes", "2"], "processes needs --coordinator HOST:PORT"),
         (["--process-id", "0"], "process-id needs --coordinator HOST:PORT"),
