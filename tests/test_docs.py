@@ -48,7 +48,7 @@ FOREIGN = {
     "ray": "needs several machines",
     "duckdb": "is a program of its own",
 }
-SCRIPTS = {"docs/scale.md": "needs a SLURM cluster"}
+SCRIPTS = {"docs/scale.md": "needs a SLURM or a Kubernetes cluster"}
 COMPILES_LONG = [f"docs/{name}.md" for name in ("concepts", "data_selection", "new_method", "own_images", "seeds")]
 INSTALLED = ("airjax", ".venv/bin/airjax")
 NO_FLAGS = {"pytest": "pytest's own", "venv": "Python's own"}
@@ -106,8 +106,8 @@ def module_and_arguments(command: str) -> tuple[str, list[str]]:
 
 
 def test_every_block_is_of_a_kind_that_is_checked_here() -> None:
-    assert {block.language for block in ALL} == {"", "python", "toml", "bash"}
-    assert {block.page for block in ALL if block.language == "bash"} == set(SCRIPTS)
+    assert {block.language for block in ALL} == {"", "python", "toml", "bash", "yaml"}
+    assert {block.page for block in ALL if block.language in ("bash", "yaml")} == set(SCRIPTS)
     others = {shlex.split(command)[0] for _, command in commands() if not is_ours(command)}
     assert others - {".venv/bin/python", *INSTALLED} == set(FOREIGN)
     assert len([command for _, command in commands() if is_ours(command)]) > 40
@@ -195,6 +195,21 @@ def _parse_with_argparse(module: str, arguments: list[str], monkeypatch: pytest.
         pytest.skip(f"{module} needs {error.name}: pip install 'airjax[parity,report]'")
     with pytest.raises(Parsed):
         program.main(arguments)
+
+
+def test_trainings_on_clusters_have_flags_that_there_are_and_manifests_are_yaml() -> None:
+    scripts = [block.text.replace("\\\n", " ") for block in ALL if block.language == "bash"]
+    for block in ALL:
+        if block.language == "yaml":
+            documents = list(pytest.importorskip("yaml").safe_load_all(block.text))
+            assert [document["kind"] for document in documents] == ["Service", "Job"]
+            (container,) = documents[1]["spec"]["template"]["spec"]["containers"]
+            scripts += container["args"]
+    found = [command for text in scripts for command in re.findall(r"python -m airjax\.train (.*)", text)]
+    assert len(found) == 2
+    for command in found:
+        options, _ = parse(shlex.split(re.sub(r'"\$\w+"', "0", command)))
+        assert (options.devices, options.strategy) == ("all", "sequential")
 
 
 def test_a_wrong_flag_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:

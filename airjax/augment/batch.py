@@ -45,14 +45,17 @@ def batch_at(
     *,
     dtype: DTypeLike = jnp.float32,
     take: Callable[..., Array] = take_moved,
+    part: Callable[[Array], Array] | None = None,
 ) -> Batch:
     """Gather the batch of a 0-based step from a data set's images and labels, and augment it in dtype.
 
     With a selection, the draws are about its examples, and images and labels are those that it selects from. take moves
-    images, as `take_moved` does.
+    images, as `take_moved` does. part takes from what there is of every example [b] what is of one device's.
     """
     augmentation = recipe.augmentation
     epoch, chosen = examples_at(recipe, draws.order, step)
+    if part is not None:
+        epoch, chosen = part(epoch) if epoch.ndim else epoch, part(chosen)
     examples, weights = chosen, None
     if selection is not None:
         examples = selection.indices[chosen]

@@ -1,11 +1,15 @@
 """The command line: airjax train --target 94, or python -m airjax.train --target 94."""
 
+import contextlib
+import dataclasses
+import functools
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from rich.console import Console
 
@@ -14,7 +18,7 @@ from airjax.cli.display import Display
 from airjax.cli.stopping import watch_signals
 from airjax.cli.trackers import find_tracker
 from airjax.cli.tracking import Opener, Tracking, Watchers
-from airjax.cli.train_folder import FolderError, hold, keep_run, open_folder, setting_of
+from airjax.cli.train_folder import Contents, FolderError, hold, keep_run, open_folder, setting_of
 from airjax.cli.train_options import Options, UsageError, make_parser, parse
 from airjax.cli.train_result import describe_result, record_run, summarize_runs
 from airjax.data import DataError, Dataset, load_data
@@ -24,10 +28,22 @@ from airjax.training.arrays import fit_recipe
 from airjax.training.backend import resolve_precision
 from airjax.training.checkpoint import Model
 from airjax.training.compile import keep_compiled
+from airjax.training.data_parallel import mesh_for
 from airjax.training.environment import describe
 from airjax.training.loop import DivergedError, TrainedRun, train
 from airjax.training.many import run_many, seed_keys
-from airjax.training.members import Strategy
+from airjax.training.members import Strategy, strategy_backend
+from airjax.training.processes import (
+    Meeting,
+    OtherProcessError,
+    end_alone,
+    first_does,
+    is_first,
+    largest_of,
+    meet,
+    require_same,
+    several,
+)
 from airjax.training.snapshots import NOTHING_KEPT, Keeping, StoppedError
 from airjax.training.strategy import choose_strategy
 from airjax.utils.extras import MissingExtraError
@@ -65,11 +81,19 @@ def main(arguments: list[str] | None = None, prog: str = "python -m airjax.train
     except UsageError as error:
         return _fail(error, EXIT_USAGE)
     try:
-        return run(options, name)
+        if options.coordinator is not None:
+            meet(Meeting(options.coordinator, options.processes, options.process_id))
+        return largest_of(run(options, name))
+    except OtherProcessError as error:
+        return _fail(error, EXIT_USAGE)
     except (UsageError, DataError, DeviceError, FolderError, MissingExtraError) as error:
         return _fail(error, EXIT_USAGE)
     except OSError as error:
         return _fail(describe_os_error(error), EXIT_FAILURE)
+    except Exception as error:
+        if not several():
+            raise
+        end_alone(error)
     except SystemExit as end:
         if end.code == EXIT_CLOSED:
             print("stopped: nothing reads the output any more; with --out DIR training would go on", file=sys.stderr)
@@ -79,21 +103,47 @@ def main(arguments: list[str] | None = None, prog: str = "python -m airjax.train
 def run(options: Options[Recipe], name: str) -> int:
     """Train as the options say; print and save the results."""
     keep_compiled()
-    tracker = options.track and find_tracker(
-        options.track, (options.out or Path()) / "tensorboard", options.track_project
-    )
-    job = _prepare(options, name)._replace(tracker=tracker)
+    job = _prepare_alike(options if is_first() else dataclasses.replace(options, track=None), name)
     if options.out is None:
         return _report(job, *_train(job, {}), mixed={})
     keep_running()
-    with hold(options.out):
-        found = open_folder(options.out, name, job.recipe, job.dataset, job.environment, job.seeds, mixed=options.mixed)
-        for note in found.lost:
-            print(f"warning: {note}", file=sys.stderr)
+    with _opened(job, options.out) as found:
         with watch_signals() as request:
             keeping = Keeping(options.out / "snapshots", options.checkpoint_every or NEVER, request)
             done, code = _train(job._replace(keeping=keeping), found.runs)
         return _report(job, done, request.exit_code if request() and code else code, mixed=found.mixed)
+
+
+@contextlib.contextmanager
+def _opened(job: Job, out: Path) -> Iterator[Contents]:
+    # What the folder holds, which process 0 alone opens, and keeps others out of.
+    with contextlib.ExitStack() as stack:
+
+        def look() -> list[Any]:
+            stack.enter_context(hold(out))
+            mixed = job.options.mixed
+            found = open_folder(out, job.name, job.recipe, job.dataset, job.environment, job.seeds, mixed=mixed)
+            for note in found.lost:
+                print(f"warning: {note}", file=sys.stderr)
+            return [list(found.runs.values()), found.lost, found.mixed]
+
+        runs, lost, mixed = first_does(look)
+        yield Contents({run["seed"]: run for run in runs}, lost, mixed)
+
+
+def _prepare_alike(options: Options[Recipe], name: str) -> Job:
+    # What this process trains, if all processes train the same, and evaluate, stop and end alike.
+    try:
+        folder = (options.out or Path()) / "tensorboard"
+        tracker = options.track and find_tracker(options.track, folder, options.track_project)
+        job = _prepare(options, name)._replace(tracker=tracker)
+    except Exception:
+        require_same("", None, failed=True)
+        raise
+    same = [job.recipe.to_dict(), job.dataset.fingerprint, job.environment["versions"], options.out is None]
+    names = ("seed", "seeds", "devices", "checkpoint_every", "quiet", "validate_epochs", "target", "require_target")
+    require_same("a recipe, data, options or versions", [*same, *(getattr(options, name) for name in names)])
+    return job
 
 
 def _prepare(options: Options[Recipe], name: str) -> Job:
@@ -113,7 +163,12 @@ def _prepare(options: Options[Recipe], name: str) -> Job:
         dataset = dataset.with_validation(options.validation)
     try:
         recipe = resolve_precision(fit_recipe(options.method, dataset))
-        return Job(options, name, recipe, dataset, describe(), notes)
+        mesh = mesh_for(options.devices)
+        strategy_backend(recipe, "sequential", mesh=mesh)  # before anything is written: can they share its batches?
+        environment = describe()
+        if mesh is not None:
+            environment |= {"network_devices": mesh.size, "processes": jax.process_count()}
+        return Job(options, name, recipe, dataset, environment, notes)
     except ValueError as error:
         raise UsageError(error) from error
 
@@ -122,7 +177,8 @@ def _train(job: Job, kept: dict[int, dict[str, Any]]) -> tuple[list[dict[str, An
     # The records of all networks that are finished, and the exit code of what stopped the training, or EXIT_OK.
     out, records, code, reason = job.options.out, dict(kept), EXIT_OK, ""
     missing = [seed for seed in job.seeds if seed not in kept]
-    display, tracking = Display(Console(), quiet=job.options.quiet, total=len(missing)), _tracking_of(job)
+    display = Display(Console(), quiet=job.options.quiet or not is_first(), total=len(missing))
+    tracking = _tracking_of(job)
     with display, tracking:
         recipe, device = job.recipe, job.environment["device"]
         display.line(
@@ -138,9 +194,11 @@ def _train(job: Job, kept: dict[int, dict[str, Any]]) -> tuple[list[dict[str, An
             for trained in _trainings(job, missing, watchers):
                 records[trained.seed] = record_run(trained)
                 if out:
-                    _keep(job, trained, records[trained.seed])
+                    first_does(functools.partial(_keep, job, trained, records[trained.seed]))
                 watchers.run(trained)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
+            if several():  # the others are in the middle of a step, which they cannot end without this process
+                end_alone(error, EXIT_INTERRUPTED)
             code, reason = EXIT_INTERRUPTED, "interrupted"
         except StoppedError as error:
             code, reason = EXIT_INTERRUPTED, f"{error}, which is kept"
@@ -149,7 +207,7 @@ def _train(job: Job, kept: dict[int, dict[str, Any]]) -> tuple[list[dict[str, An
         except OSError as error:
             code, reason = EXIT_FAILURE, f"error: {describe_os_error(error)}"
     done = [records[seed] for seed in job.seeds if seed in records]
-    if code:
+    if code and is_first():
         resume = f"; rerunning the same command resumes in {out}" if out else ""
         print(f"{reason}; {len(done)} of {len(job.seeds)} networks are finished{resume}", file=sys.stderr)
     return done, code
@@ -168,9 +226,10 @@ def _report(job: Job, runs: list[dict[str, Any]], code: int, *, mixed: dict[str,
     target = int(job.options.target) / 100 if job.options.target else None
     summary = summarize_runs(job.name, job.recipe, job.dataset, runs, target=target)
     summary |= {"mixed": mixed, "warnings": job.notes} | job.environment
-    Display(Console(), quiet=job.options.quiet).result(describe_result(summary))
-    if job.options.json:
-        print(dump_json(summary), flush=True)
+    if is_first():
+        Display(Console(), quiet=job.options.quiet).result(describe_result(summary))
+        if job.options.json:
+            print(dump_json(summary), flush=True)
     met = summary["target_met"] in ("confirmed", "mean")
     return code or (EXIT_BELOW_TARGET if job.options.require_target and not met else EXIT_OK)
 
@@ -201,6 +260,7 @@ def _trainings(job: Job, seeds: Sequence[int], watchers: Watchers) -> Iterator[T
             on_step=watchers.step,
             on_epoch=watchers.epoch,
             keeping=job.keeping,
+            devices=options.devices,
         )
         _require_finite(trained)
         yield trained

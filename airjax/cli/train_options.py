@@ -18,6 +18,8 @@ from airjax.recipes.published import RECIPES, get_recipe
 from airjax.recipes.recipe import Recipe, describe_unknown, has_part
 from airjax.recipes.texts import describe_fields
 from airjax.training.members import Strategy
+from airjax.training.processes import Meeting, check_meeting
+from airjax.utils.platform import DeviceError
 from airjax.utils.seeds import check_seed
 
 Target = Literal["94", "95", "96"]
@@ -27,6 +29,7 @@ PLAIN = (
     (r"invalid literal for int\(\) with base 10: (.+)$", r"\1 is not a whole number"),
     (r"could not convert string to float: (.+)$", r"\1 is not a number"),
     (r"no type matching \{None\}\|INT could be instantiated from \[(.+)\]", r"\1 is neither None nor a whole number"),
+    (r"no type matching \{None\}\|INT\|\{all\} could be instantiated from \[(.+)\]", r"\1 is no whole number, nor all"),
     (r"no type matching \{None\}\|FLOAT could be instantiated from \[(.+)\]", r"\1 is neither None nor a number"),
     (r"Could not parse arguments \[(.+)\] into tuple type typing\.Tuple\[int.*\]", r"\1 are not all whole numbers"),
 )
@@ -58,6 +61,15 @@ class Options(Generic[Method]):
     """How several networks are trained (docs/seeds.md). auto: the way that was measured to be the fastest here."""
     group: int | None = None
     """Networks in memory at once, for strategies other than sequential. Default: what was measured, or all of them."""
+    devices: int | Literal["all"] | None = None
+    """Devices that share every batch of one network, those of all processes together (docs/scale.md). Default: one,
+    and all with --coordinator."""
+    coordinator: str | None = None
+    """Train one network in several processes: host:port of process 0; auto: as SLURM and the like say."""
+    processes: int | None = None
+    """Number of these processes."""
+    process_id: int | None = None
+    """Which of them this is, from 0. Process 0 writes the results."""
     data: Annotated[str, tyro.conf.arg(metavar="NAME|PATH")] = "auto"
     """cifar10, cifar100, cifar100-coarse, svhn, svhn-extra, cinic10, cinic10-valid, synthetic (made on the spot), auto
     (cifar10 if it is available), or your own: a path (docs/data.md). airjax data lists them."""
@@ -123,7 +135,31 @@ def parse(arguments: list[str], prog: str = "python -m airjax.train") -> tuple[O
         raise UsageError("checkpoint-every needs --out DIR, where snapshots are kept")
     if options.group is not None and options.group < 1:
         raise UsageError(f"group is {options.group}, but at least 1 network must be trained at once")
-    return options, name
+    return _check_devices(options), name
+
+
+def _check_devices(options: Options[Recipe]) -> Options[Recipe]:
+    # The options with the devices that follow from others. Raises UsageError.
+    if options.coordinator is None:
+        for name in ("processes", "process_id"):
+            if getattr(options, name) is not None:
+                raise UsageError(f"{name.replace('_', '-')} needs --coordinator HOST:PORT, where the processes meet")
+    else:
+        try:
+            check_meeting(Meeting(options.coordinator, options.processes, options.process_id))
+        except DeviceError as error:
+            raise UsageError(error) from error
+        options = dataclasses.replace(options, devices=options.devices or "all")
+    if options.devices is None:
+        return options
+    if isinstance(options.devices, int) and options.devices < 1:
+        raise UsageError(f"devices is {options.devices}, but it must be a number of devices from 1, or all")
+    if options.strategy not in ("auto", "sequential"):
+        raise UsageError(
+            f"strategy is {options.strategy}, but devices share the batches of one network after another; leave out "
+            "--strategy, or --devices (strategy sharded spreads networks over all local devices)"
+        )
+    return dataclasses.replace(options, strategy="sequential")
 
 
 def make_parser(prog: str) -> argparse.ArgumentParser:

@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.sharding import Mesh
 from jax.typing import DTypeLike
 
 from airjax.kernels import convolution as forms
@@ -14,7 +15,7 @@ from airjax.kernels import first_conv, normalization, pool, reductions, weight_g
 from airjax.kernels import gelu as activations
 from airjax.kernels.convolution import Convolution
 from airjax.kernels.normalization import Moments, batch_moments
-from airjax.kernels.reductions import Reductions
+from airjax.kernels.reductions import Reductions, across_devices
 from airjax.kernels.silu import silu
 
 # How the host calls steps: "loop", one in a call; "chunks", a few in a call, their number an argument; "scan", all of a
@@ -56,11 +57,12 @@ class Ops(NamedTuple):
     relu: Callable[[Array], Array]
     silu: Callable[[Array], Array]
     add_bias: Callable[[Array, Array], Array]
-    batch_norm: Callable[..., tuple[Array, Array, Array]]  # (x, bias, epsilon, scale=None)
+    batch_norm: Callable[..., tuple[Array, Array, Array]]  # (x, bias, epsilon, scale=None, groups=1)
     normalize_channels: Callable[..., Array]  # (x, mean, variance, bias, epsilon, scale=None)
     # GELU of batch_norm of x, or of max_pool(x, 2) where the fourth argument says so, with one gradient for all; also
     # the moments. None: one after the other.
     norm_gelu: Callable[[Array, Array, float, bool], tuple[Array, Array, Array]] | None = None
+    devices: int = 1  # that a batch is cut over: x is what one of them has
 
 
 class Backend(NamedTuple):
@@ -72,6 +74,7 @@ class Backend(NamedTuple):
     ops: Ops
     driver: Driver
     unroll: int = 1  # steps of a scan that are compiled one after the other
+    mesh: Mesh | None = None  # devices that a batch is cut over, one axis; None: one device
 
 
 @functools.lru_cache(maxsize=64)
@@ -88,7 +91,7 @@ def make_ops(
     With fuse_gradients, which is for GPUs, the gradients of pools, BatchNorm and GELU are kernels of our own; on a CPU
     these are interpreted, slowly.
     """
-    reduced_by = reduced_by or (reductions.CPU if platform == "cpu" else reductions.ACCELERATOR)
+    reduced_by = reduced_by or _reductions_of(platform)
     bind: Any = functools.partial
     conv_first = first_conv.conv_first_as_sums if platform == "gpu" else first_conv.conv_first
     convolutions = weight_gradient if platform == "gpu" else forms
@@ -105,7 +108,12 @@ def make_ops(
         batch_norm=bind(normalization.batch_norm, reductions=reduced_by, moments=moments),
         normalize_channels=normalization.normalize_channels,
         norm_gelu=_fused(reduced_by, moments, interpret=platform == "cpu") if fuse_gradients else None,
+        devices=reduced_by.devices,
     )
+
+
+def _reductions_of(platform: str) -> Reductions:
+    return reductions.CPU if platform == "cpu" else reductions.ACCELERATOR
 
 
 def _fused(reduced_by: Reductions, moments: Moments, *, interpret: bool) -> Any:
@@ -125,7 +133,17 @@ def default_driver(platform: str, convolution: Convolution) -> Driver:
     return "chunks" if convolution == "onednn" else "loop"
 
 
-def make_backend(precision: str, platform: str, convolution: Convolution, driver: Driver | None = None) -> Backend:
-    """Return the backend of a precision by name on a platform."""
+def make_backend(
+    precision: str,
+    platform: str,
+    convolution: Convolution,
+    driver: Driver | None = None,
+    mesh: Mesh | None = None,
+) -> Backend:
+    """Return the backend of a precision by name on a platform; on a mesh, for one of its devices."""
     driver = driver or default_driver(platform, convolution)
-    return Backend(platform, PRECISIONS[precision], convolution, make_ops(platform, convolution), driver)
+    if mesh is None:
+        ops = make_ops(platform, convolution)
+    else:
+        ops = make_ops(platform, convolution, across_devices(_reductions_of(platform), mesh.axis_names[0], mesh.size))
+    return Backend(platform, PRECISIONS[precision], convolution, ops, driver, mesh=mesh)

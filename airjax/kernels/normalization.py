@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float
 
-from airjax.kernels.reductions import Reductions, at_least_float32
+from airjax.kernels.reductions import Reductions, at_least_float32, leave_alone
 
 Moments = Callable[[Array, Reductions], tuple[Array, Array]]  # x [n,h,w,c] -> mean [c], biased variance [c]
 
@@ -43,12 +43,17 @@ def batch_moments(x: Float[Array, "n h w c"], reductions: Reductions) -> tuple[F
     Two passes, because E[x2] - E[x]2 cancels. Half precision needs only one: its own rounding is larger than what
     cancels in float32.
     """
-    count, exact = x.size // x.shape[-1], at_least_float32(x)
+    count, exact, add = count_pixels(x, reductions), at_least_float32(x), reductions.over_devices
     if x.dtype.itemsize < 4:
-        mean, square = (part / count for part in reductions.two_sums(exact, jnp.square(exact)))
+        mean, square = (part / count for part in add(reductions.two_sums(exact, jnp.square(exact))))
         return mean, jnp.maximum(square - jnp.square(mean), 0)
-    mean = reductions.sums(exact) / count
-    return mean, reductions.sums(jnp.square(exact - mean.reshape(1, 1, 1, -1))) / count
+    mean = add(reductions.sums(exact)) / count
+    return mean, add(reductions.sums(jnp.square(exact - mean.reshape(1, 1, 1, -1)))) / count
+
+
+def count_pixels(x: Float[Array, "n h w c"], reductions: Reductions) -> int:
+    """Count the pixels of a batch, of which x is what this device has."""
+    return reductions.devices * (x.size // x.shape[-1])
 
 
 def batch_norm(
@@ -59,14 +64,26 @@ def batch_norm(
     *,
     reductions: Reductions,
     moments: Moments = batch_moments,
+    groups: int = 1,
 ) -> tuple[Float[Array, "n h w c"], Float[Array, " c"], Float[Array, " c"]]:
     """Normalise each channel to mean 0 and variance 1, scale it, and add a bias; also return the moments that it had.
 
     The result has x's dtype; the arithmetic is in bias'. A scale of None is 1. The moments are for running statistics:
-    no gradient flows through them.
+    no gradient flows through them. Of several groups, consecutive equal parts of a batch, each has its own moments, and
+    their means are returned; a batch on several devices has a number of groups that these share equally.
     """
-    out: Any = _batch_norm(x, bias, scale, epsilon, reductions, moments)
-    return out
+    if groups == 1:
+        out: Any = _batch_norm(x, bias, scale, epsilon, reductions, moments)
+        return out
+    alone, own = reductions._replace(over_devices=leave_alone, devices=1), groups // reductions.devices
+
+    def of_group(part: Array, bias: Array, scale: Array | None) -> Any:
+        return _batch_norm(part, bias, scale, epsilon, alone, moments)
+
+    parts = x.reshape(own, x.shape[0] // own, *x.shape[1:])
+    out, *found = jax.vmap(of_group, in_axes=(0, None, None))(parts, bias, scale)
+    mean, variance = reductions.over_devices([moment.sum(0) for moment in found])
+    return out.reshape(x.shape), mean / groups, variance / groups
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
@@ -89,12 +106,14 @@ def _batch_norm_backward(
 ) -> tuple[Array, Array, Array | None]:
     # The same as autodiff computes, with its sums in the form that is fast here.
     x, scale, mean, variance = saved
-    count, factor = x.size // x.shape[-1], lax.rsqrt(variance + epsilon)
+    count, factor = count_pixels(x, reductions), lax.rsqrt(variance + epsilon)
     # Written to memory once, instead of being computed again for the sums and for their results.
     gradient = reductions.materialize(cotangents[0]).astype(mean.dtype)
     centred = (x.astype(mean.dtype) - mean.reshape(1, 1, 1, -1)) * factor.reshape(1, 1, 1, -1)
     total, along = reductions.two_sums(gradient, gradient * centred)
-    rest = gradient - (total / count).reshape(1, 1, 1, -1) - centred * (along / count).reshape(1, 1, 1, -1)
+    # Every device's pixels moved the moments; bias and scale get this device's part of their gradients, as kernels do.
+    whole_total, whole_along = reductions.over_devices((total, along))
+    rest = gradient - (whole_total / count).reshape(1, 1, 1, -1) - centred * (whole_along / count).reshape(1, 1, 1, -1)
     whole = factor if scale is None else factor * scale
     by_x = (rest * whole.reshape(1, 1, 1, -1)).astype(x.dtype)
     return by_x, total, None if scale is None else along

@@ -1,11 +1,17 @@
 """Sums over pixels, in the form that is fast on a platform. (docs/performance.md)"""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float
+
+
+def leave_alone(arrays: Any) -> Any:
+    """Let the compiler decide what is written to memory, and in which precision; or let one device's sums be all."""
+    return arrays
 
 
 class Reductions(NamedTuple):
@@ -16,6 +22,8 @@ class Reductions(NamedTuple):
     # Any arrays -> the same, written to memory in their own dtype. Otherwise an accelerator's compiler keeps arrays of
     # half precision as float32 between kernels, and computes them again in every kernel that reads them.
     materialize: Callable[[Any], Any]
+    over_devices: Callable[[Any], Any] = leave_alone  # sums of this device's pixels -> those of all that have the batch
+    devices: int = 1  # that a batch is cut over
 
 
 def sums_by_products(x: Float[Array, "n h w c"]) -> Float[Array, " c"]:
@@ -49,13 +57,14 @@ def two_sums_by_reduce(
     return total, other
 
 
-def leave_alone(arrays: Any) -> Any:
-    """Let the compiler decide what is written to memory, and in which precision."""
-    return arrays
-
-
 CPU = Reductions(sums_by_products, two_sums_by_products, leave_alone)
 ACCELERATOR = Reductions(sums_by_reduce, two_sums_by_reduce, lax.optimization_barrier)
+
+
+@functools.lru_cache(maxsize=64)
+def across_devices(reductions: Reductions, axis: str, devices: int) -> Reductions:
+    """Return the reductions for a batch that is cut over so many devices, an axis of a mesh; equal ones if repeated."""
+    return reductions._replace(over_devices=functools.partial(lax.psum, axis_name=axis), devices=devices)
 
 
 def at_least_float32(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:

@@ -112,7 +112,7 @@ class Block(nn.Module):
         self, number: int, x: Float[Array, "n h w c"], train: bool, *, pooled: bool = False
     ) -> Float[Array, "n _ _ c"]:
         ops, norm = self.ops, self.norm(number)
-        if train and ops.norm_gelu is not None and self.network.activation == "gelu":
+        if train and ops.norm_gelu is not None and norm.groups == 1 and self.network.activation == "gelu":
             fused = ops.norm_gelu
             return norm(x, train, lambda x, bias, epsilon: fused(x, bias, epsilon, pooled))
         return self.activate(norm(ops.max_pool(x, 2) if pooled else x, train))
@@ -129,7 +129,8 @@ class Block(nn.Module):
         network, precision = self.network, self.precision
         params, running = (precision.params, precision.compute) if network.batchnorm_half else (None, None)
         momentum, epsilon, name = network.batchnorm_momentum, network.batchnorm_epsilon, f"norm{number}"
-        return BatchNorm(momentum, epsilon, precision.statistics, self.ops, params=params, running=running, name=name)
+        how = {"params": params, "running": running, "groups": network.batchnorm_groups}
+        return BatchNorm(momentum, epsilon, precision.statistics, self.ops, **how, name=name)
 
 
 def dirac_uniform(key: Key[Array, ""], shape: tuple[int, ...], dtype: DTypeLike) -> Float[Array, "rows cols i o"]:

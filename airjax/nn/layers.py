@@ -1,5 +1,6 @@
 """What networks have in common: BatchNorm, the head's product, and torch's default initialisation. (§1)"""
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -26,6 +27,7 @@ class BatchNorm(nn.Module):
     scaled: bool = False  # has a trained scale, too, initially 1
     params: DTypeLike | None = None  # what bias and scale are kept in; None: dtype
     running: DTypeLike | None = None  # what the running statistics are kept in; None: dtype
+    groups: int = 1  # equal parts of a batch, each with statistics of its own
 
     @nn.compact
     def __call__(
@@ -45,8 +47,10 @@ class BatchNorm(nn.Module):
         old_mean, old_variance = mean.value.astype(self.dtype), variance.value.astype(self.dtype)
         if not train:
             return self.ops.normalize_channels(x, old_mean, old_variance, bias, self.epsilon, *scale)
-        normalized, batch_mean, batch_variance = (compute or self.ops.batch_norm)(x, bias, self.epsilon, *scale)
-        count = normalized.size // features
+        in_groups = {"groups": self.groups} if self.groups > 1 else {}
+        normalize = compute or functools.partial(self.ops.batch_norm, **in_groups)
+        normalized, batch_mean, batch_variance = normalize(x, bias, self.epsilon, *scale)
+        count = normalized.size // features * self.ops.devices // self.groups
         keep, add = self.momentum, 1 - self.momentum
         mean.value = (keep * old_mean + add * batch_mean).astype(running)
         variance.value = (keep * old_variance + add * (batch_variance * (count / (count - 1)))).astype(running)

@@ -92,5 +92,6 @@ class Head(nn.Module):
 
 def make_norm(network: ResNet18 | ImageNetResNet18, backend: Backend, name: str) -> BatchNorm:
     """Return a BatchNorm with scale and bias, as a submodule of that name."""
-    momentum, epsilon = network.batchnorm_momentum, network.batchnorm_epsilon
-    return BatchNorm(momentum, epsilon, backend.precision.statistics, backend.ops, scaled=True, name=name)
+    momentum, epsilon, groups = network.batchnorm_momentum, network.batchnorm_epsilon, network.batchnorm_groups
+    dtype = backend.precision.statistics
+    return BatchNorm(momentum, epsilon, dtype, backend.ops, scaled=True, groups=groups, name=name)

@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 
 from airjax.recipes.inputs import Inputs
 from airjax.recipes.network_resnet import ResNet18
-from airjax.recipes.ranges import CHANNELS, above, at_least, below, between
+from airjax.recipes.ranges import CHANNELS, GROUPS, above, at_least, below, between
 from airjax.utils.fields import Range, check_fields
 
 Residual = Literal["none", "before-activation", "after-activation"]
@@ -25,6 +25,7 @@ _RANGES: dict[str, Range] = {
     "logit_scale": above(0, 1000),
     "batchnorm_momentum": below(0, 1),
     "batchnorm_epsilon": above(0, 1),
+    "batchnorm_groups": GROUPS,
     "whiten_bias_epochs": between(0, 10_000, " epochs"),
 }
 
@@ -72,6 +73,8 @@ class AirbenchNet:
     """Added to the variance in BatchNorm."""
     batchnorm_half: bool = False
     """Keep BatchNorm's bias and running statistics in half precision where all else is: in float16 and bfloat16."""
+    batchnorm_groups: int = 1
+    """Equal parts of a batch that BatchNorm normalises each by its own statistics; 1: all examples together."""
     whitening: Whitening | None = Whitening()
     """Whitening filters as the first convolution; None: it starts as usual and is trained."""
     whiten_bias: bool = True

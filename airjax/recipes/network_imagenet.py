@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from airjax.recipes.inputs import Inputs
 from airjax.recipes.network_resnet import BlockShape, block_macs, block_params, stage_shapes
-from airjax.recipes.ranges import CHANNELS, above, below
+from airjax.recipes.ranges import CHANNELS, GROUPS, above, below
 from airjax.utils.fields import Range, check_fields
 
 STEM = 7  # rows and columns of the first kernel
@@ -14,6 +14,7 @@ _RANGES: dict[str, Range] = {
     "widths": CHANNELS,
     "batchnorm_momentum": below(0, 1),
     "batchnorm_epsilon": above(0, 1),
+    "batchnorm_groups": GROUPS,
 }
 
 
@@ -34,6 +35,8 @@ class ImageNetResNet18:
     """Fraction of the old running statistics that BatchNorm keeps at each step."""
     batchnorm_epsilon: float = 1e-5
     """Added to the variance in BatchNorm."""
+    batchnorm_groups: int = 1
+    """Equal parts of a batch that BatchNorm normalises each by its own statistics; 1: all examples together."""
 
     def __post_init__(self) -> None:
         check_fields(self, _RANGES)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from airjax.recipes.inputs import Inputs
-from airjax.recipes.ranges import CHANNELS, above, below
+from airjax.recipes.ranges import CHANNELS, GROUPS, above, below
 from airjax.utils.fields import Range, check_fields
 
 BLOCKS = 2  # of two 3x3 convolutions each, in every stage
@@ -13,6 +13,7 @@ _RANGES: dict[str, Range] = {
     "widths": CHANNELS,
     "batchnorm_momentum": below(0, 1),
     "batchnorm_epsilon": above(0, 1),
+    "batchnorm_groups": GROUPS,
 }
 
 
@@ -43,6 +44,8 @@ class ResNet18:
     """Fraction of the old running statistics that BatchNorm keeps at each step."""
     batchnorm_epsilon: float = 1e-5
     """Added to the variance in BatchNorm."""
+    batchnorm_groups: int = 1
+    """Equal parts of a batch that BatchNorm normalises each by its own statistics; 1: all examples together."""
 
     def __post_init__(self) -> None:
         check_fields(self, _RANGES)

@@ -6,6 +6,8 @@ LARGEST_COUNT = 100_000_000  # examples
 
 CHANNELS: Range = (lambda widths: all(1 <= width <= 16_384 for width in widths), "of channels from 1 to 16384")
 
+GROUPS: Range = (lambda groups: 1 <= groups <= 25_000, "of groups from 1 to 25000")
+
 # A number that a compiled run takes as an argument: other values compile nothing.
 TRACED = {"traced": True}
 

@@ -81,11 +81,21 @@ class Recipe:
             self.resolution.require_size(self.inputs.image_size)
             for size in self.resolution.curriculum_sizes:
                 self.network.require_inputs(self.inputs_at(size))
+        self._require_groups()
         if self.ending is not None and self.schedule_steps < 1:
             raise ValueError(
                 f"tail-steps is {self.ending.tail_steps}, but the training has only {self.total_steps} steps; "
                 "make tail-steps smaller"
             )
+
+    def _require_groups(self) -> None:
+        groups = self.network.batchnorm_groups
+        for name, count in (("batch-size", self.batch_size), ("what proxy-keep leaves of a batch", self.step_examples)):
+            if groups > 1 and (count % groups or count < 2 * groups):
+                raise ValueError(
+                    f"batchnorm-groups is {groups}, but {name} is {count} examples, which is not that many equal "
+                    "groups of two or more; choose another number of groups, or another batch-size"
+                )
 
     @property
     def steps_per_epoch(self) -> int:

@@ -41,7 +41,8 @@ class ProxySelection:
     def network_for(self, network: Network) -> AirbenchNet:
         """Return the proxy of a network: the same but for its size, without a bias in its first convolution."""
         if not isinstance(network, AirbenchNet):
-            network = AirbenchNet(batchnorm_momentum=network.batchnorm_momentum)
+            momentum, groups = network.batchnorm_momentum, network.batchnorm_groups
+            network = AirbenchNet(batchnorm_momentum=momentum, batchnorm_groups=groups)
         widths, convs_per_block = self.proxy_widths, self.proxy_convs_per_block
         return replace(network, widths=widths, convs_per_block=convs_per_block, residual="none", whiten_bias=False)
 

@@ -43,13 +43,18 @@ ADDED = frozenset(
     | {"final_pool", "resolution", "curriculum", "curriculum_sizes", "curriculum_epochs", "curriculum_antialias"}
     | {"ending", "tail", "tail_steps", "tail_floor", "tail_lead", "tail_every", "tail_decay"}
     | {"crop_sampling", "cutout_sampling", "antithetic"}
+    | {"batchnorm_groups"}
 )
+# Of these, files keep only other values than the default: those of all other recipes, and their digests, stay the same.
+KEPT_IF_CHANGED = frozenset({"batchnorm_groups"})
 
 
 def to_plain(part: Any) -> dict[str, Any]:
     """Return the fields of a recipe or of a part as plain values; a part names its kind."""
     kind = {"kind": NAMES[type(part)]} if type(part) in NAMES else {}
-    return kind | {one.name: _plain(getattr(part, one.name)) for one in fields(part)}
+    values = {one.name: getattr(part, one.name) for one in fields(part)}
+    left_out = {one.name for one in fields(part) if one.name in KEPT_IF_CHANGED and values[one.name] == one.default}
+    return kind | {name: _plain(value) for name, value in values.items() if name not in left_out}
 
 
 def from_plain(kind: type[Any], values: dict[str, Any]) -> Any:

@@ -12,6 +12,7 @@ from airjax.training.arguments import check_data, check_images, shown
 from airjax.training.arrays import fit_recipe
 from airjax.training.backend import backend_of
 from airjax.training.checkpoint import Model
+from airjax.training.data_parallel import Devices
 from airjax.training.evaluate import batched_logits, level_of
 from airjax.training.events import Callbacks, EpochReport, Stage
 from airjax.training.loop import train
@@ -45,6 +46,7 @@ def train_network(
     on_step: Callable[[int, StepMetrics], None] | None = None,
     on_epoch: Callable[[EpochReport], None] | None = None,
     keeping: Keeping = NOTHING_KEPT,
+    devices: Devices | None = None,
 ) -> Trained:
     """Train one network.
 
@@ -59,10 +61,14 @@ def train_network(
         on_epoch: called after every epoch with its `airjax.EpochReport`.
         keeping: where and how often snapshots are taken: `airjax.Keeping(folder, every=2)`. Rerunning the
             same call resumes from the last, to the same bits.
+        devices: how many devices share every batch, or "all"; None: one. After `jax.distributed.initialize`, those of
+            all processes, which make the same call.
 
     Raises:
         airjax.DivergedError: the loss is not finite.
-        ValueError: an unknown recipe, another seed, or fewer examples than one batch.
+        airjax.DeviceError: more devices than there are.
+        ValueError: an unknown recipe, another seed, fewer examples than one batch, or a batch that the devices cannot
+            share equally.
         TypeError: a recipe or data of another type.
     """
     from airjax.training.progress import progress_line
@@ -80,6 +86,7 @@ def train_network(
             on_step=called.on_step,
             on_epoch=called.on_epoch,
             keeping=keeping,
+            devices=devices,
         )
     model = Model(done.recipe, done.variables, data.classes)
     return Trained(model, done.accuracy, done.logits, np.asarray(done.metrics.loss), done.seconds)

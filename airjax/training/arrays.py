@@ -2,11 +2,14 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
 
 from airjax.data.dataset import Dataset
 from airjax.recipes.published import get_recipe
 from airjax.recipes.recipe import Recipe
 from airjax.training.arguments import check_data
+from airjax.training.data_parallel import replicate
 from airjax.training.run import Arrays
 
 
@@ -21,8 +24,8 @@ def fit_recipe(recipe: Recipe | str, data: Dataset) -> Recipe:
     )
 
 
-def to_device(data: Dataset, recipe: Recipe | str) -> Arrays:
-    """Move the examples that the recipe uses to the device, where they are when it returns.
+def to_device(data: Dataset, recipe: Recipe | str, mesh: Mesh | None = None) -> Arrays:
+    """Move the examples that the recipe uses to the device, or to all of a mesh, where they are when it returns.
 
     Raises ValueError for too few examples, or for images and classes that are not the recipe's.
     """
@@ -38,13 +41,14 @@ def to_device(data: Dataset, recipe: Recipe | str) -> Arrays:
                 f"pass --{split}-examples {len(images)}, or use airjax.fit_recipe(recipe, data)"
             )
     train, test = recipe.train_examples, recipe.test_examples
-    arrays = Arrays(
-        jnp.asarray(data.train_images[:train]),
-        jnp.asarray(data.train_labels[:train], jnp.int32),
-        jnp.asarray(data.test_images[:test]),
-        jnp.asarray(data.test_labels[:test], jnp.int32),
+    host = (
+        data.train_images[:train],
+        data.train_labels[:train].astype(np.int32),
+        data.test_images[:test],
+        data.test_labels[:test].astype(np.int32),
     )
-    return jax.block_until_ready(arrays)  # else the transfer ends on the clock of whatever comes first
+    arrays = map(jnp.asarray, host) if mesh is None else replicate(mesh, host)
+    return jax.block_until_ready(Arrays(*arrays))  # else the transfer ends on the clock of whatever comes first
 
 
 def _require_inputs(data: Dataset, recipe: Recipe) -> None:

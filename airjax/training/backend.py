@@ -1,10 +1,12 @@
 """Which backend a recipe computes with here: looked up on the host, before anything is traced."""
 
 import jax
+from jax.sharding import Mesh
 
 from airjax.kernels.backend import PRECISIONS, Backend, Driver, make_backend
 from airjax.kernels.convolution import Convolution, default_convolution
 from airjax.recipes.recipe import Recipe
+from airjax.training.data_parallel import check_shares
 from airjax.utils.platform import default_platform
 
 
@@ -20,8 +22,22 @@ def resolve_precision(recipe: Recipe, platform: str | None = None) -> Recipe:
     return recipe.override(precision="float32" if (platform or default_platform()) == "cpu" else "bfloat16")
 
 
-def backend_of(recipe: Recipe, *, convolution: Convolution | None = None, driver: Driver | None = None) -> Backend:
-    """Return what a recipe computes with on the default platform; None is the fastest there for one network."""
+def backend_of(
+    recipe: Recipe,
+    *,
+    convolution: Convolution | None = None,
+    driver: Driver | None = None,
+    mesh: Mesh | None = None,
+) -> Backend:
+    """Return what a recipe computes with on the default platform; None is the fastest there for one network.
+
+    Raises ValueError where the devices of a mesh cannot share the recipe's batches equally.
+    """
     recipe, platform = resolve_precision(recipe), default_platform()
-    compute = PRECISIONS[recipe.precision].compute
-    return make_backend(recipe.precision, platform, convolution or default_convolution(compute, platform), driver)
+    compute, groups = PRECISIONS[recipe.precision].compute, recipe.network.batchnorm_groups
+    check_shares(mesh, "batch-size", recipe.batch_size)
+    check_shares(mesh, "what proxy-keep leaves of a batch", recipe.step_examples)
+    if groups > 1:
+        check_shares(mesh, "batchnorm-groups", groups)
+    convolution = convolution or default_convolution(compute, platform)
+    return make_backend(recipe.precision, platform, convolution, driver, mesh)

@@ -4,9 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+from jax.sharding import Mesh
 
 from airjax.data.cache import cache_folder
 from airjax.kernels.convolution import Convolution
+from airjax.training.data_parallel import jit_on, over_devices
 from airjax.training.environment import cpu_kind
 from airjax.training.memory import release_freed
 from airjax.training.tentative import Options, Tentative
@@ -62,27 +64,34 @@ def compile_lowered(
     convolution: Convolution = "native",
     *,
     once: bool = False,
+    tentative: bool = True,
 ) -> jax.stages.Compiled | Tentative:
     """Compile a lowered function with a platform's options, this process's if None; once: for what runs once.
 
-    Where options fail that a program can do without, it is compiled without them, with a warning.
+    Where options fail that a program can do without, it is compiled without them, with a warning; unless tentative,
+    they are not tried.
     """
     platform = platform or default_platform()
     extra = ONCE_OPTIONS.get(platform, {}) if once else {}
     options = compiler_options(platform, convolution) | extra
     plain = extra if platform in OPTIONAL else options
     # A graph of what runs once costs more than it saves.
-    certain = once or plain == options
+    certain = once or not tentative or plain == options
     compiled = lowered.compile(compiler_options=plain) if certain else Tentative(lowered, options, plain)
     release_freed()
     return compiled
 
 
 def compile_function(
-    function: Callable[..., Any], *shapes: Any, convolution: Convolution = "native"
+    function: Callable[..., Any], *shapes: Any, convolution: Convolution = "native", mesh: Mesh | None = None
 ) -> jax.stages.Compiled | Tentative:
-    """Compile a pure function for arguments of these shapes, with this platform's options."""
-    return compile_lowered(jax.jit(function).lower(*shapes), convolution=convolution)
+    """Compile a pure function for arguments of these shapes, with this platform's options.
+
+    On a mesh every device calls the function, with the same arguments, and has the same result.
+    """
+    lowered = jit_on(mesh, over_devices(mesh, function)).lower(*shapes)
+    # Options that fail in one process alone would leave the processes with different programs.
+    return compile_lowered(lowered, convolution=convolution, tentative=mesh is None)
 
 
 def compilations_at_once(platform: str) -> int | None:

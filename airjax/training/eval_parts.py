@@ -8,9 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.sharding import Mesh
 from jaxtyping import Int, Shaped
 
 from airjax.training.compile import compile_function
+from airjax.training.data_parallel import mesh_of
 
 
 def parts_of(
@@ -23,11 +25,11 @@ def parts_of(
     if chosen is not None and isinstance(images, Array):
         yield from chosen_parts(images, chosen, size)
         return
-    images = images if chosen is None else images[chosen]
+    images, mesh = images if chosen is None else images[chosen], mesh_of(images)
     for start in range(0, len(images), size):
         count = min(size, len(images) - start)
         if isinstance(images, Array):
-            yield compile_part(images.shape, images.dtype, size)(images, np.int32(start)), count
+            yield compile_part(images.shape, images.dtype, size, mesh)(images, np.int32(start)), count
         else:
             part = np.zeros((size, *images.shape[1:]), images.dtype)
             part[:count] = images[start : start + count]
@@ -38,7 +40,7 @@ def chosen_parts(
     images: Shaped[Array, "n ..."], chosen: Int[np.ndarray, "*k m"], size: int
 ) -> Iterator[tuple[Array, int]]:
     """Yield images of these indices, in parts [*k,size,...] as `parts_of`; k rows are those of k networks."""
-    take = compile_choice(images.shape, images.dtype, (*chosen.shape[:-1], size))
+    take = compile_choice(images.shape, images.dtype, (*chosen.shape[:-1], size), mesh_of(images))
     for start in range(0, chosen.shape[-1], size):
         part = np.full((*chosen.shape[:-1], size), len(images), np.int32)  # past the last image: zeros
         count = min(size, chosen.shape[-1] - start)
@@ -47,7 +49,7 @@ def chosen_parts(
 
 
 @functools.lru_cache(maxsize=64)
-def compile_part(shape: tuple[int, ...], dtype: Any, size: int) -> Any:
+def compile_part(shape: tuple[int, ...], dtype: Any, size: int, mesh: Mesh | None = None) -> Any:
     """Compile (images of this shape, start []) -> size of them from start on, with zeros past the last.
 
     One program serves every start: sliced eagerly, each part of a test set would be compiled on the clock.
@@ -56,14 +58,15 @@ def compile_part(shape: tuple[int, ...], dtype: Any, size: int) -> Any:
     def part(images: Array, start: Array) -> Array:
         return jnp.take(images, start + jnp.arange(size, dtype=jnp.int32), axis=0, mode="fill", fill_value=0)
 
-    return compile_function(part, jax.ShapeDtypeStruct(shape, dtype), jax.ShapeDtypeStruct((), jnp.int32))
+    return compile_function(part, jax.ShapeDtypeStruct(shape, dtype), jax.ShapeDtypeStruct((), jnp.int32), mesh=mesh)
 
 
 @functools.lru_cache(maxsize=64)
-def compile_choice(shape: tuple[int, ...], dtype: Any, indices: tuple[int, ...]) -> Any:
+def compile_choice(shape: tuple[int, ...], dtype: Any, indices: tuple[int, ...], mesh: Mesh | None = None) -> Any:
     """Compile (images of this shape, whole numbers of the shape indices) -> their images, with zeros past the last."""
 
     def choice(images: Array, indices: Array) -> Array:
         return jnp.take(images, indices, axis=0, mode="fill", fill_value=0)
 
-    return compile_function(choice, jax.ShapeDtypeStruct(shape, dtype), jax.ShapeDtypeStruct(indices, jnp.int32))
+    arguments = jax.ShapeDtypeStruct(shape, dtype), jax.ShapeDtypeStruct(indices, jnp.int32)
+    return compile_function(choice, *arguments, mesh=mesh)

@@ -17,6 +17,7 @@ from airjax.nn.build import Variables, apply_first, apply_rest, init_variables
 from airjax.recipes.recipe import Recipe
 from airjax.training.backend import backend_of
 from airjax.training.compile import compile_function
+from airjax.training.data_parallel import gather_parts, num_devices, own_part
 from airjax.training.eval_parts import compile_choice, compile_part, parts_of
 from airjax.training.selective import least_confident
 from airjax.utils.seeds import make_key
@@ -33,35 +34,44 @@ class EvalPlan(NamedTuple):
 
     batch: int  # images of a forward pass
     passes: int  # forward passes of a call
+    devices: int = 1  # each of which computes so many passes of a call
 
     @property
     def images(self) -> int:
         """Images of a call."""
-        return self.batch * self.passes
+        return self.batch * self.passes * self.devices
+
+    def passes_for(self, count: int) -> int:
+        """Return the forward passes, on every device, that a call with so many images needs, the first ones."""
+        return min(self.passes, -(-count // self.batch))
 
 
 def eval_batch(recipe: Recipe, backend: Backend) -> int:
     """Return the number of images per forward pass of an evaluation."""
-    return min(EVAL_BATCH.get(backend.platform, EVAL_BATCH["other"]), recipe.test_examples)
+    return min(EVAL_BATCH.get(backend.platform, EVAL_BATCH["other"]), _device_examples(recipe, backend))
+
+
+def _device_examples(recipe: Recipe, backend: Backend) -> int:
+    return math.ceil(recipe.test_examples / num_devices(backend.mesh))
 
 
 def eval_plan(recipe: Recipe, backend: Backend) -> EvalPlan:
     """Return the fastest sizes for the recipe's test images, with as little padding as possible in the last call."""
-    batch = eval_batch(recipe, backend)
+    batch, count, devices = eval_batch(recipe, backend), _device_examples(recipe, backend), num_devices(backend.mesh)
     if backend.convolution != "onednn":
-        return EvalPlan(batch, 1)
-    passes = math.ceil(recipe.test_examples / batch)
+        return EvalPlan(batch, 1, devices)
+    passes = math.ceil(count / batch)
     calls = math.ceil(passes / EVAL_PASSES)
     passes = math.ceil(passes / calls)
-    return EvalPlan(math.ceil(recipe.test_examples / (calls * passes)), passes)
+    return EvalPlan(math.ceil(count / (calls * passes)), passes, devices)
 
 
 def selected_plan(recipe: Recipe, plan: EvalPlan) -> EvalPlan:
     """Return the sizes for the selected ones of the recipe's test images: as many calls as they need, and no more."""
     count = recipe.evaluation.num_selected(recipe.test_examples)
-    images = math.ceil(count / math.ceil(count / plan.images))
+    images = math.ceil(count / math.ceil(count / plan.images) / plan.devices)  # of a call, on each device
     passes = math.ceil(images / plan.batch)
-    return EvalPlan(math.ceil(images / passes), passes)
+    return EvalPlan(math.ceil(images / passes), passes, plan.devices)
 
 
 def level_of(recipe: Recipe, level: int | None) -> int:
@@ -146,6 +156,20 @@ def tta_logits_in_passes(
     return lax.fori_loop(0, -(-count * plan.batch // size), body, logits)
 
 
+def shared_logits(
+    recipe: Recipe,
+    backend: Backend,
+    variables: Variables,
+    images: UInt8[Array, "n h w c"],
+    count: Int[Array, ""] | int,
+    plan: EvalPlan,
+    level: int | None = None,
+) -> Float[Array, "n l"]:
+    """Compute `tta_logits_in_passes` of images that the devices of the backend's mesh share, on all of them."""
+    part = own_part(backend.mesh, images)
+    return gather_parts(backend.mesh, tta_logits_in_passes(recipe, backend, variables, part, count, plan, level))
+
+
 def compile_logits(recipe: Recipe, level: int, backend: Backend, plan: EvalPlan | None = None) -> Any:
     """Compile (variables, images [b,h,w,c] uint8, passes) -> logits [b,l], with b the images of a plan.
 
@@ -185,11 +209,11 @@ def compile_evaluation(
     recipe: Recipe, level: int, backend: Backend, plan: EvalPlan, images: Shaped[Array, "n ..."]
 ) -> None:
     """Compile all that `batched_logits` of images on the device needs."""
-    compile_part(images.shape, images.dtype, plan.images)
+    compile_part(images.shape, images.dtype, plan.images, backend.mesh)
     compile_logits(recipe, 0 if recipe.evaluation.selects(level) else level, backend, plan)
     if recipe.evaluation.selects(level):
         plan = selected_plan(recipe, plan)
-        compile_choice(images.shape, images.dtype, (plan.images,))
+        compile_choice(images.shape, images.dtype, (plan.images,), backend.mesh)
         compile_logits(recipe, level, backend, plan)
 
 
@@ -198,9 +222,9 @@ def _compile_logits(recipe: Recipe, level: int, backend: Backend, plan: EvalPlan
     variables = jax.eval_shape(lambda: init_variables(recipe, backend, make_key(0)))
     size = recipe.inputs.image_size
     images = jax.ShapeDtypeStruct((plan.images, size, size, recipe.inputs.channels), jnp.uint8)
-    function = functools.partial(tta_logits_in_passes, recipe, backend, plan=plan, level=level)
-    passes = jax.ShapeDtypeStruct((), jnp.int32)
-    return compile_function(function, {"frozen": {}} | variables, images, passes, convolution=backend.convolution)
+    function = functools.partial(shared_logits, recipe, backend, plan=plan, level=level)
+    arguments = {"frozen": {}} | variables, images, jax.ShapeDtypeStruct((), jnp.int32)
+    return compile_function(function, *arguments, convolution=backend.convolution, mesh=backend.mesh)
 
 
 def _logits_by_calls(
@@ -214,8 +238,7 @@ def _logits_by_calls(
 ) -> Float[np.ndarray, "_ l"]:
     compiled, parts = compile_logits(recipe, level, backend, plan), []
     for part, count in parts_of(images, plan.images, chosen):
-        passes = np.int32(-(-count // plan.batch))
-        parts.append(np.asarray(compiled(variables, part, passes))[:count])
+        parts.append(np.asarray(compiled(variables, part, np.int32(plan.passes_for(count))))[:count])
     return np.concatenate(parts)
 
 

@@ -23,6 +23,7 @@ from airjax.recipes.recipe import Recipe
 from airjax.training.arguments import check_data
 from airjax.training.arrays import to_device
 from airjax.training.backend import resolve_precision
+from airjax.training.data_parallel import Devices, mesh_for, replicate, to_one_device
 from airjax.training.evaluate import (
     EvalPlan,
     batched_logits,
@@ -32,6 +33,7 @@ from airjax.training.evaluate import (
 from airjax.training.evaluate_group import compile_group_evaluation, group_logits
 from airjax.training.events import Callbacks, Clock, EpochReport, Stage
 from airjax.training.members import Members, Strategy, make_members, strategy_backend
+from airjax.training.processes import agree_to_stop
 from airjax.training.programs import Call, Kind, Programs, kinds_of, plan_calls, programs_of
 from airjax.training.run import Arrays, Task
 from airjax.training.snapshots import NOTHING_KEPT, Keeping, Snapshot, Snapshots, StoppedError, open_snapshots
@@ -102,6 +104,7 @@ def train(
     on_epoch: Callable[[EpochReport], None] | None = None,
     on_phase: Callable[[Stage], None] | None = None,
     keeping: Keeping = NOTHING_KEPT,
+    devices: Devices | None = None,
 ) -> TrainedRun:
     """Train one network and evaluate it.
 
@@ -116,16 +119,21 @@ def train(
         on_phase: called with what begins, before it does. A compilation may be over at once: nothing is compiled twice.
         keeping: where and how often snapshots are taken. Rerunning the same call resumes from the last one, to the same
             bits.
+        devices: how many devices share every batch, or all that there are, those of all processes together; None: one.
+            In several processes all make the same call, and get the same result.
 
     Raises:
         StoppedError: keeping asked to stop; a snapshot is written.
         DivergedError: the loss is not finite.
-        ValueError: another seed, or the data has fewer examples than the recipe uses.
+        ValueError: another seed, the data has fewer examples than the recipe uses, or the devices cannot share a batch
+            equally.
+        DeviceError: more devices than there are.
         TypeError: a recipe or data of another type.
     """
     seed, data = check_seed(seed), check_data(data)
     recipe = resolve_precision(get_recipe(recipe))
-    backend, clock = strategy_backend(recipe, "sequential", driver), Clock(on_phase)
+    mesh = mesh_for(devices)
+    backend, clock = strategy_backend(recipe, "sequential", driver, mesh), Clock(on_phase)
 
     def check(metrics: StepMetrics, steps_done: int) -> None:
         finite = np.isfinite(metrics.loss[0])
@@ -137,18 +145,20 @@ def train(
         backend,
         "sequential",
         plan_calls(recipe, backend, by_epoch=on_epoch is not None or validate or keeping.folder is not None),
-        to_device(data, recipe),
+        to_device(data, recipe, mesh),
         eval_plan(recipe, backend),
         Callbacks(on_phase, None if on_step is None else _of_one(on_step), on_epoch),
         validate,
         check,
-        keeping,
+        keeping if mesh is None else keeping._replace(should_stop=agree_to_stop(keeping.should_stop)),
     )
-    members = make_members(recipe, make_keys([seed]))
+    members = replicate(mesh, make_members(recipe, make_keys([seed])))
     done = train_group(work, members, data, clock)
     metrics = StepMetrics(*(column[0] for column in done.metrics))
     accuracy = float((done.logits[0].argmax(1) == np.asarray(work.arrays.test_labels)).mean())
-    return TrainedRun(recipe, seed, done.variables, metrics, done.logits[0], accuracy, clock.seconds)
+    return TrainedRun(
+        recipe, seed, to_one_device(mesh, done.variables), metrics, done.logits[0], accuracy, clock.seconds
+    )
 
 
 def group_programs(work: Work, members: Members) -> Programs:

@@ -115,14 +115,18 @@ def _column(name: str, values: Any, count: int) -> list[float]:
     return np.broadcast_to(array, count).astype(float).tolist()
 
 
-def strategy_backend(recipe: Recipe, strategy: Strategy, driver: Driver | None = None) -> Backend:
+def strategy_backend(
+    recipe: Recipe, strategy: Strategy, driver: Driver | None = None, mesh: Mesh | None = None
+) -> Backend:
     """Return what a strategy trains a recipe with here; a driver of None is the fastest one.
 
-    Raises ValueError for a driver that there is not.
+    A mesh is of devices that share every batch. Raises ValueError for a driver that there is not, and for batches that
+    these devices cannot share.
     """
     if driver is not None:
         check_choice("driver", driver, get_args(Driver))
-    return backend_of(recipe, convolution=strategy_convolution(strategy, default_platform()), driver=driver)
+    convolution = strategy_convolution(strategy, default_platform())
+    return backend_of(recipe, convolution=convolution, driver=driver, mesh=mesh)
 
 
 def strategy_convolution(strategy: Strategy, platform: str) -> Convolution | None:

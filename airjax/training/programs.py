@@ -15,6 +15,7 @@ from airjax.kernels.backend import Backend
 from airjax.nn.build import Variables
 from airjax.recipes.recipe import Recipe
 from airjax.training.compile import compilations_at_once, compile_lowered
+from airjax.training.data_parallel import jit_on, over_devices
 from airjax.training.members import Members, Strategy, join_members, over_members, split_members
 from airjax.training.run import (
     Metrics,
@@ -170,7 +171,8 @@ class Programs:
         if self.strategy != "sequential":
             return pick(state)
         if averaged not in self._compiled:
-            lowered = jax.jit(lambda state: jax.tree.map(lambda one: one[0], pick(state))).lower(self.step_shapes[0])
+            first = jit_on(self.backend.mesh, lambda state: jax.tree.map(lambda one: one[0], pick(state)))
+            lowered = first.lower(self.step_shapes[0])
             self._compiled[averaged] = self._compile(lowered, once=True)
         return self._compiled[averaged](state)
 
@@ -186,15 +188,17 @@ class Programs:
         return over_members(self.strategy, start, (True, False))(members, train_images)
 
     def _lower(self, kind: Kind | None) -> jax.stages.Lowered:
+        mesh = self.backend.mesh
         if kind is None:
-            return jax.jit(self._start).lower(*self._start_shapes)
+            return jit_on(mesh, over_devices(mesh, self._start)).lower(*self._start_shapes)
         steps = make_group_steps(self.recipe, self.backend, kind, self.strategy)
-        return jax.jit(steps, donate_argnums=0).lower(*self.step_shapes)
+        return jit_on(mesh, over_devices(mesh, steps), donate_argnums=0).lower(*self.step_shapes)
 
     def _compile(self, lowered: jax.stages.Lowered, *, once: bool) -> jax.stages.Compiled | Tentative:
-        return compile_lowered(
-            lowered, self.backend.platform, self.backend.convolution, once=once and self.strategy == "sequential"
-        )
+        once, backend = once and self.strategy == "sequential", self.backend
+        # Options that fail in one process alone would leave the processes with different programs.
+        tentative = backend.mesh is None
+        return compile_lowered(lowered, backend.platform, backend.convolution, once=once, tentative=tentative)
 
 
 def programs_of(

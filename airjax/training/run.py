@@ -3,7 +3,7 @@
 import functools
 import itertools
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,7 @@ from airjax.optim.hyperparameters import Hyperparameters, hyperparameters
 from airjax.recipes.published import get_recipe
 from airjax.recipes.recipe import Phase, Recipe
 from airjax.training.backend import backend_of, resolve_precision
+from airjax.training.data_parallel import own_part
 from airjax.training.evaluate import eval_batch, tta_logits
 from airjax.training.selection import proxy_recipe
 from airjax.training.selective import selective_logits
@@ -148,8 +149,10 @@ def advance(
 ) -> tuple[TrainState, StepMetrics]:
     """Take the step that the state is at, on its batch, scaled to image_size; all but state and task are static."""
     with jax.named_scope("batch"):
-        dtype = backend.precision.compute
-        batch = batch_at(recipe, task.images, task.labels, task.draws, state.step, task.selection, dtype=dtype)
+        how: dict[str, Any] = {"dtype": backend.precision.compute}
+        if backend.mesh is not None:  # this device's examples alone are gathered and augmented
+            how["part"] = functools.partial(own_part, backend.mesh)
+        batch = batch_at(recipe, task.images, task.labels, task.draws, state.step, task.selection, **how)
         if image_size is not None:
             assert recipe.resolution is not None
             antialias = recipe.resolution.curriculum_antialias

@@ -21,8 +21,10 @@ import numpy as np
 from airjax.data.dataset import Dataset
 from airjax.kernels.backend import Backend
 from airjax.recipes.recipe import Recipe
+from airjax.training.data_parallel import mesh_of, replicate
 from airjax.training.environment import versions
 from airjax.training.members import Members, Strategy
+from airjax.training.processes import arrays_from_first, first_does, is_first, several
 from airjax.training.step import StepMetrics, TrainState
 
 METRICS = np.float64  # on disk: exact for every precision
@@ -69,7 +71,12 @@ class Snapshots:
         return (epoch + 1) % self.every == 0
 
     def save(self, snapshot: Snapshot, steps_done: int) -> None:
-        """Write a snapshot, and wait until it is on disk. Raises OSError."""
+        """Write a snapshot, and wait until it is on disk. Of several processes, the first writes it. Raises OSError."""
+        if several():
+            snapshot = snapshot._replace(state=jax.device_get(snapshot.state))
+        first_does(lambda: self._write(snapshot, steps_done))
+
+    def _write(self, snapshot: Snapshot, steps_done: int) -> None:
         import orbax.checkpoint as ocp
 
         leaves = jax.tree.leaves(snapshot.state)
@@ -86,7 +93,31 @@ class Snapshots:
         manager.wait_until_finished()
 
     def restore(self, like: TrainState) -> Snapshot | None:
-        """Return the newest snapshot that is complete, on the device, or None. like is a state of the same networks."""
+        """Return the newest snapshot that is complete, on the device, or None. like is a state of the same networks.
+
+        Of several processes the first reads it, and the others have it from there.
+        """
+        return self._restore_together(like) if several() else self._newest(like)
+
+    def _restore_together(self, like: TrainState) -> Snapshot | None:
+        host = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
+        found: list[Snapshot | None] = [None]
+
+        def look() -> Any:
+            found[0] = self._newest(host)
+            return found[0] and [found[0].metrics.loss.shape, str(found[0].metrics.loss.dtype), *found[0][2:]]
+
+        facts = first_does(look)
+        if facts is None:
+            return None
+        shape, dtype, calls_done, seconds = facts
+        metrics = StepMetrics(*(np.zeros(shape, dtype) for _ in StepMetrics._fields))
+        mine = found[0] or Snapshot(host, metrics, calls_done, seconds)
+        leaves, tree = jax.tree.flatten((mine.state, mine.metrics))
+        state, metrics = jax.tree.unflatten(tree, arrays_from_first(leaves))
+        return Snapshot(replicate(mesh_of(like.step), state), metrics, calls_done, seconds)
+
+    def _newest(self, like: TrainState) -> Snapshot | None:
         if not self.folder.exists():
             return None
         for step in sorted(self._open().all_steps(), reverse=True):
@@ -102,14 +133,17 @@ class Snapshots:
         if self._manager is not None:
             self._manager.close()
             self._manager = None
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if is_first():
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def _read(self, step: int, like: TrainState) -> Snapshot:
         import orbax.checkpoint as ocp
 
         leaves, tree = jax.tree.flatten(like)
         template: dict[str, Any] = {
-            f"state_{number:04}": jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
+            f"state_{number:04}": leaf
+            if isinstance(leaf, np.ndarray)
+            else jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
             for number, leaf in enumerate(leaves)
         }
         template |= {name: np.zeros((len(like.step), step), METRICS) for name in StepMetrics._fields}
@@ -124,7 +158,12 @@ class Snapshots:
         import orbax.checkpoint as ocp
 
         if self._manager is None:
-            options = ocp.CheckpointManagerOptions(max_to_keep=KEPT, create=True, enable_async_checkpointing=False)
+            how: dict[str, Any] = {"create": True}
+            if several():  # or orbax waits for the others
+                self.folder.mkdir(parents=True, exist_ok=True)
+                alone = {"primary_host": 0, "active_processes": {0}, "barrier_sync_key_prefix": "airjax"}
+                how = {"create": False, "multiprocessing_options": ocp.options.MultiprocessingOptions(**alone)}
+            options = ocp.CheckpointManagerOptions(max_to_keep=KEPT, enable_async_checkpointing=False, **how)
             self._manager = ocp.CheckpointManager(self.folder.resolve(), options=options)
         return self._manager
 
@@ -136,6 +175,8 @@ def open_snapshots(
     if keeping.folder is None:
         return None
     how = (backend.platform, backend.convolution, backend.driver, backend.unroll, strategy, jax.device_count())
+    if backend.mesh is not None:
+        how = (*how, backend.mesh.size, jax.process_count())
     text = json.dumps([recipe.to_dict(), how, data.fingerprint, versions()], sort_keys=True, default=str)
     digest = hashlib.sha256(text.encode())
     for leaf in (jax.random.key_data(members.keys), *jax.tree.leaves((members.hyper, members.selection))):

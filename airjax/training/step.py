@@ -20,6 +20,7 @@ from airjax.optim.lookahead import LookaheadState, lookahead_init, lookahead_upd
 from airjax.optim.schedule import lookahead_decay
 from airjax.recipes.recipe import Recipe
 from airjax.training.backend import backend_of
+from airjax.training.data_parallel import gather_parts, mean_over_devices, own_part, sum_over_devices
 from airjax.training.selection import at_step, hardest, mark, proxy_recipe, take_examples
 from airjax.utils.reprs import one_line
 
@@ -93,23 +94,29 @@ def train_step(
 
     recipe, frozen and backend are static. frozen names the groups of parameters that do not train, ("whiten_bias",)
     towards the end: nothing before the first 3x3 convolution needs a gradient then, and that part of the backward pass
-    is not computed. A backend of None is this process's (`airjax.training.backend.backend_of`).
+    is not computed. A backend of None is this process's (`airjax.training.backend.backend_of`). With a backend's mesh
+    batch is what this device has of it, and the results are those of the whole batch.
     """
     backend, proxy = backend or backend_of(recipe), state.proxy
+    mesh = backend.mesh
     if recipe.selection is not None:
         assert proxy is not None
         with jax.named_scope("proxy"):
             proxy, chosen, _ = select_examples(recipe, proxy._replace(step=state.step), batch, hyper, backend)
-        batch, state = take_examples(batch, chosen), state._replace(proxy=proxy)
+        # Those of a device may be in another one's part.
+        batch = take_examples(gather_parts(mesh, batch), own_part(mesh, chosen))
+        state = state._replace(proxy=proxy)
 
     def summed_loss(params: Any) -> tuple[Array, tuple[Array, Array, Any]]:
         losses, (logits, batch_stats) = batch_losses(recipe, backend, state, batch, hyper, frozen, params)
         return losses.sum(), (losses, logits, batch_stats)
 
     (_, (losses, logits, batch_stats)), gradients = jax.value_and_grad(summed_loss, has_aux=True)(state.params)
-    params, opt_state = apply_gradients(make_optimizer(recipe, backend.precision, hyper, frozen), state, gradients)
+    gradients, optimizer = sum_over_devices(mesh, gradients), make_optimizer(recipe, backend.precision, hyper, frozen)
+    params, opt_state = apply_gradients(optimizer, state, gradients)
     state = finish_step(recipe, state, params, batch_stats, opt_state)
-    return state, StepMetrics(losses.mean(), accuracy_of(logits, batch.labels, backend.precision.statistics))
+    accuracy = accuracy_of(logits, batch.labels, backend.precision.statistics)
+    return state, mean_over_devices(mesh, StepMetrics(losses.mean(), accuracy))
 
 
 def select_examples(
@@ -118,16 +125,18 @@ def select_examples(
     """Take the proxy's step on a batch of b examples: find the k hardest, and every few steps learn from them. (§4.8)
 
     Returns the proxy after the step, the examples' indices in the batch, ascending, and all examples' losses. BatchNorm
-    sees the whole batch, in training mode, and so do the gradients of the chosen examples' losses.
+    sees the whole batch, in training mode, and so do the gradients of the chosen examples' losses. On several devices
+    these are indices in the whole batch, and the losses of all of it.
     """
-    selection, own = recipe.selection, proxy_recipe(recipe)
+    selection, own, mesh = recipe.selection, proxy_recipe(recipe), backend.mesh
     assert selection is not None
     losses_of = functools.partial(batch_losses, own, backend, proxy, batch, hyper, ())
     losses, pullback, (_, batch_stats) = jax.vjp(losses_of, proxy.params, has_aux=True)
+    losses = gather_parts(mesh, losses)
     chosen = hardest(losses, recipe.step_examples)
 
     def learn() -> tuple[Any, optax.OptState]:
-        (gradients,) = pullback(mark(losses, chosen))
+        (gradients,) = sum_over_devices(mesh, pullback(own_part(mesh, mark(losses, chosen))))
         state = proxy._replace(opt_state=at_step(proxy.opt_state, proxy.step))
         return apply_gradients(make_optimizer(own, backend.precision, hyper), state, gradients)
 
