@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from airjax.recipes.inputs import Inputs
 from airjax.recipes.network_imagenet import LEAST_BLURRED, ImageNetResNet18
 from airjax.recipes.network_resnet import BLOCKS
-from parity.torch_resnet import BasicBlock, make_norm
+from parity.torch_resnet import BasicBlock, init_default, make_norm
 
 
 class BlurredBlock(BasicBlock):
@@ -45,3 +45,16 @@ class ImageNetResNet(nn.Module):
         for stage in (1, 2, 3, 4):
             x = self.get_submodule(f"layer{stage}")(x)
         return self.fc(x.mean((2, 3)))
+
+
+@torch.no_grad()
+def init_imagenet_resnet(network: nn.Module, generator: torch.Generator) -> None:
+    """Draw the kernels by torchvision's law, of variance 2 / fan_out, and the head by torch's default, in place."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            # Drawn in single precision on the generator's device, whatever the network has.
+            weight = torch.empty(module.weight.shape, device=generator.device)
+            module.weight.copy_(
+                nn.init.kaiming_normal_(weight, mode="fan_out", nonlinearity="relu", generator=generator)
+            )
+    init_default(network.get_submodule("fc"), generator)
