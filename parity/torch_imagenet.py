@@ -1,5 +1,6 @@
 """ResNet-18 for ImageNet in PyTorch; names and shapes of its tensors are torchvision's. (Table 3)"""
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -58,3 +59,21 @@ def init_imagenet_resnet(network: nn.Module, generator: torch.Generator) -> None
                 nn.init.kaiming_normal_(weight, mode="fan_out", nonlinearity="relu", generator=generator)
             )
     init_default(network.get_submodule("fc"), generator)
+
+
+def resolution_at(epoch: int, start: float, end: float) -> int:
+    """Height and width of the training images in an epoch, in pixels, as FFCV interpolates them. (§9)"""
+    size = np.interp(epoch, [start, end], [160, 192])
+    return int(np.round(size / 32)) * 32
+
+
+def rate_at(step: int, steps_per_epoch: int, epochs: float) -> float:
+    """Learning rate of a 0-based step as FFCV interpolates it. (§9)"""
+    return float(np.interp(step / steps_per_epoch, [0, 2, epochs], [1e-4 * 0.5, 0.5, 0]))
+
+
+def normalized(pixels: Tensor, mirrors: Tensor, dtype: torch.dtype) -> Tensor:
+    """Bytes [N,H,W,C] -> normalised images [N,C,H,W], of which some are mirrored. (§9)"""
+    mean, std = (torch.tensor(v, dtype=dtype) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    images = (pixels.to(dtype) / 255 - mean) / std
+    return torch.where(mirrors[:, None, None, None], images.flip(2), images).permute(0, 3, 1, 2)

@@ -90,7 +90,7 @@ def summarize_runs(
         "steps": recipe.total_steps,
         "params": recipe.num_params,
         "flops": recipe.flops,
-    } | ({"test_crops": _mean_crops(runs)} if recipe.cropping is not None else {})
+    } | ({"test_crops": _mean_crops(runs)} if all("test_crops" in run for run in runs) else {})
 
 
 def _mean_crops(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -15,9 +15,9 @@ from airjax.optim.hyperparameters import Hyperparameters
 from airjax.recipes.recipe import Recipe
 from airjax.training.compile import compile_lowered
 from airjax.training.members import over_members
+from airjax.training.run import split_key
 from airjax.training.step import StepMetrics, TrainState, init_state, train_step
 from airjax.training.stream_data import StreamBatch, shape_of
-from airjax.utils.seeds import fixed_algorithm
 
 
 def stream_step(
@@ -52,8 +52,7 @@ def start_networks(recipe: Recipe, backend: Backend, keys: Key[Array, " k"], hyp
     """
 
     def one(key: Key[Array, ""], hyper: Hyperparameters) -> TrainState:
-        with fixed_algorithm():
-            init_key, _ = jax.random.split(key)
+        init_key, _ = split_key(key)
         return init_state(recipe, backend, init_variables(recipe, backend, init_key), hyper)
 
     return over_members("interleaved", one, (True, True))(keys, hyper)
