@@ -35,7 +35,7 @@ from parity.torch_optimizer import make_optimizer, schedule_step
 
 IMAGES = 400  # of which boxes are compared
 RAMPS = {"imagenet-resnet18-16": (11, 13), "imagenet-resnet18-20": (13.75, 16.25), "imagenet-resnet18-88": (65, 76)}
-SIZES = (24, 24, 32)  # pixels of the images in the steps that are compared
+SIZES = (24, 32)  # pixels of the images in the steps that are compared
 
 
 def check_boxes(setup: CheckSetup) -> Iterator[Comparison]:

@@ -5,26 +5,20 @@ come from, and that a call is one step. Several networks may share their batches
 """
 
 import functools
-import hashlib
-import json
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
 
 import jax
 import numpy as np
 
-from airjax.kernels.backend import Backend
-from airjax.nn.build import Variables
-from airjax.optim.hyperparameters import Hyperparameters, stack_hyperparameters
+from airjax.optim.hyperparameters import stack_hyperparameters
 from airjax.recipes.recipe import Recipe
-from airjax.stream.batches import Batch, Position
+from airjax.stream.batches import Batch
 from airjax.stream.tree import Tree
 from airjax.training.backend import backend_of, resolve_precision
-from airjax.training.environment import versions
 from airjax.training.events import Callbacks, Clock, EpochReport, Stage
-from airjax.training.loop import DivergedError, TrainedRun, join, report_epoch, wait_in_python
-from airjax.training.snapshots import NOTHING_KEPT, Keeping, Snapshot, Snapshots, StoppedError
-from airjax.training.step import StepMetrics, TrainState, averaged_variables, variables_of
+from airjax.training.loop import DivergedError, TrainedRun, join, wait_in_python
+from airjax.training.snapshots import NOTHING_KEPT, Keeping, StoppedError
+from airjax.training.step import StepMetrics
 from airjax.training.stream_data import (
     Member,
     Placement,
@@ -36,46 +30,10 @@ from airjax.training.stream_data import (
     train_view,
     with_mirrors,
 )
-from airjax.training.stream_eval import (
-    CropLogits,
-    accuracy_on,
-    crop_logits,
-    eval_views,
-    measure_crop,
-    prepare_crop,
-)
+from airjax.training.stream_results import end_epoch, finish
 from airjax.training.stream_step import compile_start, compile_step
+from airjax.training.stream_work import Progress, StreamWork, open_snapshots, save
 from airjax.utils.seeds import check_seed, make_keys
-
-
-class StreamWork(NamedTuple):
-    """What a training of k networks on one tree consists of."""
-
-    recipe: Recipe  # fitted to the tree, with its precision resolved
-    backend: Backend
-    tree: Tree
-    members: Sequence[Member]
-    hyper: Hyperparameters  # each [k]
-    workers: int
-    called: Callbacks
-    validate: bool
-    keeping: Keeping
-    placement: Placement
-    snapshots: Snapshots | None
-
-
-class Progress(NamedTuple):
-    """Where a training is between two steps."""
-
-    state: TrainState  # every array has an axis [k] in front
-    history: list[StepMetrics]  # of all steps so far, each [k] or [k,s]
-    steps_done: int
-    batches: str  # a digest of what the batches depend on
-
-    @property
-    def position(self) -> Position:
-        """Return where the next batch is."""
-        return Position(self.steps_done, self.batches)
 
 
 def train_stream(
@@ -133,14 +91,18 @@ def train_members(
 
     Order and boxes are those of the first network's seed, so that this is trained as it would be alone, to rounding.
     The metrics that callbacks are handed have an axis over the networks. Other arguments are as for `train_stream`.
-    Raises ValueError for two networks that would be the same, and all that `train_stream` raises.
+    Raises ValueError for two networks that would be the same, or a seed or flip that there is not, and all that
+    `train_stream` raises.
     """
     if not members or len(set(members)) < len(members):
         raise ValueError("networks that share their batches must be at least one, and differ in seed or flip")
-    recipe, clock = resolve_precision(fit_tree(recipe, tree)), Clock(called.on_phase if called else None)
+    recipe = resolve_precision(fit_tree(recipe, tree))
+    for member in members:
+        train_view(recipe, member)  # which refuses a seed or a flip that there is not
+    clock = Clock(called.on_phase if called else None)
     backend = backend_of(recipe)
     hyper = stack_hyperparameters([recipe] * len(members))
-    snapshots = _open_snapshots(keeping, recipe, backend, members, tree)
+    snapshots = open_snapshots(keeping, recipe, backend, members, tree)
     rest = called or Callbacks(), validate, keeping, placement or Placement(), snapshots
     work = StreamWork(recipe, backend, tree, members, hyper, workers, *rest)
     runs = _run(work, clock)
@@ -158,8 +120,8 @@ def _run(work: StreamWork, clock: Clock) -> list[TrainedRun]:
         while progress.steps_done < work.recipe.total_steps:
             progress = _train_epoch(work, feed, progress, clock)
             if progress.steps_done < work.recipe.total_steps:
-                _end_epoch(work, progress, clock)
-    return _finish(work, progress, clock)
+                end_epoch(work, progress, clock)
+    return finish(work, progress, clock)
 
 
 def _start(work: StreamWork, clock: Clock) -> Progress:
@@ -204,7 +166,7 @@ def _train_epoch(work: StreamWork, feed: Iterator[StreamBatch], progress: Progre
         if work.called.on_step is not None:
             work.called.on_step(steps_done, recent[max(0, len(recent) - 2)])
         if work.keeping.should_stop() and steps_done < recipe.total_steps:
-            _save(work, Progress(state, [*history, *recent], steps_done, batches), clock)
+            save(work, Progress(state, [*history, *recent], steps_done, batches), clock)
             raise StoppedError(steps_done, recipe.total_steps, kept=work.snapshots is not None)
     wait_in_python(recent[-1])
     jax.block_until_ready(state)
@@ -219,89 +181,6 @@ def _require_finite(work: StreamWork, metrics: StepMetrics, steps_done: int) -> 
         finite = np.isfinite(losses)
         if not finite.all():
             raise DivergedError(work.recipe, member.seed, steps_done - len(finite) + int(np.argmin(finite)))
-
-
-def _end_epoch(work: StreamWork, progress: Progress, clock: Clock) -> None:
-    # Report the epoch that is over, and take a snapshot where one is due.
-    epoch = progress.steps_done // work.recipe.steps_per_epoch - 1
-    if work.called.on_epoch is not None:
-        plain = None
-        if work.validate:
-            networks = [_network(progress.state, k, variables_of) for k in range(len(work.members))]
-            (found,) = _evaluate(work, networks, clock, "validate")
-            plain = _mean_accuracy(work, found.plain)
-        work.called.on_epoch(report_epoch(epoch, _of_epoch(work, progress, epoch), plain, None, clock))
-    if work.snapshots is not None and work.snapshots.due(epoch):
-        _save(work, progress, clock)
-
-
-def _finish(work: StreamWork, progress: Progress, clock: Clock) -> list[TrainedRun]:
-    networks = [_network(progress.state, k, averaged_variables) for k in range(len(work.members))]
-    found = _evaluate(work, networks, clock, "evaluate")
-    first, last_epoch = found[0], (progress.steps_done - 1) // work.recipe.steps_per_epoch
-    if work.called.on_epoch is not None:
-        plain = _mean_accuracy(work, first.plain) if work.validate else None
-        metrics = _of_epoch(work, progress, last_epoch)
-        work.called.on_epoch(report_epoch(last_epoch, metrics, plain, _mean_accuracy(work, first.tta), clock))
-    metrics = join(progress.history, len(work.members))
-    return [
-        TrainedRun(
-            work.recipe.override(flip=member.flip),
-            member.seed,
-            networks[k],
-            StepMetrics(*(column[k] for column in metrics)),
-            first.tta[k],
-            accuracy_on(work.tree, first.tta[k]),
-            clock.seconds,
-            tuple(measure_crop(crop, k, work.tree) for crop in found),
-        )
-        for k, member in enumerate(work.members)
-    ]
-
-
-def _evaluate(work: StreamWork, networks: list[Variables], clock: Clock, stage: Stage) -> list[CropLogits]:
-    # On all test crops, or between epochs on the first one.
-    views, placed = eval_views(work.recipe, work.backend), work.placement
-    found = []
-    for view in views[:1] if stage == "validate" else views:
-        clock.begin("compile")
-        prepare_crop(work.recipe, work.backend, networks[0], view, placed)
-        clock.begin(stage)
-        how = {"workers": work.workers, "placement": placed}
-        found.append(crop_logits(work.recipe, work.backend, networks, work.tree, view, **how))
-        clock.pause()
-    return found
-
-
-def _network(state: TrainState, member: int, pick: Callable[[TrainState], Variables]) -> Variables:
-    return jax.tree.map(lambda leaf: leaf[member], pick(state))
-
-
-def _mean_accuracy(work: StreamWork, logits: np.ndarray) -> float:
-    return float(np.mean([accuracy_on(work.tree, one) for one in logits]))
-
-
-def _of_epoch(work: StreamWork, progress: Progress, epoch: int) -> StepMetrics:
-    joined = join(progress.history, len(work.members))
-    return StepMetrics(*(column[:, epoch * work.recipe.steps_per_epoch :] for column in joined))
-
-
-def _open_snapshots(
-    keeping: Keeping, recipe: Recipe, backend: Backend, members: Sequence[Member], tree: Tree
-) -> Snapshots | None:
-    if keeping.folder is None:
-        return None
-    how = (backend.platform, backend.convolution, jax.device_count(), list(members))
-    text = json.dumps([recipe.to_dict(), how, tree.fingerprint, versions()], sort_keys=True, default=str)
-    return Snapshots(keeping.folder / hashlib.sha256(text.encode()).hexdigest()[:16], keeping.every)
-
-
-def _save(work: StreamWork, progress: Progress, clock: Clock) -> None:
-    clock.pause()
-    if work.snapshots is not None:
-        metrics, steps = join(progress.history, len(work.members)), progress.steps_done
-        position = steps, progress.batches
-        work.snapshots.save(Snapshot(progress.state, metrics, steps, dict(clock.seconds), position), steps)
 
 
 def _call_with_first(on_step: Callable[[int, StepMetrics], None], steps_done: int, metrics: StepMetrics) -> None:

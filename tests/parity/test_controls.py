@@ -489,16 +489,16 @@ CURRICULUM_CONTROLS = (
 )
 
 
-STREAM = ("boxes", "area", "ramp", "stream-step")
+STEPS, SHOWN = ("ramp", "stream-step"), ("boxes", "area", "ramp")
 
 
 STREAM_CONTROLS = (
-    Control(no_decay_in_shortcuts, STREAM, ("stream-step",)),
-    Control(nesterov_s_momentum, STREAM, ("stream-step",)),
-    Control(mirror_bits_of_other_images, STREAM, ("stream-step",)),
-    Control(areas_and_shapes_exchanged, STREAM, ("boxes",)),
-    Control(pixels_in_place_of_areas, STREAM, ("area",)),
-    Control(sizes_rounded_up, STREAM, ("ramp",)),
+    Control(no_decay_in_shortcuts, STEPS, ("stream-step",)),
+    Control(nesterov_s_momentum, STEPS, ("stream-step",)),
+    Control(mirror_bits_of_other_images, STEPS, ("stream-step",)),
+    Control(areas_and_shapes_exchanged, SHOWN, ("boxes",)),
+    Control(pixels_in_place_of_areas, SHOWN, ("area",)),
+    Control(sizes_rounded_up, SHOWN, ("ramp",)),
 )
 
 

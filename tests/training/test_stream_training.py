@@ -129,6 +129,8 @@ def test_networks_that_share_their_batches_are_those_trained_alone(tree: Tree, w
     assert reports[0].train_loss == pytest.approx(mean, rel=1e-6)
     with pytest.raises(ValueError, match="at least one, and differ in seed or flip"):
         train_members(RECIPE, tree, [members[0], members[0]])
+    with pytest.raises(ValueError, match="flip is 'up', but it must be one of none, random, alternating-hash"):
+        train_members(RECIPE, tree, [members[0], Member(1, "up")])  # pyright: ignore[reportArgumentType]
 
 
 def test_both_test_crops_are_the_squares_in_the_middle_and_views_are_mirrored(tree: Tree, whole: TrainedRun) -> None:
