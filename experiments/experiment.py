@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from airjax.stats.power import runs_to_resolve
 from airjax.sweep.plan import Plan, load_plan, make_plan
 from experiments.rows import Row
+from experiments.trainings import Training
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -64,6 +65,12 @@ class Analysis(NamedTuple):
     data: dict[str, str]  # content of each data set by its name
 
 
+def no_trainings(scale: Scale) -> tuple[Training, ...]:
+    """Train nothing but sweeps."""
+    del scale
+    return ()
+
+
 class Experiment(NamedTuple):
     """A table or figure of the paper."""
 
@@ -74,6 +81,7 @@ class Experiment(NamedTuple):
     analyse: Callable[[Context], Analysis]
     draw: Callable[[dict[str, Any]], "Figure"]  # from a line of the results
     scales: tuple[Scale, ...] = SCALES  # that make a difference to it
+    trainings: Callable[[Scale], tuple[Training, ...]] = no_trainings  # beside the parts: what is no sweep
     resolutions: Callable[[], tuple[Resolution, ...]] = tuple  # of the CPU scale; they follow from earlier results
 
     @property

@@ -8,6 +8,7 @@ from airjax.sweep.plan import Plan, PlanError
 from airjax.utils.units import format_seconds
 from experiments.cells import count_finished
 from experiments.experiment import Experiment, Scale
+from experiments.trainings import count_trained
 
 
 class Forecast(NamedTuple):
@@ -43,6 +44,11 @@ def forecast(experiment: Experiment, scale: Scale, out: Path) -> Forecast:
         planned, finished = planned + plan.num_runs, finished + min(plan.num_runs, count_finished(out / part.name))
         flops += work * (1 + share)
         seconds = None if seconds is None or time is None else seconds + time * (1 + share)
+    for training in experiment.trainings(scale):
+        planned, finished = planned + training.seeds, finished + count_trained(training, out)
+        flops += training.seeds * training.load().flops
+        time = training.seconds
+        seconds = None if seconds is None or time is None else seconds + training.seeds * time
     return Forecast(planned, finished, flops, seconds, "; ".join(missing))
 
 

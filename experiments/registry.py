@@ -9,10 +9,23 @@ from experiments.ladder.analyse import LADDER_EXPERIMENT
 from experiments.pilot.analyse import PILOT
 from experiments.table1.analyse import TABLE1
 from experiments.table2.analyse import TABLE2
+from experiments.table3.analyse import TABLE3_EXPERIMENT
 from experiments.table4.analyse import TABLE4
 from experiments.table5.analyse import TABLE5
 
 EXPERIMENTS: dict[str, Experiment] = {
     one.name: one
-    for one in (FIG1, FIG2, PILOT, TABLE1, LADDER_EXPERIMENT, FIG3, TABLE2, TABLE4, TABLE5, DERANDOMISED_EXPERIMENT)
+    for one in (
+        FIG1,
+        FIG2,
+        PILOT,
+        TABLE1,
+        LADDER_EXPERIMENT,
+        FIG3,
+        TABLE2,
+        TABLE3_EXPERIMENT,
+        TABLE4,
+        TABLE5,
+        DERANDOMISED_EXPERIMENT,
+    )
 }

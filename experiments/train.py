@@ -11,13 +11,14 @@ from airjax.sweep.store import read_plan
 from airjax.utils.records import write_atomically
 from experiments.cells import count_finished
 from experiments.experiment import Experiment, Part, Scale
+from experiments.trainings import train_cells
 from experiments.views import evaluate_views, view_folder
 
 
 def train_parts(
     experiment: Experiment, scale: Scale, out: Path, data_dir: Path | None, arguments: Sequence[str] = ()
 ) -> int:
-    """Train the parts of an experiment that are not complete, in order. Returns the exit code of the sweep engine.
+    """Train the parts of an experiment that are not complete, in order. Returns the exit code of what trains them.
 
     What a killed process has finished is kept, and calling this again trains the rest. The arguments are those of
     `python -m airjax.sweep` that say who trains, such as --workers 2.
@@ -34,7 +35,7 @@ def train_parts(
                 return code
         for level in part.views:
             evaluate_views(folder, level, data_dir)
-    return sweep.EXIT_OK
+    return train_cells(experiment.trainings(scale), out, data_dir)
 
 
 def sweep_arguments(part: Part, folder: Path, data_dir: Path | None, arguments: Sequence[str]) -> list[str]:
@@ -70,3 +71,4 @@ def folders_of(experiment: Experiment, scale: Scale, out: Path) -> Iterator[Path
     for part in experiment.parts(scale, out):
         yield out / part.name
         yield from (view_folder(out / part.name, level) for level in part.views)
+    yield from (out / training.name for training in experiment.trainings(scale))

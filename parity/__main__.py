@@ -1,4 +1,4 @@
-"""The command line: python -m parity numerical | statistical | report | export | import."""
+"""The command line: python -m parity numerical | statistical | tree | report | export | import."""
 
 import argparse
 import sys
@@ -22,6 +22,7 @@ EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_OPEN, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
 NEEDED = {
     "numerical": [("torch", "parity")],
     "statistical": [("torch", "parity"), ("statsmodels", "report")],
+    "tree": [("torch", "parity"), ("statsmodels", "report"), ("cv2", "imagenet")],
     "report": [("statsmodels", "report"), ("matplotlib", "report"), ("jinja2", "report")],
     "export": [("torch", "parity")],
     "import": [("torch", "parity")],
@@ -43,6 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
             return _numerical(options)
         if options.command == "statistical":
             return _statistical(options)
+        if options.command == "tree":
+            return _tree(options)
         if options.command == "report":
             return _report(options)
         from parity.convert import export_model, import_model
@@ -137,6 +140,28 @@ def _statistical(options: argparse.Namespace) -> int:
     if options.json:
         print(dump_json(result))
     return EXIT_CODES[result["verdict"]]
+
+
+def _tree(options: argparse.Namespace) -> int:
+    from airjax.stream.tree import open_tree
+    from parity import tree_training
+
+    if options.epochs <= 0 or options.seeds < 1:
+        raise ValueError(f"epochs is {options.epochs} and seeds {options.seeds}, but both must be positive")
+    tree, recipe, learned = open_tree(options.tree), tree_training.small_recipe(options.epochs), []
+    for seed in range(options.seeds):
+        for learn in (tree_training.learn_in_airjax, tree_training.learn_in_torch):
+            done = learn(recipe, tree, seed, options.workers)
+            learned.append(done)
+            print(
+                f"{done.framework:8} seed {seed}: accuracy {done.accuracy:.2%}, loss {done.losses[0]:.4f} at first and "
+                f"{done.losses[-1]:.4f} at last, {done.seconds:.1f} s",
+                flush=True,
+            )
+    if options.json:
+        record = tree_training.describe(learned, tree)
+        print(dump_json(record | {"epochs": recipe.epochs, "environment": describe("cpu")}))
+    return EXIT_OK
 
 
 def _print_run(progress: Any) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from scipy import stats
 
 from airjax.nn import build
-from airjax.recipes.network_resnet import ResNet18
+from airjax.recipes.network import AirbenchNet
 from airjax.recipes.recipe import Recipe
 from airjax.training.backend import backend_of
 from airjax.utils.seeds import make_key
@@ -55,7 +55,7 @@ def _initial(recipe: Recipe) -> tuple[Mapping[str, tuple[int, float]], str]:
     network = recipe.network
     shapes = {entry.torch_key: entry.shape for entry in entries(recipe)}
     matrices = {key: int(np.prod(shape[1:])) for key, shape in shapes.items() if len(shape) > 1 and key != "0.weight"}
-    if isinstance(network, ResNet18):
+    if not isinstance(network, AirbenchNet):
         return {key: (0, fan_in) for key, fan_in in matrices.items()} | {
             "fc.bias": (0, matrices["fc.weight"])
         }, "initial-law"

@@ -11,6 +11,7 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     _add_numerical(commands)
     _add_statistical(commands)
+    _add_tree(commands)
     _add_report(commands)
     _add_conversions(commands)
     return parser
@@ -52,6 +53,15 @@ def _add_statistical(commands: Any) -> None:
     study.add_argument("--data-dir", type=Path, help="where CIFAR-10 lies; the default is AIRJAX_DATA")
     study.add_argument("--out", type=Path, metavar="FILE", help="the record, JSON lines; an unfinished one is finished")
     study.add_argument("--json", action="store_true", help="end with one line of JSON: verdict, and all statistics")
+
+
+def _add_tree(commands: Any) -> None:
+    tree = commands.add_parser("tree", help="a ResNet-18 that learns from a tree of images, on the same batches")
+    tree.add_argument("tree", type=Path, metavar="TREE", help="its folder, with train/CLASS/ and val/CLASS/")
+    tree.add_argument("--epochs", type=float, default=16.0, metavar="E", help="length of training (16)")
+    tree.add_argument("--seeds", type=int, default=1, metavar="N", help="networks of each framework (1)")
+    tree.add_argument("--workers", type=int, default=0, metavar="N", help="processes that decode images (0)")
+    tree.add_argument("--json", action="store_true", help="end with one line of JSON: accuracies with intervals")
 
 
 def _add_report(commands: Any) -> None:

@@ -44,6 +44,10 @@ TOLERANCES: dict[str, Tolerance] = {
     "tail": Tolerance(1e-13, 0.0, FLOAT64 + ", over all averages"),
     "trajectory": Tolerance(1e-11, 0.0, FLOAT64 + "; each step amplifies the differences of the steps before"),
     "tta": Tolerance(1e-12, 0.0, FLOAT64 + ", through the whole network and the views' mean"),
+    "boxes": Tolerance(0.0, 0.0, EXACT),
+    "area": Tolerance(0.0, 0.501, "half a level, by which bytes are rounded, and float32 sums"),
+    "ramp": Tolerance(1e-14, 0.0, "a few float64 operations per rate; sizes are whole numbers"),
+    "stream-step": Tolerance(1e-10, 0.0, FLOAT64 + "; each step amplifies the differences of the steps before"),
     "training": Tolerance(
         0.0, 1e-3, "fraction of test images with another prediction; an exact tie may fall either way"
     ),

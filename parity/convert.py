@@ -42,7 +42,7 @@ class Entry(NamedTuple):
 def entries(recipe: Recipe) -> list[Entry]:
     """Return every tensor that both frameworks have, in torch's order."""
     network, inputs = recipe.network, recipe.inputs
-    return resnet_entries(network, inputs) if isinstance(network, ResNet18) else _airbench(network, inputs)
+    return _airbench(network, inputs) if isinstance(network, AirbenchNet) else resnet_entries(network, inputs)
 
 
 def _airbench(network: AirbenchNet, inputs: Inputs) -> list[Entry]:

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from airjax.recipes.network import AirbenchNet
+from airjax.recipes.network_imagenet import ImageNetResNet18
 from airjax.recipes.network_resnet import ResNet18
 from airjax.recipes.recipe import Recipe
 
@@ -19,7 +20,7 @@ class Intermediate(NamedTuple):
 def intermediates(recipe: Recipe) -> list[Intermediate]:
     """Return every array within the network that is compared, the logits last."""
     network = recipe.network
-    found = _resnet(network, recipe) if isinstance(network, ResNet18) else _airbench(network)
+    found = _airbench(network) if isinstance(network, AirbenchNet) else _resnet(network, recipe)
     return [*found, Intermediate("", (OUTPUT,))]
 
 
@@ -32,7 +33,7 @@ def _airbench(network: AirbenchNet) -> list[Intermediate]:
     return found
 
 
-def _resnet(network: ResNet18, recipe: Recipe) -> list[Intermediate]:
+def _resnet(network: ResNet18 | ImageNetResNet18, recipe: Recipe) -> list[Intermediate]:
     found = [Intermediate("bn1", ("norm", OUTPUT))]
     for block in network.blocks(recipe.inputs):
         theirs, ours = f"layer{block.stage}.{block.number - 1}", f"stage{block.stage}_block{block.number}"

@@ -19,6 +19,7 @@ from parity import (
     checks_layers,
     checks_network,
     checks_selection,
+    checks_stream,
     checks_training,
     checks_updates,
 )
@@ -72,6 +73,10 @@ SUITE = (
     SuiteStep(("trajectory", "drift"), checks_training.check_trajectory),
     SuiteStep(("tta",), checks_network.check_tta),
     SuiteStep(("training",), checks_training.check_training, by_kind=True),
+    SuiteStep(("boxes",), checks_stream.check_boxes, once=True),
+    SuiteStep(("area",), checks_stream.check_area, once=True),
+    SuiteStep(("ramp",), checks_stream.check_ramp, once=True),
+    SuiteStep(("stream-step",), checks_stream.check_stream_step, once=True),
 )
 CHECK_NAMES = tuple(name for step in SUITE for name in step.checks)
 

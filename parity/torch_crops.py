@@ -35,3 +35,28 @@ def _widest_box(height: int, width: int, aspect: tuple[float, float]) -> tuple[i
     elif width / height > aspect[1]:
         columns = round(height * aspect[1])
     return (height - rows) // 2, (width - columns) // 2, rows, columns
+
+
+def centre_box(height: int, width: int, ratio: float) -> tuple[int, int, int, int]:
+    """Return top, left, height and width of the square in the middle, of a fraction of the shorter side."""
+    side = int(ratio * min(height, width))
+    return (height - side) // 2, (width - side) // 2, side, side
+
+
+def area_mean(image: Tensor, box: tuple[int, int, int, int], size: int) -> Tensor:
+    """Make a box of an image [H,W,C] smaller, to [size,size,C]: each pixel is the mean of the area that it covers.
+
+    By differences of the integral over rows and then over columns, which between two pixels is a straight line.
+    """
+    top, left, height, width = box
+    part = image[top : top + height, left : left + width].double()
+    return _line_means(_line_means(part, size).transpose(0, 1), size).transpose(0, 1)
+
+
+def _line_means(lines: Tensor, size: int) -> Tensor:
+    integral = torch.cat([torch.zeros_like(lines[:1]), lines.cumsum(0)])
+    ends = torch.arange(size + 1, dtype=torch.float64) * len(lines) / size
+    first = ends.floor().long().clamp(max=len(lines) - 1)
+    part = (ends - first)[:, None, None]
+    at_ends = integral[first] * (1 - part) + integral[first + 1] * part
+    return at_ends.diff(dim=0) * size / len(lines)

@@ -1,12 +1,13 @@
 """ResNet-18 for ImageNet in PyTorch; names and shapes of its tensors are torchvision's. (Table 3)"""
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from airjax.recipes.inputs import Inputs
 from airjax.recipes.network_imagenet import LEAST_BLURRED, ImageNetResNet18
 from airjax.recipes.network_resnet import BLOCKS
-from parity.torch_resnet import BasicBlock, make_norm
+from parity.torch_resnet import BasicBlock, init_default, make_norm
 
 
 class BlurredBlock(BasicBlock):
@@ -45,3 +46,34 @@ class ImageNetResNet(nn.Module):
         for stage in (1, 2, 3, 4):
             x = self.get_submodule(f"layer{stage}")(x)
         return self.fc(x.mean((2, 3)))
+
+
+@torch.no_grad()
+def init_imagenet_resnet(network: nn.Module, generator: torch.Generator) -> None:
+    """Draw the kernels by torchvision's law, of variance 2 / fan_out, and the head by torch's default, in place."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            # Drawn in single precision on the generator's device, whatever the network has.
+            weight = torch.empty(module.weight.shape, device=generator.device)
+            module.weight.copy_(
+                nn.init.kaiming_normal_(weight, mode="fan_out", nonlinearity="relu", generator=generator)
+            )
+    init_default(network.get_submodule("fc"), generator)
+
+
+def resolution_at(epoch: int, start: float, end: float) -> int:
+    """Height and width of the training images in an epoch, in pixels, as FFCV interpolates them. (§9)"""
+    size = np.interp(epoch, [start, end], [160, 192])
+    return int(np.round(size / 32)) * 32
+
+
+def rate_at(step: int, steps_per_epoch: int, epochs: float) -> float:
+    """Learning rate of a 0-based step as FFCV interpolates it. (§9)"""
+    return float(np.interp(step / steps_per_epoch, [0, 2, epochs], [1e-4 * 0.5, 0.5, 0]))
+
+
+def normalized(pixels: Tensor, mirrors: Tensor, dtype: torch.dtype) -> Tensor:
+    """Bytes [N,H,W,C] -> normalised images [N,C,H,W], of which some are mirrored. (§9)"""
+    mean, std = (torch.tensor(v, dtype=dtype) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    images = (pixels.to(dtype) / 255 - mean) / std
+    return torch.where(mirrors[:, None, None, None], images.flip(2), images).permute(0, 3, 1, 2)

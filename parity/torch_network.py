@@ -7,9 +7,11 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from airjax.recipes.network import PATCH, AirbenchNet
+from airjax.recipes.network_imagenet import ImageNetResNet18
 from airjax.recipes.network_resnet import ResNet18
 from airjax.recipes.recipe import Recipe
 from parity.torch_curriculum import GlobalMaxPool
+from parity.torch_imagenet import ImageNetResNet, init_imagenet_resnet
 from parity.torch_resnet import build_resnet, init_resnet
 
 DTYPES = {"float16": torch.float16, "float32": torch.float32, "float64": torch.float64}
@@ -85,6 +87,8 @@ def build_network(recipe: Recipe, device: str | torch.device = "cpu") -> nn.Modu
     """Build the network without its initialisation: images [N,C,H,W] -> logits [N,L]. (§1, §7)"""
     if isinstance(recipe.network, ResNet18):
         network: nn.Module = build_resnet(recipe, recipe.network)
+    elif isinstance(recipe.network, ImageNetResNet18):
+        network = ImageNetResNet(recipe.network, recipe.inputs)
     else:
         network = _build_airbench(recipe, recipe.network)
     dtype = dtype_of(recipe, device)
@@ -123,6 +127,8 @@ def init_network(recipe: Recipe, generator: torch.Generator, device: str | torch
     network = build_network(recipe, device)
     if isinstance(recipe.network, ResNet18):
         init_resnet(network, generator)
+    elif isinstance(recipe.network, ImageNetResNet18):
+        init_imagenet_resnet(network, generator)
     else:
         _init_airbench(recipe.network, network, generator)
     return network

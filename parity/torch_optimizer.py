@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from airjax.recipes.optimizer import Piecewise, Schedule, Sgd
+from airjax.recipes.optimizer_heavy_ball import HeavyBall
 from airjax.recipes.optimizer_muon import Muon
 from airjax.recipes.recipe import Recipe
 from parity.torch_muon import SgdAndMuon, make_muon
@@ -52,7 +53,8 @@ def _make_sgd(recipe: Recipe, trained: list[tuple[str, nn.Parameter]]) -> TorchO
     if isinstance(recipe.optimizer, Muon):
         return make_muon(recipe, recipe.optimizer, trained)
     momentum, on_cuda = recipe.optimizer.momentum, all(p.is_cuda for _, p in trained)
-    return torch.optim.SGD(_groups(recipe, trained), momentum=momentum, nesterov=momentum > 0, fused=on_cuda or None)
+    nesterov = momentum > 0 and not isinstance(recipe.optimizer, HeavyBall)
+    return torch.optim.SGD(_groups(recipe, trained), momentum=momentum, nesterov=nesterov, fused=on_cuda or None)
 
 
 def _groups(recipe: Recipe, trained: list[tuple[str, nn.Parameter]]) -> list[dict[str, Any]]:
@@ -63,6 +65,10 @@ def _groups(recipe: Recipe, trained: list[tuple[str, nn.Parameter]]) -> list[dic
     if isinstance(optimizer, Sgd):
         params = [p for _, p in trained]
         return [{"params": params, "lr": optimizer.learning_rate, "weight_decay": optimizer.weight_decay}]
+    if isinstance(optimizer, HeavyBall):  # FFCV's groups: what has "bn" in its name does not decay (§9)
+        parts = [[p for name, p in trained if ("bn" in name) == fixed] for fixed in (True, False)]
+        decays, rate = (0.0, optimizer.weight_decay), optimizer.learning_rate
+        return [{"params": part, "lr": rate, "weight_decay": decay} for part, decay in zip(parts, decays, strict=True)]
     rate, decay = recipe.sgd_learning_rate, recipe.sgd_weight_decay
     return [
         {"params": [p for name, p in trained if ("norm" in name) == is_norm], "lr": lr, "weight_decay": decay / lr}
@@ -72,7 +78,7 @@ def _groups(recipe: Recipe, trained: list[tuple[str, nn.Parameter]]) -> list[dic
 
 def reduction_of(recipe: Recipe) -> Literal["sum", "mean"]:
     """Return what the optimizer's gradients are of: the losses' sum over the batch (§4.1), or their mean (§7)."""
-    return "mean" if isinstance(recipe.optimizer, Sgd) else "sum"
+    return "mean" if isinstance(recipe.optimizer, Sgd | HeavyBall) else "sum"
 
 
 def schedule_step(recipe: Recipe, optimizer: TorchOptimizer, step: int) -> None:

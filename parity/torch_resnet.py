@@ -74,11 +74,18 @@ def init_resnet(network: nn.Module, generator: torch.Generator) -> None:
     """Draw the weights of convolutions and of the linear layer by torch's default law, in place."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
-            # Drawn in single precision on the generator's device, whatever the network has.
-            weight = torch.empty(module.weight.shape, device=generator.device)
-            nn.init.kaiming_uniform_(weight, a=math.sqrt(5), generator=generator)
-            module.weight.copy_(weight)
-            if module.bias is not None:
-                bound = weight[0].numel() ** -0.5
-                bias = torch.empty(module.bias.shape, device=generator.device)
-                module.bias.copy_(bias.uniform_(-bound, bound, generator=generator))
+            init_default(module, generator)
+
+
+@torch.no_grad()
+def init_default(module: nn.Module, generator: torch.Generator) -> None:
+    """Draw the weights of a convolution or of a linear layer, and its bias, by torch's default law, in place."""
+    assert isinstance(module, nn.Conv2d | nn.Linear)
+    # Drawn in single precision on the generator's device, whatever the network has.
+    weight = torch.empty(module.weight.shape, device=generator.device)
+    nn.init.kaiming_uniform_(weight, a=math.sqrt(5), generator=generator)
+    module.weight.copy_(weight)
+    if module.bias is not None:
+        bound = weight[0].numel() ** -0.5
+        bias = torch.empty(module.bias.shape, device=generator.device)
+        module.bias.copy_(bias.uniform_(-bound, bound, generator=generator))

@@ -21,6 +21,7 @@ from airjax.sweep.plan import make_plan
 from airjax.sweep.store import Writer
 from airjax.sweep.worker import Job, Source, run_record
 from airjax.training.environment import describe
+from airjax.training.events import CropResult
 from airjax.training.loop import TrainedRun
 from airjax.training.step import StepMetrics
 from benchmarks import accuracy_tables
@@ -110,7 +111,8 @@ def test_the_messages_of_the_troubles_are_those_of_the_code() -> None:
 def test_fields_of_a_training_are_listed() -> None:
     recipe = airjax.get_recipe("tiny")
     metrics = StepMetrics(np.ones(recipe.total_steps), np.ones(recipe.total_steps))
-    trained = TrainedRun(recipe, 0, {}, metrics, np.zeros((100, 10), np.float32), 0.5, {"train": 1.0})
+    crops = (CropResult(256, 0.875, 0.5, 0.5),)
+    trained = TrainedRun(recipe, 0, {}, metrics, np.zeros((100, 10), np.float32), 0.5, {"train": 1.0}, crops)
     record = train_result.record_run(trained)
     assert fields_of("a training") == {*record, "setting", "environment"}
     summary = train_result.summarize_runs("tiny", recipe, load_builtin(300, 100), [record])

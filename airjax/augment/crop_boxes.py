@@ -3,14 +3,10 @@
 On the host, in numpy's float64: a batch is hundreds of boxes, and a worker that decodes images needs no device.
 """
 
-from typing import Literal
-
 import numpy as np
 from jaxtyping import Float, Int
 
-# heavy: a part of random area and shape. light: the square in the middle. light-shift: a square at a random place along
-# the longer side.
-Crop = Literal["heavy", "light", "light-shift"]
+from airjax.recipes.crops import Crop
 
 TRIES = 10  # of a heavy crop's area and shape, until one fits
 AREA = (0.08, 1.0)  # fraction of the image's

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-Flip = Literal["none", "random", "alternating"]
+Flip = Literal["none", "random", "alternating-hash"]
 ORDER, CROP, MIRROR = 0, 1, 2  # what numbers are for; each has a stream of its own
 
 
@@ -32,15 +32,15 @@ def sample_uniforms(
 def sample_mirrors(seed: int, epoch: int, examples: Int[np.ndarray, " n"], flip: Flip) -> Bool[np.ndarray, " n"]:
     """Choose which of the examples are mirrored in an epoch.
 
-    none: none of them. random: each with probability a half. alternating: each in every second epoch, in the even or in
-    the odd ones by a hash of its index. (Table 3)
+    none: none of them. random: each with probability a half. alternating-hash: each in every second epoch, in the even
+    or in the odd ones by a hash of its index. (Table 3)
     """
     match flip:
         case "none":
             return np.zeros(len(examples), bool)
         case "random":
             return sample_uniforms(seed, epoch, examples, 1, MIRROR)[:, 0] < 0.5
-        case "alternating":
+        case "alternating-hash":
             return (hash_bits(seed, examples) + epoch) % 2 == 0
 
 

@@ -18,13 +18,14 @@ from airjax.cli.display import Display
 from airjax.cli.stopping import watch_signals
 from airjax.cli.trackers import find_tracker
 from airjax.cli.tracking import Opener, Tracking, Watchers
+from airjax.cli.train_data import default_workers, fit_to_data, load_for
 from airjax.cli.train_folder import Contents, FolderError, hold, keep_run, open_folder, setting_of
 from airjax.cli.train_options import Options, UsageError, make_parser, parse
 from airjax.cli.train_result import describe_result, record_run, summarize_runs
-from airjax.data import DataError, Dataset, load_data
+from airjax.data import DataError, Dataset
 from airjax.data.dataset import describe_resized
 from airjax.recipes.recipe import Recipe
-from airjax.training.arrays import fit_recipe
+from airjax.stream.tree import Tree
 from airjax.training.backend import resolve_precision
 from airjax.training.checkpoint import Model
 from airjax.training.compile import keep_compiled
@@ -46,6 +47,7 @@ from airjax.training.processes import (
 )
 from airjax.training.snapshots import NOTHING_KEPT, Keeping, StoppedError
 from airjax.training.strategy import choose_strategy
+from airjax.training.stream_loop import train_stream
 from airjax.utils.extras import MissingExtraError
 from airjax.utils.platform import DeviceError
 from airjax.utils.records import dump_json
@@ -62,7 +64,7 @@ class Job(NamedTuple):
     options: Options[Recipe]
     name: str  # of the recipe
     recipe: Recipe  # with the options' changes, and its precision resolved
-    dataset: Dataset
+    dataset: Dataset | Tree
     environment: dict[str, Any]
     notes: list[str]  # warnings about the data
     keeping: Keeping = NOTHING_KEPT  # snapshots of what is in training
@@ -149,20 +151,12 @@ def _prepare_alike(options: Options[Recipe], name: str) -> Job:
 def _prepare(options: Options[Recipe], name: str) -> Job:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        dataset = load_data(
-            options.data,
-            options.data_dir,
-            image_size=options.image_size,
-            labels=options.labels,
-            labels_dir=options.labels_dir,
-        )
+        dataset = load_for(options, name)
     notes = [str(warning.message) for warning in caught]
     for note in notes:
         print(f"warning: {note}", file=sys.stderr)
-    if options.validation:
-        dataset = dataset.with_validation(options.validation)
     try:
-        recipe = resolve_precision(fit_recipe(options.method, dataset))
+        recipe = resolve_precision(fit_to_data(options.method, dataset))
         mesh = mesh_for(options.devices)
         strategy_backend(recipe, "sequential", mesh=mesh)  # before anything is written: can they share its batches?
         environment = describe()
@@ -185,7 +179,7 @@ def _train(job: Job, kept: dict[int, dict[str, Any]]) -> tuple[list[dict[str, An
             f"recipe {job.name}, {recipe.total_steps} steps, {recipe.num_params:,} parameters, {job.dataset.name}, "
             f"{device}"
         )
-        if job.dataset.resized:
+        if isinstance(job.dataset, Dataset) and job.dataset.resized:
             display.line(describe_resized(job.dataset))
         for seed in sorted(kept):
             display.line(f"seed {seed}: accuracy {kept[seed]['accuracy']:.2%}, kept from {out}")
@@ -242,19 +236,42 @@ def _tracking_of(job: Job) -> Tracking:
 def _trainings(job: Job, seeds: Sequence[int], watchers: Watchers) -> Iterator[TrainedRun]:
     # One after another, or several at once. Raises ArithmeticError for a network that diverges.
     options = job.options
+    if isinstance(job.dataset, Tree):
+        yield from _trainings_on_tree(job, job.dataset, seeds, watchers)
+        return
+    dataset = job.dataset
     strategy, group = options.strategy, options.group
     if strategy == "auto":
         strategy, measured = choose_strategy(job.recipe, max(1, len(seeds)))
         group = group or measured
     if strategy != "sequential":
-        yield from _trainings_in_groups(job, seeds, strategy, group, watchers)
+        yield from _trainings_in_groups(job, dataset, seeds, strategy, group, watchers)
         return
     for seed in seeds:
         watchers.begin(job.recipe, [seed])
         trained = train(
             job.recipe,
-            job.dataset,
+            dataset,
             seed,
+            validate=options.validate_epochs and not options.quiet,
+            on_phase=watchers.phase,
+            on_step=watchers.step,
+            on_epoch=watchers.epoch,
+            keeping=job.keeping,
+        )
+        _require_finite(trained)
+        yield trained
+
+
+def _trainings_on_tree(job: Job, tree: Tree, seeds: Sequence[int], watchers: Watchers) -> Iterator[TrainedRun]:
+    options = job.options
+    for seed in seeds:
+        watchers.begin(job.recipe, [seed])
+        trained = train_stream(
+            job.recipe,
+            tree,
+            seed,
+            workers=default_workers() if options.workers is None else options.workers,
             validate=options.validate_epochs and not options.quiet,
             on_phase=watchers.phase,
             on_step=watchers.step,
@@ -267,7 +284,7 @@ def _trainings(job: Job, seeds: Sequence[int], watchers: Watchers) -> Iterator[T
 
 
 def _trainings_in_groups(
-    job: Job, seeds: Sequence[int], strategy: Strategy, group: int | None, watchers: Watchers
+    job: Job, dataset: Dataset, seeds: Sequence[int], strategy: Strategy, group: int | None, watchers: Watchers
 ) -> Iterator[TrainedRun]:
     remaining = seeds
     while remaining:
@@ -276,7 +293,7 @@ def _trainings_in_groups(
         done = run_many(
             job.recipe,
             seed_keys(part),
-            job.dataset,
+            dataset,
             strategy=strategy,
             group=group,
             keep_variables=True,

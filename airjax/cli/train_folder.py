@@ -16,6 +16,7 @@ from typing import IO, Any
 
 from airjax.data import Dataset
 from airjax.recipes.recipe import Recipe
+from airjax.stream.tree import Tree
 from airjax.training.checkpoint import Model, ModelError, load, save_model
 from airjax.training.environment import fingerprint_of
 from airjax.utils.records import append_line, lock_folder, read_lines, write_json
@@ -46,18 +47,25 @@ def hold(out: Path) -> IO[str]:
         raise FolderError(f"cannot write to --out {out}: {error.strerror or error}") from error
 
 
-def setting_of(recipe: Recipe, dataset: Dataset) -> str:
+def setting_of(recipe: Recipe, dataset: Dataset | Tree) -> str:
     """Digest of what all networks of a folder have in common: the recipe's fields and the data."""
     return _digest(recipe.to_dict(), dataset)
 
 
-def _digest(recipe: Record, dataset: Dataset) -> str:
+def _digest(recipe: Record, dataset: Dataset | Tree) -> str:
     parts = {"recipe": recipe, "data": dataset.fingerprint}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def open_folder(
-    out: Path, name: str, recipe: Recipe, dataset: Dataset, environment: Record, seeds: Sequence[int], *, mixed: bool
+    out: Path,
+    name: str,
+    recipe: Recipe,
+    dataset: Dataset | Tree,
+    environment: Record,
+    seeds: Sequence[int],
+    *,
+    mixed: bool,
 ) -> Contents:
     """Check what a folder holds, write what it is to hold, and return the networks of these seeds that are there.
 
@@ -116,7 +124,7 @@ def _model_fault(file: Path, recipe: Recipe) -> str | None:
         return str(error)
 
 
-def _require_same_recipe(out: Path, recipe: Recipe, dataset: Dataset) -> Record:
+def _require_same_recipe(out: Path, recipe: Recipe, dataset: Dataset | Tree) -> Record:
     # Returns the recipe as the folder has it: lines of an earlier version name the digest of that form.
     file, remedy = out / "recipe.json", "choose another --out"
     there, data, written = None, None, recipe.to_dict()

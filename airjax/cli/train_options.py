@@ -33,6 +33,7 @@ PLAIN = (
     (r"no type matching \{None\}\|FLOAT could be instantiated from \[(.+)\]", r"\1 is neither None nor a number"),
     (r"Could not parse arguments \[(.+)\] into tuple type typing\.Tuple\[int.*\]", r"\1 are not all whole numbers"),
 )
+LARGEST_WORKERS = 1024  # processes
 LARGEST_SEEDS = 1_000_000  # networks of one command, whose accuracies are one record
 
 
@@ -72,7 +73,8 @@ class Options(Generic[Method]):
     """Which of them this is, from 0. Process 0 writes the results."""
     data: Annotated[str, tyro.conf.arg(metavar="NAME|PATH")] = "auto"
     """cifar10, cifar100, cifar100-coarse, svhn, svhn-extra, cinic10, cinic10-valid, synthetic (made on the spot), auto
-    (cifar10 if it is available), or your own: a path (docs/data.md). airjax data lists them."""
+    (cifar10 if it is available), or your own: a path (docs/data.md). airjax data lists them. imagenet: a tree of images
+    of any size (docs/imagenet.md), for recipes with crops."""
     labels: LabelName | None = None
     """Other labels of CIFAR-10's images, given by people: CIFAR-10N's of the training images, CIFAR-10H's of the test
     images (docs/data.md). No target is judged by them."""
@@ -84,7 +86,13 @@ class Options(Generic[Method]):
     """Pixels to which images of your own are scaled. Default: 32 for a folder; an .npz keeps its own."""
     data_dir: Path | None = None
     """Where the data set's files are: an official archive, the folder that it unpacks to, or a folder with either.
-    Default: what AIRJAX_DATA names for CIFAR-10, and AIRJAX_CIFAR100, AIRJAX_SVHN and AIRJAX_CINIC10 for others."""
+    Default: what AIRJAX_DATA names for CIFAR-10, and AIRJAX_CIFAR100, AIRJAX_SVHN, AIRJAX_CINIC10 and AIRJAX_IMAGENET
+    for others."""
+    workers: int | None = None
+    """Processes that decode the images of a tree. Default: one for each core but one; 0 decodes between steps."""
+    corrupt: Literal["fail", "skip"] | None = None
+    """Images of a tree that cannot be decoded: end the training with their name (fail, the default), or look for them
+    first, in every file, and leave them out by name (skip)."""
     out: Path | None = None
     """Folder for the networks and their records; rerunning the same command resumes (docs/seeds.md)."""
     checkpoint_every: int | None = None
@@ -133,6 +141,8 @@ def parse(arguments: list[str], prog: str = "python -m airjax.train") -> tuple[O
         raise UsageError(f"checkpoint-every is {options.checkpoint_every}, but it must be a number of epochs from 1")
     if options.checkpoint_every is not None and options.out is None:
         raise UsageError("checkpoint-every needs --out DIR, where snapshots are kept")
+    if options.workers is not None and not 0 <= options.workers <= LARGEST_WORKERS:
+        raise UsageError(f"workers is {options.workers}, but it must be a number from 0 to {LARGEST_WORKERS}")
     if options.group is not None and options.group < 1:
         raise UsageError(f"group is {options.group}, but at least 1 network must be trained at once")
     return _check_devices(options), name

@@ -13,6 +13,7 @@ from airjax.data.registry import REGISTRY
 from airjax.recipes.published import CLAIMS, RECIPES
 from airjax.recipes.recipe import Recipe, has_part
 from airjax.stats.intervals import TargetVerdict, mean_interval, target_verdict
+from airjax.stream.tree import Tree
 from airjax.training.loop import TrainedRun
 from airjax.utils.records import read_lines
 
@@ -26,6 +27,7 @@ MEASURED = Path(__file__).parents[2] / "benchmarks" / "results" / "accuracy.json
 def record_run(trained: TrainedRun) -> dict[str, Any]:
     """Return what is kept of one network. Accuracies are in [0, 1], as in all records."""
     losses, last_epoch = trained.metrics.loss, slice(-trained.recipe.steps_per_epoch, None)
+    crops = [crop._asdict() for crop in trained.test_crops]
     return {
         "seed": trained.seed,
         "accuracy": trained.accuracy,
@@ -35,13 +37,13 @@ def record_run(trained: TrainedRun) -> dict[str, Any]:
         "train_accuracy": float(trained.metrics.accuracy[last_epoch].mean()),
         "steps": trained.recipe.total_steps,
         "seconds": trained.seconds,
-    }
+    } | ({"test_crops": crops} if crops else {})
 
 
 def summarize_runs(
     name: str,
     recipe: Recipe,
-    dataset: Dataset,
+    dataset: Dataset | Tree,
     runs: Sequence[dict[str, Any]],
     *,
     target: float | None = None,
@@ -71,9 +73,9 @@ def summarize_runs(
         "content": dataset.content,
         "dataset_sha256": dataset.fingerprint,
         "split": dataset.split,
-        "classes": len(dataset.info.classes),
-        "channels": dataset.info.channels,
-        "image_size": dataset.info.image_size,
+        "classes": recipe.inputs.num_classes,
+        "channels": recipe.inputs.channels,
+        "image_size": recipe.inputs.image_size,
         "resized": dataset.resized,
         "seeds": [run["seed"] for run in runs],
         "accuracy": accuracies,
@@ -88,7 +90,13 @@ def summarize_runs(
         "steps": recipe.total_steps,
         "params": recipe.num_params,
         "flops": recipe.flops,
-    }
+    } | ({"test_crops": _mean_crops(runs)} if all("test_crops" in run for run in runs) else {})
+
+
+def _mean_crops(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    # Of every test crop, the means over the networks.
+    several = zip(*(run["test_crops"] for run in runs), strict=True)
+    return [{name: float(np.mean([crop[name] for crop in crops])) for name in crops[0]} for crops in several]
 
 
 def changed_fields(name: str, recipe: Recipe) -> dict[str, Any]:
@@ -99,13 +107,15 @@ def changed_fields(name: str, recipe: Recipe) -> dict[str, Any]:
     return {name: now[name] for name in named if now[name] != named[name] and has_part(recipe, name)}
 
 
-def is_whole_test_set(recipe: Recipe, dataset: Dataset) -> bool:
+def is_whole_test_set(recipe: Recipe, dataset: Dataset | Tree) -> bool:
     """Say whether a recipe is tested on all test images of CIFAR-10, in whichever order, not on validation images."""
     known = dataset.name == "cifar10" and dataset.split == "test" and dataset.content in ("official", "shuffled")
     return known and recipe.test_examples == TEST_IMAGES
 
 
-def expected_accuracy(name: str, changed: dict[str, Any], dataset: Dataset, measured: Path = MEASURED) -> float | None:
+def expected_accuracy(
+    name: str, changed: dict[str, Any], dataset: Dataset | Tree, measured: Path = MEASURED
+) -> float | None:
     """Mean accuracy that a recipe is known to reach on this data; None where it was changed, or nobody measured it.
 
     On CIFAR-10 it is the recipe's claim, on other data the last line of `measured` for the same recipe and pixels.
@@ -138,6 +148,8 @@ def describe_result(summary: dict[str, Any]) -> str:
         text += f"; target {summary['target']:.0%}: {summary['target_met']}"
     if summary.get("mixed"):
         text += f"; networks of different environments ({describe_differences(summary['mixed'])})"
+    for crop in summary.get("test_crops", [])[1:]:
+        text += f"; {crop['tta_accuracy']:.2%} on the test crop of {crop['size']:g} pixels"
     return text + _describe_data(summary)
 
 

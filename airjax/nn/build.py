@@ -12,8 +12,11 @@ from jaxtyping import Float, Key
 
 from airjax.kernels.backend import Backend
 from airjax.nn.airbench import Airbench
+from airjax.nn.imagenet import ImageNetResNet
 from airjax.nn.resnet import ResNet
 from airjax.nn.whitening import whitening_filters
+from airjax.recipes.network import AirbenchNet
+from airjax.recipes.network_imagenet import ImageNetResNet18
 from airjax.recipes.network_resnet import ResNet18
 from airjax.recipes.recipe import Recipe
 from airjax.utils.seeds import fixed_algorithm
@@ -26,6 +29,8 @@ def make_module(recipe: Recipe, backend: Backend) -> nn.Module:
     network = recipe.network
     if isinstance(network, ResNet18):
         return ResNet(network, recipe.inputs, backend)
+    if isinstance(network, ImageNetResNet18):
+        return ImageNetResNet(network, recipe.inputs, backend)
     return Airbench(network, recipe.inputs, backend)
 
 
@@ -44,7 +49,7 @@ def set_from_images(
 
     The images are the network's `examples_at_start`; a network that looks at none is returned as it is.
     """
-    whitening = None if isinstance(recipe.network, ResNet18) else recipe.network.whitening
+    whitening = recipe.network.whitening if isinstance(recipe.network, AirbenchNet) else None
     if whitening is None:
         return variables
     filters = whitening_filters(images, whitening.whiten_epsilon, ascending=whitening.whiten_ascending)

@@ -6,11 +6,13 @@ import optax
 
 from airjax.kernels.backend import Precision
 from airjax.optim import groups
+from airjax.optim.heavy_ball import GROUPS, heavy_ball_chain
 from airjax.optim.hyperparameters import Hyperparameters
 from airjax.optim.muon import muon_chain
 from airjax.optim.nesterov import nesterov_chain
 from airjax.optim.sgd import sgd_chain
 from airjax.recipes.optimizer import Sgd
+from airjax.recipes.optimizer_heavy_ball import HeavyBall
 from airjax.recipes.optimizer_muon import Muon
 from airjax.recipes.recipe import Recipe
 
@@ -25,6 +27,8 @@ def make_optimizer(
     names, label = recipe.network.parameter_groups, groups.label_params
     if isinstance(recipe.optimizer, Muon):
         names, label = ("conv", *names), groups.label_convolutions
+    if isinstance(recipe.optimizer, HeavyBall):
+        names, label = GROUPS, groups.label_decaying
     chains: dict[Hashable, optax.GradientTransformation] = {}
     for group in names:
         chain = make_chain(recipe, precision, hyper, group)
@@ -41,4 +45,6 @@ def make_chain(
         return sgd_chain(recipe, precision, hyper, group)
     if isinstance(optimizer, Muon):
         return muon_chain(recipe, optimizer, precision, hyper, group)
+    if isinstance(optimizer, HeavyBall):
+        return heavy_ball_chain(recipe, precision, hyper, group)
     return nesterov_chain(recipe, optimizer, precision, hyper, group)

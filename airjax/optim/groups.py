@@ -29,6 +29,20 @@ def label_convolutions(params: Any) -> Any:
     return jax.tree.map(lambda label, one: "conv" if one.ndim == 4 else label, label_params(params), params)
 
 
+def label_decaying(params: Any) -> Any:
+    """Name the group of every parameter by whether it decays: "norm_fixed" for those of BatchNorms, which do not.
+
+    Those in shortcuts do, as "norm_decaying", and all else is "decaying". (§9)
+    """
+
+    def label(path: tuple[Any, ...], group: str) -> str:
+        if not group.startswith("norm_"):
+            return "decaying"
+        return "norm_decaying" if path[-2].key == "norm_shortcut" else "norm_fixed"
+
+    return jax.tree.map_with_path(label, label_params(params))
+
+
 def group_dtype(recipe: Recipe, group: str, precision: Precision) -> DTypeLike:
     """Return the dtype of a group's parameters and momentum: BatchNorm's is that of statistics, unless it is halved."""
     wide = group.startswith("norm_") and not recipe.value_of("batchnorm_half")

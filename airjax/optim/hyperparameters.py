@@ -16,8 +16,8 @@ from airjax.utils.reprs import one_line
 class Hyperparameters(NamedTuple):
     """The numbers that may change without recompiling, in the units in which the recipe's optimizer applies them.
 
-    `Nesterov`: of the loss summed over the batch; the decay is the fraction removed per step. `Sgd`: torch's, of the
-    mean loss. `Muon`: rate and momentum of the convolutions, decay of biases and head.
+    `Nesterov`: of the loss summed over the batch; the decay is the fraction removed per step. `Sgd` and `HeavyBall`:
+    torch's, of the mean loss. `Muon`: rate and momentum of the convolutions, decay of biases and head.
     """
 
     learning_rate: Float[Array, ""]  # at factor 1

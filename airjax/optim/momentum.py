@@ -16,6 +16,8 @@ def momentum_steps(
     rate: Array | float,
     dtype: DTypeLike,
     num_steps: int | None = None,
+    *,
+    nesterov: bool = True,
 ) -> tuple[optax.GradientTransformation, ...]:
     """Return the transformations of a group's gradients, to be chained.
 
@@ -26,9 +28,10 @@ def momentum_steps(
         rate: learning rate at factor 1.
         dtype: of the parameters and of their momentum.
         num_steps: over which the schedule extends; None is all of the recipe's.
+        nesterov: whether the momentum is Nesterov's.
     """
     return (
         optax.add_decayed_weights(decay.astype(dtype)),
-        optax.trace(jnp.asarray(momentum, dtype), nesterov=True),
+        optax.trace(jnp.asarray(momentum, dtype), nesterov=nesterov),
         optax.scale_by_learning_rate(lambda count: rate * learning_rate_factor(recipe, jnp.asarray(count), num_steps)),
     )

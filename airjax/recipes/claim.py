@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Claim:
-    """What a recipe is meant to reach on CIFAR-10, and what it is known to reach, unchanged."""
+    """What a recipe is meant to reach, and known to reach unchanged: on CIFAR-10, or the data set in its name."""
 
     summary: str
     target: float | None  # test accuracy that it is meant to reach, in [0, 1]

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from airjax.recipes.inputs import Inputs
+from airjax.recipes.network_imagenet import ImageNetResNet18
 from airjax.recipes.network_resnet import ResNet18
 from airjax.recipes.ranges import CHANNELS, GROUPS, above, at_least, below, between
 from airjax.utils.fields import Range, check_fields
@@ -150,4 +151,4 @@ class AirbenchNet:
         return first + convs + self.widths[-1] * inputs.num_classes
 
 
-Network = AirbenchNet | ResNet18
+Network = AirbenchNet | ResNet18 | ImageNetResNet18

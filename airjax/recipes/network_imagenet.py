@@ -41,6 +41,24 @@ class ImageNetResNet18:
     def __post_init__(self) -> None:
         check_fields(self, _RANGES)
 
+    @property
+    def parameter_groups(self) -> tuple[str, ...]:
+        """Return what `airjax.optim.groups.label_params` calls the parameters of this network."""
+        return "other", "norm_bias", "norm_scale"
+
+    @property
+    def freeze_epochs(self) -> float | None:
+        """Epochs after which some parameters are frozen; None: all train to the end."""
+        return None
+
+    @property
+    def examples_at_start(self) -> int:
+        """Training examples that the initialisation looks at."""
+        return 0
+
+    def require_inputs(self, inputs: Inputs) -> None:
+        """Accept every size: strides and the max-pool round up, and the last pool takes what is left."""
+
     def blocks(self, inputs: Inputs) -> list[BlockShape]:
         """List the blocks in order."""
         shapes = stage_shapes(self.widths, _halved(_halved(inputs.image_size)))

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from airjax.recipes.optimizer_heavy_ball import HeavyBall
 from airjax.recipes.optimizer_muon import Muon
 from airjax.recipes.ranges import TRACED, above, below, between
 from airjax.utils.fields import Range, check_fields
@@ -142,7 +143,7 @@ class CrossEntropy:
         check_fields(self, _LOSS_RANGES)
 
 
-Optimizer = Nesterov | Sgd | Muon
+Optimizer = Nesterov | Sgd | Muon | HeavyBall
 Schedule = Triangle | Piecewise
 
 

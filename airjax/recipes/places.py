@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import MISSING, fields, is_dataclass, replace
 from typing import Any, NamedTuple, get_args
 
+from airjax.recipes.crops import Crops
 from airjax.recipes.curriculum import Curriculum, Tail
 from airjax.recipes.network import Whitening
 from airjax.recipes.optimizer import Lookahead
@@ -39,6 +40,7 @@ SWITCHES = {
     "proxy": Switch(("selection",), ProxySelection, default=False),
     "curriculum": Switch(("resolution",), Curriculum, default=False),
     "tail": Switch(("ending",), Tail, default=False),
+    "crops": Switch(("cropping",), Crops, default=False),
 }
 SET_BY_DATA = "inputs"  # a part that follows from the data, and that nobody sets
 

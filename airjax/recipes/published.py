@@ -10,6 +10,7 @@ from airjax.recipes import (
     airbench95,
     airbench96,
     airbench96_faster,
+    imagenet_resnet18,
     mini,
     resnet18,
 )
@@ -30,6 +31,9 @@ RECIPES: dict[str, Recipe] = {
     "mini-faster": airbench96_faster.MINI_FASTER,
     "94-hiverge": airbench94_hiverge.AIRBENCH94_HIVERGE,
     "94-curriculum": airbench94_curriculum.AIRBENCH94_CURRICULUM,
+    "imagenet-resnet18-16": imagenet_resnet18.IMAGENET_RESNET18_16,
+    "imagenet-resnet18-20": imagenet_resnet18.IMAGENET_RESNET18_20,
+    "imagenet-resnet18-88": imagenet_resnet18.IMAGENET_RESNET18_88,
 }
 
 CLAIMS: dict[str, Claim] = {
@@ -46,6 +50,9 @@ CLAIMS: dict[str, Claim] = {
     "mini-faster": airbench96_faster.CLAIM_MINI,
     "94-hiverge": airbench94_hiverge.CLAIM,
     "94-curriculum": airbench94_curriculum.CLAIM,
+    "imagenet-resnet18-16": imagenet_resnet18.CLAIM_16,
+    "imagenet-resnet18-20": imagenet_resnet18.CLAIM_20,
+    "imagenet-resnet18-88": imagenet_resnet18.CLAIM_88,
 }
 
 

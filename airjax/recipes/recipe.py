@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 from airjax.recipes.augmentation import Augmentation, Tta
+from airjax.recipes.crops import Crops
 from airjax.recipes.curriculum import Curriculum, Tail
 from airjax.recipes.inputs import Inputs
 from airjax.recipes.network import AirbenchNet, Network
@@ -65,6 +66,7 @@ class Recipe:
     selection: ProxySelection | None = None
     resolution: Curriculum | None = None
     ending: Tail | None = None
+    cropping: Crops | None = None
 
     def __post_init__(self) -> None:
         check_fields(self, _RANGES)
@@ -126,7 +128,7 @@ class Recipe:
     def phases(self) -> tuple[Phase, ...]:
         """Cut the run's steps where what trains changes, or the size of the images."""
         cut, end = self.freeze_step, self.total_steps
-        sizes = ((0, None),) if self.resolution is None else self.resolution.first_steps(self.steps_per_epoch)
+        sizes = self._first_steps()
         bounds = sorted({0, cut, end, *(min(first, end) for first, _ in sizes)})
         found: list[Phase] = []
         for start, stop in itertools.pairwise(bounds):
@@ -137,6 +139,12 @@ class Recipe:
                 phase = phase._replace(start=found.pop().start)
             found.append(phase)
         return tuple(found)
+
+    def _first_steps(self) -> tuple[tuple[int, int | None], ...]:
+        # The first step of each size of images.
+        if self.cropping is not None:
+            return self.cropping.first_steps(self.steps_per_epoch, self.epochs)
+        return ((0, None),) if self.resolution is None else self.resolution.first_steps(self.steps_per_epoch)
 
     def inputs_at(self, image_size: int | None) -> Inputs:
         """Return the inputs with images of that size; None is the data's own."""
@@ -172,7 +180,8 @@ class Recipe:
     def flops(self) -> float:
         """Floating-point operations of a run: those of all steps, and the test views."""
         passes = self.evaluation.passes_per_image * self.test_examples
-        return self.training_flops + 2.0 * self.forward_macs * passes
+        sizes = (None,) if self.cropping is None else self.cropping.test_sizes
+        return self.training_flops + 2.0 * sum(map(self.macs_at, sizes)) * passes
 
     @property
     def training_flops(self) -> float:
@@ -192,6 +201,16 @@ class Recipe:
     def macs_at(self, image_size: int | None) -> int:
         """Multiply-accumulates of the forward pass of one image of that size; None is the data's own."""
         return self.network.forward_macs(self.inputs_at(image_size))
+
+    def require_crops(self) -> None:
+        """Raise ValueError unless the recipe can learn from a tree of images of any size."""
+        if self.cropping is None:
+            raise ValueError(
+                "this recipe learns from a data set in memory, not from a tree of images; choose one with crops, such "
+                "as imagenet-resnet18-16"
+            )
+        others = {"curriculum": self.resolution, "proxy": self.selection, "whiten": self.network.examples_at_start}
+        self.cropping.require_parts(self.augmentation, self.evaluation, others)
 
     def fit_to(
         self, num_train: int, num_test: int, inputs: Inputs | None = None, *, symmetric: bool = True

@@ -4,11 +4,14 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from airjax.recipes.augmentation import Augmentation, Tta
+from airjax.recipes.crops import Crops
 from airjax.recipes.curriculum import Curriculum, Tail
 from airjax.recipes.inputs import Inputs
 from airjax.recipes.network import AirbenchNet, Whitening
+from airjax.recipes.network_imagenet import ImageNetResNet18
 from airjax.recipes.network_resnet import ResNet18
 from airjax.recipes.optimizer import CrossEntropy, Lookahead, Nesterov, Piecewise, Sgd, Triangle
+from airjax.recipes.optimizer_heavy_ball import HeavyBall
 from airjax.recipes.optimizer_muon import Muon
 from airjax.recipes.selection import ProxySelection
 
@@ -30,6 +33,9 @@ KINDS: dict[str, type[Any]] = {
     "proxy-selection": ProxySelection,
     "curriculum": Curriculum,
     "tail": Tail,
+    "imagenet-resnet18": ImageNetResNet18,
+    "heavy-ball": HeavyBall,
+    "crops": Crops,
 }
 NAMES = {kind: name for name, kind in KINDS.items()}
 
@@ -44,6 +50,8 @@ ADDED = frozenset(
     | {"ending", "tail", "tail_steps", "tail_floor", "tail_lead", "tail_every", "tail_decay"}
     | {"crop_sampling", "cutout_sampling", "antithetic"}
     | {"batchnorm_groups"}
+    | {"cropping", "crops", "crop", "ramp_first", "ramp_last", "ramp_start", "ramp_end", "ramp_multiple"}
+    | {"test_sizes", "test_fractions"}
 )
 # Of these, files keep only other values than the default: those of all other recipes, and their digests, stay the same.
 KEPT_IF_CHANGED = frozenset({"batchnorm_groups"})

@@ -5,6 +5,7 @@ interrupted goes on at any batch, of whatever epoch: all that has to be remember
 """
 
 import hashlib
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
@@ -160,6 +161,8 @@ def _parse_no_flags() -> None:
 
 def _start_worker(number: int, count: int) -> None:
     del number, count
+    # Ctrl-C at a terminal reaches every process; the one that trains ends its workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     import_extra("cv2", EXTRA, PURPOSE).setNumThreads(0)  # each worker has its core already
 
 

@@ -7,8 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int
 
-from airjax.augment.crop_boxes import UNIFORMS, Crop, centre_boxes, crop_boxes
+from airjax.augment.crop_boxes import UNIFORMS, centre_boxes, crop_boxes
 from airjax.augment.example_draws import Flip, sample_mirrors, sample_order, sample_uniforms
+from airjax.recipes.crops import Crop
 from airjax.utils.fields import Range, check_fields
 from airjax.utils.seeds import LARGEST_SEED
 

@@ -21,6 +21,15 @@ class EpochReport(NamedTuple):
     seconds: float  # of training so far, validation not counted
 
 
+class CropResult(NamedTuple):
+    """How well a network does on one test crop of a tree of images. (§9)"""
+
+    size: int  # pixels, height and width of what it sees
+    fraction: float  # side of the crop, as a fraction of an image's shorter side
+    accuracy: float  # of the plain images, in [0, 1]
+    tta_accuracy: float  # with the recipe's test-time augmentation
+
+
 class Callbacks(NamedTuple):
     """What a training calls while it runs; None is not called."""
 

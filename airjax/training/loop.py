@@ -31,7 +31,7 @@ from airjax.training.evaluate import (
     eval_plan,
 )
 from airjax.training.evaluate_group import compile_group_evaluation, group_logits
-from airjax.training.events import Callbacks, Clock, EpochReport, Stage
+from airjax.training.events import Callbacks, Clock, CropResult, EpochReport, Stage
 from airjax.training.members import Members, Strategy, make_members, strategy_backend
 from airjax.training.processes import agree_to_stop
 from airjax.training.programs import Call, Kind, Programs, kinds_of, plan_calls, programs_of
@@ -52,6 +52,7 @@ class TrainedRun(NamedTuple):
     logits: Float[np.ndarray, "m l"]  # of the test images, with test-time augmentation
     accuracy: float  # fraction of the test images classified right
     seconds: dict[str, float]  # compile, whiten, train, evaluate
+    test_crops: tuple[CropResult, ...] = ()  # of a network that learned from a tree of images
 
     def __repr__(self) -> str:
         return one_line(self)
@@ -280,12 +281,16 @@ def wait(metrics: StepMetrics, count: int, driver: Driver, before: Sequence[Step
     if driver != "chunks":
         jax.block_until_ready(before[-1:])
         return metrics
+    wait_in_python(metrics)
+    return StepMetrics(*(np.asarray(column)[..., :count] for column in metrics))
+
+
+def wait_in_python(metrics: StepMetrics) -> None:
+    """Wait until metrics are computed. Unlike JAX's own wait, one in Python lets an interrupt through."""
     pause = 1e-5
-    # Unlike JAX's own wait, one in Python lets an interrupt through.
     while not all(column.is_ready() for column in metrics):
         time.sleep(pause)
         pause = min(2 * pause, 1e-3)
-    return StepMetrics(*(np.asarray(column)[..., :count] for column in metrics))
 
 
 def join(parts: Sequence[StepMetrics], count: int) -> StepMetrics:

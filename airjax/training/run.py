@@ -111,14 +111,20 @@ def start_run(
     selection: Selection | None = None,
 ) -> tuple[TrainState, Draws]:
     """Return the initial state, with a whitened first convolution where there is one, and the draws, from a key."""
-    with fixed_algorithm():
-        init_key, draws_key = jax.random.split(key)
+    init_key, draws_key = split_key(key)
     variables, proxy = start_network(recipe, backend, init_key, train_images, selection), None
     if recipe.selection is not None:
         with fixed_algorithm():
             proxy_key = jax.random.fold_in(init_key, 1)  # so that the network is the one without a proxy
         proxy = start_network(proxy_recipe(recipe), backend, proxy_key, train_images, selection)
     return init_state(recipe, backend, variables, hyper, proxy), sample_draws(recipe, draws_key)
+
+
+def split_key(key: Key[Array, ""]) -> tuple[Key[Array, ""], Key[Array, ""]]:
+    """Return the key of a run's initial weights, and that of its draws."""
+    with fixed_algorithm():
+        init_key, draws_key = jax.random.split(key)
+    return init_key, draws_key
 
 
 def start_network(

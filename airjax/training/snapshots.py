@@ -46,6 +46,8 @@ class Snapshot(NamedTuple):
     metrics: StepMetrics  # numpy arrays [k,t] of the steps done
     calls_done: int
     seconds: dict[str, float]  # of each stage so far
+    # Where the batches of a tree of images are: how many were taken, and a digest of what they depend on.
+    position: tuple[int, str] | None = None
 
 
 class Keeping(NamedTuple):
@@ -84,6 +86,7 @@ class Snapshots:
         arrays |= {name: np.asarray(column, METRICS) for name, column in snapshot.metrics._asdict().items()}
         dtype = np.asarray(snapshot.metrics.loss).dtype.name
         facts = {"calls_done": snapshot.calls_done, "seconds": snapshot.seconds, "dtype": dtype}
+        facts |= {} if snapshot.position is None else {"position": snapshot.position}
         manager = self._open()
         manager.save(
             steps_done,
@@ -152,7 +155,8 @@ class Snapshots:
         arrays, facts = found["arrays"], found["facts"]
         state = jax.tree.unflatten(tree, [arrays[f"state_{number:04}"] for number in range(len(leaves))])
         metrics = StepMetrics(*(np.asarray(arrays[name], facts["dtype"]) for name in StepMetrics._fields))
-        return Snapshot(state, metrics, facts["calls_done"], facts["seconds"])
+        position = tuple(facts["position"]) if "position" in facts else None
+        return Snapshot(state, metrics, facts["calls_done"], facts["seconds"], position)
 
     def _open(self) -> Any:
         import orbax.checkpoint as ocp

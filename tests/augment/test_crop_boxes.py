@@ -92,7 +92,7 @@ def test_flips_by_hash_alternate_and_random_ones_do_not() -> None:
     examples = np.arange(2000, dtype=np.int32)
     # The MD5 sum of "0" ends in da, which is even, that of "1" in 9b.
     assert hash_bits(0, np.array([0, 1], np.int32)).tolist() == hash_bits(-40, np.array([40, 41])).tolist() == [0, 1]
-    epochs = [sample_mirrors(9, epoch, examples, "alternating") for epoch in range(3)]
+    epochs = [sample_mirrors(9, epoch, examples, "alternating-hash") for epoch in range(3)]
     assert np.array_equal(epochs[0], ~epochs[1])
     assert np.array_equal(epochs[0], epochs[2])
     assert 0.45 < epochs[0].mean() < 0.55

@@ -11,20 +11,21 @@ import numpy as np
 import optax
 import pytest
 
-from airjax.augment import batch, draws, positions, resize, transforms, views
+from airjax.augment import area, batch, crop_boxes, draws, positions, resize, transforms, views
 from airjax.augment.views import views_of
 from airjax.kernels import backend
 from airjax.kernels.normalization import normalize_channels
 from airjax.nn import airbench as model
 from airjax.nn import resnet
 from airjax.optim import build as optimizer
-from airjax.optim import groups, lookahead, momentum, muon, schedule, sgd
+from airjax.optim import groups, heavy_ball, lookahead, momentum, muon, schedule, sgd
 from airjax.optim.lookahead import LookaheadState, lookahead_update
 from airjax.optim.schedule import learning_rate_factor
+from airjax.recipes.crops import Crops
 from airjax.recipes.curriculum import Curriculum
 from airjax.recipes.optimizer_muon import Muon
 from airjax.training import evaluate as tta
-from airjax.training import selection, selective, step
+from airjax.training import selection, selective, step, stream_step
 from airjax.training.selective import least_confident
 from parity import checks_selection
 from parity.numerical import run_suite
@@ -361,6 +362,51 @@ def an_order_twice_forwards(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(draws, "flip_flop", lambda orders: jnp.repeat(orders, 2, axis=0))
 
 
+def no_decay_in_shortcuts(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = groups.label_decaying
+
+    def label(params: Any) -> Any:
+        return jax.tree.map(lambda name: "norm_fixed" if name.startswith("norm_") else name, right(params))
+
+    monkeypatch.setattr(groups, "label_decaying", label)
+
+
+def nesterov_s_momentum(monkeypatch: pytest.MonkeyPatch) -> None:
+    def steps(*arguments: Any, nesterov: bool) -> Any:
+        del nesterov
+        return momentum.momentum_steps(*arguments)
+
+    monkeypatch.setattr(heavy_ball, "momentum_steps", steps)
+
+
+def mirror_bits_of_other_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = transforms.mirror_where
+    monkeypatch.setattr(stream_step, "mirror_where", lambda images, mirrors: right(images, ~mirrors))
+
+
+def areas_and_shapes_exchanged(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = crop_boxes.heavy_boxes
+    monkeypatch.setattr(crop_boxes, "heavy_boxes", lambda sizes, uniforms: right(sizes, uniforms[..., [1, 0, 2, 3]]))
+
+
+def pixels_in_place_of_areas(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = area._weights
+
+    def nearest(starts: Any, lengths: Any, shrinks: Any, size: int, total: int) -> Any:
+        weights = right(starts, lengths, shrinks, size, total)
+        return jax.nn.one_hot(weights.argmax(-1), total, dtype=weights.dtype)
+
+    monkeypatch.setattr(area, "_weights", nearest)
+
+
+def sizes_rounded_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    def size_at(self: Crops, epoch: int, epochs: float) -> int:
+        grown = np.interp(epoch, [self.ramp_start * epochs, self.ramp_end * epochs], [self.ramp_first, self.ramp_last])
+        return int(np.ceil(grown / self.ramp_multiple)) * self.ramp_multiple
+
+    monkeypatch.setattr(Crops, "size_at", size_at)
+
+
 class Control(NamedTuple):
     """A mistake, the checks that it is run through, and which of them it must turn red."""
 
@@ -443,6 +489,19 @@ CURRICULUM_CONTROLS = (
 )
 
 
+STEPS, SHOWN = ("ramp", "stream-step"), ("boxes", "area", "ramp")
+
+
+STREAM_CONTROLS = (
+    Control(no_decay_in_shortcuts, STEPS, ("stream-step",)),
+    Control(nesterov_s_momentum, STEPS, ("stream-step",)),
+    Control(mirror_bits_of_other_images, STEPS, ("stream-step",)),
+    Control(areas_and_shapes_exchanged, SHOWN, ("boxes",)),
+    Control(pixels_in_place_of_areas, SHOWN, ("area",)),
+    Control(sizes_rounded_up, SHOWN, ("ramp",)),
+)
+
+
 PLANTED = [
     pytest.param(recipe, control, id=f"{recipe}-{control.plant.__name__}")
     for recipe, controls in (
@@ -452,6 +511,7 @@ PLANTED = [
         ("94-hiverge", HIVERGE_CONTROLS),
         ("94-curriculum", CURRICULUM_CONTROLS),
         ("resnet18", RESNET_CONTROLS),
+        ("94", STREAM_CONTROLS),
     )
     for control in controls
 ]

@@ -54,7 +54,7 @@ def test_operations_are_counted_at_each_size() -> None:
 
 def test_both_are_left_out_of_other_recipes_and_are_switched_on_in_any() -> None:
     for name, recipe in RECIPES.items():
-        if name != "94-curriculum":
+        if name != "94-curriculum" and recipe.cropping is None:
             assert (recipe.resolution, recipe.ending) == (None, None)
             assert recipe.schedule_steps == recipe.total_steps
             assert recipe.training_flops == pytest.approx(recipe.total_steps * recipe.step_flops(), rel=1e-12)

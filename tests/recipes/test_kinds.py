@@ -154,7 +154,7 @@ def test_parameters_follow_the_data_set() -> None:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_no_two_parts_of_a_recipe_have_a_field_of_one_name(name: str) -> None:
-    recipe = RECIPES[name].override(lookahead=True, proxy=True, curriculum=True, tail=True)
+    recipe = RECIPES[name].override(lookahead=True, proxy=True, curriculum=True, tail=True, crops=True)
     parts = [part for _, part in iterate_parts(recipe) if not isinstance(part, Inputs)]
     inner = [getattr(part, one.name) for part in parts for one in fields(part)]
     nested = [value for value in inner if is_dataclass(value)]

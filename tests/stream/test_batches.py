@@ -21,7 +21,7 @@ cv2 = pytest.importorskip("cv2")
 for package in ("grain", "simplejpeg"):
     pytest.importorskip(package)
 
-VIEW = TrainView(batch_size=4, sizes=(16, 24), seed=5, flip="alternating")
+VIEW = TrainView(batch_size=4, sizes=(16, 24), seed=5, flip="alternating-hash")
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def test_workers_and_a_fresh_start_in_the_middle_of_an_epoch_give_the_same_bits(
     rest = list(open_batches(train, VIEW, position=position))
     assert len(rest) == 3
     assert all(map(same, alone[7:], rest))
-    other = list(open_batches(train, TrainView(4, (16, 24), seed=6, flip="alternating")))
+    other = list(open_batches(train, TrainView(4, (16, 24), seed=6, flip="alternating-hash")))
     assert not any(map(same, alone, other))
 
 
@@ -171,7 +171,7 @@ def test_an_image_that_changed_its_size_is_named(tmp_path: Path) -> None:
         ({"sizes": ()}, "sizes is .*one for each epoch"),
         ({"seed": -1}, "seed is -1"),
         ({"crop": "round"}, "crop is 'round', but it must be one of heavy, light, light-shift"),
-        ({"flip": "up"}, "flip is 'up', but it must be one of none, random, alternating"),
+        ({"flip": "up"}, "flip is 'up', but it must be one of none, random, alternating-hash"),
     ],
 )
 def test_views_name_what_is_wrong(fields: dict, message: str) -> None:

@@ -1,0 +1,112 @@
+"""The batches of a training on a tree of images: which examples, for which networks, and how they reach the device.
+
+Several networks may share their batches: each sees the same images and boxes, mirrored by bits of its own. (§9)
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax import Array
+from jaxtyping import Bool, Int, UInt8
+
+from airjax.augment.example_draws import Flip, sample_mirrors
+from airjax.recipes.published import get_recipe
+from airjax.recipes.recipe import Recipe
+from airjax.stream.batches import Batch, Batches, Position, open_batches
+from airjax.stream.tree import Tree
+from airjax.stream.views import TrainView
+from airjax.utils.reprs import one_line
+
+AHEAD = 2  # batches on the device before they are needed
+
+
+class StreamBatch(NamedTuple):
+    """What one step is handed; every array has the examples as its leading axis, which devices may share."""
+
+    images: UInt8[Array, "b h w 3"]  # cropped and resized
+    labels: Int[Array, " b"]
+    mirrors: Bool[Array, "b k"]  # which each of the k networks sees mirrored
+
+    def __repr__(self) -> str:
+        return one_line(self)
+
+
+class Member(NamedTuple):
+    """One of several networks that share their batches."""
+
+    seed: int  # of its weights, and of its random mirror bits
+    flip: Flip
+
+
+class Placement(NamedTuple):
+    """How arrays of the host get to where steps are computed."""
+
+    batch: Callable[[Any], Any] = jax.device_put  # a tree whose arrays have a leading axis over examples
+    state: Callable[[Any], Any] = jax.device_put  # a tree that every device has whole
+
+
+def fit_tree(recipe: Recipe | str, tree: Tree) -> Recipe:
+    """Return the recipe for a tree: its classes, and all of its images.
+
+    Raises ValueError for a recipe that does not crop, or that asks for some of the images only, and for fewer than a
+    batch.
+    """
+    recipe = get_recipe(recipe)
+    recipe.require_crops()
+    assert recipe.cropping is not None
+    counts = {"train_examples": len(tree.index.train.labels), "test_examples": len(tree.index.val.labels)}
+    whole = get_recipe("imagenet-resnet18-16")
+    for name, count in counts.items():
+        if getattr(recipe, name) not in (getattr(whole, name), count):
+            raise ValueError(
+                f"{name.replace('_', '-')} is {getattr(recipe, name):,}, but all {count:,} images of {tree.name} are "
+                "used; leave it out, or make a smaller tree"
+            )
+    inputs = tree.info(recipe.cropping.test_sizes[0]).inputs()
+    return replace(recipe, **counts, inputs=inputs)
+
+
+def members_of(recipe: Recipe, seeds: Sequence[int]) -> list[Member]:
+    """Return networks that flip as the recipe says."""
+    flip = recipe.augmentation.flip
+    assert flip != "alternating"  # `Recipe.require_crops` says why
+    return [Member(seed, flip) for seed in seeds]
+
+
+def train_view(recipe: Recipe, first: Member) -> TrainView:
+    """Return which examples the batches of a training show: order and boxes are those of the first network's seed."""
+    assert recipe.cropping is not None
+    sizes = recipe.cropping.epoch_sizes(recipe.epochs)
+    return TrainView(recipe.batch_size, sizes, first.seed, recipe.cropping.crop, first.flip)
+
+
+def start_batches(tree: Tree, view: TrainView, workers: int, position: Position | None) -> Batches:
+    """Start the batches of a training, from a position on. Raises DataError for a position of other batches."""
+    return open_batches(tree.train, view, workers=workers, position=position)
+
+
+def with_mirrors(batch: Batch, epoch: int, members: Sequence[Member]) -> StreamBatch:
+    """Return what the step is handed of a batch of the host, with the mirror bits of every network."""
+    drawn = [sample_mirrors(one.seed, epoch, batch.examples, one.flip) for one in members[1:]]
+    # The first network's came with the batch. Numpy's arrays, until the batch is on the device.
+    host: Any = batch.images, batch.labels.astype(np.int32), np.stack([batch.mirrors, *drawn], axis=1)
+    return StreamBatch(*host)
+
+
+def prefetch(batches: Iterable[Any], put: Callable[[Any], Any], ahead: int = AHEAD) -> Iterator[Any]:
+    """Yield batches from the device, onto which the next ones are moved before one is asked for."""
+    waiting: deque[Any] = deque()
+    for batch in batches:
+        waiting.append(put(batch))
+        if len(waiting) > ahead:
+            yield waiting.popleft()
+    yield from waiting
+
+
+def shape_of(array: Array) -> jax.ShapeDtypeStruct:
+    """Return what a program is compiled for: an array's shape and type, and the devices that it is on."""
+    return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=array.sharding)

@@ -1,0 +1,113 @@
+"""Evaluate networks on a tree of images: both test crops, decoded once for all networks, with mirrored views. (§9)"""
+
+import functools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Float, UInt8
+
+from airjax.augment.transforms import normalize
+from airjax.augment.views import tta_views
+from airjax.kernels.backend import Backend
+from airjax.nn.build import Variables, apply_eval
+from airjax.recipes.recipe import Recipe
+from airjax.stream.batches import open_batches
+from airjax.stream.tree import Tree
+from airjax.stream.views import EvalView
+from airjax.training.compile import compile_lowered
+from airjax.training.evaluate import evaluated_part, evaluation_backend
+from airjax.training.events import CropResult
+from airjax.training.stream_data import Placement, prefetch, shape_of
+
+EVAL_BATCH = {"cpu": 50, "other": 500}  # images of a forward pass
+
+
+class CropLogits(NamedTuple):
+    """The logits of k networks on one test crop of m images."""
+
+    view: EvalView
+    plain: Float[np.ndarray, "k m l"]
+    tta: Float[np.ndarray, "k m l"]  # with the recipe's test-time augmentation
+
+
+def view_logits(
+    recipe: Recipe, backend: Backend, variables: Variables, images: UInt8[Array, "b h w 3"]
+) -> Float[Array, "2 b l"]:
+    """Compute the logits of plain images, and their weighted mean over the recipe's views, of which those are one."""
+    evaluation, precision = recipe.evaluation, backend.precision
+    normalized = normalize(images, recipe.inputs, precision.compute)
+    views = tta_views(normalized, evaluation.tta_level, mirrored=evaluation.tta_mirror)
+    logits = [apply_eval(recipe, backend, variables, view) for _, view in views]
+    return jnp.stack([logits[0], sum(weight * one for (weight, _), one in zip(views, logits, strict=True))])
+
+
+def eval_views(recipe: Recipe, backend: Backend) -> list[EvalView]:
+    """Return the recipe's test crops, in its order."""
+    assert recipe.cropping is not None
+    batch = min(EVAL_BATCH.get(backend.platform, EVAL_BATCH["other"]), recipe.test_examples)
+    pairs = zip(recipe.cropping.test_sizes, recipe.cropping.test_fractions, strict=True)
+    return [EvalView(batch, size, fraction) for size, fraction in pairs]
+
+
+def prepare_crop(
+    recipe: Recipe, backend: Backend, variables: Variables, view: EvalView, placement: Placement | None = None
+) -> None:
+    """Compile what the evaluation of a network on a test crop needs, so far as it is not."""
+    images = np.zeros((view.batch_size, view.size, view.size, recipe.inputs.channels), np.uint8)
+    compile_views(recipe, backend, variables, (placement or Placement()).batch(images))
+
+
+def crop_logits(
+    recipe: Recipe,
+    backend: Backend,
+    networks: Sequence[Variables],
+    tree: Tree,
+    view: EvalView,
+    *,
+    workers: int = 0,
+    placement: Placement | None = None,
+) -> CropLogits:
+    """Compute the logits of networks on a test crop of all images; the last batch is padded, so one program serves.
+
+    Raises DataError for an image that cannot be decoded, with its name.
+    """
+    put, parts = (placement or Placement()).batch, []
+    with open_batches(tree.val, view, workers=workers) as batches:
+        images = (_padded(batch.images, view.batch_size) for batch in batches)
+        for batch in prefetch(images, put):
+            parts.append([compile_views(recipe, backend, one, batch)(one, batch) for one in networks])
+    count = len(tree.val_labels)
+    joined = [np.concatenate([np.asarray(part[k]) for part in parts], axis=1)[:, :count] for k in range(len(networks))]
+    plain, tta = np.stack(joined, axis=1)
+    return CropLogits(view, plain, tta)
+
+
+def measure_crop(found: CropLogits, member: int, tree: Tree) -> CropResult:
+    """Return how well one of the networks does."""
+    plain, tta = (accuracy_on(tree, logits[member]) for logits in (found.plain, found.tta))
+    return CropResult(found.view.size, found.view.fraction, plain, tta)
+
+
+def accuracy_on(tree: Tree, logits: Float[np.ndarray, "m l"]) -> float:
+    """Return the fraction of a tree's test images whose largest logit is at the label."""
+    return float((logits.argmax(1) == tree.val_labels).mean())
+
+
+def compile_views(recipe: Recipe, backend: Backend, variables: Variables, images: Array) -> Any:
+    """Compile `view_logits` for arrays like these and where these are, once: (variables, images) -> logits."""
+    leaves, tree = jax.tree.flatten(jax.tree.map(shape_of, (variables, images)))
+    return _compile_views(evaluated_part(recipe), evaluation_backend(backend), tuple(leaves), tree)
+
+
+@functools.lru_cache(maxsize=16)
+def _compile_views(recipe: Recipe, backend: Backend, leaves: tuple[Any, ...], tree: Any) -> Any:
+    lowered = jax.jit(functools.partial(view_logits, recipe, backend)).lower(*jax.tree.unflatten(tree, leaves))
+    return compile_lowered(lowered, backend.platform, backend.convolution)
+
+
+def _padded(images: UInt8[np.ndarray, "n h w 3"], count: int) -> UInt8[np.ndarray, "{count} h w 3"]:
+    return np.concatenate([images, np.zeros((count - len(images), *images.shape[1:]), np.uint8)])

@@ -1,0 +1,188 @@
+"""The loop of trainings on trees of images, which are decoded while the device computes. (§9)
+
+It has the step, the callbacks, the clock and the snapshots of `airjax.training.loop`; the difference is where batches
+come from, and that a call is one step. Several networks may share their batches; one network is a group of one.
+"""
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+
+import jax
+import numpy as np
+
+from airjax.optim.hyperparameters import stack_hyperparameters
+from airjax.recipes.recipe import Recipe
+from airjax.stream.batches import Batch
+from airjax.stream.tree import Tree
+from airjax.training.backend import backend_of, resolve_precision
+from airjax.training.events import Callbacks, Clock, EpochReport, Stage
+from airjax.training.loop import DivergedError, TrainedRun, join, wait_in_python
+from airjax.training.snapshots import NOTHING_KEPT, Keeping, StoppedError
+from airjax.training.step import StepMetrics
+from airjax.training.stream_data import (
+    Member,
+    Placement,
+    StreamBatch,
+    fit_tree,
+    members_of,
+    prefetch,
+    start_batches,
+    train_view,
+    with_mirrors,
+)
+from airjax.training.stream_results import end_epoch, finish
+from airjax.training.stream_step import compile_start, compile_step
+from airjax.training.stream_work import Progress, StreamWork, open_snapshots, save
+from airjax.utils.seeds import check_seed, make_keys
+
+
+def train_stream(
+    recipe: Recipe | str,
+    tree: Tree,
+    seed: int,
+    *,
+    workers: int = 0,
+    validate: bool = False,
+    on_step: Callable[[int, StepMetrics], None] | None = None,
+    on_epoch: Callable[[EpochReport], None] | None = None,
+    on_phase: Callable[[Stage], None] | None = None,
+    keeping: Keeping = NOTHING_KEPT,
+    placement: Placement | None = None,
+) -> TrainedRun:
+    """Train one network on a tree of images, and evaluate it on the recipe's test crops.
+
+    Args:
+        recipe: the method, or its name; one with crops. It uses all images of the tree.
+        tree: as `airjax.stream.tree.open_tree` returns it.
+        seed: the one number that everything random follows from: a whole number from 0 to 2**32 - 1.
+        workers: processes that decode images; 0 decodes in this one. They do not change the batches.
+        validate: also evaluate the first test crop after every epoch, outside the clock.
+        on_step: called after every step with the number of steps done and the metrics of the latest one at hand.
+        on_epoch: called after every epoch.
+        on_phase: called with what begins, before it does.
+        keeping: where and how often snapshots are taken. Rerunning the same call resumes from the last one, also in the
+            middle of an epoch, to the same bits.
+        placement: how arrays get to the devices; None: to the default one.
+
+    Raises:
+        StoppedError: keeping asked to stop; a snapshot is written.
+        DivergedError: the loss is not finite.
+        DataError: an image cannot be decoded, or there is no whole batch.
+        ValueError: another seed, or a recipe that does not fit.
+    """
+    members = members_of(fit_tree(recipe, tree), [check_seed(seed)])
+    called = Callbacks(on_phase, None if on_step is None else functools.partial(_call_with_first, on_step), on_epoch)
+    how = {"workers": workers, "validate": validate, "called": called, "keeping": keeping, "placement": placement}
+    return train_members(recipe, tree, members, **how)[0]
+
+
+def train_members(
+    recipe: Recipe | str,
+    tree: Tree,
+    members: Sequence[Member],
+    *,
+    workers: int = 0,
+    validate: bool = False,
+    called: Callbacks | None = None,
+    keeping: Keeping = NOTHING_KEPT,
+    placement: Placement | None = None,
+) -> list[TrainedRun]:
+    """Train networks that share their batches: the same images and boxes in the same order, each with its own flips.
+
+    Order and boxes are those of the first network's seed, so that this is trained as it would be alone, to rounding.
+    The metrics that callbacks are handed have an axis over the networks. Other arguments are as for `train_stream`.
+    Raises ValueError for two networks that would be the same, or a seed or flip that there is not, and all that
+    `train_stream` raises.
+    """
+    if not members or len(set(members)) < len(members):
+        raise ValueError("networks that share their batches must be at least one, and differ in seed or flip")
+    recipe = resolve_precision(fit_tree(recipe, tree))
+    for member in members:
+        train_view(recipe, member)  # which refuses a seed or a flip that there is not
+    clock = Clock(called.on_phase if called else None)
+    backend = backend_of(recipe)
+    hyper = stack_hyperparameters([recipe] * len(members))
+    snapshots = open_snapshots(keeping, recipe, backend, members, tree)
+    rest = called or Callbacks(), validate, keeping, placement or Placement(), snapshots
+    work = StreamWork(recipe, backend, tree, members, hyper, workers, *rest)
+    runs = _run(work, clock)
+    if snapshots is not None:
+        snapshots.clear()
+    return runs
+
+
+def _run(work: StreamWork, clock: Clock) -> list[TrainedRun]:
+    begun = _start(work, clock)
+    view = train_view(work.recipe, work.members[0])
+    with start_batches(work.tree, view, work.workers, begun.position if begun.batches else None) as batches:
+        progress = begun._replace(batches=batches.position().sha256)
+        feed = prefetch(_with_all_mirrors(work, batches, progress.steps_done), work.placement.batch)
+        while progress.steps_done < work.recipe.total_steps:
+            progress = _train_epoch(work, feed, progress, clock)
+            if progress.steps_done < work.recipe.total_steps:
+                end_epoch(work, progress, clock)
+    return finish(work, progress, clock)
+
+
+def _start(work: StreamWork, clock: Clock) -> Progress:
+    # The first state, or that of the last snapshot.
+    keys = make_keys([member.seed for member in work.members])
+    clock.begin("compile")
+    start = compile_start(work.recipe, work.backend, keys, work.hyper)
+    clock.begin("whiten")
+    state = jax.block_until_ready(work.placement.state(start(keys, work.hyper)))
+    clock.pause()
+    found = None if work.snapshots is None else work.snapshots.restore(state)
+    if found is None or found.position is None:
+        return Progress(state, [], 0, "")
+    for stage, seconds in found.seconds.items():
+        clock.seconds[stage] = clock.seconds.get(stage, 0.0) + seconds
+    return Progress(found.state, [found.metrics], *found.position)
+
+
+def _with_all_mirrors(work: StreamWork, batches: Iterator[Batch], steps_done: int) -> Iterator[StreamBatch]:
+    for step, batch in enumerate(batches, start=steps_done):
+        yield with_mirrors(batch, step // work.recipe.steps_per_epoch, work.members)
+
+
+def _train_epoch(work: StreamWork, feed: Iterator[StreamBatch], progress: Progress, clock: Clock) -> Progress:
+    # To the end of the epoch, or of the training.
+    recipe, (state, history, steps_done, batches) = work.recipe, progress
+    stop = min((steps_done // recipe.steps_per_epoch + 1) * recipe.steps_per_epoch, recipe.total_steps)
+    recent: list[StepMetrics] = []
+    hyper, advance = work.placement.state(work.hyper), None
+    clock.begin("train")
+    while steps_done < stop:
+        batch = next(feed)
+        if advance is None:  # all batches of an epoch have one size
+            clock.begin("compile")
+            advance = compile_step(recipe, work.backend, state, batch, hyper)
+            clock.begin("train")
+        state, metrics = advance(state, batch, hyper)
+        if recent:  # the device stays busy with this step, and the queue of steps stays short
+            wait_in_python(recent[-1])
+        recent.append(metrics)
+        steps_done += 1
+        if work.called.on_step is not None:
+            work.called.on_step(steps_done, recent[max(0, len(recent) - 2)])
+        if work.keeping.should_stop() and steps_done < recipe.total_steps:
+            save(work, Progress(state, [*history, *recent], steps_done, batches), clock)
+            raise StoppedError(steps_done, recipe.total_steps, kept=work.snapshots is not None)
+    wait_in_python(recent[-1])
+    jax.block_until_ready(state)
+    clock.pause()
+    done = join(recent, len(work.members))
+    _require_finite(work, done, steps_done)
+    return Progress(state, [*history, done], steps_done, batches)
+
+
+def _require_finite(work: StreamWork, metrics: StepMetrics, steps_done: int) -> None:
+    for member, losses in zip(work.members, metrics.loss, strict=True):
+        finite = np.isfinite(losses)
+        if not finite.all():
+            raise DivergedError(work.recipe, member.seed, steps_done - len(finite) + int(np.argmin(finite)))
+
+
+def _call_with_first(on_step: Callable[[int, StepMetrics], None], steps_done: int, metrics: StepMetrics) -> None:
+    # The metrics of a group of one without their axis.
+    on_step(steps_done, StepMetrics(*(np.asarray(column)[0] for column in metrics)))

@@ -1,0 +1,86 @@
+"""What a training on a tree of images reports after its epochs and at its end: means, and both test crops. (§9)"""
+
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+from airjax.nn.build import Variables
+from airjax.training.events import Clock, Stage
+from airjax.training.loop import TrainedRun, join, report_epoch
+from airjax.training.step import StepMetrics, TrainState, averaged_variables, variables_of
+from airjax.training.stream_eval import (
+    CropLogits,
+    accuracy_on,
+    crop_logits,
+    eval_views,
+    measure_crop,
+    prepare_crop,
+)
+from airjax.training.stream_work import Progress, StreamWork, save
+
+
+def end_epoch(work: StreamWork, progress: Progress, clock: Clock) -> None:
+    """Report the epoch that is over, and take a snapshot where one is due."""
+    epoch = progress.steps_done // work.recipe.steps_per_epoch - 1
+    if work.called.on_epoch is not None:
+        plain = None
+        if work.validate:
+            networks = [_network(progress.state, k, variables_of) for k in range(len(work.members))]
+            (found,) = _evaluate(work, networks, clock, "validate")
+            plain = _mean_accuracy(work, found.plain)
+        work.called.on_epoch(report_epoch(epoch, _of_epoch(work, progress, epoch), plain, None, clock))
+    if work.snapshots is not None and work.snapshots.due(epoch):
+        save(work, progress, clock)
+
+
+def finish(work: StreamWork, progress: Progress, clock: Clock) -> list[TrainedRun]:
+    """Evaluate the networks on all test crops, report the last epoch, and return what the training yields."""
+    networks = [_network(progress.state, k, averaged_variables) for k in range(len(work.members))]
+    found = _evaluate(work, networks, clock, "evaluate")
+    first, last_epoch = found[0], (progress.steps_done - 1) // work.recipe.steps_per_epoch
+    if work.called.on_epoch is not None:
+        plain = _mean_accuracy(work, first.plain) if work.validate else None
+        metrics = _of_epoch(work, progress, last_epoch)
+        work.called.on_epoch(report_epoch(last_epoch, metrics, plain, _mean_accuracy(work, first.tta), clock))
+    metrics = join(progress.history, len(work.members))
+    return [
+        TrainedRun(
+            work.recipe.override(flip=member.flip),
+            member.seed,
+            networks[k],
+            StepMetrics(*(column[k] for column in metrics)),
+            first.tta[k],
+            accuracy_on(work.tree, first.tta[k]),
+            clock.seconds,
+            tuple(measure_crop(crop, k, work.tree) for crop in found),
+        )
+        for k, member in enumerate(work.members)
+    ]
+
+
+def _evaluate(work: StreamWork, networks: list[Variables], clock: Clock, stage: Stage) -> list[CropLogits]:
+    # On all test crops, or between epochs on the first one.
+    views, placed = eval_views(work.recipe, work.backend), work.placement
+    found = []
+    for view in views[:1] if stage == "validate" else views:
+        clock.begin("compile")
+        prepare_crop(work.recipe, work.backend, networks[0], view, placed)
+        clock.begin(stage)
+        how = {"workers": work.workers, "placement": placed}
+        found.append(crop_logits(work.recipe, work.backend, networks, work.tree, view, **how))
+        clock.pause()
+    return found
+
+
+def _network(state: TrainState, member: int, pick: Callable[[TrainState], Variables]) -> Variables:
+    return jax.tree.map(lambda leaf: leaf[member], pick(state))
+
+
+def _mean_accuracy(work: StreamWork, logits: np.ndarray) -> float:
+    return float(np.mean([accuracy_on(work.tree, one) for one in logits]))
+
+
+def _of_epoch(work: StreamWork, progress: Progress, epoch: int) -> StepMetrics:
+    joined = join(progress.history, len(work.members))
+    return StepMetrics(*(column[:, epoch * work.recipe.steps_per_epoch :] for column in joined))

@@ -1,0 +1,70 @@
+"""What a training on a tree of images consists of, where it is between two steps, and its snapshots. (§9)"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+
+from airjax.kernels.backend import Backend
+from airjax.optim.hyperparameters import Hyperparameters
+from airjax.recipes.recipe import Recipe
+from airjax.stream.batches import Position
+from airjax.stream.tree import Tree
+from airjax.training.environment import versions
+from airjax.training.events import Callbacks, Clock
+from airjax.training.loop import join
+from airjax.training.snapshots import Keeping, Snapshot, Snapshots
+from airjax.training.step import StepMetrics, TrainState
+from airjax.training.stream_data import Member, Placement
+
+
+class StreamWork(NamedTuple):
+    """What a training of k networks on one tree consists of."""
+
+    recipe: Recipe  # fitted to the tree, with its precision resolved
+    backend: Backend
+    tree: Tree
+    members: Sequence[Member]
+    hyper: Hyperparameters  # each [k]
+    workers: int
+    called: Callbacks
+    validate: bool
+    keeping: Keeping
+    placement: Placement
+    snapshots: Snapshots | None
+
+
+class Progress(NamedTuple):
+    """Where a training is between two steps."""
+
+    state: TrainState  # every array has an axis [k] in front
+    history: list[StepMetrics]  # of all steps so far, each [k] or [k,s]
+    steps_done: int
+    batches: str  # a digest of what the batches depend on
+
+    @property
+    def position(self) -> Position:
+        """Return where the next batch is."""
+        return Position(self.steps_done, self.batches)
+
+
+def open_snapshots(
+    keeping: Keeping, recipe: Recipe, backend: Backend, members: Sequence[Member], tree: Tree
+) -> Snapshots | None:
+    """Return the snapshots of the training of these networks on this tree, or None where none are kept."""
+    if keeping.folder is None:
+        return None
+    how = (backend.platform, backend.convolution, jax.device_count(), list(members))
+    text = json.dumps([recipe.to_dict(), how, tree.fingerprint, versions()], sort_keys=True, default=str)
+    return Snapshots(keeping.folder / hashlib.sha256(text.encode()).hexdigest()[:16], keeping.every)
+
+
+def save(work: StreamWork, progress: Progress, clock: Clock) -> None:
+    """Take a snapshot between two steps, where any are kept; the time until the next stage is not counted."""
+    clock.pause()
+    if work.snapshots is not None:
+        metrics, steps = join(progress.history, len(work.members)), progress.steps_done
+        position = steps, progress.batches
+        work.snapshots.save(Snapshot(progress.state, metrics, steps, dict(clock.seconds), position), steps)

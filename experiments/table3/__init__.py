@@ -1,0 +1,1 @@
+"""Table 3: none, random and alternating flip on ImageNet, with heavy and light crops."""

@@ -1,0 +1,99 @@
+"""Trainings that are no sweep: networks that learn from a tree of images, a call of `airjax train` for each cell.
+
+The sweep engine hands its workers data sets in memory. Here each cell has a folder, as of `airjax train --out`, which
+resumes; one after another trains.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from airjax.cli import train
+from airjax.recipes.published import get_recipe
+from airjax.recipes.recipe import Recipe
+from airjax.sweep.store import ResultsError
+from airjax.utils.records import read_lines
+
+IMAGENET = (1_281_167, 50_000)  # training and test images
+
+
+class Training(NamedTuple):
+    """The networks of one cell."""
+
+    name: str  # of their folder
+    recipe: str
+    changes: dict[str, Any]  # of its fields
+    seeds: int  # networks, of seeds from 0
+    images: tuple[int, int] = IMAGENET  # of the tree that is meant, for the forecast
+    seconds: float | None = None  # of one network, as predicted; None where nothing is known
+
+    def load(self) -> Recipe:
+        """Return the recipe, for the tree that is meant."""
+        count = dict(zip(("train_examples", "test_examples"), self.images, strict=True))
+        return get_recipe(self.recipe).override(**self.changes, **count)
+
+    def arguments(self, out: Path, data_dir: Path | None) -> list[str]:
+        """Return the arguments of `airjax train`."""
+        words = [
+            "--recipe",
+            self.recipe,
+            "--data",
+            "imagenet",
+            "--seeds",
+            str(self.seeds),
+            "--out",
+            str(out / self.name),
+        ]
+        words += [] if data_dir is None else ["--data-dir", str(data_dir)]
+        for name, value in self.changes.items():
+            values = value if isinstance(value, tuple) else (value,)
+            words += [f"--{name.replace('_', '-')}", *map(str, values)]
+        return [*words, "--no-validate-epochs", "--checkpoint-every", "1"]
+
+
+def train_cells(trainings: Sequence[Training], out: Path, data_dir: Path | None) -> int:
+    """Train what the cells lack, in order. Returns the exit code of the first that fails, or 0."""
+    for training in trainings:
+        if count_trained(training, out) < training.seeds:
+            code = train.main(training.arguments(out, data_dir), "python -m airjax train")
+            if code != train.EXIT_OK:
+                return code
+    return train.EXIT_OK
+
+
+def count_trained(training: Training, out: Path) -> int:
+    """Count the finished networks of a cell."""
+    return len(_lines(out / training.name, training.seeds))
+
+
+class CellAccuracies(NamedTuple):
+    """The networks of a cell on one test crop."""
+
+    size: int  # pixels
+    plain: Float[np.ndarray, " r"]  # percent
+    tta: Float[np.ndarray, " r"]  # percent, with mirrored views
+
+
+def read_cell(training: Training, out: Path) -> list[CellAccuracies]:
+    """Read the accuracies of a cell's networks on every test crop. Raises ResultsError where networks are missing."""
+    lines = _lines(out / training.name, training.seeds)
+    if len(lines) < training.seeds:
+        raise ResultsError(
+            f"{out / training.name} has {len(lines)} of {training.seeds} networks; rerunning the experiment trains the "
+            "others"
+        )
+    several = zip(*(line["test_crops"] for line in lines), strict=True)
+    return [
+        CellAccuracies(
+            crops[0]["size"], *(np.array([100 * crop[name] for crop in crops]) for name in ("accuracy", "tta_accuracy"))
+        )
+        for crops in several
+    ]
+
+
+def _lines(folder: Path, seeds: int) -> list[dict[str, Any]]:
+    found = {line["seed"]: line for line in read_lines(folder / "runs.jsonl") if line.get("seed", seeds) < seeds}
+    return [found[seed] for seed in sorted(found)]

@@ -1,0 +1,139 @@
+"""The command line on trees of images: results, resuming, and what cannot be meant."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tree_files import encode, make_pixels, write_tree
+
+import airjax
+from airjax.cli.train import EXIT_OK, EXIT_USAGE, main
+from airjax.utils.records import read_lines
+
+for package in ("grain", "simplejpeg", "cv2"):
+    pytest.importorskip(package)
+
+SMALL = (
+    *("--recipe", "imagenet-resnet18-16", "--widths", "16", "16", "16", "16", "--batch-size", "7", "--epochs", "1"),
+    *("--ramp-first", "32", "--ramp-last", "32", "--ramp-multiple", "16", "--test-sizes", "48", "32", "--workers", "0"),
+)
+UNREADABLE = Path("/proc/self/mem")  # a file whose first bytes nobody can read
+
+
+def truncate(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-99])
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    return write_tree(tmp_path / "three")
+
+
+def test_networks_learn_from_a_tree_are_kept_and_not_trained_again(
+    tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Whatever libraries read is trained on: CMYK, and a PNG with a JPEG's name.
+    (tree / "train" / "n01" / "00.JPEG").write_bytes(encode(make_pixels(0, 40, 30), mode="CMYK"))
+    (tree / "val" / "n01" / "21.JPEG").write_bytes(encode(make_pixels(21, 47, 41), "PNG"))
+    out = tmp_path / "out"
+    arguments = [*SMALL, "--data", "imagenet", "--data-dir", str(tree), "--out", str(out), "--json"]
+    assert main(arguments) == EXIT_OK
+    said = capsys.readouterr().out
+    result = json.loads(said.splitlines()[-1])
+    assert (result["dataset"], result["split"], result["classes"], result["steps"]) == ("three", "validation", 3, 3)
+    assert [(crop["size"], crop["fraction"]) for crop in result["test_crops"]] == [(48, 0.875), (32, 1.0)]
+    assert result["accuracy"] == [result["test_crops"][0]["tta_accuracy"]]
+    assert result["target_met"] == "not evaluated"
+    assert "on the test crop of 32 pixels. This is data of your own" in said
+    (line,) = read_lines(out / "runs.jsonl")
+    assert line["test_crops"] == result["test_crops"]
+    model = airjax.load(out / "model-0.safetensors")
+    assert model.classes == ("n01", "n02", "n03")
+    assert model.recipe.inputs.image_size == 48
+    # A folder with the same tree, named another way.
+    assert main([*SMALL, "--data", str(tree), "--out", str(out)]) == EXIT_OK
+    said = capsys.readouterr().out
+    assert "seed 0: accuracy" in said
+    assert "kept from" in said
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda p: shutil.rmtree(p / "val"), "three has no folder test (or val); need train/CLASS/"),
+        (lambda p: shutil.rmtree(p / "val" / "n02"), "class n02 is in"),
+        (lambda p: [file.unlink() for file in (p / "train" / "n02").iterdir()], "n02 has no images; remove the class"),
+        (lambda p: (p / "train" / "n01" / "x.jpeg").write_text("none"), "its format is unknown; mend or remove it"),
+        (
+            lambda p: (p / "train" / "n01" / "00.JPEG").write_bytes(
+                (p / "train" / "n01" / "00.JPEG").read_bytes()[:-99]
+            ),
+            "train/n01/00.JPEG cannot be decoded",
+        ),
+        pytest.param(
+            lambda p: (p / "val" / "n01" / "x.jpg").symlink_to(UNREADABLE),
+            "x.jpg cannot be read as an image: Input/output error; mend or remove it",
+            marks=pytest.mark.skipif(not UNREADABLE.exists(), reason="no file of /proc that cannot be read"),
+        ),
+    ],
+)
+def test_a_tree_that_cannot_be_meant_is_named_with_the_remedy(
+    spoil: Callable[[Path], object], message: str, tree: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spoil(tree)
+    assert main([*SMALL, "--data", "imagenet", "--data-dir", str(tree)]) == EXIT_USAGE
+    assert message in capsys.readouterr().err
+
+
+def test_images_that_cannot_be_decoded_are_left_out_where_that_is_asked_for(
+    tree: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    truncate(tree / "train" / "n01" / "00.JPEG")
+    assert main([*SMALL, "--data", str(tree), "--corrupt", "skip", "--batch-size", "21"]) == EXIT_USAGE
+    said = capsys.readouterr().err
+    assert "1 files of" in said
+    assert "are left out: train/n01/00.JPEG; mend or remove them" in said
+    assert "batch-size is 21, but there are only 20 training examples" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--data imagenet", "no folder is named: pass --data-dir TREE, with train/CLASS/... and val/CLASS/..., or set"),
+        ("--data cifar10", "data is cifar10, but recipe imagenet-resnet18-16 learns from a tree of images: name its"),
+        ("", "data is auto, but recipe imagenet-resnet18-16 learns from a tree of images: name its folder with --data"),
+        ("--data TREE --data-dir TREE", "which names a place already; leave --data-dir out"),
+        ("--data TREE --validation 3", "validation is 3, but recipe imagenet-resnet18-16 learns from a tree of images"),
+        ("--data TREE --image-size 64", "image-size is 64, but"),
+        (
+            "--data TREE --strategy vmap --seeds 2",
+            "strategy is vmap, but networks that learn from a tree of images are",
+        ),
+        ("--data TREE --train-examples 12", "train-examples is 12, but all 21 images of three are used; leave it out"),
+        ("--data TREE --flip alternating", "take alternating-hash"),
+        ("--data TREE --cutout 12", "cutout is 12, but images of a tree are only cropped and flipped: set it to 0"),
+        ("--data TREE --workers -1", "workers is -1, but it must be a number from 0 to 1024"),
+    ],
+)
+def test_options_that_do_not_go_with_a_tree_are_refused_with_the_remedy(
+    arguments: str, message: str, tree: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AIRJAX_IMAGENET", raising=False)
+    assert main([*SMALL, *arguments.replace("TREE", str(tree)).split()]) == EXIT_USAGE
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--recipe tiny --data imagenet", "choose a recipe with crops, such as --recipe imagenet-resnet18-16"),
+        ("--recipe tiny --data synthetic --workers 2", "workers is 2, but recipe tiny reads no images while it trains"),
+    ],
+)
+def test_a_recipe_without_crops_learns_from_no_tree(
+    arguments: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments.split()) == EXIT_USAGE
+    assert message in capsys.readouterr().err
