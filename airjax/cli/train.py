@@ -14,7 +14,7 @@ from airjax.cli.display import Display
 from airjax.cli.stopping import watch_signals
 from airjax.cli.trackers import find_tracker
 from airjax.cli.tracking import Opener, Tracking, Watchers
-from airjax.cli.train_folder import FolderError, hold, keep_run, open_folder, setting_of
+from airjax.cli.train_folder import EpochLog, FolderError, hold, keep_run, open_folder, setting_of
 from airjax.cli.train_options import Options, UsageError, make_parser, parse
 from airjax.cli.train_result import describe_result, record_run, summarize_runs
 from airjax.data import DataError, Dataset, load_data
@@ -133,7 +133,7 @@ def _train(job: Job, kept: dict[int, dict[str, Any]]) -> tuple[list[dict[str, An
             display.line(describe_resized(job.dataset))
         for seed in sorted(kept):
             display.line(f"seed {seed}: accuracy {kept[seed]['accuracy']:.2%}, kept from {out}")
-        watchers = Watchers(display, tracking)
+        watchers = Watchers(display, tracking, EpochLog(out))
         try:
             for trained in _trainings(job, missing, watchers):
                 records[trained.seed] = record_run(trained)
@@ -158,7 +158,8 @@ def _train(job: Job, kept: dict[int, dict[str, Any]]) -> tuple[list[dict[str, An
 def _keep(job: Job, trained: TrainedRun, record: dict[str, Any]) -> None:
     assert job.options.out is not None
     model = Model(trained.recipe, trained.variables, job.dataset.classes)
-    keep_run(job.options.out, model, record, setting_of(job.recipe, job.dataset), job.environment)
+    setting = setting_of(job.recipe, job.dataset)
+    keep_run(job.options.out, model, record, setting, job.environment, trained.logits)
 
 
 def _report(job: Job, runs: list[dict[str, Any]], code: int, *, mixed: dict[str, list[Any]]) -> int:
@@ -210,6 +211,7 @@ def _trainings_in_groups(
     job: Job, seeds: Sequence[int], strategy: Strategy, group: int | None, watchers: Watchers
 ) -> Iterator[TrainedRun]:
     remaining = seeds
+    watched = not job.options.quiet or job.tracker is not None or job.options.out is not None
     while remaining:
         part = remaining[: group or len(remaining)]
         watchers.begin(job.recipe, part)
@@ -223,7 +225,7 @@ def _trainings_in_groups(
             progress=False,
             on_phase=watchers.phase,
             on_step=watchers.step,
-            on_epoch=None if job.options.quiet and job.tracker is None else watchers.epoch,
+            on_epoch=watchers.epoch if watched else None,
             keeping=job.keeping,
         )
         runs = done.runs(part)

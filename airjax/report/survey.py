@@ -38,6 +38,7 @@ class SurveyedSetting(NamedTuple):
     """One setting that has finished networks."""
 
     title: str  # what sets it apart from the others, in a few words
+    fields: dict[str, Any]  # that the plan sets, with their values
     test: int  # index into the survey's tests
     recipe: dict[str, Any] | None  # all fields, of its parts, too; None where the plan does not say
     accuracies: np.ndarray  # [R], in percent
@@ -98,6 +99,9 @@ def read_survey(folder: Path, data_dir: Path | None = None, *, mixed: bool = Fal
     titles = dict(zip(described, short_titles(list(described.values())), strict=True))
     recipes = recipes_by_setting(folder)
     by_setting = {name: finished.only(setting=name) for name in described}
+    # The best of them are in the figures.
+    means = {name: np.mean([row["accuracy"] for row in mine.rows]) for name, mine in by_setting.items() if mine.rows}
+    best = sorted(means, key=lambda name: -means[name])[:SHOWN]
     tests: dict[tuple[str, int], SurveyedTestSet] = {}
     settings: list[SurveyedSetting] = []
     for name, mine in by_setting.items():
@@ -108,11 +112,12 @@ def read_survey(folder: Path, data_dir: Path | None = None, *, mixed: bool = Fal
             settings.append(
                 _survey_setting(
                     titles[name],
+                    described[name],
                     mine,
                     list(tests).index(key),
                     tests[key].dataset,
                     recipes.get(name),
-                    in_full=len(settings) < SHOWN,
+                    in_full=name in best,
                 )
             )
     return Survey(
@@ -127,13 +132,20 @@ def read_survey(folder: Path, data_dir: Path | None = None, *, mixed: bool = Fal
 
 
 def _survey_setting(
-    title: str, mine: Results, test_index: int, dataset: Dataset | None, recipe: dict[str, Any] | None, *, in_full: bool
+    title: str,
+    fields: dict[str, Any],
+    mine: Results,
+    test_index: int,
+    dataset: Dataset | None,
+    recipe: dict[str, Any] | None,
+    *,
+    in_full: bool,
 ) -> SurveyedSetting:
     if dataset is None:
         summary, details = summarize(mine, None)
     else:
         summary, details = summarize(mine, dataset.test_labels, len(dataset.classes))
-    return SurveyedSetting(title, test_index, recipe, details.accuracies, summary, details if in_full else None)
+    return SurveyedSetting(title, fields, test_index, recipe, details.accuracies, summary, details if in_full else None)
 
 
 def short_titles(described: list[dict[str, Any]]) -> list[str]:
