@@ -85,16 +85,13 @@ def theme(mode: Mode) -> Spec:
     }
 
 
-def make_chart(
-    layers: list[Spec], data: list[Row], height: int | Spec, description: str, title: str | None = None
-) -> Spec:
+def make_chart(layers: list[Spec], data: list[Row], height: int, description: str, title: str | None = None) -> Spec:
     """Make a figure of layers over the same rows, as wide as its place, and described for those who do not see it."""
     chart: Spec = {
         "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
         "description": description,
         "width": "container",
         "height": height,
-        "autosize": {"type": "fit-x", "contains": "padding"},
         "data": {"values": data},
         "layer": layers,
     }

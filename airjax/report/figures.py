@@ -49,7 +49,7 @@ def draw_accuracies(
     ]
     if several:
         layers.append(_row_titles(means))
-    height = {"step": ROW} if several else 60
+    height = ROW * len(titles) if several else 60
     return make_chart(layers, dots, height, "Test accuracies of all networks, with their means and 95% intervals")
 
 
@@ -116,7 +116,7 @@ def draw_gains(names: Sequence[str], plain: np.ndarray, averaged: np.ndarray) ->
             "encoding": where | {"x": axis("with", TEST)},
         },
     ]
-    return make_chart(layers, rows, {"step": 22}, "Accuracy of each network without and with test-time augmentation")
+    return make_chart(layers, rows, 22 * len(rows), "Accuracy of each network without and with test-time augmentation")
 
 
 def draw_costs(titles: Sequence[str], accuracies: Sequence[float], seconds: Sequence[float]) -> Spec:

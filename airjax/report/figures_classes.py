@@ -44,7 +44,7 @@ def draw_classes(
         {"mark": {"type": "circle", "size": 60, "opacity": 1}, "encoding": where | {"x": axis("mean", "accuracy, %")}},
     ]
     step = max(24, 9 * len(titles) + 8)
-    return make_chart(layers, rows, {"step": step, "for": "position"}, "Accuracy of each class")
+    return make_chart(layers, rows, step * len(shown), "Accuracy of each class")
 
 
 def draw_confusion(

@@ -78,7 +78,7 @@ def _draw_map(a: str, b: str, rows: list[Row]) -> Spec:
         low, reach = min(means), max(max(means) - min(means), 1e-9)
         text = {"text": {"field": "text", "type": "nominal"}, "color": ramp_ink(f"(datum.mean - {low}) / {reach}")}
         layers.append({"mark": {"type": "text"}, "encoding": place | text})
-    return make_chart(layers, rows, {"step": 36}, f"Mean accuracy by {a} and {b}")
+    return make_chart(layers, rows, 36 * _size(rows, "y"), f"Mean accuracy by {a} and {b}")
 
 
 def _draw_line(field: str, described: Sequence[dict[str, Any]], accuracies: Sequence[np.ndarray]) -> Spec:

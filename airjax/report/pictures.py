@@ -12,6 +12,7 @@ from airjax.report.figures_classes import wrong_fractions
 
 Kind = Literal["", "right", "wrong"]
 COUNT = 12  # pictures of a kind
+LARGEST = 128  # pixels of an image's height and width in a page
 BARS = 3  # classes beside a picture
 
 
@@ -57,11 +58,13 @@ class Strip(NamedTuple):
 
 
 def encode_image(image: UInt8[np.ndarray, "h w c"]) -> str:
-    """Return an image as an address that holds it."""
+    """Return an image as an address that holds it; a large one is made smaller."""
     from PIL import Image
 
     stream = io.BytesIO()
-    Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(stream, format="PNG", optimize=True)
+    shown = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+    shown.thumbnail((LARGEST, LARGEST))
+    shown.save(stream, format="PNG", optimize=True)
     return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 

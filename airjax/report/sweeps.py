@@ -38,11 +38,12 @@ def _values(folder: Path, surveys: dict[str, Survey], empty: list[str], drawn: S
     planned = sum(survey.plan_json["num_runs"] for survey in surveys.values())
     done = sum(survey.done for survey in surveys.values())
     unsound = any(survey.failed or survey.diverged for survey in surveys.values())
+    number = len(surveys) + len(empty)
     environments = {one["environment"]: one for survey in surveys.values() for one in survey.environments}
     return {
         "title": f"Sweeps of {folder.resolve().name}",
         "verdict": "failed" if unsound else "complete" if done == planned and not empty else "incomplete",
-        "headline": f"{done:,} of {planned:,} networks of {len(surveys) + len(empty)} sweeps",
+        "headline": f"{done:,} of {planned:,} networks of {number} sweep{'s' * (number != 1)}",
         "sentence": "The best setting of each sweep comes first.",
         "parts": [_part(name, survey, drawn) for name, survey in surveys.items()],
         "empty": empty,
