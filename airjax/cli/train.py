@@ -1,5 +1,6 @@
 """The command line: airjax train --target 94, or python -m airjax.train --target 94."""
 
+import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -19,6 +20,9 @@ from airjax.cli.train_options import Options, UsageError, make_parser, parse
 from airjax.cli.train_result import describe_result, record_run, summarize_runs
 from airjax.data import DataError, Dataset, load_data
 from airjax.data.dataset import describe_resized
+from airjax.data.labels import VARIABLE
+from airjax.data.load import is_own
+from airjax.data.registry import find_entry
 from airjax.recipes.recipe import Recipe
 from airjax.training.arrays import fit_recipe
 from airjax.training.backend import resolve_precision
@@ -87,7 +91,16 @@ def run(options: Options[Recipe], name: str) -> int:
         return _report(job, *_train(job, {}), mixed={})
     keep_running()
     with hold(options.out):
-        found = open_folder(options.out, name, job.recipe, job.dataset, job.environment, job.seeds, mixed=options.mixed)
+        found = open_folder(
+            options.out,
+            name,
+            job.recipe,
+            job.dataset,
+            job.environment,
+            job.seeds,
+            mixed=options.mixed,
+            found_at=_found_at(options),
+        )
         for note in found.lost:
             print(f"warning: {note}", file=sys.stderr)
         with watch_signals() as request:
@@ -116,6 +129,17 @@ def _prepare(options: Options[Recipe], name: str) -> Job:
         return Job(options, name, recipe, dataset, describe(), notes)
     except ValueError as error:
         raise UsageError(error) from error
+
+
+def _found_at(options: Options[Recipe]) -> dict[str, Any]:
+    # Where a page finds the data again.
+    entry = find_entry("cifar10" if options.data == "auto" else options.data)
+    official = entry.official if entry else None
+    place = options.data_dir or (os.environ.get(official.variable) if official else None)
+    place = place or (options.data if is_own(options.data) else None)
+    labels = options.labels_dir or os.environ.get(VARIABLE) if options.labels else None
+    resolved = [None if one is None else str(Path(one).expanduser().resolve()) for one in (place, labels)]
+    return {"place": resolved[0], "labels_place": resolved[1], "image_size": options.image_size}
 
 
 def _train(job: Job, kept: dict[int, dict[str, Any]]) -> tuple[list[dict[str, Any]], int]:

@@ -64,9 +64,19 @@ def _digest(recipe: Record, dataset: Dataset) -> str:
 
 
 def open_folder(
-    out: Path, name: str, recipe: Recipe, dataset: Dataset, environment: Record, seeds: Sequence[int], *, mixed: bool
+    out: Path,
+    name: str,
+    recipe: Recipe,
+    dataset: Dataset,
+    environment: Record,
+    seeds: Sequence[int],
+    *,
+    mixed: bool,
+    found_at: Record | None = None,
 ) -> Contents:
     """Check what a folder holds, write what it is to hold, and return the networks of these seeds that are there.
+
+    found_at is where the data set was found: "place", "labels_place" and "image_size".
 
     Raises FolderError where it holds networks of another recipe or other data or, unless mixed, of another environment;
     and where its recipe.json is damaged, or it cannot be written.
@@ -86,6 +96,7 @@ def open_folder(
         )
     described = {"name": name, "recipe": written, "dataset": dataset.name, "content": dataset.content}
     described |= {"labels": dataset.labels, "split": dataset.split, "dataset_sha256": dataset.fingerprint}
+    described |= found_at or {}
     try:
         write_json(out / "recipe.json", described)
         line = {"environment": fingerprint_of(environment)} | environment
