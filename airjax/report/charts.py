@@ -17,7 +17,7 @@ Mode = Literal["light", "dark"]
 
 WIDTH = 640  # pixels of a figure as a file; in a page it is as wide as its place
 PNG_SCALE = 2.0
-LETTER, MOST_LETTERS = 7, 40  # pixels of a letter, and letters of a legend's entry before it is cut
+LETTER, MOST_LETTERS, MARGIN = 7, 40, 40  # pixels of a letter, letters before a text is cut, pixels beside it
 FONT = "system-ui, 'Segoe UI', Roboto, 'Liberation Sans', sans-serif"
 
 # Told apart by lightness, too, and from the ground in both modes.
@@ -51,7 +51,7 @@ RAMP_INKS: dict[Mode, tuple[str, str, float]] = {
 def theme(mode: Mode) -> Spec:
     """Return the look of all figures in a mode, as a configuration of Vega-Lite."""
     (ink, soft, line), (near, far, turn) = INKS[mode], RAMP_INKS[mode]
-    text = {"labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal"}
+    text = {"labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal", "titlePadding": 8}
     return {
         "background": "transparent",
         "font": FONT,
@@ -106,11 +106,7 @@ def axis(field: str, title: str | None, *, zero: bool = False, kind: str = "quan
 
 def color(titles: list[str], field: str = "setting") -> Spec:
     """Return the encoding of the settings by colour, in their order; a legend where there are several."""
-    legend = None
-    if len(titles) > 1:
-        entry = LETTER * min(MOST_LETTERS, max(map(len, titles))) + 40
-        columns = {"expr": f"max(1, floor(width / {entry}))"}
-        legend = {"title": None, "symbolType": "circle", "symbolStrokeWidth": 2, "columns": columns}
+    legend = {"title": None, "symbolType": "circle", "symbolStrokeWidth": 2} if len(titles) > 1 else None
     return {"field": field, "type": "nominal", "scale": {"domain": titles}, "legend": legend}
 
 
@@ -129,6 +125,17 @@ def tips(**fields: str) -> list[Spec]:
     return found
 
 
+def entry_width(spec: Spec) -> int:
+    """Estimate the pixels that an entry of a figure's legend takes: the page makes as many columns as fit.
+
+    Vega lays a legend out before it knows how wide the figure is.
+    """
+    colors = [layer["encoding"].get("color", {}) for layer in spec["layer"]]
+    titles = [title for one in colors if one.get("type") == "nominal" for title in one["scale"]["domain"]]
+    longest = max(map(len, titles), default=0)
+    return LETTER * min(MOST_LETTERS, longest) + MARGIN
+
+
 def dump_spec(spec: Spec) -> str:
     """Write a figure or a configuration as JSON that may stand inside a script of a page."""
     text = json.dumps(spec, sort_keys=True, allow_nan=False, separators=(",", ":"))
@@ -137,8 +144,8 @@ def dump_spec(spec: Spec) -> str:
 
 def render_png(spec: Spec) -> bytes:
     """Render a figure as a PNG file, in light colours. Raises MissingExtraError."""
-    still = spec | {"width": WIDTH}
-    config = theme("light") | {"background": "white"}
+    still, config = spec | {"width": WIDTH}, theme("light") | {"background": "white"}
+    config["legend"]["columns"] = max(1, WIDTH // entry_width(spec))
     return _library().vegalite_to_png(still, config=config, scale=PNG_SCALE)
 
 

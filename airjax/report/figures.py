@@ -65,7 +65,8 @@ def draw_curve(titles: Sequence[str], values: Sequence[np.ndarray], name: str, w
                 {"setting": title, "epoch": int(epoch) + 1, "mean": mean, "low": float(low), "high": float(high)}
             )
     epochs = max((row["epoch"] for row in rows), default=1)
-    x = axis("epoch", "epoch", axis={"tickMinStep": 1, "grid": False, "format": "d"})
+    ticks = {"values": [1]} if epochs == 1 else {"tickMinStep": 1, "tickCount": {"expr": f"min({epochs}, width / 60)"}}
+    x = axis("epoch", "epoch", axis={"grid": False, "format": "d"} | ticks)
     x["scale"] = {"zero": False, "nice": False, "domain": [1, epochs] if epochs > 1 else [0, 2]}
     colors = color(list(titles))
     several = any(len(one) > 1 for one in values)
@@ -75,7 +76,7 @@ def draw_curve(titles: Sequence[str], values: Sequence[np.ndarray], name: str, w
     y = axis("mean", name)
     layers: list[Spec] = [
         {"mark": {"type": "line", "strokeWidth": 2}, "encoding": {"x": x, "y": y, "color": colors}},
-        {"mark": {"type": "circle", "size": 24, "opacity": 1}, "encoding": {"x": x, "y": y, "color": colors}},
+        {"mark": {"type": "circle", "size": 40, "opacity": 1}, "encoding": {"x": x, "y": y, "color": colors}},
         # What a pointer or a finger hits is larger than what is seen.
         {
             "mark": {"type": "circle", "size": 320, "opacity": 0},
@@ -136,7 +137,7 @@ def draw_stages(seconds: dict[str, float]) -> Spec:
     rows = [{"setting": stage, "seconds": float(value), "order": i} for i, (stage, value) in enumerate(seconds.items())]
     encoding = {
         "x": axis("seconds", "seconds", zero=True, stack="zero"),
-        "color": color(titles) | {"legend": {"title": None, "orient": "top", "columns": 0, "symbolType": "square"}},
+        "color": color(titles) | {"legend": {"title": None, "symbolType": "square"}},
         "order": {"field": "order"},
         "tooltip": tips(setting="stage", seconds="seconds|.3~s"),
     }

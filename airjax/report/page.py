@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from airjax.report.charts import Spec, dump_spec, library_script, theme
+from airjax.report.charts import Spec, dump_spec, entry_width, library_script, theme
 
 HERE = Path(__file__).parent
 STYLE_SHEET = HERE / "page.css"  # what every report looks like
@@ -34,7 +34,7 @@ def fill_page(template: str, values: dict[str, Any], charts: dict[str, Spec]) ->
     In the template they are `charts.NAME`, for the macro draw_chart; the page includes the library that draws them.
     """
     themes = {mode: theme(mode) for mode in ("light", "dark")}
-    written = {name: dump_spec(spec) for name, spec in charts.items()}
+    written = {name: dump_spec(spec | {"usermeta": {"entry": entry_width(spec)}}) for name, spec in charts.items()}
     scripts = {"themes": dump_spec(themes), "library": library_script(), "script": SCRIPT.read_text()}
     return fill_template(HERE / template, values | scripts | {"charts": written})
 

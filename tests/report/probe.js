@@ -50,8 +50,9 @@ function inspect(frame, width) {
     drawn: page.querySelectorAll(".chart svg").length,
     texts: holders.length,
     contrast: contrast.filter(([ratio]) => ratio < 4.5).sort((a, b) => a[0] - b[0]),
-    // Letters of a figure that are cut off at its side.
-    outside: boxed.filter(([one, box]) => one.left < box.left - 1 || one.right > box.right + 1).map(([, , text]) => text),
+    // Letters of a figure that are cut off at its sides.
+    outside: boxed.filter(([one, box]) => one.left < box.left - 1 || one.right > box.right + 1
+      || one.top < box.top - 1 || one.bottom > box.bottom + 1).map(([, , text]) => text),
   };
 }
 

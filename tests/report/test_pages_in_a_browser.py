@@ -31,14 +31,14 @@ READABLE = 4.5  # contrast of letters and ground (WCAG 2.2, AA)
 
 
 def make_sweep(folder: Path, dataset: airjax.Dataset) -> Path:
-    """A sweep of four settings, of three networks each, that nobody trained."""
+    """A sweep of eight settings, of three networks each, that nobody trained."""
     writer, labels = Writer(folder, "a"), dataset.test_labels
     settings = {
-        f"s{i}": {"learning_rate": 1.0 + i % 2, "translate": 2 * (i // 2), "data": "synthetic"} for i in range(4)
+        f"s{i}": {"learning_rate": 1.0 + i % 2, "translate": 2 * (i // 2), "data": "synthetic"} for i in range(8)
     }
     for number, (name, fields) in enumerate(settings.items()):
         for seed in range(3):
-            right = 50 + 5 * number + seed
+            right = 50 + 3 * number + seed
             record = {"id": f"{name}-{seed}", "setting": name, "data": "synthetic", "seed": seed, "subset": None}
             record |= {"changes": fields, "environment": "e", "accuracy": right / len(labels), "diverged": False}
             record |= {"error": None, "examples": len(labels), "seconds": 1.5 + number}
@@ -47,7 +47,7 @@ def make_sweep(folder: Path, dataset: airjax.Dataset) -> Path:
             curves = np.array([[2.0, 0.3], [1.0 - 0.1 * seed, 0.5], [0.5, 0.7]], np.float32)
             writer.add(record, {"predictions": seen.astype(np.uint8), "curves": curves, "logits": logits})
     append_line(folder / "environments.jsonl", {"environment": "e", "device": "a processor"})
-    plan = {"recipe": "tiny", "num_runs": 12, "seeds": [0, 1, 2], "subsets": None, "settings": settings}
+    plan = {"recipe": "tiny", "num_runs": 24, "seeds": [0, 1, 2], "subsets": None, "settings": settings}
     write_json(folder / "plan.json", plan)
     return folder
 
