@@ -4,12 +4,14 @@ import argparse
 import functools
 import hashlib
 import html
+import signal
 import sys
 import threading
 from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import FrameType
 
 from airjax.cli.console import describe_os_error
 from airjax.cli.report import ERRORS, add_folder, require_packages
@@ -93,7 +95,7 @@ class PageHandler(BaseHTTPRequestHandler):
 
 
 def main(arguments: list[str] | None = None, prog: str = "airjax serve") -> int:
-    """Run the command line until Ctrl-C and return its exit code: 0 ended, 1 port taken, 2 bad usage or input."""
+    """Run the command line until Ctrl-C or SIGTERM. Exit codes: 0 ended, 1 port taken, 2 bad usage or input."""
     options = make_parser(prog).parse_args(arguments)
     try:
         require_packages()
@@ -106,12 +108,19 @@ def main(arguments: list[str] | None = None, prog: str = "airjax serve") -> int:
         print(f"error: port {options.port}: {error.strerror}; choose another --port", file=sys.stderr)
         return EXIT_FAILED
     with server:
+        # Also where a shell has started this in the background, and so with Ctrl-C switched off.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, _interrupt)
         print(f"serving {options.folder} at {server.address} until Ctrl-C", flush=True)
         try:
             server.serve_forever()
         except KeyboardInterrupt:
             print("stopped")
     return EXIT_OK
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 def open_server(folder: Path, port: int, data_dir: Path | None = None, *, mixed: bool = False) -> PageServer:

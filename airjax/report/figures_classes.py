@@ -16,7 +16,7 @@ SQUARE = 34  # pixels of a matrix's row
 
 
 def draw_classes(
-    titles: Sequence[str], class_accuracies: Sequence[Float[np.ndarray, "r l"]], classes: Sequence[str]
+    titles: Sequence[str], class_accuracies: Sequence[Float[np.ndarray, "_ l"]], classes: Sequence[str]
 ) -> Spec:
     """Draw the mean accuracy of each class over the networks, in percent, and the range of 90% of them.
 

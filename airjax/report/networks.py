@@ -76,12 +76,12 @@ def read_networks(folder: Path, data_dir: Path | None = None) -> Networks:
     )
 
 
-def first_kernel(folder: Path, seed: int) -> Float[np.ndarray, "h w c k"] | None:
-    """Read the whitening filters of a network; None where it has none, or its file is not there."""
+def read_filters(file: Path) -> Float[np.ndarray, "h w c k"] | None:
+    """Read the whitening filters of a network's file; None where it has none, or is not there."""
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(folder / f"model-{seed}.safetensors", "numpy") as stream:
+        with safe_open(file, "numpy") as stream:
             names = [name for name in stream.keys() if name.endswith("whiten/kernel")]  # noqa: SIM118 it is no dict
             return stream.get_tensor(names[0]).astype(np.float32) if names else None
     except (OSError, SafetensorError):

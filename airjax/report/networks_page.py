@@ -9,7 +9,7 @@ from airjax.report.augmented import augmented_strip
 from airjax.report.charts import Spec
 from airjax.report.figures import draw_accuracies, draw_curve, draw_gains, draw_stages
 from airjax.report.figures_classes import draw_classes, draw_confusion, draw_difficulty, draw_reliability
-from airjax.report.networks import Networks, first_kernel
+from airjax.report.networks import Networks, read_filters
 from airjax.report.networks_texts import (
     accuracies_of,
     changed_table,
@@ -107,8 +107,8 @@ def _values(networks: Networks) -> dict[str, Any]:
 def _pictures(networks: Networks) -> dict[str, Any]:
     # What needs logits, images or weights; and why something is missing.
     dataset, logits = networks.dataset, networks.logits
-    kernel = first_kernel(networks.folder, networks.runs[0]["seed"]) if networks.runs else None
     seed = networks.runs[0]["seed"] if networks.runs else networks.training[0]["seeds"][0]
+    kernel = read_filters(networks.folder / f"model-{seed}.safetensors")
     values: dict[str, Any] = {
         "filters": [] if kernel is None else filter_pictures(kernel),
         "strip": None if dataset is None else augmented_strip(networks.recipe, dataset, seed),

@@ -5,12 +5,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from airjax.recipes.recipe import Recipe
+from airjax.report.augmented import augmented_strip
 from airjax.report.charts import Spec, render_png
 from airjax.report.figures import draw_accuracies, draw_costs, draw_curve
 from airjax.report.figures_classes import draw_classes, draw_confusion, draw_difficulty, draw_reliability
 from airjax.report.figures_grid import draw_dependences
+from airjax.report.networks import read_filters
 from airjax.report.page import fill_page
-from airjax.report.pictures import Picture, confident_mistakes, hardest_pictures
+from airjax.report.pictures import Picture, confident_mistakes, filter_pictures, hardest_pictures
 from airjax.report.probabilities import BINS
 from airjax.report.survey import Survey, SurveyedSetting, SurveyedTestSet
 from airjax.report.tables import (
@@ -115,9 +118,34 @@ def _values(survey: Survey, drawn: Sequence[str]) -> dict[str, Any]:
             "together": together_table(ranked),
             "environments": environment_tables(survey.environments),
         },
+        **_first_layers(survey, ranked[0]),
         "grids": [name for name in drawn if name.startswith("grid-")],
         "tests": [_test_images(index, test, survey, drawn) for index, test in enumerate(survey.tests)],
     }
+
+
+def _first_layers(survey: Survey, best: SurveyedSetting) -> dict[str, Any]:
+    # What the best setting's networks are shown, and what their first convolution makes of it.
+    kernel = None if best.network is None else read_filters(best.network)
+    dataset, recipe = survey.tests[best.test].dataset, recipe_of(survey, best)
+    seed, strip = next(iter(survey.plan_json.get("seeds", [])), 0), None
+    whole = survey.plan_json.get("subsets") is None  # of a subset the first examples are others
+    if dataset is not None and recipe is not None and whole and len(dataset.train_images) >= recipe.train_examples:
+        strip = augmented_strip(recipe, dataset, seed)
+    filters = [] if kernel is None else filter_pictures(kernel)
+    return {"filters": filters, "strip": strip, "seed": seed, "best": best.title}
+
+
+def recipe_of(survey: Survey, setting: SurveyedSetting) -> Recipe | None:
+    """Return the recipe of a setting; None where the plan does not say, or another version wrote it."""
+    plan = survey.plan_json
+    for fields, stored in zip(plan["settings"].values(), plan.get("recipes", []), strict=False):
+        if fields == setting.fields:
+            try:
+                return Recipe.from_dict(stored)
+            except ValueError:
+                return None
+    return None
 
 
 def _headline(ranked: Sequence[SurveyedSetting]) -> str:

@@ -24,7 +24,7 @@ class SurveyedTestSet(NamedTuple):
 
     data: str
     examples: int  # how many, from the first on
-    dataset: Dataset | None  # its test split is those
+    dataset: Dataset | None  # its test split is those; the training examples are whole
     missing: str  # why it is unavailable
 
     @property
@@ -44,6 +44,7 @@ class SurveyedSetting(NamedTuple):
     accuracies: np.ndarray  # [R], in percent
     summary: Summary
     details: Details | None  # of those that figures show
+    network: Path | None  # the file of one of its networks, where they were kept
 
 
 class Survey(NamedTuple):
@@ -145,7 +146,10 @@ def _survey_setting(
         summary, details = summarize(mine, None)
     else:
         summary, details = summarize(mine, dataset.test_labels, len(dataset.classes))
-    return SurveyedSetting(title, fields, test_index, recipe, details.accuracies, summary, details if in_full else None)
+    kept = (Path(row["folder"]) / "networks" / f"{row['id']}.safetensors" for row in mine.rows)
+    network = next((file for file in kept if file.exists()), None)
+    shown = details if in_full else None
+    return SurveyedSetting(title, fields, test_index, recipe, details.accuracies, summary, shown, network)
 
 
 def short_titles(described: list[dict[str, Any]]) -> list[str]:
@@ -160,7 +164,8 @@ def _load_test(
     name: Any, examples: int, results: Results, source: dict[str, Any] | None, data_dir: Path | None
 ) -> SurveyedTestSet:
     try:
-        dataset = find_data(name, source, data_dir).head(0, examples)
+        dataset = find_data(name, source, data_dir)
+        dataset = dataset.head(len(dataset.train_images), examples)
     except DataError as error:
         if data_dir is not None and name == "cifar10":
             raise

@@ -83,5 +83,8 @@ def test_ctrl_c_ends_it_without_a_traceback(tmp_path: Path) -> None:
         assert process.stdout is not None
         assert "at http://127.0.0.1:" in process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        output, error = process.communicate(timeout=120)
+        try:
+            output, error = process.communicate(timeout=120)
+        finally:
+            process.kill()
     assert (process.returncode, output, error) == (0, "stopped\n", "")

@@ -56,6 +56,18 @@ function inspect(frame, width) {
   };
 }
 
+// What is shown while a pointer is over the last dot of the page's figures.
+async function hover(frame) {
+  const page = frame.contentDocument, marks = page.querySelectorAll(".chart svg .mark-symbol path");
+  const mark = [...marks].at(-1);
+  if (!mark) return null;
+  const box = mark.getBoundingClientRect();
+  const at = { bubbles: true, clientX: box.x + box.width / 2, clientY: box.y + box.height / 2 };
+  for (const kind of ["pointermove", "mousemove"]) mark.dispatchEvent(new frame.contentWindow.PointerEvent(kind, at));
+  await new Promise(done => setTimeout(done, 100));
+  return page.querySelector("#vg-tooltip-element.visible")?.textContent ?? null;
+}
+
 async function settled(frame) {
   for (let turn = 0; turn < 200; turn++) {
     const page = frame.contentDocument;
@@ -75,7 +87,7 @@ async function settled(frame) {
     document.body.append(frame);
     await loaded;
     await settled(frame);
-    found[name] = inspect(frame, width);
+    found[name] = { ...inspect(frame, width), hover: await hover(frame) };
     frame.remove();
   }
   const out = document.createElement("pre");

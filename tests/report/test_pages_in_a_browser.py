@@ -111,6 +111,7 @@ def test_pages_fit_are_legible_and_have_no_faults(pages: dict[str, str], tmp_pat
         assert not one["contrast"], (name, one["contrast"][:5])
         assert not one["outside"], (name, one["outside"][:5])
     assert found["networks 360"]["charts"] == 9
+    assert "wrong networks, %" in found["networks 360"]["hover"]  # of the last figure, the difficulty
 
 
 @pytest.mark.parametrize("mode", ["light", "dark"])
