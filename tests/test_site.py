@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import airjax
-from airjax.cli import export, predict, report, sweep, train, train_result
+from airjax.cli import export, predict, report, serve, sweep, train, train_result
 from airjax.cli.console import EXIT_CLOSED, EXIT_INTERRUPTED, EXIT_OUTPUT
 from airjax.data.builtin import load_builtin
 from airjax.recipes.published import CLAIMS, RECIPES
@@ -86,7 +86,7 @@ def test_every_variable_of_the_code_is_on_its_page() -> None:
     assert set(re.findall(r"\bAIRJAX_[A-Z0-9]+\b", (DOCS / "environment.md").read_text())) == used
 
 
-@pytest.mark.parametrize("module", [export, predict, report, sweep, train])
+@pytest.mark.parametrize("module", [export, predict, report, serve, sweep, train])
 def test_exit_codes_are_those_of_the_commands(module: Any) -> None:
     name = module.__name__.rpartition(".")[2]
     (row,) = re.findall(rf"^\| `airjax {name}` \|(.*)\|$", (DOCS / "exit_codes.md").read_text(), re.MULTILINE)

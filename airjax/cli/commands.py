@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import os
 from collections.abc import Sequence
 from importlib.metadata import version
 from typing import NamedTuple
@@ -18,13 +19,15 @@ class Command(NamedTuple):
     module: str
     summary: str
     keeps_running: bool = False  # without a reader of its output: see airjax.cli.console
+    on_cpu: bool = False  # computes next to nothing: a training beside it may have the accelerator to itself
 
 
 COMMANDS = {
     "train": Command("airjax.cli.train", "train networks to a target accuracy"),
     "predict": Command("airjax.cli.predict", "classify image files with a trained network"),
     "sweep": Command("airjax.cli.sweep", "train all networks of a plan, resumably", keeps_running=True),
-    "report": Command("airjax.cli.report", "write a sweep's results as one HTML page"),
+    "report": Command("airjax.cli.report", "write networks, a sweep or an experiment as one HTML page", on_cpu=True),
+    "serve": Command("airjax.cli.serve", "show the same page while networks are trained", on_cpu=True),
     "export": Command("airjax.cli.export", "write a sweep's results as Parquet, or a network as ONNX or a folder"),
     "experiments": Command("airjax.cli.experiments", "train a table or figure of the paper", keeps_running=True),
     "records": Command("airjax.cli.records", "show the record table, or verify a recipe's claim", keeps_running=True),
@@ -46,7 +49,17 @@ def run_command(arguments: Sequence[str], prog: str) -> int:
     command = COMMANDS[name]
     if command.keeps_running:
         keep_running()
+    if command.on_cpu:
+        stay_on_cpu()
     return importlib.import_module(command.module).main(list(arguments[1:]), f"{prog} {name}")
+
+
+def stay_on_cpu() -> None:
+    """Leave accelerators alone in this process, unless JAX_PLATFORMS says otherwise."""
+    import jax
+
+    if not os.environ.get("JAX_PLATFORMS"):
+        jax.config.update("jax_platforms", "cpu")
 
 
 def make_parser(prog: str) -> argparse.ArgumentParser:

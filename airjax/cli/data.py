@@ -34,6 +34,11 @@ def main(arguments: list[str] | None = None, prog: str = "airjax data") -> int:
 
     2: a place that was named holds no data set. Nothing is ever downloaded.
     """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["preview"]:
+        from airjax.cli import preview
+
+        return preview.main(arguments[1:], f"{prog} preview")
     options = make_parser(prog).parse_args(arguments)
     try:
         known = known_sets(options.data_dir)
@@ -63,6 +68,7 @@ def make_parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog,
         description="The data sets that are known, and what the options and variables below stand for here.",
+        epilog=f"{prog} preview writes a page with a data set's classes, images and augmented views.",
     )
     parser.add_argument("--data", default="auto", metavar="NAME|PATH", help=f"a name below, auto, or {OWN}")
     parser.add_argument("--data-dir", type=Path, metavar="PATH", help="where its files lie; default: see below")

@@ -16,7 +16,8 @@ from airjax.recipes.inputs import Inputs
 from airjax.training.api import infer
 from airjax.training.checkpoint import Model, ModelError, load
 from airjax.training.compile import keep_compiled
-from airjax.utils.records import dump_json
+from airjax.utils.extras import MissingExtraError, import_extra
+from airjax.utils.records import dump_json, write_atomically
 
 BATCH = 1000  # images in memory at once
 EXIT_OK, EXIT_SOME_FAILED, EXIT_USAGE = 0, 1, 2
@@ -37,6 +38,8 @@ class Options:
     fit: tyro.conf.FlagCreatePairsOff[bool] = False
     """Convert other images to RGB or grey, on white where transparent, and scale the square in their middle, instead of
     refusing them."""
+    html: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Also write a page that shows each image as the network was shown it, with the probabilities of the classes."""
     json: tyro.conf.FlagCreatePairsOff[bool] = False
     """Print one line of JSON: a list of objects with file, class and probabilities, or with file and error."""
 
@@ -47,8 +50,10 @@ def main(arguments: list[str] | None = None, prog: str = "python -m airjax.predi
     try:
         if not options.images:
             raise ImageError("no image given; name at least one image file after the model")
+        if options.html is not None:
+            import_extra("jinja2", "report", "a page")
         model = load(options.model)
-    except (ImageError, ModelError) as error:
+    except (ImageError, ModelError, MissingExtraError) as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USAGE
     keep_compiled()
@@ -59,10 +64,12 @@ def main(arguments: list[str] | None = None, prog: str = "python -m airjax.predi
             print(f"error: {row['error']}", file=sys.stderr)
         elif not options.json:
             print(_sentence(row))
-        if options.json:
+        if options.json or options.html is not None:
             kept.append(row)
     if options.json:
         print(dump_json(kept))
+    if options.html is not None and not _write_page(options.html, options, model, kept):
+        return EXIT_USAGE
     if failed and len(options.images) > 1:
         print(f"{failed} of {len(options.images)} images could not be classified", file=sys.stderr)
     if failed == len(options.images):
@@ -114,6 +121,29 @@ def _answer(model: Model, file: Path, logits: np.ndarray) -> dict[str, Any]:
         "class": model.classes[probabilities.argmax()],
         "probabilities": dict(zip(model.classes, probabilities.tolist(), strict=True)),
     }
+
+
+def _write_page(out: Path, options: Options, model: Model, rows: Sequence[dict[str, Any]]) -> bool:
+    # Returns whether it could be written.
+    from airjax.report.predictions import render_predictions
+
+    recipe = model.recipe
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # said when the image was classified
+        images = [
+            None
+            if "error" in row
+            else read_image(file, fit=options.fit, size=recipe.inputs.image_size, channels=recipe.inputs.channels)
+            for file, row in zip(options.images, rows, strict=True)
+        ]
+    described = f"a network of {recipe.num_params:,} parameters, trained for {recipe.epochs:g} epochs"
+    try:
+        write_atomically(out, render_predictions(str(options.model), described, rows, images).encode())
+    except OSError as error:
+        print(f"error: cannot write --html {out}: {error.strerror}", file=sys.stderr)
+        return False
+    print(f"wrote {out}", file=sys.stderr)
+    return True
 
 
 def _sentence(row: dict[str, Any]) -> str:

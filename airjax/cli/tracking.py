@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from airjax.cli.display import Display, name_seeds
+from airjax.cli.train_folder import EpochLog
 from airjax.recipes.recipe import Recipe
 from airjax.training.events import EpochReport, Stage
 from airjax.training.loop import TrainedRun
@@ -111,15 +112,17 @@ class Tracking:
 
 
 class Watchers(NamedTuple):
-    """Who is told what happens in a training: the screen and a tracker."""
+    """Who is told what happens in a training: the screen, a tracker and the folder of the networks."""
 
     display: Display
     tracking: Tracking
+    log: EpochLog
 
     def begin(self, recipe: Recipe, seeds: Sequence[int]) -> None:
         """Begin a network, or a group of them."""
         self.display.begin(recipe, seeds)
         self.tracking.begin(recipe, seeds)
+        self.log.begin(seeds)
 
     def phase(self, phase: Stage) -> None:
         """Begin a phase."""
@@ -134,6 +137,7 @@ class Watchers(NamedTuple):
         """End an epoch."""
         self.display.epoch(report)
         self.tracking.epoch(report)
+        self.log.epoch(report)
 
     def run(self, run: TrainedRun) -> None:
         """End a network."""

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -19,11 +20,14 @@ from airjax.cli.stopping import watch_signals
 from airjax.cli.trackers import find_tracker
 from airjax.cli.tracking import Opener, Tracking, Watchers
 from airjax.cli.train_data import default_workers, fit_to_data, load_for
-from airjax.cli.train_folder import Contents, FolderError, hold, keep_run, open_folder, setting_of
+from airjax.cli.train_folder import Contents, EpochLog, FolderError, hold, keep_run, open_folder, setting_of
 from airjax.cli.train_options import Options, UsageError, make_parser, parse
 from airjax.cli.train_result import describe_result, record_run, summarize_runs
 from airjax.data import DataError, Dataset
 from airjax.data.dataset import describe_resized
+from airjax.data.labels import VARIABLE
+from airjax.data.load import is_own
+from airjax.data.registry import find_entry
 from airjax.recipes.recipe import Recipe
 from airjax.stream.tree import Tree
 from airjax.training.backend import resolve_precision
@@ -123,8 +127,8 @@ def _opened(job: Job, out: Path) -> Iterator[Contents]:
 
         def look() -> list[Any]:
             stack.enter_context(hold(out))
-            mixed = job.options.mixed
-            found = open_folder(out, job.name, job.recipe, job.dataset, job.environment, job.seeds, mixed=mixed)
+            kept = {"mixed": job.options.mixed, "found_at": _found_at(job.options)}
+            found = open_folder(out, job.name, job.recipe, job.dataset, job.environment, job.seeds, **kept)
             for note in found.lost:
                 print(f"warning: {note}", file=sys.stderr)
             return [list(found.runs.values()), found.lost, found.mixed]
@@ -167,6 +171,17 @@ def _prepare(options: Options[Recipe], name: str) -> Job:
         raise UsageError(error) from error
 
 
+def _found_at(options: Options[Recipe]) -> dict[str, Any]:
+    # Where a page finds the data again.
+    entry = find_entry("cifar10" if options.data == "auto" else options.data)
+    official = entry.official if entry else None
+    place = options.data_dir or (os.environ.get(official.variable) if official else None)
+    place = place or (options.data if is_own(options.data) else None)
+    labels = options.labels_dir or os.environ.get(VARIABLE) if options.labels else None
+    resolved = [None if one is None else str(Path(one).expanduser().resolve()) for one in (place, labels)]
+    return {"place": resolved[0], "labels_place": resolved[1], "image_size": options.image_size}
+
+
 def _train(job: Job, kept: dict[int, dict[str, Any]]) -> tuple[list[dict[str, Any]], int]:
     # The records of all networks that are finished, and the exit code of what stopped the training, or EXIT_OK.
     out, records, code, reason = job.options.out, dict(kept), EXIT_OK, ""
@@ -183,7 +198,7 @@ def _train(job: Job, kept: dict[int, dict[str, Any]]) -> tuple[list[dict[str, An
             display.line(describe_resized(job.dataset))
         for seed in sorted(kept):
             display.line(f"seed {seed}: accuracy {kept[seed]['accuracy']:.2%}, kept from {out}")
-        watchers = Watchers(display, tracking)
+        watchers = Watchers(display, tracking, EpochLog(out if is_first() else None))
         try:
             for trained in _trainings(job, missing, watchers):
                 records[trained.seed] = record_run(trained)
@@ -210,7 +225,8 @@ def _train(job: Job, kept: dict[int, dict[str, Any]]) -> tuple[list[dict[str, An
 def _keep(job: Job, trained: TrainedRun, record: dict[str, Any]) -> None:
     assert job.options.out is not None
     model = Model(trained.recipe, trained.variables, job.dataset.classes)
-    keep_run(job.options.out, model, record, setting_of(job.recipe, job.dataset), job.environment)
+    setting = setting_of(job.recipe, job.dataset)
+    keep_run(job.options.out, model, record, setting, job.environment, trained.logits)
 
 
 def _report(job: Job, runs: list[dict[str, Any]], code: int, *, mixed: dict[str, list[Any]]) -> int:
@@ -287,6 +303,7 @@ def _trainings_in_groups(
     job: Job, dataset: Dataset, seeds: Sequence[int], strategy: Strategy, group: int | None, watchers: Watchers
 ) -> Iterator[TrainedRun]:
     remaining = seeds
+    watched = not job.options.quiet or job.tracker is not None or job.options.out is not None
     while remaining:
         part = remaining[: group or len(remaining)]
         watchers.begin(job.recipe, part)
@@ -300,7 +317,7 @@ def _trainings_in_groups(
             progress=False,
             on_phase=watchers.phase,
             on_step=watchers.step,
-            on_epoch=None if job.options.quiet and job.tracker is None else watchers.epoch,
+            on_epoch=watchers.epoch if watched else None,
             keeping=job.keeping,
         )
         runs = done.runs(part)

@@ -3,6 +3,8 @@
 DIR/recipe.json               recipe and data set of all its networks
 DIR/runs.jsonl                one line for each finished network; the last line of a seed counts
 DIR/environments.jsonl        one line for each environment (device, versions, settings) that any was trained in
+DIR/epochs.jsonl              one line for each epoch of a network, or of a group of them, as it ends
+DIR/outputs/SEED.safetensors  the logits of the test images, with test-time augmentation
 DIR/model-SEED.safetensors    the networks
 DIR/lock                      held by the process that trains
 """
@@ -14,14 +16,19 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
+from jaxtyping import Float
+
 from airjax.data import Dataset
 from airjax.recipes.recipe import Recipe
 from airjax.stream.tree import Tree
 from airjax.training.checkpoint import Model, ModelError, load, save_model
 from airjax.training.environment import fingerprint_of
-from airjax.utils.records import append_line, lock_folder, read_lines, write_json
+from airjax.training.events import EpochReport
+from airjax.utils.records import append_line, lock_folder, read_lines, write_atomically, write_json
 
 Record = dict[str, Any]
+OUTPUTS = "outputs"  # a folder of its own: a folder with one .safetensors file in it is a model
 
 
 class FolderError(ValueError):
@@ -66,8 +73,11 @@ def open_folder(
     seeds: Sequence[int],
     *,
     mixed: bool,
+    found_at: Record | None = None,
 ) -> Contents:
     """Check what a folder holds, write what it is to hold, and return the networks of these seeds that are there.
+
+    found_at is where the data set was found: "place", "labels_place" and "image_size".
 
     Raises FolderError where it holds networks of another recipe or other data or, unless mixed, of another environment;
     and where its recipe.json is damaged, or it cannot be written.
@@ -87,6 +97,7 @@ def open_folder(
         )
     described = {"name": name, "recipe": written, "dataset": dataset.name, "content": dataset.content}
     described |= {"labels": dataset.labels, "split": dataset.split, "dataset_sha256": dataset.fingerprint}
+    described |= found_at or {}
     try:
         write_json(out / "recipe.json", described)
         line = {"environment": fingerprint_of(environment)} | environment
@@ -98,10 +109,52 @@ def open_folder(
     return Contents(runs, [lost[seed] for seed in sorted(lost)], differences)
 
 
-def keep_run(out: Path, model: Model, record: Record, setting: str, environment: Record) -> None:
-    """Write a finished network: first its file, then its line. Raises OSError, which names the file."""
+def keep_run(
+    out: Path,
+    model: Model,
+    record: Record,
+    setting: str,
+    environment: Record,
+    logits: Float[np.ndarray, "m l"] | None = None,
+) -> None:
+    """Write a finished network: first its files, then its line. Raises OSError, which names the file.
+
+    The logits of the test images are what a page about the network is made from; None leaves their file out.
+    """
+    if logits is not None:
+        _keep_outputs(out, record["seed"], logits)
     save_model(_model_file(out, record["seed"]), model)
     append_line(out / "runs.jsonl", record | {"setting": setting, "environment": fingerprint_of(environment)})
+
+
+def _keep_outputs(out: Path, seed: int, logits: Float[np.ndarray, "m l"]) -> None:
+    from safetensors.numpy import save
+
+    (out / OUTPUTS).mkdir(exist_ok=True)
+    # Half precision: three digits of a probability. A logit beyond its range would become infinite.
+    largest = float(np.finfo(np.float16).max)
+    kept = np.clip(logits, -largest, largest).astype(np.float16)
+    write_atomically(out / OUTPUTS / f"{seed}.safetensors", save({"logits": kept}))
+
+
+class EpochLog:
+    """Writes a line for every epoch of the networks in training, by which a page can follow them.
+
+    Without a folder it does nothing.
+    """
+
+    def __init__(self, out: Path | None) -> None:
+        self._file = None if out is None else out / "epochs.jsonl"
+        self._seeds: Sequence[int] = ()
+
+    def begin(self, seeds: Sequence[int]) -> None:
+        """Begin a network, or a group of them: then the numbers are the group's means."""
+        self._seeds = seeds
+
+    def epoch(self, report: EpochReport) -> None:
+        """Write the line of an epoch, counted from 1. Raises OSError, which names the file."""
+        if self._file is not None:
+            append_line(self._file, {"seeds": list(self._seeds)} | report._asdict() | {"epoch": report.epoch + 1})
 
 
 def describe_differences(differences: dict[str, list[Any]]) -> str:

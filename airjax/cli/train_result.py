@@ -10,8 +10,8 @@ from airjax.cli.train_folder import describe_differences
 from airjax.data import Dataset
 from airjax.data.dataset import SYNTHETIC
 from airjax.data.registry import REGISTRY
-from airjax.recipes.published import CLAIMS, RECIPES
-from airjax.recipes.recipe import Recipe, has_part
+from airjax.recipes.published import CLAIMS, changed_fields
+from airjax.recipes.recipe import Recipe
 from airjax.stats.intervals import TargetVerdict, mean_interval, target_verdict
 from airjax.stream.tree import Tree
 from airjax.training.loop import TrainedRun
@@ -97,14 +97,6 @@ def _mean_crops(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     # Of every test crop, the means over the networks.
     several = zip(*(run["test_crops"] for run in runs), strict=True)
     return [{name: float(np.mean([crop[name] for crop in crops])) for name in crops[0]} for crops in several]
-
-
-def changed_fields(name: str, recipe: Recipe) -> dict[str, Any]:
-    """Return the fields in which a recipe differs from the one of that name, with their values."""
-    named = RECIPES[name].flat()
-    now = recipe.flat()
-    # Of a part that is left out its switch says all.
-    return {name: now[name] for name in named if now[name] != named[name] and has_part(recipe, name)}
 
 
 def is_whole_test_set(recipe: Recipe, dataset: Dataset | Tree) -> bool:

@@ -15,7 +15,7 @@ from airjax.recipes import (
     resnet18,
 )
 from airjax.recipes.claim import Claim
-from airjax.recipes.recipe import Recipe
+from airjax.recipes.recipe import Recipe, has_part
 
 RECIPES: dict[str, Recipe] = {
     "94": airbench94.AIRBENCH94,
@@ -69,6 +69,14 @@ def get_recipe(name: str | Recipe) -> Recipe:
     if name not in RECIPES:
         raise ValueError(f"unknown recipe {name!r}; the recipes are {', '.join(RECIPES)}")
     return RECIPES[name]
+
+
+def changed_fields(name: str, recipe: Recipe) -> dict[str, Any]:
+    """Return the fields in which a recipe differs from the one of that name, with their values."""
+    named = RECIPES[name].flat()
+    now = recipe.flat()
+    # Of a part that is left out its switch says all.
+    return {name: now[name] for name in named if now[name] != named[name] and has_part(recipe, name)}
 
 
 def summarize(name: str) -> dict[str, Any]:

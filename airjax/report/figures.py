@@ -1,183 +1,170 @@
-"""Draw the figures of a sweep's report: each shows some settings, in the same colours."""
+"""Draw how networks did: accuracies, learning curves and cost. Several settings have the same colours throughout."""
 
-import textwrap
+from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.figure import Figure
 
-from airjax.report.drawing import COLORS, GREY, make_axes, make_grid
-from airjax.report.survey import Survey
-from airjax.stats.variance import reliability
+from airjax.report.charts import Row, Spec, axis, color, make_chart, tips
+from airjax.stats.intervals import mean_interval
 
-WIDTH = 7.4  # inches
 BAND = (5, 95)  # percentiles of the networks
-BINS = 10  # of the reliability diagram
-LETTER, LEGEND_ROW = 0.07, 0.19  # inches: a letter's width, a row's height
+MOST_BANDS = 4  # settings
+DOTS = 200  # of a setting: of more networks as many quantiles are shown
+PAIRS = 40  # networks whose gains are shown one by one
+TEST = "test accuracy, %"
+ROW = 46  # pixels of a setting: its title, and its networks below
+GOLDEN = 0.6180339887  # multiples of it, without their whole parts, spread evenly
 
 
-def draw_figures(survey: Survey) -> dict[str, Figure]:
-    """Draw all figures of a survey, by name; those of a test set carry its name."""
-    details = {setting.title: setting.details for setting in survey.settings if setting.details is not None}
-    drawn = {"accuracy": draw_accuracies(list(details), [one.accuracies for one in details.values()])}
-    curves = {title: one.curves for title, one in details.items() if one.curves is not None}
-    if curves:
-        drawn["curves"] = draw_curves(list(curves), list(curves.values()))
-    for number, test in enumerate(survey.tests):
-        titles = [s.title for s in survey.settings if s.test == number and s.details is not None]
-        if test.dataset is None or not titles:
-            continue
-        votes = [details[title].votes for title in titles]
-        by_class = [one for title in titles if (one := details[title].class_accuracies) is not None]
-        images, labels, classes = test.dataset.test_images, test.dataset.test_labels, test.dataset.classes
-        pooled = np.sum(votes, 0)
-        drawn |= {
-            f"classes-{test.name}": draw_classes(titles, by_class, classes),
-            f"confusion-{test.name}": draw_confusion(pooled, labels, classes),
-            f"reliability-{test.name}": draw_reliability(titles, votes, labels),
-            f"difficulty-{test.name}": draw_difficulty(titles, votes, labels),
-            f"hardest-{test.name}": draw_hardest(pooled, images, labels, classes),
-        }
-    return drawn
+def draw_accuracies(
+    titles: Sequence[str], accuracies: Sequence[np.ndarray], names: Sequence[Sequence[str]] | None = None
+) -> Spec:
+    """Draw the accuracies [R] of each setting's networks, in percent, with the mean and its 95% interval.
+
+    The names are the networks'; of more than 200 networks of a setting as many quantiles are shown.
+    """
+    several = len(titles) > 1
+    named = [None] * len(titles) if names is None else names
+    dots = [row for one in zip(titles, accuracies, named, strict=True) for row in _dots(*one)]
+    means = [_mean_row(title, values) for title, values in zip(titles, accuracies, strict=True)]
+    y = {"field": "setting", "type": "nominal", "sort": None, "axis": None}
+    fields = {"setting": "setting"} if several else {}
+    shown = tips(**fields, **({} if names is None else {"network": "network"}), accuracy="accuracy, %|.2f")
+    what = tips(**fields, mean="mean, %|.2f", low="95%, from|.2f", high="to|.2f", n="networks")
+    ink = {"y": y, "color": {"value": {"expr": "ink"}}, "tooltip": what}
+    mark = {"type": "circle", "size": 46, "opacity": 0.55, "yOffset": {"expr": "datum.offset"}}
+    where = {"y": y, "x": axis("accuracy", TEST), "color": color(list(titles)) | {"legend": None}, "tooltip": shown}
+    layers: list[Spec] = [
+        {"mark": mark, "encoding": where},
+        {
+            "data": {"values": [row for row in means if "low" in row]},
+            "mark": {"type": "rule", "strokeWidth": 2},
+            "encoding": ink | {"x": axis("low", TEST), "x2": {"field": "high"}},
+        },
+        {
+            "data": {"values": means},
+            "mark": {"type": "point", "filled": True, "shape": "diamond", "size": 90, "opacity": 1},
+            "encoding": ink | {"x": axis("mean", TEST)},
+        },
+    ]
+    if several:
+        layers.append(_row_titles(means))
+    height = ROW * len(titles) if several else 60
+    return make_chart(layers, dots, height, "Test accuracies of all networks, with their means and 95% intervals")
 
 
-def draw_accuracies(titles: list[str], accuracies: list[np.ndarray]) -> Figure:
-    """Draw a histogram of the accuracies [R] of each setting, in percent, on one scale, with its mean."""
-    figure, grid = make_grid(WIDTH, 0.7 + 1.05 * len(titles), len(titles), 1, sharex=True)
-    pooled = np.concatenate(accuracies)
-    counts = [len(values) for values in accuracies]
-    bins = np.histogram_bin_edges(pooled, bins=max(8, min(40, round(2 * max(counts) ** 0.5))))
-    for axes, title, values, color in zip(grid[:, 0], titles, accuracies, COLORS, strict=False):
-        axes.hist(values, bins=list(bins), color=color, alpha=0.35)
-        axes.axvline(float(values.mean()), color=color, linewidth=1.4, linestyle="--")
-        axes.set_title(_short(f"{title}, n={len(values)}", 90))
-        axes.yaxis.get_major_locator().set_params(integer=True)
-    grid[len(titles) // 2, 0].set_ylabel("networks")
-    grid[-1, 0].set_xlabel("test accuracy, %")
-    return figure
+def draw_curve(titles: Sequence[str], values: Sequence[np.ndarray], name: str, written: str = ".2f") -> Spec:
+    """Draw the mean of a value over the networks [R,E] after each epoch, and a band of 90% of them."""
+    rows: list[Row] = []
+    for title, of_networks in zip(titles, values, strict=True):
+        for epoch in np.flatnonzero(~np.isnan(of_networks).all(0)):
+            column = of_networks[:, epoch]
+            low, high = np.nanpercentile(column, BAND)
+            mean = float(np.nanmean(column))
+            rows.append(
+                {"setting": title, "epoch": int(epoch) + 1, "mean": mean, "low": float(low), "high": float(high)}
+            )
+    epochs = max((row["epoch"] for row in rows), default=1)
+    ticks = {"values": [1]} if epochs == 1 else {"tickMinStep": 1, "tickCount": {"expr": f"min({epochs}, width / 60)"}}
+    x = axis("epoch", "epoch", axis={"grid": False, "format": "d"} | ticks)
+    x["scale"] = {"zero": False, "nice": False, "domain": [1, epochs] if epochs > 1 else [0, 2]}
+    colors = color(list(titles))
+    several = any(len(one) > 1 for one in values)
+    banded = several and len(titles) <= MOST_BANDS  # more of them hide each other
+    fields = {"setting": "", "epoch": "epoch", "mean": f"{'mean' if several else name}|{written}"}
+    fields |= {"low": f"5% below|{written}", "high": f"5% above|{written}"} if several else {}
+    y = axis("mean", name)
+    layers: list[Spec] = [
+        {"mark": {"type": "line", "strokeWidth": 2}, "encoding": {"x": x, "y": y, "color": colors}},
+        {"mark": {"type": "circle", "size": 40, "opacity": 1}, "encoding": {"x": x, "y": y, "color": colors}},
+        # What a pointer or a finger hits is larger than what is seen.
+        {
+            "mark": {"type": "circle", "size": 320, "opacity": 0},
+            "encoding": {"x": x, "y": y, "tooltip": tips(**fields)},
+        },
+    ]
+    if banded:
+        ends = {"y": axis("low", name), "y2": {"field": "high"}}
+        band = {"mark": {"type": "area", "opacity": 0.16}, "encoding": {"x": x, "color": colors} | ends}
+        layers.insert(0, band)
+    return make_chart(layers, rows, 250, f"{name} after each epoch")
 
 
-def draw_curves(titles: list[str], curves: list[np.ndarray]) -> Figure:
-    """Draw the mean training loss and training accuracy [R,E,2] after each epoch, and a band of 90% of the networks."""
-    figure, grid = make_grid(WIDTH, 2.9, 1, 2)
-    for column, name in enumerate(("training loss", "training accuracy, %")):
-        axes = grid[0, column]
-        for values, color in zip(curves, COLORS, strict=False):
-            known = np.flatnonzero(~np.isnan(values[:, :, column]).all(0))
-            shown = values[:, known, column]
-            low, high = np.nanpercentile(shown, BAND, axis=0)
-            axes.fill_between(known + 1, low, high, color=color, alpha=0.2, linewidth=0)
-            axes.plot(known + 1, np.nanmean(shown, 0), color=color, marker="o", markersize=3, linewidth=1.4)
-        axes.set_xlabel("epoch")
-        axes.set_title(name)
-        axes.xaxis.get_major_locator().set_params(integer=True)
-    _legend(figure, titles)
-    return figure
+def draw_gains(names: Sequence[str], plain: np.ndarray, averaged: np.ndarray) -> Spec:
+    """Draw the accuracies [R] of networks without and with test-time augmentation, in percent."""
+    order = np.argsort(averaged)[::-1][:PAIRS]
+    rows = [
+        {"network": names[i], "without": float(plain[i]), "with": float(averaged[i])}
+        | {"gain": float(averaged[i] - plain[i])}
+        for i in order
+    ]
+    y = {"field": "network", "type": "nominal", "sort": None, "title": None, "axis": {"grid": False}}
+    shown = tips(network="network", without="without, %|.2f", gain="gain, points|+.2f") + tips(
+        **{"with": "with, %|.2f"}
+    )
+    where = {"y": y, "tooltip": shown}
+    layers: list[Spec] = [
+        {
+            "mark": {"type": "rule", "strokeWidth": 3, "opacity": 0.5},
+            "encoding": where | {"x": axis("without", TEST), "x2": {"field": "with"}},
+        },
+        {
+            "mark": {"type": "point", "size": 60, "strokeWidth": 2},
+            "encoding": where | {"x": axis("without", TEST)},
+        },
+        {
+            "mark": {"type": "circle", "size": 70, "opacity": 1},
+            "encoding": where | {"x": axis("with", TEST)},
+        },
+    ]
+    return make_chart(layers, rows, 22 * len(rows), "Accuracy of each network without and with test-time augmentation")
 
 
-def draw_classes(titles: list[str], class_accuracies: list[np.ndarray], classes: tuple[str, ...]) -> Figure:
-    """Draw the mean accuracy of each class over the networks [R,K], in percent, and the range of 90% of them."""
-    figure, axes = make_axes(WIDTH, 3.1)
-    places = np.arange(len(classes))
-    width = 0.7 / len(titles)
-    for number, (values, color) in enumerate(zip(class_accuracies, COLORS, strict=False)):
-        at = places + width * (number - (len(titles) - 1) / 2)
-        low, high = np.percentile(values, BAND, axis=0)
-        axes.vlines(at, low, high, color=color, alpha=0.4, linewidth=min(5.0, 30 * width))
-        axes.plot(at, values.mean(0), "o", color=color, markersize=4)
-    axes.set_xticks(places, classes, rotation=30, ha="right", rotation_mode="anchor")
-    axes.set_ylabel("accuracy, %")
-    axes.grid(axis="y", alpha=0.3)
-    _legend(figure, titles)
-    return figure
+def draw_costs(titles: Sequence[str], accuracies: Sequence[float], seconds: Sequence[float]) -> Spec:
+    """Draw the mean accuracy of each setting, in percent, against the seconds that one of its networks takes."""
+    points = zip(titles, accuracies, seconds, strict=True)
+    rows = [{"setting": title, "accuracy": float(a), "seconds": float(s)} for title, a, s in points]
+    shown = tips(setting="setting", accuracy="mean accuracy, %|.2f", seconds="seconds a network|.3~s")
+    place = {"x": axis("seconds", "seconds a network"), "y": axis("accuracy", "mean test accuracy, %")}
+    mark = {"type": "circle", "size": 90, "opacity": 0.8}
+    layers: list[Spec] = [{"mark": mark, "encoding": place | {"tooltip": shown}}]
+    return make_chart(layers, rows, 260, "Mean accuracy of each setting against its seconds")
 
 
-def draw_confusion(votes: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]) -> Figure:
-    """Draw the percentage that each class gets of the votes [M,K] on the images of a true class."""
-    by_class = np.stack([votes[labels == k].sum(0) for k in range(len(classes))]).astype(float)
-    fractions = 100 * by_class / np.maximum(1, by_class.sum(1, keepdims=True))
-    figure, axes = make_axes(5.6, 4.8)
-    axes.imshow(fractions, cmap="Blues", vmin=0, vmax=100)
-    for row, column in np.ndindex(fractions.shape):
-        value = fractions[row, column]
-        color = "white" if value > 55 else "#1b1f24" if value >= 0.05 else GREY
-        text = f"{value:.0f}" if value >= 9.95 or value < 0.05 else f"{value:.1f}"
-        axes.text(column, row, text, ha="center", va="center", fontsize=8, color=color)
-    axes.set_xticks(range(len(classes)), classes, rotation=40, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(len(classes)), classes)
-    axes.set_xlabel("voted for")
-    axes.set_ylabel("true class")
-    return figure
+def draw_stages(seconds: dict[str, float]) -> Spec:
+    """Draw the seconds of each stage of a training, in order, as one bar."""
+    titles = list(seconds)
+    rows = [{"setting": stage, "seconds": float(value), "order": i} for i, (stage, value) in enumerate(seconds.items())]
+    encoding = {
+        "x": axis("seconds", "seconds", zero=True, stack="zero"),
+        "color": color(titles) | {"legend": {"title": None, "symbolType": "square"}},
+        "order": {"field": "order"},
+        "tooltip": tips(setting="stage", seconds="seconds|.3~s"),
+    }
+    return make_chart(
+        [{"mark": {"type": "bar", "height": 28}, "encoding": encoding}], rows, 40, "Seconds of each stage"
+    )
 
 
-def draw_difficulty(titles: list[str], votes: list[np.ndarray], labels: np.ndarray) -> Figure:
-    """Draw how many test images are classified wrong by what percentage of each setting's networks; votes [M,K]."""
-    figure, axes = make_axes(WIDTH, 2.8)
-    fewest = min(int(one[0].sum()) for one in votes)
-    # Fractions of few networks are few: each in the middle of a bin of its own.
-    edges = (np.arange(fewest + 2) - 0.5) / fewest if fewest < 20 else np.linspace(0, 1, 21)
-    for one, color in zip(votes, COLORS, strict=False):
-        axes.stairs(np.histogram(wrong_fractions(one, labels), edges)[0], 100 * edges, color=color, linewidth=1.4)
-    axes.set_xlabel("networks that classify the image wrong, %")
-    axes.set_ylabel("test images")
-    _legend(figure, titles)
-    return figure
+def _dots(title: str, accuracies: np.ndarray, names: Sequence[str] | None) -> list[Row]:
+    shown = np.quantile(accuracies, np.linspace(0, 1, DOTS)) if len(accuracies) > DOTS else accuracies
+    called = names if names is not None and len(shown) == len(accuracies) else ["a quantile"] * len(shown)
+    return [
+        {"setting": title, "accuracy": float(value), "network": name, "offset": 14 * (place * GOLDEN % 1) - 7}
+        for place, (value, name) in enumerate(zip(shown, called, strict=True))
+    ]
 
 
-def draw_hardest(
-    votes: np.ndarray, images: np.ndarray, labels: np.ndarray, classes: tuple[str, ...], count: int = 10
-) -> Figure:
-    """Draw the test images [M,32,32,3] that most networks classify wrong, by the votes [M,K] of all."""
-    fractions, runs = wrong_fractions(votes, labels), votes[0].sum()
-    # Of equally hard images, first the one whose wrong class has most votes.
-    hardest = np.lexsort((-votes.max(1), -fractions))[:count]
-    columns = 5
-    figure, grid = make_grid(WIDTH, 2.05 * -(-len(hardest) // columns), -(-len(hardest) // columns), columns)
-    for axes in grid.ravel():
-        axes.axis("off")
-    for axes, index in zip(grid.ravel(), hardest, strict=False):
-        voted = int(votes[index].argmax())
-        axes.imshow(images[index], interpolation="nearest")
-        axes.set_title(
-            f"{classes[labels[index]]}: {100 * (1 - fractions[index]):.0f}%\n"
-            f"{classes[voted]}: {100 * votes[index, voted] / runs:.0f}%\nimage {index}",
-            fontsize=8,
-        )
-    return figure
+def _mean_row(title: str, values: np.ndarray) -> Row:
+    row: Row = {"setting": title, "mean": float(values.mean()), "n": len(values)}
+    if (interval := mean_interval(values, whole=100.0)) is not None:
+        row |= {"low": float(interval[0]), "high": float(interval[1])}
+    return row
 
 
-def draw_reliability(titles: list[str], votes: list[np.ndarray], labels: np.ndarray) -> Figure:
-    """Draw how often a class is right, against the fraction of the networks that vote for it; votes [M,K]."""
-    figure, axes = make_axes(4.6, 4.1)
-    axes.plot([0, 100], [0, 100], color=GREY, linewidth=1)
-    for one, color in zip(votes, COLORS, strict=False):
-        found = reliability(one, labels, BINS)
-        filled = found.pairs > 0
-        pairs = found.pairs[filled]
-        axes.plot(100 * found.votes[filled] / pairs, 100 * found.right[filled] / pairs, "o-", color=color, markersize=4)
-    axes.set_xlabel("networks that vote for the class, %")
-    axes.set_ylabel("images that are of the class, %")
-    axes.set_aspect("equal")
-    _legend(figure, titles)
-    return figure
-
-
-def wrong_fractions(votes: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Compute the fraction of the networks that classify each image wrong: votes [M,K], labels [M] -> [M]."""
-    return 1 - votes[np.arange(len(labels)), labels] / votes[0].sum()
-
-
-def _legend(figure: Figure, titles: list[str]) -> None:
-    from matplotlib.lines import Line2D
-
-    if len(titles) == 1:
-        return
-    texts = [_short(title, int(figure.get_figwidth() / LETTER) - 8) for title in titles]
-    # The legend's rows come on top of the height that the axes were given.
-    columns = max(1, int(figure.get_figwidth() / (LETTER * (max(map(len, texts)) + 8))))
-    figure.set_figheight(figure.get_figheight() + LEGEND_ROW * -(-len(texts) // columns))
-    handles = [Line2D([], [], color=color, marker="o", markersize=4) for color, _ in zip(COLORS, titles, strict=False)]
-    figure.legend(handles, texts, loc="outside lower left", ncols=columns, frameon=False)
-
-
-def _short(title: str, length: int) -> str:
-    return textwrap.shorten(title, length, placeholder=" …")
+def _row_titles(means: list[Row]) -> Spec:
+    text = {"expr": "datum.setting + '  (n = ' + datum.n + ')'"}
+    mark = {"type": "text", "align": "left", "baseline": "bottom", "dy": -11, "text": text, "limit": {"expr": "width"}}
+    y = {"field": "setting", "type": "nominal", "sort": None, "axis": None}
+    encoding = {"y": y, "x": {"value": 0}, "color": {"value": {"expr": "soft"}}}
+    return {"data": {"values": means}, "mark": mark, "encoding": encoding}

@@ -3,8 +3,11 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from airjax.report.charts import Spec, dump_spec, entry_width, library_script, theme
+
 HERE = Path(__file__).parent
 STYLE_SHEET = HERE / "page.css"  # what every report looks like
+SCRIPT = HERE / "charts.js"  # draws the figures of a page that has some
 
 
 class Table(NamedTuple):
@@ -23,6 +26,17 @@ def fill_template(template: Path, values: dict[str, Any]) -> str:
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     return environment.get_template(template.name).render(values, style=STYLE_SHEET.read_text())
+
+
+def fill_page(template: str, values: dict[str, Any], charts: dict[str, Spec]) -> str:
+    """Fill one of the templates in this folder that draw figures, given by name. Raises MissingExtraError.
+
+    In the template they are `charts.NAME`, for the macro draw_chart; the page includes the library that draws them.
+    """
+    themes = {mode: theme(mode) for mode in ("light", "dark")}
+    written = {name: dump_spec(spec | {"usermeta": {"entry": entry_width(spec)}}) for name, spec in charts.items()}
+    scripts = {"themes": dump_spec(themes), "library": library_script(), "script": SCRIPT.read_text()}
+    return fill_template(HERE / template, values | scripts | {"charts": written})
 
 
 def format_markdown(table: Table) -> str:

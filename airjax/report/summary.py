@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from airjax.report.probabilities import softmax
 from airjax.stats.equivalence import bootstrap_interval
 from airjax.stats.intervals import mean_interval
 from airjax.stats.variance import (
@@ -58,6 +59,7 @@ class Details(NamedTuple):
     votes: np.ndarray  # [M,K] networks that see the class in the test image
     class_accuracies: np.ndarray | None  # [R,K], NaN for a class without test images
     curves: np.ndarray | None  # [R,E,2] training loss, and training accuracy; NaN after a network's last epoch
+    probabilities: np.ndarray | None  # [M,K] mean over the networks, where their logits were kept
 
 
 def summarize(results: Results, labels: np.ndarray | None, num_classes: int | None = None) -> tuple[Summary, Details]:
@@ -102,7 +104,8 @@ def summarize(results: Results, labels: np.ndarray | None, num_classes: int | No
         ensemble=ensemble,
         ensemble_of="votes" if logits is None else "logits",
     )
-    return summary, Details(accuracies, votes, class_accuracies, load_curves(results))
+    probabilities = None if logits is None else mean_probabilities(results)
+    return summary, Details(accuracies, votes, class_accuracies, load_curves(results), probabilities)
 
 
 def sum_logits(results: Results) -> np.ndarray | None:
@@ -120,6 +123,20 @@ def sum_logits(results: Results) -> np.ndarray | None:
         added = np.where(finite, part, 0).sum(0, dtype=np.float64)
         total = added if total is None else total + added
     return total
+
+
+def mean_probabilities(results: Results) -> np.ndarray:
+    """Average the probabilities [M,K] of networks whose logits were kept, a few networks at a time.
+
+    A network whose logits of an image are not all finite adds nothing to them. Raises ResultsError.
+    """
+    total = None
+    for start in range(0, len(results.rows), GROUP):
+        for logits in results._replace(rows=results.rows[start : start + GROUP]).array("logits"):
+            added = np.nan_to_num(softmax(logits))
+            total = added if total is None else total + added
+    assert total is not None
+    return total / len(results.rows)
 
 
 def load_curves(results: Results) -> np.ndarray | None:

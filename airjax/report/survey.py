@@ -24,7 +24,7 @@ class SurveyedTestSet(NamedTuple):
 
     data: str
     examples: int  # how many, from the first on
-    dataset: Dataset | None  # its test split is those
+    dataset: Dataset | None  # its test split is those; the training examples are whole
     missing: str  # why it is unavailable
 
     @property
@@ -38,11 +38,13 @@ class SurveyedSetting(NamedTuple):
     """One setting that has finished networks."""
 
     title: str  # what sets it apart from the others, in a few words
+    fields: dict[str, Any]  # that the plan sets, with their values
     test: int  # index into the survey's tests
     recipe: dict[str, Any] | None  # all fields, of its parts, too; None where the plan does not say
     accuracies: np.ndarray  # [R], in percent
     summary: Summary
     details: Details | None  # of those that figures show
+    network: Path | None  # the file of one of its networks, where they were kept
 
 
 class Survey(NamedTuple):
@@ -98,6 +100,9 @@ def read_survey(folder: Path, data_dir: Path | None = None, *, mixed: bool = Fal
     titles = dict(zip(described, short_titles(list(described.values())), strict=True))
     recipes = recipes_by_setting(folder)
     by_setting = {name: finished.only(setting=name) for name in described}
+    # The best of them are in the figures.
+    means = {name: np.mean([row["accuracy"] for row in mine.rows]) for name, mine in by_setting.items() if mine.rows}
+    best = sorted(means, key=lambda name: -means[name])[:SHOWN]
     tests: dict[tuple[str, int], SurveyedTestSet] = {}
     settings: list[SurveyedSetting] = []
     for name, mine in by_setting.items():
@@ -108,11 +113,12 @@ def read_survey(folder: Path, data_dir: Path | None = None, *, mixed: bool = Fal
             settings.append(
                 _survey_setting(
                     titles[name],
+                    described[name],
                     mine,
                     list(tests).index(key),
                     tests[key].dataset,
                     recipes.get(name),
-                    in_full=len(settings) < SHOWN,
+                    in_full=name in best,
                 )
             )
     return Survey(
@@ -127,13 +133,23 @@ def read_survey(folder: Path, data_dir: Path | None = None, *, mixed: bool = Fal
 
 
 def _survey_setting(
-    title: str, mine: Results, test_index: int, dataset: Dataset | None, recipe: dict[str, Any] | None, *, in_full: bool
+    title: str,
+    fields: dict[str, Any],
+    mine: Results,
+    test_index: int,
+    dataset: Dataset | None,
+    recipe: dict[str, Any] | None,
+    *,
+    in_full: bool,
 ) -> SurveyedSetting:
     if dataset is None:
         summary, details = summarize(mine, None)
     else:
         summary, details = summarize(mine, dataset.test_labels, len(dataset.classes))
-    return SurveyedSetting(title, test_index, recipe, details.accuracies, summary, details if in_full else None)
+    kept = (Path(row["folder"]) / "networks" / f"{row['id']}.safetensors" for row in mine.rows)
+    network = next((file for file in kept if file.exists()), None)
+    shown = details if in_full else None
+    return SurveyedSetting(title, fields, test_index, recipe, details.accuracies, summary, shown, network)
 
 
 def short_titles(described: list[dict[str, Any]]) -> list[str]:
@@ -148,7 +164,8 @@ def _load_test(
     name: Any, examples: int, results: Results, source: dict[str, Any] | None, data_dir: Path | None
 ) -> SurveyedTestSet:
     try:
-        dataset = find_data(name, source, data_dir).head(0, examples)
+        dataset = find_data(name, source, data_dir)
+        dataset = dataset.head(len(dataset.train_images), examples)
     except DataError as error:
         if data_dir is not None and name == "cifar10":
             raise

@@ -5,6 +5,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from airjax.report.page import Table, format_p
 from airjax.report.summary import Estimate
 from airjax.report.survey import Survey, SurveyedSetting
@@ -108,6 +110,20 @@ def contrast_table(contrasts: Sequence[Contrast], settings: Sequence[SurveyedSet
             ]
         )
     return Table(["", "difference, points (95%)", "p", "p, adjusted", "networks of each to resolve it"], rows)
+
+
+def pairs_table(votes: np.ndarray, labels: np.ndarray, classes: Sequence[str], count: int = 10) -> Table:
+    """Tabulate the pairs of classes that the votes [M,K] confuse most, of the images with labels [M]."""
+    matrix = np.stack([votes[labels == k].sum(0) for k in range(votes.shape[1])]).astype(float)
+    wrong = matrix * (1 - np.eye(len(matrix)))
+    total, of_class = max(1.0, wrong.sum()), np.maximum(1, matrix.sum(1))
+    rows = []
+    for place in np.argsort(-wrong, axis=None, kind="stable")[:count]:
+        i, j = divmod(int(place), len(matrix))
+        if wrong[i, j] > 0:
+            fractions = (f"{100 * wrong[i, j] / of_class[i]:.2f}", f"{100 * wrong[i, j] / total:.1f}")
+            rows.append([classes[i], classes[j], *fractions])
+    return Table(["true class", "seen as", "of the class, %", "of all mistakes, %"], rows)
 
 
 def speedup_tables(settings: Sequence[SurveyedSetting]) -> list[Table]:

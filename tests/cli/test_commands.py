@@ -44,7 +44,7 @@ def test_the_documented_modules_are_these() -> None:
 
 def test_every_module_that_can_be_run_is_a_command_too() -> None:
     modules = {MODULES.get(name, name) for name in COMMANDS}
-    assert modules - {name.split(".")[1] for name in documented_modules()} == {"data", "completion", "records"}
+    assert modules - {name.split(".")[1] for name in documented_modules()} == {"data", "completion", "records", "serve"}
 
 
 @pytest.mark.parametrize("name", [*documented_modules(), "airjax.sweep status", "airjax", "airjax train"])
@@ -71,7 +71,7 @@ def test_help_lists_every_command_with_a_line(capsys: pytest.CaptureFixture[str]
     rows = re.findall(r"^  ([a-z]+)  +(\S.*)$", capsys.readouterr().out.split("commands:\n")[1], re.MULTILINE)
     assert rows == [(name, command.summary) for name, command in COMMANDS.items()]
     assert list(COMMANDS) == [
-        *("train", "predict", "sweep", "report", "export", "experiments", "records", "recipes"),
+        *("train", "predict", "sweep", "report", "serve", "export", "experiments", "records", "recipes"),
         *("data", "doctor", "completion"),
     ]
 

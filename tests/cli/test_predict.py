@@ -157,3 +157,21 @@ def test_help_says_what_the_exit_codes_mean(capsys: pytest.CaptureFixture[str]) 
     assert ended.value.code == 0
     text = " ".join(capsys.readouterr().out.replace("│", " ").split())
     assert "The exit code is 0 if all files were, 1 if some were, and 2 if none was" in text
+
+
+def test_a_page_shows_what_the_network_saw(
+    model_file: Path, images: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("jinja2", reason="jinja2 is not installed (pip install '.[report]')")
+    out, missing = tmp_path / "page.html", str(tmp_path / "none.png")
+    assert predict.main([str(model_file), *images, missing, "--html", str(out), "--json"]) == 1
+    captured = capsys.readouterr()
+    assert f"wrote {out}" in captured.err
+    rows, text = json.loads(captured.out), out.read_text()
+    assert "3 images classified" in text
+    assert text.count("data:image/png") == 3
+    assert f"<b>{rows[0]['class']}</b>" in text
+    assert f"{100 * rows[0]['probabilities'][rows[0]['class']]:.1f}%" in text
+    assert f"{missing} does not exist" in text
+    assert predict.main([str(model_file), images[0], "--html", str(tmp_path / "no" / "page.html")]) == 2
+    assert "cannot write --html" in capsys.readouterr().err

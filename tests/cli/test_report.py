@@ -1,10 +1,9 @@
-"""Reports of sweeps that were written by hand, and one of them in a browser."""
+"""Reports of sweeps that were written by hand."""
 
 import html.parser
 import json
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,16 +15,17 @@ import airjax
 from airjax.cli.report import main
 from airjax.data import DataError
 from airjax.recipes.published import RECIPES
-from airjax.report import survey
+from airjax.report import render, survey
+from airjax.report.figures_grid import draw_dependences
 from airjax.sweep.store import Writer
 from airjax.utils.records import append_line, write_json
 
-pytest.importorskip("matplotlib", reason="matplotlib is not installed (pip install '.[report]')")
+pytest.importorskip("vl_convert", reason="vl-convert is not installed (pip install '.[report]')")
 pytest.importorskip("jinja2", reason="jinja2 is not installed (pip install '.[report]')")
 
 ENVIRONMENT = {"environment": "e1", "device": "a processor", "commit": None, "versions": {"jax": "1.2.3"}}
-OUTSIDE = re.compile(r'(src|href)="(?!data:)|<script|<link|@import|url\(')  # what a page would load from elsewhere
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
+OUTSIDE = re.compile(r'(src|href)="(?!data:)|<link|@import|url\(')  # what a page would load from elsewhere
+SCRIPT = re.compile("<script>.*?</script>", re.DOTALL)  # what the browser tests watch over
 
 
 @pytest.fixture(autouse=True)
@@ -35,10 +35,8 @@ def _toy_tests(monkeypatch: pytest.MonkeyPatch, small_builtin: airjax.Dataset) -
 
 @pytest.fixture
 def drafts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures are drawn, but not rendered: for tests of what a page says."""
-    from airjax.report import drawing
-
-    monkeypatch.setattr(drawing, "render_figure", lambda figure, kind: kind.encode())
+    """Figures are drawn, but not rendered as files: for tests of what a page says."""
+    monkeypatch.setattr(render, "render_png", lambda spec: b"png")
 
 
 def network(labels: np.ndarray, right: int) -> np.ndarray:
@@ -124,15 +122,17 @@ class Cells(html.parser.HTMLParser):
 
 def test_page_is_whole_in_itself_and_its_figures_are_beside_it(sweep: Path) -> None:
     text = page_of(sweep)
-    names = {"accuracy", "curves"}
-    names |= {f"{part}-builtin-100" for part in ("classes", "confusion", "reliability", "difficulty", "hardest")}
+    names = {"accuracy", "loss", "training"}
+    names |= {f"{part}-builtin-100" for part in ("classes", "confusion", "reliability", "difficulty")}
     assert {file.stem for file in (sweep / "report").glob("*.png")} == names
     assert all(file.read_bytes().startswith(b"\x89PNG") for file in (sweep / "report").glob("*.png"))
-    assert text.count('src="data:image/svg+xml;base64,') == len(names)
+    assert text.count('<div class="chart">') == len(names)
+    assert text.count('src="data:image/png;base64,') == 12  # the hardest images
+    text = SCRIPT.sub("", text)
     assert not OUTSIDE.search(text)
-    for loaded in ('<img src="figure.png">', "<script>", '<link rel="icon">', "@import", "background: url(x.png)"):
+    for loaded in ('<img src="figure.png">', '<script src="x.js">', '<link rel="icon">', "@import", "a: url(x.png)"):
         assert OUTSIDE.search(text.replace("</body>", f"{loaded}</body>"))
-    assert all(heading in text for heading in ("Learning curves", "Confusion", "<h2>Differences"))
+    assert all(heading in text for heading in ("Learning curves", "The votes of all networks", "<h2>Differences"))
     assert "flip alternating &lt;&amp;&gt;" in text
     assert "<&>" not in text
 
@@ -200,7 +200,7 @@ def test_many_settings_are_all_in_the_tables_and_the_first_in_the_figures(tmp_pa
     settings = [{"learning_rate": float(rate)} for rate in range(1, 32)]
     right = [[40 + i, 41 + i] for i in range(31)]
     text = page_of(make_sweep(tmp_path / "sweep", toy.test_labels, settings, right))
-    assert "The figures show the first 12 settings; the other 19 are in the tables alone." in text
+    assert "The figures show the best 12 settings; the other 19 are in the tables alone." in text
     firsts = [row[0] for row in Cells(text).rows]
     assert all(firsts.count(f"learning_rate {rate:.1f}") == 2 for rate in range(1, 32))
     assert sum(" minus learning_rate 1.0" in first for first in firsts) == 30
@@ -226,8 +226,8 @@ def test_images_that_are_not_at_hand_are_left_out(
     monkeypatch.setattr(survey, "find_data", fail)
     text = page_of(sweep)
     assert "it is on &lt;another&gt; disk" in text
-    assert "Confusion" not in text
-    assert {file.stem for file in (sweep / "report").glob("*.png")} == {"accuracy", "curves"}
+    assert "confused" not in text
+    assert {file.stem for file in (sweep / "report").glob("*.png")} == {"accuracy", "loss", "training"}
     together = [row for row in Cells(text).rows if row[0] == "flip random"][1]
     assert [together[2], together[3], together[5]] == ["", "", ""]
     assert together[4].startswith("3.33")
@@ -274,42 +274,40 @@ def test_bad_input_is_named(
     (tmp_path / "file").touch()
     assert main([str(sweep), "--out", str(tmp_path / "file" / "page")]) == 2
     assert "cannot write to --out" in capsys.readouterr().err
-    monkeypatch.setitem(sys.modules, "matplotlib", None)  # as where it is not installed
+    monkeypatch.setitem(sys.modules, "vl_convert", None)  # as where it is not installed
     assert main([str(sweep)]) == 2
-    assert "a report needs matplotlib, which cannot be imported" in (error := capsys.readouterr().err)
+    assert "a report needs vl_convert, which cannot be imported" in (error := capsys.readouterr().err)
     assert "pip install 'airjax[report]'" in error
     assert not (sweep / "report").exists()
 
 
-def browse(page: Path, profile: Path, *arguments: str) -> str:
-    assert BROWSER is not None
-    quiet = "--disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update"
-    command = [BROWSER, "--headless", "--no-sandbox", *quiet.split(), "--disable-sync", f"--user-data-dir={profile}"]
-    done = subprocess.run(
-        [*command, *arguments, page.as_uri()], capture_output=True, text=True, check=True, timeout=120
-    )
-    return done.stdout
+@pytest.mark.usefixtures("drafts")
+def test_settings_are_ranked_and_their_grid_is_a_heat_map(tmp_path: Path, toy: airjax.Dataset) -> None:
+    settings = [{"learning_rate": rate, "translate": pixels} for rate in (1.0, 2.0) for pixels in (0, 2, 4)]
+    right = [[30, 31], [50, 51], [40, 41], [60, 61], [80, 81], [70, 71]]
+    folder = make_sweep(tmp_path / "sweep", toy.test_labels, settings, right)
+    text = page_of(folder)
+    assert "with learning_rate 2.0, translate 2, the best of 6 settings" in text
+    firsts = [row[0] for row in Cells(text).rows if row and row[0].startswith("learning_rate")]
+    assert [first.removeprefix("learning_rate ") for first in firsts[:6]] == [
+        *("2.0, translate 2", "2.0, translate 4", "2.0, translate 0"),
+        *("1.0, translate 2", "1.0, translate 4", "1.0, translate 0"),
+    ]
+    cells = draw_dependences(settings, [np.array(counts, float) for counts in right])
+    assert list(cells) == ["grid-learning_rate-translate"]
+    rows = cells["grid-learning_rate-translate"]["data"]["values"]
+    assert {(row["x"], row["y"]): row["mean"] for row in rows}["2", "2"] == 80.5
+    # A list of cases that fills little of its table is no grid.
+    cases = [{"learning_rate": float(i), "translate": i} for i in range(5)]
+    assert draw_dependences(cases, [np.ones(2)] * 5) == {}
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(BROWSER is None, reason="neither chromium nor google-chrome is installed")
-def test_a_browser_shows_the_page(sweep: Path, tmp_path: Path) -> None:
-    from PIL import Image
-
-    page_of(sweep)
-    page, shot = sweep / "report" / "report.html", tmp_path / "shot.png"
-    browse(page, tmp_path / "profile", "--window-size=1100,3400", f"--screenshot={shot}")
-    with Image.open(shot) as image:
-        assert image.size == (1100, 3400)
-        # Every tenth of the page but its end has ink on it.
-        rows = np.asarray(image.convert("L")).reshape(10, 340, 1100)
-        assert (rows[:8].min((1, 2)) < 128).all()
-    text = page.read_text()
-    # Images tell the document how wide they are once they are there, which no script of the page does.
-    probe = "<script>document.title = [...document.images].every(i => i.complete && i.naturalWidth > 100)</script>"
-    probed = tmp_path / "probed.html"
-    probed.write_text(text.replace("</html>", f"<script>onload = () => {{ {probe[8:-9]} }}</script></html>"))
-    dump = browse(probed, tmp_path / "profile", "--dump-dom")
-    assert "<title>true</title>" in dump
-    for heading in ("Accuracy", "Differences", "Learning curves", "Many networks together", "Environment"):
-        assert f"<h2>{heading}</h2>" in dump
+@pytest.mark.usefixtures("drafts")
+def test_a_folder_of_sweeps_has_a_page(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (sweep.parent / "later").mkdir()
+    shutil.copy(sweep / "plan.json", sweep.parent / "later")
+    assert main([str(sweep.parent)]) == 0
+    text = (sweep.parent / "report" / "report.html").read_text()
+    assert "8 of 8 networks of 2 sweeps" in text
+    assert "later: no network in" in text
+    assert "<h2>sweep</h2>" in text

@@ -150,7 +150,8 @@ def test_out_holds_runs_recipe_environments_and_models_and_is_resumed(
     assert main([*TINY, "--out", str(out), "--json"]) == 0
     first = result_of(capsys.readouterr().out)
     names = {file.name for file in out.iterdir()}
-    assert names == {"runs.jsonl", "recipe.json", "environments.jsonl", "model-0.safetensors", "lock"}
+    logs = {"runs.jsonl", "epochs.jsonl", "environments.jsonl"}
+    assert names == {*logs, "recipe.json", "model-0.safetensors", "outputs", "lock"}
     assert json.loads((out / "recipe.json").read_text())["name"] == "tiny"
     assert json.loads((out / "environments.jsonl").read_text())["versions"]["jax"]
     assert airjax.evaluate(airjax.load(out / "model-0.safetensors"), toy) == first["accuracy"][0]
