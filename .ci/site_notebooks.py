@@ -6,6 +6,7 @@ build/notebooks does not have from the same cells and the same library, and fail
 
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ MOST_LINES = 40  # of an output: a screen
 MOST_SECONDS = 900  # of a cell, on a machine with other work
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 LEFT_OUT = "remove-cell"  # tag of cells that the site has no use for
+HEADING = re.compile(r"(\A# .*\n|^##+ .*\n)", re.MULTILINE)  # a comment in code has one sign
 MADE_FROM = "made_from"  # metadata of an executed notebook
 
 
@@ -115,7 +117,16 @@ def to_page(notebook: Any, name: str) -> tuple[str, dict[str, bytes]]:
     config.TagRemovePreprocessor.remove_cell_tags = {LEFT_OUT}
     exporter = MarkdownExporter(config=config)
     text, resources = exporter.from_notebook_node(notebook, {"output_files_dir": f"{name}_files"})
-    return text, resources["outputs"]
+    return describe_pictures(text), resources["outputs"]
+
+
+def describe_pictures(text: str) -> str:
+    """Return Markdown whose pictures are described by the heading that they stand under."""
+    parts = HEADING.split(text)  # what is before the first heading, then headings and what follows them in turn
+    for place in range(2, len(parts), 2):
+        title = parts[place - 1].strip("# \n")
+        parts[place] = parts[place].replace("![png](", f"![{title}](")
+    return "".join(parts)
 
 
 def colab_link(repository: str | None, name: str) -> str | None:

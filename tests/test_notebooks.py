@@ -85,6 +85,12 @@ def test_what_an_editor_leaves_behind_is_not_normal(site: ModuleType) -> None:
     assert (normal.id, normal.execution_count, normal.metadata) == ("cell-0", None, {"tags": ["remove-cell"]})
 
 
+def test_pictures_are_described_by_their_headings(site: ModuleType) -> None:
+    text = site.describe_pictures("# Title\n\n```python\n# no heading\n```\n\n![png](a.png)\n## Flips\n![png](b.png)\n")
+    assert "![Title](a.png)" in text
+    assert "![Flips](b.png)" in text
+
+
 def test_links_to_colab_lead_into_the_repository(site: ModuleType) -> None:
     assert site.colab_link("https://github.com/someone/airjax", "quickstart") == (
         "https://colab.research.google.com/github/someone/airjax/blob/main/docs/notebooks/quickstart.ipynb"

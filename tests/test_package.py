@@ -39,6 +39,8 @@ def test_every_pinned_version_is_one_that_the_project_allows() -> None:
 def test_the_lock_is_of_the_dependencies_that_the_project_has() -> None:
     from packaging.requirements import Requirement
 
+    if (ROOT / "PKG-INFO").exists():
+        pytest.skip("an sdist has no uv.lock")
     packages = tomllib.loads((ROOT / "uv.lock").read_text())["package"]
     (own,) = [package for package in packages if package["name"] == "airjax"]
     locked = {(need["name"], need.get("specifier", "")) for need in own["metadata"]["requires-dist"]}

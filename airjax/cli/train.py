@@ -49,6 +49,7 @@ class Job(NamedTuple):
     dataset: Dataset
     environment: dict[str, Any]
     notes: list[str]  # warnings about the data
+    resized: str = ""  # what was done to pictures of one's own
     keeping: Keeping = NOTHING_KEPT  # snapshots of what is in training
     tracker: Opener | None = None  # opens runs of the tracker that is asked for
 
@@ -109,11 +110,12 @@ def _prepare(options: Options[Recipe], name: str) -> Job:
     notes = [str(warning.message) for warning in caught]
     for note in notes:
         print(f"warning: {note}", file=sys.stderr)
+    resized = describe_resized(dataset) if dataset.resized else ""  # of all pictures, those of no validation split, too
     if options.validation:
         dataset = dataset.with_validation(options.validation)
     try:
         recipe = resolve_precision(fit_recipe(options.method, dataset))
-        return Job(options, name, recipe, dataset, describe(), notes)
+        return Job(options, name, recipe, dataset, describe(), notes, resized)
     except ValueError as error:
         raise UsageError(error) from error
 
@@ -129,8 +131,8 @@ def _train(job: Job, kept: dict[int, dict[str, Any]]) -> tuple[list[dict[str, An
             f"recipe {job.name}, {recipe.total_steps} steps, {recipe.num_params:,} parameters, {job.dataset.name}, "
             f"{device}"
         )
-        if job.dataset.resized:
-            display.line(describe_resized(job.dataset))
+        if job.resized:
+            display.line(job.resized)
         for seed in sorted(kept):
             display.line(f"seed {seed}: accuracy {kept[seed]['accuracy']:.2%}, kept from {out}")
         watchers = Watchers(display, tracking)
