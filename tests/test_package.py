@@ -54,7 +54,9 @@ def test_the_lock_is_of_the_dependencies_that_the_project_has() -> None:
 def copy_for_wheel(folder: Path) -> Path:
     """What the image's first stage copies, and builds the wheel from."""
     stage = (ROOT / "Dockerfile").read_text().split("AS wheel\n")[1].split("FROM ")[0]
+    let_in = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     for *names, place in (line.split()[1:] for line in stage.splitlines() if line.startswith("COPY ")):
+        assert set(names) <= let_in
         for name in names:
             if (ROOT / name).is_dir():
                 shutil.copytree(ROOT / name, folder / place, ignore=shutil.ignore_patterns("__pycache__"))
