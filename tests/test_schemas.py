@@ -169,7 +169,6 @@ def test_fields_that_the_page_lists_are_those_of_the_schemas() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("small_builtin")
 def test_what_a_training_and_a_sweep_write_fits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pq = pytest.importorskip("pyarrow.parquet", reason="Parquet needs pyarrow: pip install '.[report]'")
     out, swept = tmp_path / "train", tmp_path / "sweep"
