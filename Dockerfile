@@ -3,7 +3,7 @@
 
 FROM python:3.11.14-slim-bookworm AS wheel
 WORKDIR /source
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml hatch_build.py README.md LICENSE ./
 COPY airjax ./airjax
 RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
 

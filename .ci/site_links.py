@@ -65,10 +65,14 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 def site_pages() -> dict[str, str]:
     """Return where every page stands on the site, by its place in the repository."""
     docs = {f"docs/{path.relative_to(ROOT / 'docs').as_posix()}": path for path in (ROOT / "docs").rglob("*.md")}
+    notebooks = {
+        f"docs/notebooks/{path.name}": f"notebooks/{path.stem}.md" for path in (ROOT / "docs/notebooks").glob("*.ipynb")
+    }
     readmes = sorted((ROOT / "experiments").glob("*/README.md"))
     return (
         PAGES
         | {name: name.removeprefix("docs/") for name in docs}
+        | notebooks
         | {path.relative_to(ROOT).as_posix(): f"paper/{path.parent.name}.md" for path in readmes}
     )
 

@@ -3,7 +3,7 @@
 import functools
 import logging
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ from airjax.cli.model_card import make_card, origin_of
 from airjax.kernels.backend import Backend, make_backend
 from airjax.training.api import infer
 from airjax.training.checkpoint import Model, load, metadata_of, save_model
+from airjax.training.environment import versions
 from airjax.training.evaluate import tta_logits
 from airjax.training.model_folder import WEIGHTS, find_weights, write_beside_weights
 from airjax.utils.extras import import_extra
@@ -22,6 +23,7 @@ from airjax.utils.records import write_atomically
 
 BATCH = 500  # images that onnxruntime computes at once
 INPUT, OUTPUT = "images", "logits"
+KNOWN_TO_CONVERT = "0.10.1"  # the version of jax that the exports are tested with
 
 
 class ExportError(ValueError):
@@ -85,15 +87,26 @@ def in_float32(model: Model) -> Model:
 
 
 def to_onnx(model: Model) -> bytes:
-    """Convert a model in float32, for batches of any size. Raises MissingExtraError."""
-    converter = import_extra("jax2onnx", "onnx", "ONNX")
+    """Convert a model in float32, for batches of any size. Raises MissingExtraError or ExportError."""
     logging.getLogger("onnx_ir").setLevel(logging.ERROR)  # it warns of shapes that it infers later
+    return convert(model, import_extra("jax2onnx", "onnx", "ONNX"))
+
+
+def convert(model: Model, converter: Any) -> bytes:
+    """Convert a model by jax2onnx. Raises ExportError where that is not made for this version of jax."""
     inputs = model.recipe.inputs
     shape = ("B", inputs.image_size, inputs.image_size, inputs.channels)
     function = functools.partial(tta_logits, model.recipe, model.variables, backend=portable_backend())
-    made = converter.to_onnx(
-        function, [jax.ShapeDtypeStruct(shape, jnp.uint8)], input_names=[INPUT], output_names=[OUTPUT]
-    )
+    try:
+        made = converter.to_onnx(
+            function, [jax.ShapeDtypeStruct(shape, jnp.uint8)], input_names=[INPUT], output_names=[OUTPUT]
+        )
+    except (AttributeError, ImportError, TypeError, NotImplementedError) as error:  # it uses the inside of jax
+        raise ExportError(
+            f"jax2onnx {versions(('jax2onnx',))['jax2onnx']} does not convert with jax {jax.__version__} "
+            f"({type(error).__name__}: {error}); it does with jax {KNOWN_TO_CONVERT}: export in an environment of its "
+            f"own, pip install 'airjax[onnx]' 'jax=={KNOWN_TO_CONVERT}'"
+        ) from error
     return made.SerializeToString()
 
 

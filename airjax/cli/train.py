@@ -24,7 +24,6 @@ from airjax.cli.train_folder import Contents, EpochLog, FolderError, hold, keep_
 from airjax.cli.train_options import Options, UsageError, make_parser, parse
 from airjax.cli.train_result import describe_result, record_run, summarize_runs
 from airjax.data import DataError, Dataset
-from airjax.data.dataset import describe_resized
 from airjax.data.labels import VARIABLE
 from airjax.data.load import is_own
 from airjax.data.registry import find_entry
@@ -71,6 +70,7 @@ class Job(NamedTuple):
     dataset: Dataset | Tree
     environment: dict[str, Any]
     notes: list[str]  # warnings about the data
+    resized: str = ""  # what was done to pictures of one's own
     keeping: Keeping = NOTHING_KEPT  # snapshots of what is in training
     tracker: Opener | None = None  # opens runs of the tracker that is asked for
 
@@ -155,7 +155,7 @@ def _prepare_alike(options: Options[Recipe], name: str) -> Job:
 def _prepare(options: Options[Recipe], name: str) -> Job:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        dataset = load_for(options, name)
+        dataset, resized = load_for(options, name)
     notes = [str(warning.message) for warning in caught]
     for note in notes:
         print(f"warning: {note}", file=sys.stderr)
@@ -166,7 +166,7 @@ def _prepare(options: Options[Recipe], name: str) -> Job:
         environment = describe()
         if mesh is not None:
             environment |= {"network_devices": mesh.size, "processes": jax.process_count()}
-        return Job(options, name, recipe, dataset, environment, notes)
+        return Job(options, name, recipe, dataset, environment, notes, resized)
     except ValueError as error:
         raise UsageError(error) from error
 
@@ -194,8 +194,8 @@ def _train(job: Job, kept: dict[int, dict[str, Any]]) -> tuple[list[dict[str, An
             f"recipe {job.name}, {recipe.total_steps} steps, {recipe.num_params:,} parameters, {job.dataset.name}, "
             f"{device}"
         )
-        if isinstance(job.dataset, Dataset) and job.dataset.resized:
-            display.line(describe_resized(job.dataset))
+        if job.resized:
+            display.line(job.resized)
         for seed in sorted(kept):
             display.line(f"seed {seed}: accuracy {kept[seed]['accuracy']:.2%}, kept from {out}")
         watchers = Watchers(display, tracking, EpochLog(out if is_first() else None))

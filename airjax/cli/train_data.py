@@ -5,6 +5,7 @@ import os
 from airjax.cli.train_options import Options, UsageError
 from airjax.data import Dataset, load_data
 from airjax.data.class_folders import is_class_folders
+from airjax.data.dataset import describe_resized
 from airjax.data.place import expand_readable
 from airjax.recipes.recipe import Recipe
 from airjax.stream.tree import IMAGENET, VARIABLE, Tree, find_tree
@@ -12,13 +13,13 @@ from airjax.training.arrays import fit_recipe
 from airjax.training.stream_data import fit_tree
 
 
-def load_for(options: Options[Recipe], name: str) -> Dataset | Tree:
-    """Load what the options name, for a recipe of that name.
+def load_for(options: Options[Recipe], name: str) -> tuple[Dataset | Tree, str]:
+    """Load what the options name, for a recipe of that name, and say what was done to pictures of one's own, if so.
 
     Raises UsageError for options that do not go with the recipe, and DataError for data that cannot be read.
     """
     if options.method.cropping is not None:
-        return _open_tree(options, name)
+        return _open_tree(options, name), ""
     for flag, value in (("workers", options.workers), ("corrupt", options.corrupt)):
         if value is not None:
             raise UsageError(f"{flag} is {value}, but recipe {name} reads no images while it trains; leave it out")
@@ -34,7 +35,9 @@ def load_for(options: Options[Recipe], name: str) -> Dataset | Tree:
         labels=options.labels,
         labels_dir=options.labels_dir,
     )
-    return dataset.with_validation(options.validation) if options.validation else dataset
+    # Of all pictures, those of no validation split, too.
+    resized = describe_resized(dataset) if dataset.resized else ""
+    return dataset.with_validation(options.validation) if options.validation else dataset, resized
 
 
 def fit_to_data(recipe: Recipe, data: Dataset | Tree) -> Recipe:
@@ -48,7 +51,7 @@ def default_workers() -> int:
 
 
 def _open_tree(options: Options[Recipe], name: str) -> Tree:
-    unused = ("labels", "labels_dir", "validation", "image_size", "group")
+    unused = ("labels", "labels_dir", "validation", "image_size", "group", "devices")
     for flag in (flag for flag in unused if getattr(options, flag) is not None):
         raise UsageError(
             f"{flag.replace('_', '-')} is {getattr(options, flag)}, but recipe {name} learns from a tree of images, "

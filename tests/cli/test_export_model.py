@@ -13,7 +13,7 @@ import pytest
 
 import airjax
 from airjax.cli.export import main
-from airjax.cli.export_model import in_float32, portable_backend
+from airjax.cli.export_model import KNOWN_TO_CONVERT, ExportError, convert, in_float32, portable_backend
 from airjax.nn.build import init_variables
 from airjax.recipes.published import RECIPES
 from airjax.training.backend import backend_of, resolve_precision
@@ -112,6 +112,18 @@ def test_what_is_exported_computes_the_logits_of_the_evaluation(name: str, rando
     portable = jax.jit(lambda: tta_logits(chosen.recipe, chosen.variables, images, backend=portable_backend()))()
     # Rounding of sums in another order, and of erf.
     np.testing.assert_allclose(portable, ours, rtol=0, atol=1e-5 * float(np.abs(ours).max()))
+
+
+def test_a_converter_that_does_not_fit_jax_is_named_with_the_version_that_it_fits(model: airjax.Model) -> None:
+    class Converter:
+        @staticmethod
+        def to_onnx(*_: Any, **__: Any) -> None:
+            raise AttributeError("module 'jax._src.core' has no attribute 'ClosedJaxpr'")
+
+    with pytest.raises(ExportError, match=r"does not convert with jax .*ClosedJaxpr.*pip install .*'jax==0\.10\.1'"):
+        convert(in_float32(model), Converter())
+    constraints = Path(__file__).parents[2] / "constraints.txt"
+    assert f"\njax=={KNOWN_TO_CONVERT}\n" in constraints.read_text()
 
 
 @pytest.mark.slow
