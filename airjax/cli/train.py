@@ -274,6 +274,7 @@ def _trainings(job: Job, seeds: Sequence[int], watchers: Watchers) -> Iterator[T
             on_step=watchers.step,
             on_epoch=watchers.epoch,
             keeping=job.keeping,
+            devices=options.devices,
         )
         _require_finite(trained)
         yield trained
@@ -293,7 +294,6 @@ def _trainings_on_tree(job: Job, tree: Tree, seeds: Sequence[int], watchers: Wat
             on_step=watchers.step,
             on_epoch=watchers.epoch,
             keeping=job.keeping,
-            devices=options.devices,
         )
         _require_finite(trained)
         yield trained

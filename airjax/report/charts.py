@@ -144,7 +144,8 @@ def dump_spec(spec: Spec) -> str:
 
 def render_png(spec: Spec) -> bytes:
     """Render a figure as a PNG file, in light colours. Raises MissingExtraError."""
-    still, config = spec | {"width": WIDTH}, theme("light") | {"background": "white"}
+    still: Spec = spec | {"width": WIDTH}
+    config: Spec = theme("light") | {"background": "white"}
     config["legend"]["columns"] = max(1, WIDTH // entry_width(spec))
     return _library().vegalite_to_png(still, config=config, scale=PNG_SCALE)
 

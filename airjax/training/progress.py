@@ -174,6 +174,7 @@ class Notebook:
         from IPython.display import display  # pyright: ignore[reportMissingImports] it is there in notebooks
 
         handle = display({"text/plain": line()}, raw=True, display_id=True)
+        assert handle is not None
         self._update = lambda: handle.update({"text/plain": line()}, raw=True)
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
