@@ -8,7 +8,8 @@
   const configFor = (place, spec) => {
     const theme = themes[dark.matches ? "dark" : "light"];
     const columns = Math.max(1, Math.floor((place.clientWidth - 50) / spec.usermeta.entry));
-    return { ...theme, legend: { ...theme.legend, columns } };
+    const labelLimit = Math.min(theme.legend.labelLimit, place.clientWidth - 80); // beside the vertical axis
+    return { ...theme, legend: { ...theme.legend, columns, labelLimit } };
   };
   const draw = async () => {
     await Promise.all(figures.map(([place, spec]) => vegaEmbed(place, spec, {

@@ -33,7 +33,7 @@ FEWEST_FOR_DIFFICULTY = 3  # networks
 CURVE_TITLES = {
     "train_accuracy": "training examples, augmented",
     "validation_accuracy": "test images",
-    "tta_accuracy": "test images, with test-time augmentation",
+    "tta_accuracy": "with test-time augmentation",
 }
 
 

@@ -58,7 +58,7 @@ function inspect(frame, width) {
 
 // What is shown while a pointer is over the last dot of the page's figures.
 async function hover(frame) {
-  const page = frame.contentDocument, marks = page.querySelectorAll(".chart svg .mark-symbol path");
+  const page = frame.contentDocument, marks = page.querySelectorAll(".chart svg .mark-symbol.role-mark path");
   const mark = [...marks].at(-1);
   if (!mark) return null;
   const box = mark.getBoundingClientRect();
