@@ -111,8 +111,8 @@ def main(arguments: list[str] | None = None, prog: str = "airjax serve") -> int:
         # Also where a shell has started this in the background, and so with Ctrl-C switched off.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, _interrupt)
-        print(f"serving {options.folder} at {server.address} until Ctrl-C", flush=True)
         try:
+            print(f"serving {options.folder} at {server.address} until Ctrl-C", flush=True)
             server.serve_forever()
         except KeyboardInterrupt:
             print("stopped")

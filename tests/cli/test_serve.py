@@ -2,6 +2,7 @@
 
 import http.client
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -81,7 +82,11 @@ def test_ctrl_c_ends_it_without_a_traceback(tmp_path: Path) -> None:
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
     ) as process:
         assert process.stdout is not None
-        assert "at http://127.0.0.1:" in process.stdout.readline()
+        (address,) = re.findall(r"http://(127.0.0.1:\d+)/", process.stdout.readline())
+        connection = http.client.HTTPConnection(address, timeout=60)
+        connection.request("GET", "/stamp")
+        assert connection.getresponse().status == 200  # so that it serves when it is interrupted
+        connection.close()
         process.send_signal(signal.SIGINT)
         try:
             output, error = process.communicate(timeout=120)
