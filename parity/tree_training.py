@@ -68,7 +68,7 @@ def learn_in_torch(recipe: Recipe, tree: Tree, seed: int, workers: int) -> Learn
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            losses.append(float(loss))
+            losses.append(loss.item())
     accuracy = _accuracy(recipe, network.eval(), tree, workers)
     return Learned("PyTorch", seed, accuracy, losses, time.perf_counter() - begun)
 

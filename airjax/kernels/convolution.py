@@ -57,6 +57,8 @@ def conv(
     """Convolve with one stride for both axes; oneDNN does with 1 and 2."""
     with jax.named_scope("conv"):
         if convolution == "onednn":
+            if max(map(max, padding)) > 1:  # which its interface cannot be told: zeros around the image instead
+                x, padding = jnp.pad(x, ((0, 0), *padding, (0, 0))), VALID
             return onednn_conv(x, kernel, padding, stride)
         if convolution == "grouped":
             return grouped_conv(x, kernel, padding, stride)

@@ -34,6 +34,10 @@ def strided(x: Array, kernel: Array, convolution: Convolution) -> Array:
     return conv(x, kernel, ((1, 1), (1, 1)), convolution, stride=2)
 
 
+def stem(x: Array, kernel: Array, convolution: Convolution) -> Array:
+    return conv(x, kernel, ((3, 3), (3, 3)), convolution, stride=2)
+
+
 def shortcut(x: Array, kernel: Array, convolution: Convolution) -> Array:
     return conv(x, kernel, ((0, 0), (0, 0)), convolution, stride=2)
 
@@ -47,7 +51,7 @@ SHAPES = [
 # Those of ResNet-18 that have a stride, and of images with an odd side.
 STRIDED = [
     *((strided, 32, 64, 128), (strided, 8, 256, 512), (shortcut, 32, 64, 128), (shortcut, 8, 256, 512)),
-    *((strided, 7, 8, 16), (shortcut, 7, 8, 16)),
+    *((strided, 7, 8, 16), (shortcut, 7, 8, 16), (stem, 16, 3, 8), (stem, 15, 3, 8)),
 ]
 
 
@@ -71,7 +75,7 @@ def test_another_stride_is_refused() -> None:
 def test_convolutions_and_gradients_equal_xla_s(
     layer: Callable[..., Array], side: int, inputs: int, outputs: int
 ) -> None:
-    size = {first: 2, shortcut: 1}.get(layer, 3)
+    size = {first: 2, shortcut: 1, stem: 7}.get(layer, 3)
     x = jax.random.normal(jax.random.key(0), (8, side, side, inputs))
     kernel = jax.random.normal(jax.random.key(1), (size, size, inputs, outputs))
 
