@@ -40,7 +40,8 @@ def accuracy_table(records: list[Record]) -> str:
         source = claim.evidence if published else ""
         on_cifar = [line for line in lines if line["dataset"] == "cifar10"]
         if published and not on_cifar:
-            rows.append([name, "CIFAR-10", "not yet run in full", "", "", "", published, source])
+            data = "CIFAR-10" if RECIPES[name].cropping is None else "ImageNet"
+            rows.append([name, data, "not yet run in full", "", "", "", published, source])
         for line in lines:
             known = line in on_cifar
             rows.append([name, _data(line), *_reached(line), published if known else "", source if known else ""])

@@ -17,6 +17,7 @@ from airjax.sweep.plan import make_plan
 from airjax.sweep.worker import Job, Source, run_record
 from airjax.training.checkpoint import metadata_of
 from airjax.training.environment import describe
+from airjax.training.events import EpochReport
 from airjax.training.loop import TrainedRun
 from airjax.training.step import StepMetrics
 
@@ -39,6 +40,7 @@ WRONG: dict[str, tuple[str, Any]] = {
     "sweep-plan": ("seeds", [-1]),
     "sweep-row": ("set.flip", ["random", "none"]),
     "sweep-run": ("accuracy", None),  # which only a network that failed has
+    "training-epoch": ("epoch", 0),
     "training-folder": ("dataset_sha256", "abc"),
     "training-result": ("target_met", "yes"),
     "training-run": ("accuracy", 39.55),  # percent
@@ -80,6 +82,7 @@ def written(tmp_path: Path, toy: airjax.Dataset, tiny: airjax.Recipe) -> dict[st
         "sweep-row": {k: v for k, v in finished.items() if k != "changes"} | {"last_loss": 2.0, "set.flip": "none"},
         "sweep-run": finished | {"last_loss": None, "row": 0},
         "failed": failed | {"row": None},
+        "training-epoch": {"seeds": [0]} | EpochReport(1, 2.3, 0.1, None, None, 0.5)._asdict(),
         "training-folder": {"name": "tiny", "recipe": tiny.to_dict(), "dataset": "synthetic", "content": "unknown"}
         | {"labels": None, "split": "test", "dataset_sha256": toy.fingerprint},
         "training-result": json.loads(json.dumps(result | {"mixed": {}, "warnings": []} | environment)),
@@ -160,6 +163,7 @@ def test_fields_that_the_page_lists_are_those_of_the_schemas() -> None:
 
     for what, kind in (
         ("a training", "training-run"),
+        ("an epoch", "training-epoch"),
         ("a result", "training-result"),
         ("a sweep", "sweep-plan"),
         ("a network of a sweep", "sweep-run"),
@@ -178,6 +182,9 @@ def test_what_a_training_and_a_sweep_write_fits(tmp_path: Path, capsys: pytest.C
     for kind, name in (("training-run", "runs"), ("environment", "environments")):
         (line,) = lines(out / f"{name}.jsonl")
         check(kind, line)
+    first, last = lines(out / "epochs.jsonl")
+    check("training-epoch", first)
+    check("training-epoch", last)
     model = out / "model-0.safetensors"
     with safe_open(model, framework="numpy") as content:
         check("model", json.loads(content.metadata()["airjax"]))
