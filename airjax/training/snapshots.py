@@ -113,12 +113,13 @@ class Snapshots:
         facts = first_does(look)
         if facts is None:
             return None
-        shape, dtype, calls_done, seconds = facts
+        shape, dtype, calls_done, seconds, position = facts
         metrics = StepMetrics(*(np.zeros(shape, dtype) for _ in StepMetrics._fields))
-        mine = found[0] or Snapshot(host, metrics, calls_done, seconds)
+        position = None if position is None else (int(position[0]), str(position[1]))  # a list, from another process
+        mine = found[0] or Snapshot(host, metrics, calls_done, seconds, position)
         leaves, tree = jax.tree.flatten((mine.state, mine.metrics))
         state, metrics = jax.tree.unflatten(tree, arrays_from_first(leaves))
-        return Snapshot(replicate(mesh_of(like.step), state), metrics, calls_done, seconds)
+        return Snapshot(replicate(mesh_of(like.step), state), metrics, calls_done, seconds, position)
 
     def _newest(self, like: TrainState) -> Snapshot | None:
         if not self.folder.exists():
