@@ -3,7 +3,6 @@
 import argparse
 import functools
 import hashlib
-import html
 import signal
 import sys
 import threading
@@ -12,23 +11,24 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from airjax.cli.console import describe_os_error
 from airjax.cli.report import ERRORS, add_folder, require_packages
 from airjax.report.folders import kind_of_folder, render_folder
-from airjax.report.page import STYLE_SHEET
+from airjax.report.page import HERE, fill_template
 from airjax.report.survey import SurveyError
 from airjax.utils.extras import MissingExtraError
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
 LOOPBACK = "127.0.0.1"
-HOSTS = ("127.0.0.1", "localhost", "[::1]")
+HOSTS = ("127.0.0.1", "localhost")
 PORT = 8094
 EVERY = 3000  # milliseconds between two looks of a page
-SCRIPT = Path(__file__).parents[1] / "report" / "live.js"
+SCRIPT = HERE / "live.js"
 WATCHED = ("runs.jsonl", "epochs.jsonl", "environments.jsonl", "plan.json", "recipe.json")
 
-Render = Callable[[], str]
+Text = Callable[[], str]
 
 
 class PageServer(ThreadingHTTPServer):
@@ -36,7 +36,7 @@ class PageServer(ThreadingHTTPServer):
 
     daemon_threads = True  # a browser that keeps a connection does not hold Ctrl-C up
 
-    def __init__(self, port: int, stamp: Render, render: Render) -> None:
+    def __init__(self, port: int, stamp: Text, render: Text) -> None:
         super().__init__((LOOPBACK, port), PageHandler)
         self.stamp, self._render = stamp, render
         self._last: tuple[str, bytes] | None = None
@@ -54,6 +54,11 @@ class PageServer(ThreadingHTTPServer):
             if self._last is None or self._last[0] != stamp:
                 self._last = stamp, make_live(self._render(), stamp).encode()
             return self._last
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a browser that went away: it closes a tab or a connection whenever it likes."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class PageHandler(BaseHTTPRequestHandler):
@@ -135,13 +140,8 @@ def render_or_explain(folder: Path, data_dir: Path | None, *, mixed: bool) -> st
         return render_folder(folder, data_dir, mixed=mixed).text
     except (*ERRORS, OSError) as error:
         said = describe_os_error(error) if isinstance(error, OSError) else str(error)
-        style = STYLE_SHEET.read_text()
-        text = f"<h1>{html.escape(folder.name)}</h1><div class='verdict incomplete'><b>Nothing to show yet</b>"
-        head = "<meta charset='utf-8'><meta name='viewport' content='width=device-width'><title>airjax</title>"
-        return (
-            f"<!doctype html>\n<html lang='en'>\n<head>{head}<style>{style}</style></head>\n<body>{text}"
-            f"{html.escape(said)}</div></body>\n</html>\n"
-        )
+        values = {"title": folder.name, "verdict": "incomplete", "headline": "Nothing to show yet", "sentence": said}
+        return fill_template(HERE / "layout.html", values)
 
 
 def make_live(text: str, stamp: str) -> str:
@@ -154,13 +154,12 @@ def make_live(text: str, stamp: str) -> str:
 def stamp_of(folder: Path) -> str:
     """Digest the sizes and times of the files that a page is made from: cheap, and another one after every line."""
     digest = hashlib.sha256()
-    for name in WATCHED:
-        for file in sorted(folder.rglob(name)):
-            try:
-                found = file.stat()
-            except OSError:  # gone since
-                continue
-            digest.update(f"{file} {found.st_size} {found.st_mtime_ns}\n".encode())
+    for file in sorted(one for one in folder.rglob("*.json*") if one.name in WATCHED):
+        try:
+            found = file.stat()
+        except OSError:  # gone since
+            continue
+        digest.update(f"{file} {found.st_size} {found.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:16]
 
 

@@ -4,9 +4,12 @@ import http.client
 import os
 import re
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,6 +59,30 @@ def test_a_page_is_sent_again_only_after_a_change(server: PageServer, tmp_path: 
     append_line(tmp_path / "epochs.jsonl", {"epoch": 1})
     assert ask(server, "/stamp")[1] == stamp_of(tmp_path) != headers["ETag"].strip('"')
     assert ask(server, If_None_Match=headers["ETag"])[0] == 200
+
+
+def test_a_browser_that_goes_away_is_no_error(server: PageServer, capsys: pytest.CaptureFixture[str]) -> None:
+    for sent in (b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", b"GET /stamp HT"):
+        client = socket.create_connection(server.server_address)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closing it is a reset
+        client.sendall(sent)
+        ask(server)  # by then the first one is being answered
+        client.close()
+    while any("process_request_thread" in thread.name for thread in threading.enumerate()):
+        time.sleep(0.01)
+    assert capsys.readouterr().err == ""
+
+
+def test_other_errors_of_an_answer_are_said(
+    server: PageServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> str:
+        raise ValueError("a fault of ours")
+
+    monkeypatch.setattr(server, "stamp", fail)
+    with pytest.raises(ConnectionError):
+        ask(server, "/stamp")
+    assert "ValueError: a fault of ours" in capsys.readouterr().err
 
 
 def test_there_is_one_page(server: PageServer) -> None:
