@@ -12,12 +12,13 @@ import numpy as np
 from jaxtyping import Float
 
 from airjax.cli import train
+from airjax.recipes.imagenet_resnet18 import TRAIN, VAL
 from airjax.recipes.published import get_recipe
 from airjax.recipes.recipe import Recipe
 from airjax.sweep.store import ResultsError
 from airjax.utils.records import read_lines
 
-IMAGENET = (1_281_167, 50_000)  # training and test images
+IMAGENET = (TRAIN, VAL)  # training and test images
 
 
 class Training(NamedTuple):

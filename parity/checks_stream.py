@@ -12,7 +12,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
-from torch import nn
 
 from airjax.augment import area, crop_boxes
 from airjax.optim import schedule
@@ -26,12 +25,13 @@ from airjax.training.stream_step import stream_step
 from parity.check_setup import CheckSetup, jax_precision
 from parity.compare import Comparison, Place, compare
 from parity.convert import to_state_dict, to_variables
+from parity.reference import train_step
 from parity.run import run
 from parity.states import arbitrary_state
 from parity.torch_crops import area_mean, centre_box, heavy_box
 from parity.torch_imagenet import normalized, rate_at, resolution_at
 from parity.torch_network import build_network
-from parity.torch_optimizer import make_optimizer, schedule_step
+from parity.torch_optimizer import make_optimizer, reduction_of, schedule_step
 
 IMAGES = 400  # of which boxes are compared
 RAMPS = {"imagenet-resnet18-16": (11, 13), "imagenet-resnet18-20": (13.75, 16.25), "imagenet-resnet18-88": (65, 76)}
@@ -130,14 +130,13 @@ def _torch(recipe: Recipe, state: dict[str, Any], batches: list[StreamBatch]) ->
     network = build_network(recipe)
     network.load_state_dict(state)
     network.train()
-    optimizer, loss_of = make_optimizer(recipe, network), nn.CrossEntropyLoss(label_smoothing=0.1)
+    optimizer = make_optimizer(recipe, network)
+    how: Any = {"label_smoothing": recipe.loss.label_smoothing, "reduction": reduction_of(recipe)}
     states = []
     for step, batch in enumerate(batches):
         schedule_step(recipe, optimizer, step)
         images, labels, mirrors = (torch.from_numpy(np.ascontiguousarray(array)) for array in batch)
-        optimizer.zero_grad()
-        loss_of(network(normalized(images, mirrors[:, 0], torch.float64)), labels.long()).backward()
-        optimizer.step()
+        train_step(network, optimizer, normalized(images, mirrors[:, 0], torch.float64), labels.long(), **how)
         tensors = network.state_dict().items()
         states.append({name: tensor.numpy().copy() for name, tensor in tensors if tensor.is_floating_point()})
     return states

@@ -20,10 +20,11 @@ from airjax.training.stream_eval import eval_views
 from airjax.training.stream_loop import train_stream
 from airjax.utils.seeds import make_key
 from parity.convert import to_state_dict
+from parity.reference import train_step, tta_logits
 from parity.run import run
 from parity.torch_imagenet import normalized
 from parity.torch_network import build_network
-from parity.torch_optimizer import make_optimizer, schedule_step
+from parity.torch_optimizer import make_optimizer, reduction_of, schedule_step
 
 
 class Learned(NamedTuple):
@@ -58,17 +59,15 @@ def learn_in_torch(recipe: Recipe, tree: Tree, seed: int, workers: int) -> Learn
     network = build_network(recipe)
     network.load_state_dict(to_state_dict(recipe, _initial(recipe, seed)))
     network = network.train().to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    optimizer, loss_of = make_optimizer(recipe, network), nn.CrossEntropyLoss(label_smoothing=0.1)
+    optimizer = make_optimizer(recipe, network)
+    how: Any = {"label_smoothing": recipe.loss.label_smoothing, "reduction": reduction_of(recipe)}
     view, losses = train_view(recipe, members_of(recipe, [seed])[0]), []
     with open_batches(tree.train, view, workers=workers) as batches:
         for step, batch in zip(range(recipe.total_steps), batches, strict=False):
             schedule_step(recipe, optimizer, step)
             images = normalized(torch.from_numpy(batch.images), torch.from_numpy(batch.mirrors), torch.float32)
-            loss = loss_of(network(images), torch.from_numpy(batch.labels).long())
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            losses.append(loss.item())
+            loss = train_step(network, optimizer, images, torch.from_numpy(batch.labels).long(), **how)
+            losses.append(loss.item() / len(batch.labels))
     accuracy = _accuracy(recipe, network.eval(), tree, workers)
     return Learned("PyTorch", seed, accuracy, losses, time.perf_counter() - begun)
 
@@ -83,8 +82,8 @@ def _accuracy(recipe: Recipe, network: nn.Module, tree: Tree, workers: int) -> f
     with open_batches(tree.val, view, workers=workers) as batches:
         for batch in batches:
             pixels = torch.from_numpy(batch.images)
-            both = [normalized(pixels, torch.full((len(pixels),), mirror), torch.float32) for mirror in (False, True)]
-            logits = network(both[0]) + network(both[1])
+            seen = normalized(pixels, torch.zeros(len(pixels), dtype=torch.bool), torch.float32)
+            logits = tta_logits(network, seen, recipe.evaluation.tta_level)
             right += int((logits.argmax(1).numpy() == batch.labels).sum())
     return right / len(tree.val_labels)
 

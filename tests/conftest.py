@@ -65,7 +65,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _own_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRJAX_CACHE", str(cache))
-    for name in ("DATA", "CIFAR100", "SVHN", "CINIC10", "LABELS", "IMAGENET_JPEG", "MIRROR"):
+    for name in ("DATA", "CIFAR100", "SVHN", "CINIC10", "LABELS", "IMAGENET", "IMAGENET_JPEG", "MIRROR"):
         monkeypatch.delenv(f"AIRJAX_{name}", raising=False)
 
 

@@ -1,12 +1,12 @@
 """The notebooks run from top to bottom, and are stored without what running them leaves behind."""
 
 import ast
-import importlib.util
 import re
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from test_site import load_script
 
 import airjax
 
@@ -23,12 +23,7 @@ NAMES = sorted(file.stem for file in (ROOT / "docs" / "notebooks").glob("*.ipynb
 @pytest.fixture(scope="module")
 def site() -> ModuleType:
     """The hooks of the site that make pages of notebooks."""
-    spec = importlib.util.spec_from_file_location("site_notebooks", ROOT / ".ci" / "site_notebooks.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(".ci/site_notebooks.py")
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,6 +1,5 @@
 """The schemas in docs/schemas: what is written fits them, and what is wrong does not."""
 
-import importlib.util
 import json
 import tomllib
 from pathlib import Path
@@ -84,7 +83,7 @@ def written(tmp_path: Path, toy: airjax.Dataset, tiny: airjax.Recipe) -> dict[st
         "failed": failed | {"row": None},
         "training-epoch": {"seeds": [0]} | EpochReport(1, 2.3, 0.1, None, None, 0.5)._asdict(),
         "training-folder": {"name": "tiny", "recipe": tiny.to_dict(), "dataset": "synthetic", "content": "unknown"}
-        | {"labels": None, "split": "test", "dataset_sha256": toy.fingerprint},
+        | {"labels": None, "validation": 0, "split": "test", "dataset_sha256": toy.fingerprint},
         "training-result": json.loads(json.dumps(result | {"mixed": {}, "warnings": []} | environment)),
         "training-run": run | {"setting": "0" * 16, "environment": "0" * 12},
     }
@@ -149,11 +148,9 @@ def test_every_plan_of_the_repository_fits() -> None:
 
 
 def test_the_schemas_of_recipes_and_plans_are_those_of_the_code() -> None:
-    spec = importlib.util.spec_from_file_location("recipe_schemas", ROOT / ".ci" / "recipe_schemas.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    from test_site import load_script
+
+    module = load_script(".ci/recipe_schemas.py")
     for name, text in module.written().items():  # python .ci/recipe_schemas.py writes them
         assert (ROOT / "docs" / "schemas" / name).read_text() == text, name
 

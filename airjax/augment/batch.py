@@ -52,7 +52,6 @@ def batch_at(
     With a selection, the draws are about its examples, and images and labels are those that it selects from. take moves
     images, as `take_moved` does. part takes from what there is of every example [b] what is of one device's.
     """
-    augmentation = recipe.augmentation
     epoch, chosen = examples_at(recipe, draws.order, step)
     if part is not None:
         epoch, chosen = part(epoch) if epoch.ndim else epoch, part(chosen)
@@ -60,6 +59,26 @@ def batch_at(
     if selection is not None:
         examples = selection.indices[chosen]
         weights = None if selection.weights is None else selection.weights[chosen]
+    augmented = augment_examples(recipe, images, draws, epoch, chosen, examples, dtype=dtype, take=take)
+    return Batch(augmented, labels[examples], weights)
+
+
+def augment_examples(
+    recipe: Recipe,
+    images: UInt8[Array, "n h w c"],
+    draws: Draws,
+    epoch: Int[Array, "*b"] | int,
+    chosen: Int[Array, " b"],
+    examples: Int[Array, " b"],
+    *,
+    dtype: DTypeLike = jnp.float32,
+    take: Callable[..., Array] = take_moved,
+) -> Float[Array, "b h w c"]:
+    """Gather examples of images, normalised and augmented as an epoch's draws of the chosen ones say. (§3)
+
+    examples are the places of the chosen ones among the images.
+    """
+    augmentation = recipe.augmentation
     shifts = None if draws.shifts is None else draws.shifts[epoch, chosen]
     moves = draws.flips[chosen], draws.mirrors[epoch, chosen], shifts
     moved = take(images, augmentation.translate, examples, *moves, augmentation.padding)
@@ -68,7 +87,7 @@ def batch_at(
         augmented = jitter(augmented, draws.jitter[epoch, chosen])
     if draws.corners is not None:
         augmented = cutout(augmented, draws.corners[epoch, chosen], augmentation.cutout)
-    return Batch(augmented, labels[examples], weights)
+    return augmented
 
 
 def examples_at(

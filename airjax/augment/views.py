@@ -57,14 +57,5 @@ def take_view(
     return x[:, view.offset : view.offset + height, left : left + width]
 
 
-def tta_views(
-    images: Shaped[Array, "n h w c"], level: int, *, mirrored: bool = True, uniform: bool = False
-) -> list[tuple[float, Shaped[Array, "n h w c"]]]:
-    """Return the weighted views of images, as `views_of` a level names them."""
-    views = views_of(level, mirrored=mirrored, uniform=uniform)
-    plain, mirror_images = sides_of(images, level, views)
-    return [(view.weight, take_view(plain, mirror_images, view, level)) for view in views]
-
-
 def _padding(level: int) -> int:
     return 1 if level == 2 else 0

@@ -32,7 +32,7 @@ COMMANDS = {
     "experiments": Command("airjax.cli.experiments", "train a table or figure of the paper", keeps_running=True),
     "records": Command("airjax.cli.records", "show the record table, or verify a recipe's claim", keeps_running=True),
     "recipes": Command("airjax.cli.recipes", "list the recipes: steps, parameters, FLOPs, expected accuracy"),
-    "data": Command("airjax.cli.data", "list the data sets, and say what is found where"),
+    "data": Command("airjax.cli.data", "list the data sets, say what is found where, or show one", on_cpu=True),
     "doctor": Command("airjax.cli.doctor", "compare this device's compiled pieces with numpy"),
     "completion": Command("airjax.cli.completion", "print the script that completes commands at the Tab key"),
 }

@@ -26,6 +26,7 @@ from airjax.cli.train_result import describe_result, record_run, summarize_runs
 from airjax.data import DataError, Dataset
 from airjax.data.labels import VARIABLE
 from airjax.data.load import is_own
+from airjax.data.place import resolved
 from airjax.data.registry import find_entry
 from airjax.recipes.recipe import Recipe
 from airjax.stream.tree import Tree
@@ -34,7 +35,7 @@ from airjax.training.checkpoint import Model
 from airjax.training.compile import keep_compiled
 from airjax.training.data_parallel import mesh_for
 from airjax.training.environment import describe
-from airjax.training.loop import DivergedError, TrainedRun, train
+from airjax.training.loop import TrainedRun, require_finite, train
 from airjax.training.many import run_many, seed_keys
 from airjax.training.members import Strategy, strategy_backend
 from airjax.training.processes import (
@@ -127,7 +128,7 @@ def _opened(job: Job, out: Path) -> Iterator[Contents]:
 
         def look() -> list[Any]:
             stack.enter_context(hold(out))
-            kept = {"mixed": job.options.mixed, "found_at": _found_at(job.options)}
+            kept = {"mixed": job.options.mixed, "found_at": _found_at(job)}
             found = open_folder(out, job.name, job.recipe, job.dataset, job.environment, job.seeds, **kept)
             for note in found.lost:
                 print(f"warning: {note}", file=sys.stderr)
@@ -171,15 +172,19 @@ def _prepare(options: Options[Recipe], name: str) -> Job:
         raise UsageError(error) from error
 
 
-def _found_at(options: Options[Recipe]) -> dict[str, Any]:
+def _found_at(job: Job) -> dict[str, Any]:
     # Where a page finds the data again.
+    options, data = job.options, job.dataset
     entry = find_entry("cifar10" if options.data == "auto" else options.data)
     official = entry.official if entry else None
-    place = options.data_dir or (os.environ.get(official.variable) if official else None)
-    place = place or (options.data if is_own(options.data) else None)
-    labels = options.labels_dir or os.environ.get(VARIABLE) if options.labels else None
-    resolved = [None if one is None else str(Path(one).expanduser().resolve()) for one in (place, labels)]
-    return {"place": resolved[0], "labels_place": resolved[1], "image_size": options.image_size}
+    place: Any = options.data_dir or (os.environ.get(official.variable) if official else None)
+    if isinstance(data, Tree):
+        place = data.index.place
+    elif is_own(options.data):
+        place = options.data
+    labels = (options.labels_dir or os.environ.get(VARIABLE) or options.data_dir) if options.labels else None
+    places = {"place": resolved(place or None), "labels_place": resolved(labels or None)}
+    return places | {"image_size": options.image_size, "validation": options.validation or 0}
 
 
 def _train(job: Job, kept: dict[int, dict[str, Any]]) -> tuple[list[dict[str, Any]], int]:
@@ -198,7 +203,7 @@ def _train(job: Job, kept: dict[int, dict[str, Any]]) -> tuple[list[dict[str, An
             display.line(job.resized)
         for seed in sorted(kept):
             display.line(f"seed {seed}: accuracy {kept[seed]['accuracy']:.2%}, kept from {out}")
-        watchers = Watchers(display, tracking, EpochLog(out if is_first() else None))
+        watchers = Watchers(display, tracking, EpochLog(out))
         try:
             for trained in _trainings(job, missing, watchers):
                 records[trained.seed] = record_run(trained)
@@ -252,49 +257,29 @@ def _tracking_of(job: Job) -> Tracking:
 def _trainings(job: Job, seeds: Sequence[int], watchers: Watchers) -> Iterator[TrainedRun]:
     # One after another, or several at once. Raises ArithmeticError for a network that diverges.
     options = job.options
-    if isinstance(job.dataset, Tree):
-        yield from _trainings_on_tree(job, job.dataset, seeds, watchers)
-        return
-    dataset = job.dataset
     strategy, group = options.strategy, options.group
-    if strategy == "auto":
+    if isinstance(job.dataset, Tree):
+        strategy = "sequential"
+    elif strategy == "auto":
         strategy, measured = choose_strategy(job.recipe, max(1, len(seeds)))
         group = group or measured
-    if strategy != "sequential":
-        yield from _trainings_in_groups(job, dataset, seeds, strategy, group, watchers)
-        return
-    for seed in seeds:
-        watchers.begin(job.recipe, [seed])
-        trained = train(
-            job.recipe,
-            dataset,
-            seed,
-            validate=options.validate_epochs and not options.quiet,
-            on_phase=watchers.phase,
-            on_step=watchers.step,
-            on_epoch=watchers.epoch,
-            keeping=job.keeping,
-            devices=options.devices,
-        )
-        _require_finite(trained)
-        yield trained
+    if strategy == "sequential" or isinstance(job.dataset, Tree):
+        yield from _trainings_one_by_one(job, seeds, watchers)
+    else:
+        yield from _trainings_in_groups(job, job.dataset, seeds, strategy, group, watchers)
 
 
-def _trainings_on_tree(job: Job, tree: Tree, seeds: Sequence[int], watchers: Watchers) -> Iterator[TrainedRun]:
+def _trainings_one_by_one(job: Job, seeds: Sequence[int], watchers: Watchers) -> Iterator[TrainedRun]:
     options = job.options
+    how: dict[str, Any] = {"validate": options.validate_epochs and not options.quiet, "keeping": job.keeping}
+    how |= {"on_phase": watchers.phase, "on_step": watchers.step, "on_epoch": watchers.epoch}
     for seed in seeds:
         watchers.begin(job.recipe, [seed])
-        trained = train_stream(
-            job.recipe,
-            tree,
-            seed,
-            workers=default_workers() if options.workers is None else options.workers,
-            validate=options.validate_epochs and not options.quiet,
-            on_phase=watchers.phase,
-            on_step=watchers.step,
-            on_epoch=watchers.epoch,
-            keeping=job.keeping,
-        )
+        if isinstance(job.dataset, Tree):
+            workers = default_workers() if options.workers is None else options.workers
+            trained = train_stream(job.recipe, job.dataset, seed, workers=workers, **how)
+        else:
+            trained = train(job.recipe, job.dataset, seed, devices=options.devices, **how)
         _require_finite(trained)
         yield trained
 
@@ -329,9 +314,7 @@ def _trainings_in_groups(
 
 
 def _require_finite(run: TrainedRun) -> None:
-    finite = np.isfinite(run.metrics.loss)
-    if not finite.all():
-        raise DivergedError(run.recipe, run.seed, int(np.argmin(finite)))
+    require_finite(run.recipe, run.seed, run.metrics.loss, len(run.metrics.loss))
     if not np.isfinite(run.logits).all():
         raise ArithmeticError(
             f"seed {run.seed}: the outputs on the test images are not finite; lower learning-rate "

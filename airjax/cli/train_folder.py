@@ -10,6 +10,7 @@ DIR/lock                      held by the process that trains
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
@@ -25,6 +26,7 @@ from airjax.stream.tree import Tree
 from airjax.training.checkpoint import Model, ModelError, load, save_model
 from airjax.training.environment import fingerprint_of
 from airjax.training.events import EpochReport
+from airjax.training.processes import first_does
 from airjax.utils.records import append_line, lock_folder, read_lines, write_atomically, write_json
 
 Record = dict[str, Any]
@@ -77,7 +79,8 @@ def open_folder(
 ) -> Contents:
     """Check what a folder holds, write what it is to hold, and return the networks of these seeds that are there.
 
-    found_at is where the data set was found: "place", "labels_place" and "image_size".
+    found_at is where the data set was found, "place", "labels_place" and "image_size", and of how many examples its
+    validation split is, "validation".
 
     Raises FolderError where it holds networks of another recipe or other data or, unless mixed, of another environment;
     and where its recipe.json is damaged, or it cannot be written.
@@ -140,7 +143,7 @@ def _keep_outputs(out: Path, seed: int, logits: Float[np.ndarray, "m l"]) -> Non
 class EpochLog:
     """Writes a line for every epoch of the networks in training, by which a page can follow them.
 
-    Without a folder it does nothing.
+    Of several processes the first one writes, and all fail where it cannot. Without a folder it does nothing.
     """
 
     def __init__(self, out: Path | None) -> None:
@@ -154,7 +157,8 @@ class EpochLog:
     def epoch(self, report: EpochReport) -> None:
         """Write the line of an epoch, counted from 1. Raises OSError, which names the file."""
         if self._file is not None:
-            append_line(self._file, {"seeds": list(self._seeds)} | report._asdict() | {"epoch": report.epoch + 1})
+            line = {"seeds": list(self._seeds)} | report._asdict() | {"epoch": report.epoch + 1}
+            first_does(functools.partial(append_line, self._file, line))
 
 
 def describe_differences(differences: dict[str, list[Any]]) -> str:

@@ -35,6 +35,8 @@ def find_splits(place: Path) -> tuple[str, tuple[str, ...]]:
     Raises DataError, naming the folder, for a missing split, and for classes that are not the same in both or fewer
     than two.
     """
+    if not place.is_dir():
+        raise DataError(f"there is no folder {place}; need one with train/CLASS/... and test/CLASS/... (docs/data.md)")
     other = next((name for name in OTHERS if (place / name).is_dir()), None)
     if other is None or not (place / "train").is_dir():
         missing = "train" if other else "test (or val)"

@@ -33,6 +33,11 @@ def expand_readable(place: str | Path) -> Path:
     return path
 
 
+def resolved(place: str | Path | None) -> str | None:
+    """Return a path as it can be found from anywhere; None is none."""
+    return None if place is None else str(Path(place).expanduser().resolve())
+
+
 @contextlib.contextmanager
 def named_in_errors(place: Path) -> Iterator[None]:
     """Turn an OSError into a DataError that names its file, or else the place."""

@@ -82,7 +82,7 @@ def apply_first(
 
     So crops of it are that of crops of the images. Of other networks it is the images themselves.
     """
-    if isinstance(recipe.network, ResNet18):
+    if not isinstance(recipe.network, AirbenchNet):
         return images
     patches = make_module(recipe, backend).apply(variables, images, method="patches")
     assert isinstance(patches, Array)
@@ -93,7 +93,7 @@ def apply_rest(
     recipe: Recipe, backend: Backend, variables: Variables, x: Float[Array, "n _ _ _"]
 ) -> Float[Array, "n l"]:
     """Return the logits, with the running statistics, of images of which x is what `apply_first` returns."""
-    if isinstance(recipe.network, ResNet18):
+    if not isinstance(recipe.network, AirbenchNet):
         return apply_eval(recipe, backend, variables, x)
     logits = make_module(recipe, backend).apply(variables, x, train=False, method="classify")
     assert isinstance(logits, Array)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from airjax.recipes.augmentation import Augmentation, Tta
-from airjax.recipes.inputs import LARGEST_IMAGE
+from airjax.recipes.inputs import SIDE, SIDES
 from airjax.recipes.ranges import between
 from airjax.utils.fields import Range, check_fields
 
@@ -13,17 +13,13 @@ from airjax.utils.fields import Range, check_fields
 # the longer side.
 Crop = Literal["heavy", "light", "light-shift"]
 
-_SIDE: Range = (lambda side: 1 <= side <= LARGEST_IMAGE, f"from 1 to {LARGEST_IMAGE} pixels")
 _RANGES: dict[str, Range] = {
-    "ramp_first": _SIDE,
-    "ramp_last": _SIDE,
+    "ramp_first": SIDE,
+    "ramp_last": SIDE,
     "ramp_start": between(0, 1),
     "ramp_end": between(0, 1),
-    "ramp_multiple": _SIDE,
-    "test_sizes": (
-        lambda sizes: len(sizes) > 0 and all(1 <= size <= LARGEST_IMAGE for size in sizes),
-        f"of at least one size from 1 to {LARGEST_IMAGE} pixels",
-    ),
+    "ramp_multiple": SIDE,
+    "test_sizes": SIDES,
     "test_fractions": (lambda parts: all(0 < part <= 1 for part in parts), "above 0 and at most 1"),
 }
 

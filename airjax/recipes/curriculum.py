@@ -2,15 +2,12 @@
 
 from dataclasses import dataclass
 
-from airjax.recipes.inputs import LARGEST_IMAGE
+from airjax.recipes.inputs import SIDES
 from airjax.recipes.ranges import between
 from airjax.utils.fields import Range, check_fields
 
 _CURRICULUM_RANGES: dict[str, Range] = {
-    "curriculum_sizes": (
-        lambda sizes: len(sizes) > 0 and all(1 <= size <= LARGEST_IMAGE for size in sizes),
-        f"of at least one size from 1 to {LARGEST_IMAGE} pixels",
-    ),
+    "curriculum_sizes": SIDES,
     "curriculum_epochs": (
         lambda epochs: all(0 < epoch <= 10_000 for epoch in epochs) and list(epochs) == sorted(set(epochs)),
         "of epochs above 0 and at most 10000, in ascending order",

@@ -6,9 +6,15 @@ from airjax.utils.fields import Range, check_fields
 
 LARGEST_IMAGE = 512  # pixels
 
+# Of fields that are the side of an image, or several.
+SIDE: Range = (lambda side: 1 <= side <= LARGEST_IMAGE, f"from 1 to {LARGEST_IMAGE} pixels")
+SIDES: Range = (
+    lambda sides: len(sides) > 0 and all(1 <= side <= LARGEST_IMAGE for side in sides),
+    f"of at least one size from 1 to {LARGEST_IMAGE} pixels",
+)
 
 _RANGES: dict[str, Range] = {
-    "image_size": (lambda size: 1 <= size <= LARGEST_IMAGE, f"from 1 to {LARGEST_IMAGE} pixels"),
+    "image_size": SIDE,
     "channels": (lambda channels: 1 <= channels <= 4, "from 1 to 4"),
     "num_classes": (lambda count: 2 <= count <= 100_000, "from 2 to 100000"),
     "mean": (lambda mean: all(-10 <= value <= 10 for value in mean), "of numbers from -10 to 10"),

@@ -3,23 +3,15 @@
 from dataclasses import dataclass
 
 from airjax.recipes.inputs import Inputs
-from airjax.recipes.network_resnet import BlockShape, block_macs, block_params, stage_shapes
-from airjax.recipes.ranges import CHANNELS, GROUPS, above, below
-from airjax.utils.fields import Range, check_fields
+from airjax.recipes.network_resnet import RANGES, BlockShape, ResidualNet, block_macs, block_params, stage_shapes
+from airjax.utils.fields import check_fields
 
 STEM = 7  # rows and columns of the first kernel
 LEAST_BLURRED = 16  # input channels from which on a strided convolution is blurred
 
-_RANGES: dict[str, Range] = {
-    "widths": CHANNELS,
-    "batchnorm_momentum": below(0, 1),
-    "batchnorm_epsilon": above(0, 1),
-    "batchnorm_groups": GROUPS,
-}
-
 
 @dataclass(frozen=True)
-class ImageNetResNet18:
+class ImageNetResNet18(ResidualNet):
     """A 7x7 stem of stride 2, a 3x3 max-pool of stride 2, four stages of two residual blocks, a pool, a linear head.
 
     That is torchvision's resnet18. With blur, a fixed [1 2 1] x [1 2 1] / 16 filter comes before every strided
@@ -39,25 +31,7 @@ class ImageNetResNet18:
     """Equal parts of a batch that BatchNorm normalises each by its own statistics; 1: all examples together."""
 
     def __post_init__(self) -> None:
-        check_fields(self, _RANGES)
-
-    @property
-    def parameter_groups(self) -> tuple[str, ...]:
-        """Return what `airjax.optim.groups.label_params` calls the parameters of this network."""
-        return "other", "norm_bias", "norm_scale"
-
-    @property
-    def freeze_epochs(self) -> float | None:
-        """Epochs after which some parameters are frozen; None: all train to the end."""
-        return None
-
-    @property
-    def examples_at_start(self) -> int:
-        """Training examples that the initialisation looks at."""
-        return 0
-
-    def require_inputs(self, inputs: Inputs) -> None:
-        """Accept every size: strides and the max-pool round up, and the last pool takes what is left."""
+        check_fields(self, RANGES)
 
     def blocks(self, inputs: Inputs) -> list[BlockShape]:
         """List the blocks in order."""

@@ -9,7 +9,7 @@ from airjax.utils.fields import Range, check_fields
 
 BLOCKS = 2  # of two 3x3 convolutions each, in every stage
 
-_RANGES: dict[str, Range] = {
+RANGES: dict[str, Range] = {
     "widths": CHANNELS,
     "batchnorm_momentum": below(0, 1),
     "batchnorm_epsilon": above(0, 1),
@@ -34,21 +34,8 @@ class BlockShape(NamedTuple):
         return self.stride > 1 or self.inputs != self.outputs
 
 
-@dataclass(frozen=True)
-class ResNet18:
-    """A 3x3 stem without a pool, four stages of two residual blocks, an average pool, and a linear head. (§7)"""
-
-    widths: tuple[int, int, int, int] = (64, 128, 256, 512)
-    """Channels of the four stages; the stem has those of the first."""
-    batchnorm_momentum: float = 0.9
-    """Fraction of the old running statistics that BatchNorm keeps at each step."""
-    batchnorm_epsilon: float = 1e-5
-    """Added to the variance in BatchNorm."""
-    batchnorm_groups: int = 1
-    """Equal parts of a batch that BatchNorm normalises each by its own statistics; 1: all examples together."""
-
-    def __post_init__(self) -> None:
-        check_fields(self, _RANGES)
+class ResidualNet:
+    """A network of which nothing is frozen or computed from data, and that takes images of every size."""
 
     @property
     def parameter_groups(self) -> tuple[str, ...]:
@@ -66,7 +53,24 @@ class ResNet18:
         return 0
 
     def require_inputs(self, inputs: Inputs) -> None:
-        """Accept every size: a stride rounds up, and the last pool takes what is left."""
+        """Accept every size: strides and pools round up, and the last pool takes what is left."""
+
+
+@dataclass(frozen=True)
+class ResNet18(ResidualNet):
+    """A 3x3 stem without a pool, four stages of two residual blocks, an average pool, and a linear head. (§7)"""
+
+    widths: tuple[int, int, int, int] = (64, 128, 256, 512)
+    """Channels of the four stages; the stem has those of the first."""
+    batchnorm_momentum: float = 0.9
+    """Fraction of the old running statistics that BatchNorm keeps at each step."""
+    batchnorm_epsilon: float = 1e-5
+    """Added to the variance in BatchNorm."""
+    batchnorm_groups: int = 1
+    """Equal parts of a batch that BatchNorm normalises each by its own statistics; 1: all examples together."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, RANGES)
 
     def blocks(self, inputs: Inputs) -> list[BlockShape]:
         """List the blocks in order."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from airjax.recipes.optimizer_heavy_ball import HeavyBall
+from airjax.recipes.optimizer_heavy_ball import TORCH_RANGES, HeavyBall, TorchUnits
 from airjax.recipes.optimizer_muon import Muon
 from airjax.recipes.ranges import TRACED, above, below, between
 from airjax.utils.fields import Range, check_fields
@@ -15,11 +15,6 @@ _NESTEROV_RANGES: dict[str, Range] = {
     "weight_decay": between(0, 100),
     "momentum": below(0, 1),
     "bias_scale": above(0, 1e6),
-}
-_SGD_RANGES: dict[str, Range] = {
-    "learning_rate": above(0, 1e6),
-    "weight_decay": between(0, 100),
-    "momentum": below(0, 1),
 }
 _TRIANGLE_RANGES: dict[str, Range] = {
     "schedule_start": between(0, 1),
@@ -67,7 +62,7 @@ class Nesterov:
 
 
 @dataclass(frozen=True)
-class Sgd:
+class Sgd(TorchUnits):
     """SGD with Nesterov momentum in torch's units: the rate is of the mean loss, and every parameter decays. (§7)"""
 
     learning_rate: float = field(default=0.1, metadata=TRACED)
@@ -78,17 +73,7 @@ class Sgd:
     """Nesterov momentum, in [0, 1)."""
 
     def __post_init__(self) -> None:
-        check_fields(self, _SGD_RANGES)
-
-    @property
-    def sgd_learning_rate(self) -> float:
-        """Learning rate for a loss that is averaged over the batch."""
-        return self.learning_rate
-
-    def sgd_weight_decay(self, batch_size: int) -> float:
-        """Multiple of every parameter that is added to its gradient; the same for every batch size."""
-        del batch_size
-        return self.weight_decay
+        check_fields(self, TORCH_RANGES)
 
 
 @dataclass(frozen=True)

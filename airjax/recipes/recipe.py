@@ -245,12 +245,15 @@ class Recipe:
         for name, value in changes.items():
             if name not in SWITCHES:
                 by_path.setdefault(places[name].path, {})[name] = value
+        own: dict[str, Any] = {}  # replaced all at once: a recipe checks what it has in the end
         for path, values in sorted(by_path.items(), reverse=True):  # parts of a part before the part itself
-            if part_of(recipe, path) is not None:
-                recipe = replaced(recipe, path, values)
+            if not path:
+                own |= values
+            elif part_of(recipe, path) is not None:
+                own[path[0]] = replaced(own.get(path[0], getattr(recipe, path[0])), path[1:], values)
             elif _switch_of(path) not in changes:
                 raise ValueError(f"{next(iter(values)).replace('_', '-')} is set, but the recipe has no {path[-1]}")
-        return recipe
+        return replace(recipe, **own)
 
     def value_of(self, name: str) -> Any:
         """Return the value of a field by its own name; None where its part is left out, or of another kind."""

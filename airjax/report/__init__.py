@@ -1,1 +1,1 @@
-"""A sweep as a page."""
+"""Results as pages: networks, sweeps, data sets and predictions."""

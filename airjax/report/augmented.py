@@ -4,8 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import UInt8
 
+from airjax.augment.batch import augment_examples
 from airjax.augment.draws import Draws, sample_draws
-from airjax.augment.transforms import cutout, jitter, normalize, take_moved
 from airjax.data import Dataset
 from airjax.recipes.recipe import Recipe
 from airjax.report.pictures import Cell, Strip, StripRow, encode_image
@@ -39,14 +39,7 @@ def augmented_views(
     recipe: Recipe, images: UInt8[np.ndarray, "n h w c"], draws: Draws, epoch: int
 ) -> UInt8[np.ndarray, "n h w c"]:
     """Augment the first examples as an epoch of the training does, and return what the network sees as pixels."""
-    augmentation, inputs, n = recipe.augmentation, recipe.inputs, len(images)
-    shifts = None if draws.shifts is None else draws.shifts[epoch, :n]
-    moves = draws.flips[:n], draws.mirrors[epoch, :n], shifts
-    moved = take_moved(jnp.asarray(images), augmentation.translate, jnp.arange(n), *moves, augmentation.padding)
-    seen = normalize(moved, inputs, jnp.float32)
-    if draws.jitter is not None:
-        seen = jitter(seen, draws.jitter[epoch, :n])
-    if draws.corners is not None:
-        seen = cutout(seen, draws.corners[epoch, :n], augmentation.cutout)
+    inputs, first = recipe.inputs, jnp.arange(len(images))
+    seen = augment_examples(recipe, jnp.asarray(images), draws, epoch, first, first)
     pixels = 255 * (np.asarray(seen) * np.array(inputs.std, np.float32) + np.array(inputs.mean, np.float32))
     return np.clip(np.round(pixels), 0, 255).astype(np.uint8)

@@ -72,8 +72,7 @@ def theme(mode: Mode) -> Spec:
         },
         "mark": {"color": CATEGORIES[mode][0]},
         "rule": {"color": soft},
-        "title": {"color": ink, "fontSize": 13, "fontWeight": 600, "anchor": "start"},
-        "range": {"category": list(CATEGORIES[mode]), "ramp": list(RAMPS[mode]), "heatmap": list(RAMPS[mode])},
+        "range": {"category": list(CATEGORIES[mode]), "ramp": list(RAMPS[mode])},
         "text": {"fontSize": 12},
         "params": [
             {"name": "ink", "value": ink},
@@ -85,9 +84,9 @@ def theme(mode: Mode) -> Spec:
     }
 
 
-def make_chart(layers: list[Spec], data: list[Row], height: int, description: str, title: str | None = None) -> Spec:
+def make_chart(layers: list[Spec], data: list[Row], height: int, description: str) -> Spec:
     """Make a figure of layers over the same rows, as wide as its place, and described for those who do not see it."""
-    chart: Spec = {
+    return {
         "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
         "description": description,
         "width": "container",
@@ -95,7 +94,6 @@ def make_chart(layers: list[Spec], data: list[Row], height: int, description: st
         "data": {"values": data},
         "layer": layers,
     }
-    return chart | ({"title": title} if title else {})
 
 
 def axis(field: str, title: str | None, *, zero: bool = False, kind: str = "quantitative", **options: Any) -> Spec:
@@ -104,10 +102,10 @@ def axis(field: str, title: str | None, *, zero: bool = False, kind: str = "quan
     return {"field": field, "type": kind, "title": title} | scale | options
 
 
-def color(titles: list[str], field: str = "setting") -> Spec:
+def color(titles: list[str]) -> Spec:
     """Return the encoding of the settings by colour, in their order; a legend where there are several."""
     legend = {"title": None, "symbolType": "circle", "symbolStrokeWidth": 2} if len(titles) > 1 else None
-    return {"field": field, "type": "nominal", "scale": {"domain": titles}, "legend": legend}
+    return {"field": "setting", "type": "nominal", "scale": {"domain": titles}, "legend": legend}
 
 
 def ramp_ink(part: str) -> Spec:

@@ -6,9 +6,9 @@ import numpy as np
 from jaxtyping import Float, Integer
 
 from airjax.report.charts import Row, Spec, axis, color, make_chart, ramp_ink, tips
+from airjax.report.figures import BAND
 from airjax.stats.variance import Reliability
 
-BAND = (5, 95)  # percentiles of the networks
 MOST_CLASSES = 30  # of more, a figure shows the ones that are hardest
 MOST_SETTINGS = 5  # side by side
 TEXT_CLASSES = 12  # of more, a cell has no room for its number
@@ -51,7 +51,7 @@ def draw_confusion(
     votes: Integer[np.ndarray, "m l"], labels: Integer[np.ndarray, " m"], classes: Sequence[str]
 ) -> Spec:
     """Draw the percentage that each class gets of the votes on the images of a true class."""
-    by_class = np.stack([votes[labels == k].sum(0) for k in range(votes.shape[1])]).astype(float)
+    by_class = confusion_counts(votes, labels)
     fractions = 100 * by_class / np.maximum(1, by_class.sum(1, keepdims=True))
     rows = [
         {"true": classes[i], "seen": classes[j], "percent": float(fractions[i, j]), "text": _cell(fractions[i, j])}
@@ -127,6 +127,11 @@ def draw_difficulty(
         {"mark": {"type": "circle", "size": 30, "opacity": 1}, "encoding": where | {"tooltip": shown}},
     ]
     return make_chart(layers, rows, 250, "Difficulty of the test images")
+
+
+def confusion_counts(votes: Integer[np.ndarray, "m l"], labels: Integer[np.ndarray, " m"]) -> Float[np.ndarray, "l l"]:
+    """Count the votes that each class gets on the images of a true class, which is the row."""
+    return np.stack([votes[labels == k].sum(0) for k in range(votes.shape[1])]).astype(float)
 
 
 def wrong_fractions(votes: Integer[np.ndarray, "m l"], labels: Integer[np.ndarray, " m"]) -> Float[np.ndarray, " m"]:

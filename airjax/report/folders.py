@@ -5,7 +5,8 @@ from typing import Literal
 
 from airjax.report.networks import read_networks
 from airjax.report.networks_page import render_networks
-from airjax.report.render import Page, render_survey
+from airjax.report.page import Page
+from airjax.report.render import render_survey
 from airjax.report.survey import SurveyError, read_survey
 from airjax.report.sweeps import render_sweeps
 

@@ -1,5 +1,6 @@
 """Read the folder of a training (`airjax train --out`): its networks, what they saw, and how far it has got."""
 
+import functools
 import json
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -53,8 +54,8 @@ def read_networks(folder: Path, data_dir: Path | None = None) -> Networks:
     training = {tuple(line["seeds"]): line for line in epochs if not set(line["seeds"]) <= set(lines)}
     if not runs and not training:
         raise SurveyError(f"no network in {folder} is finished, nor has ended an epoch; come back later")
-    seeds, logits = _read_logits(folder, list(lines))
     dataset, missing = _find(described, recipe, data_dir)
+    seeds, logits = ([], None) if dataset is None else _read_logits(folder, list(lines))
     if dataset is not None and logits is not None and not _fits(logits[0], lines[seeds[0]], dataset):
         dataset, missing = None, f"{described['dataset']} as it is here is not what the networks were tested on"
     known = read_lines(folder / "environments.jsonl")
@@ -142,22 +143,36 @@ def _read_logits(folder: Path, seeds: list[int]) -> tuple[list[int], Float[np.nd
 
 
 def _find(described: dict[str, Any], recipe: Recipe, data_dir: Path | None) -> tuple[Dataset | None, str]:
-    source = {
+    if recipe.cropping is not None:  # as a data set in memory every image of the tree would be decoded
+        return None, "The networks learned from a tree of images, which a page does not read"
+    labels, source = described["labels"], _source(described, recipe)
+    name = described["dataset"].removesuffix(f"+{labels}")
+    try:
+        dataset = _load(name, json.dumps(source), data_dir)
+        return dataset.head(len(dataset.train_images), recipe.test_examples), ""
+    except DataError as error:
+        if data_dir is not None:
+            raise
+        return None, str(error)
+
+
+@functools.lru_cache(maxsize=1)  # a server makes the page again after every epoch
+def _load(name: str, source: str, data_dir: Path | None) -> Dataset:
+    return find_data(name, json.loads(source), data_dir)
+
+
+def _source(described: dict[str, Any], recipe: Recipe) -> dict[str, Any]:
+    # Earlier versions did not say how many examples were held out.
+    held_out = recipe.test_examples if described["split"] == "validation" else 0
+    return {
         "fingerprint": described.get("dataset_sha256", ""),
         "content": described["content"],
         "place": described.get("place"),
         "labels": described["labels"],
         "labels_place": described.get("labels_place"),
         "image_size": described.get("image_size"),
-        "validation": recipe.test_examples if described["split"] == "validation" else 0,
+        "validation": described.get("validation", held_out),
     }
-    try:
-        dataset = find_data(described["dataset"], source, data_dir)
-        return dataset.head(len(dataset.train_images), recipe.test_examples), ""
-    except DataError as error:
-        if data_dir is not None:
-            raise
-        return None, str(error)
 
 
 def _fits(logits: np.ndarray, run: dict[str, Any], dataset: Dataset) -> bool:

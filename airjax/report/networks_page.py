@@ -22,10 +22,10 @@ from airjax.report.networks_texts import (
     stage_seconds,
     whole_environment,
 )
-from airjax.report.page import fill_page
+from airjax.report.page import Page, fill_page
 from airjax.report.pictures import confident_mistakes, filter_pictures, hardest_pictures
 from airjax.report.probabilities import confidence_reliability, expected_calibration_error, mean_probability
-from airjax.report.render import Page
+from airjax.report.summary import accuracies_by_class
 from airjax.report.tables import environment_tables, pairs_table
 from airjax.stats.variance import count_votes
 
@@ -40,7 +40,7 @@ CURVE_TITLES = {
 def render_networks(networks: Networks) -> Page:
     """Render the page of a folder of networks."""
     charts = draw_networks(networks)
-    return Page(fill_page("networks.html", _values(networks), charts), charts)
+    return fill_page("networks.html", _values(networks), charts)
 
 
 def draw_networks(networks: Networks) -> dict[str, Spec]:
@@ -71,12 +71,9 @@ def _draw_test_images(networks: Networks) -> dict[str, Spec]:
     predictions = logits.argmax(2)
     votes = count_votes(predictions, len(classes))
     correct = predictions == labels
-    by_class = [100 * correct[:, labels == k].mean(1) if (labels == k).any() else None for k in range(len(classes))]
-    missing = np.full(len(logits), np.nan)
-    columns = np.stack([missing if column is None else column for column in by_class], 1)
     found = confidence_reliability(logits, labels)
     drawn = {
-        "classes": draw_classes(titles, [columns], classes),
+        "classes": draw_classes(titles, [accuracies_by_class(correct, labels, len(classes))], classes),
         "confusion": draw_confusion(votes, labels, classes),
         "reliability": draw_reliability(titles, [found], "probability of the class that is seen, %"),
     }
@@ -118,10 +115,10 @@ def _pictures(networks: Networks) -> dict[str, Any]:
         "hardest": [],
         "pairs": None,
         "calibration": None,
-        "read": len(networks.seeds),
+        "several": any(len(one) > 1 for one in networks.curves.values()),
     }
     if dataset is None or logits is None:
-        if logits is None and networks.runs:
+        if dataset is not None and logits is None and networks.runs:
             values["missing"] = "The folder holds no outputs of its networks: an earlier version trained them"
         return values
     images, labels, classes = dataset.test_images, dataset.test_labels, dataset.classes

@@ -1,10 +1,12 @@
 """Say in words and tables what is known of a training's networks."""
 
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from airjax.data.registry import find_entry
 from airjax.recipes.published import CLAIMS, RECIPES
 from airjax.report.networks import Networks
 from airjax.report.page import Table
@@ -138,13 +140,17 @@ def command(networks: Networks, changed: dict[str, Any]) -> str:
     described, parts = networks.described, ["airjax", "train", "--recipe", networks.name]
     if seeds == list(range(seeds[0], seeds[0] + len(seeds))):
         parts += ["--seed", str(seeds[0]), "--seeds", str(len(seeds))]
-    parts += ["--data", described["dataset"] or "auto"]
+    name = described["dataset"].removesuffix(f"+{described['labels']}")
+    parts += ["--data", name if find_entry(name) else described.get("place") or name or "auto"]
     parts += ["--labels", described["labels"]] if described["labels"] else []
-    parts += ["--validation", str(networks.recipe.test_examples)] if described["split"] == "validation" else []
+    parts += ["--image-size", str(described["image_size"])] if described.get("image_size") else []
+    held_out = networks.recipe.test_examples if described["split"] == "validation" else 0
+    held_out = described.get("validation", held_out)
+    parts += ["--validation", str(held_out)] if held_out else []
     for name, value in changed.items():
         if name not in OF_DATA:
             parts += _flag(name, value)
-    return " ".join([*parts, "--out", "DIR"])
+    return shlex.join([*parts, "--out", "DIR"])
 
 
 def _flag(name: str, value: Any) -> list[str]:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from airjax.report.charts import Spec, dump_spec, entry_width, library_script, theme
+from airjax.report.charts import Spec, dump_spec, entry_width, library_script, render_png, theme
 
 HERE = Path(__file__).parent
 STYLE_SHEET = HERE / "page.css"  # what every report looks like
@@ -17,6 +17,17 @@ class Table(NamedTuple):
     rows: list[list[Any]]
 
 
+class Page(NamedTuple):
+    """A page as text, and the figures in it, by name."""
+
+    text: str
+    charts: dict[str, Spec]
+
+    def files(self) -> dict[str, bytes]:
+        """Render the figures as PNG files, by name."""
+        return {name: render_png(spec) for name, spec in self.charts.items()}
+
+
 def fill_template(template: Path, values: dict[str, Any]) -> str:
     """Fill a Jinja template that extends layout.html; values are escaped, and a name that lacks a value is an error."""
     import jinja2
@@ -28,7 +39,7 @@ def fill_template(template: Path, values: dict[str, Any]) -> str:
     return environment.get_template(template.name).render(values, style=STYLE_SHEET.read_text())
 
 
-def fill_page(template: str, values: dict[str, Any], charts: dict[str, Spec]) -> str:
+def fill_page(template: str, values: dict[str, Any], charts: dict[str, Spec]) -> Page:
     """Fill one of the templates in this folder that draw figures, given by name. Raises MissingExtraError.
 
     In the template they are `charts.NAME`, for the macro draw_chart; the page includes the library that draws them.
@@ -36,7 +47,7 @@ def fill_page(template: str, values: dict[str, Any], charts: dict[str, Spec]) ->
     themes = {mode: theme(mode) for mode in ("light", "dark")}
     written = {name: dump_spec(spec | {"usermeta": {"entry": entry_width(spec)}}) for name, spec in charts.items()}
     scripts = {"themes": dump_spec(themes), "library": library_script(), "script": SCRIPT.read_text()}
-    return fill_template(HERE / template, values | scripts | {"charts": written})
+    return Page(fill_template(HERE / template, values | scripts | {"charts": written}), charts)
 
 
 def format_markdown(table: Table) -> str:

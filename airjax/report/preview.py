@@ -8,9 +8,8 @@ from airjax.data import Dataset
 from airjax.recipes.recipe import Recipe
 from airjax.report.augmented import augmented_strip
 from airjax.report.charts import Row, Spec, axis, color, make_chart, tips
-from airjax.report.page import fill_page
+from airjax.report.page import Page, fill_page
 from airjax.report.pictures import Cell, Strip, StripRow, encode_image
-from airjax.report.render import Page
 
 PER_CLASS = 8  # images
 SPLITS = ("training", "test")
@@ -34,7 +33,7 @@ def render_preview(dataset: Dataset, name: str, recipe: Recipe, seed: int, notes
         "seed": seed,
         "augmentation": _describe(recipe),
     }
-    return Page(fill_page("preview.html", values, charts), charts)
+    return fill_page("preview.html", values, charts)
 
 
 def draw_counts(dataset: Dataset) -> Spec:

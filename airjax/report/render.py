@@ -1,18 +1,18 @@
 """Put a sweep's tables and figures together into one page."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from airjax.recipes.recipe import Recipe
 from airjax.report.augmented import augmented_strip
-from airjax.report.charts import Spec, render_png
+from airjax.report.charts import Spec
 from airjax.report.figures import draw_accuracies, draw_costs, draw_curve
 from airjax.report.figures_classes import draw_classes, draw_confusion, draw_difficulty, draw_reliability
 from airjax.report.figures_grid import draw_dependences
 from airjax.report.networks import read_filters
-from airjax.report.page import fill_page
+from airjax.report.page import Page, fill_page
 from airjax.report.pictures import Picture, confident_mistakes, filter_pictures, hardest_pictures
 from airjax.report.probabilities import BINS
 from airjax.report.survey import Survey, SurveyedSetting, SurveyedTestSet
@@ -35,21 +35,10 @@ from airjax.utils.units import format_seconds
 SIGNIFICANCE = 0.05
 
 
-class Page(NamedTuple):
-    """A page as text, and the figures in it, by name."""
-
-    text: str
-    charts: dict[str, Spec]
-
-    def files(self) -> dict[str, bytes]:
-        """Render the figures as PNG files, by name."""
-        return {name: render_png(spec) for name, spec in self.charts.items()}
-
-
 def render_survey(survey: Survey) -> Page:
     """Render the page of a sweep."""
     charts = draw_survey(survey)
-    return Page(fill_page("report.html", _values(survey, list(charts)), charts), charts)
+    return fill_page("report.html", _values(survey, list(charts)), charts)
 
 
 def rank(settings: Sequence[SurveyedSetting]) -> list[SurveyedSetting]:
@@ -175,7 +164,7 @@ def _test_images(index: int, test: SurveyedTestSet, survey: Survey, drawn: Seque
     if not missing and f"classes-{test.name}" not in drawn:
         missing = f"None of the settings in the figures is tested on {test.name}"
     values: dict[str, Any] = {"name": test.name, "title": f"{test.data}, {test.examples:,}", "missing": missing}
-    values |= {"hardest": [], "mistakes": [], "pairs": None, "best": "", "matrix": False}
+    values |= {"hardest": [], "mistakes": [], "pairs": None, "best": ""}
     if missing or test.dataset is None:
         return values
     dataset, details = test.dataset, [s.details for s in mine if s.details is not None]

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, Float, Integer
 
 from airjax.report.probabilities import softmax
 from airjax.stats.equivalence import bootstrap_interval
@@ -87,7 +88,7 @@ def summarize(results: Results, labels: np.ndarray | None, num_classes: int | No
         correct = predictions == labels
         variance = run_variance(correct) if several else None
         calibration = of_votes(lambda v: reliability(v, labels).error, 2.0)
-        class_accuracies = _by_class(correct, labels, num_classes)
+        class_accuracies = accuracies_by_class(correct, labels, num_classes)
         logits = sum_logits(results)
         ensemble = 100 * ensemble_accuracy((votes if logits is None else logits)[None], labels)
     summary = Summary(
@@ -150,7 +151,10 @@ def load_curves(results: Results) -> np.ndarray | None:
     return curves * (1, 100)
 
 
-def _by_class(correct: np.ndarray, labels: np.ndarray, num_classes: int) -> np.ndarray:
+def accuracies_by_class(
+    correct: Bool[np.ndarray, "r m"], labels: Integer[np.ndarray, " m"], num_classes: int
+) -> Float[np.ndarray, "r l"]:
+    """Return the accuracy of each network in each class, in percent; NaN for a class without test images."""
     columns = [correct[:, labels == k] for k in range(num_classes)]
     missing = np.full(len(correct), np.nan)
     return np.stack([100 * part.mean(1) if part.shape[1] else missing for part in columns], axis=1)

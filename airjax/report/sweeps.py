@@ -7,8 +7,8 @@ from typing import Any
 from airjax.report.charts import Spec
 from airjax.report.figures import draw_accuracies
 from airjax.report.figures_grid import draw_dependences
-from airjax.report.page import fill_page
-from airjax.report.render import Page, rank
+from airjax.report.page import Page, fill_page
+from airjax.report.render import rank
 from airjax.report.survey import Survey, SurveyError, read_survey
 from airjax.report.tables import accuracy_table, environment_tables
 
@@ -31,7 +31,7 @@ def render_sweeps(folder: Path, parts: Sequence[Path], data_dir: Path | None = N
         charts[name] = draw_accuracies([one.title for one in shown], [one.accuracies for one in shown])
         grids = draw_dependences([s.fields for s in survey.settings], [s.accuracies for s in survey.settings])
         charts |= {f"{name}-{grid}": chart for grid, chart in grids.items()}
-    return Page(fill_page("sweeps.html", _values(folder, surveys, empty, list(charts)), charts), charts)
+    return fill_page("sweeps.html", _values(folder, surveys, empty, list(charts)), charts)
 
 
 def _values(folder: Path, surveys: dict[str, Survey], empty: list[str], drawn: Sequence[str]) -> dict[str, Any]:
@@ -45,15 +45,16 @@ def _values(folder: Path, surveys: dict[str, Survey], empty: list[str], drawn: S
         "verdict": "failed" if unsound else "complete" if done == planned and not empty else "incomplete",
         "headline": f"{done:,} of {planned:,} networks of {number} sweep{'s' * (number != 1)}",
         "sentence": "The best setting of each sweep comes first.",
-        "parts": [_part(name, survey, drawn) for name, survey in surveys.items()],
+        "parts": [_part(folder, name, survey, drawn) for name, survey in surveys.items()],
         "empty": empty,
         "environments": environment_tables(list(environments.values())),
     }
 
 
-def _part(name: str, survey: Survey, drawn: Sequence[str]) -> dict[str, Any]:
+def _part(folder: Path, name: str, survey: Survey, drawn: Sequence[str]) -> dict[str, Any]:
     return {
         "name": name,
+        "folder": str(folder / name),
         "recipe": survey.plan_json["recipe"],
         "state": survey.state,
         "accuracy": accuracy_table(rank(survey.settings)),

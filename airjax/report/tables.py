@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from airjax.report.figures_classes import confusion_counts
 from airjax.report.page import Table, format_p
 from airjax.report.summary import Estimate
 from airjax.report.survey import Survey, SurveyedSetting
@@ -114,7 +115,7 @@ def contrast_table(contrasts: Sequence[Contrast], settings: Sequence[SurveyedSet
 
 def pairs_table(votes: np.ndarray, labels: np.ndarray, classes: Sequence[str], count: int = 10) -> Table:
     """Tabulate the pairs of classes that the votes [M,K] confuse most, of the images with labels [M]."""
-    matrix = np.stack([votes[labels == k].sum(0) for k in range(votes.shape[1])]).astype(float)
+    matrix = confusion_counts(votes, labels)
     wrong = matrix * (1 - np.eye(len(matrix)))
     total, of_class = max(1.0, wrong.sum()), np.maximum(1, matrix.sum(1))
     rows = []

@@ -12,12 +12,13 @@ from airjax.data.content import Content
 from airjax.data.dataset import DataError
 from airjax.data.info import DatasetInfo, Statistics
 from airjax.data.registry import ALIASES, REGISTRY
+from airjax.recipes.imagenet_resnet18 import MEAN, STD
 from airjax.stream.images import Source, split_of
 from airjax.stream.index import Corrupt, Index, open_index
 
 IMAGENET = "imagenet"  # name of a tree for `--data`
 VARIABLE = "AIRJAX_IMAGENET"
-STATISTICS = Statistics((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # of every tree, as is usual
+STATISTICS = Statistics(MEAN, STD)  # of every tree, as is usual
 
 
 @dataclass(frozen=True, eq=False)

@@ -47,7 +47,8 @@ def _with_split(dataset: Dataset, source: dict[str, Any] | None) -> Dataset:
         place = os.environ.get(VARIABLE) or source.get("labels_place")
         dataset = with_labels(dataset, source["labels"], place)
     count = source.get("validation") if source else None
-    return dataset.with_validation(count) if count else dataset
+    # What the cache has under the fingerprint may be the parts already.
+    return dataset.with_validation(count) if count and not _is_it(dataset, source) else dataset
 
 
 def _search(name: str, source: dict[str, Any] | None) -> Dataset:
@@ -61,8 +62,10 @@ def _search(name: str, source: dict[str, Any] | None) -> Dataset:
         if _is_it(dataset, source):
             return dataset
     cached = find_cached(source.get("whole") or source["fingerprint"]) if source else _load_official(name)
-    if cached is not None:
-        return _with_split(cached, source)
+    if cached is None and source and not source.get("whole") and (source.get("labels") or source.get("validation")):
+        cached = _load_official(name)  # a training's folder does not say what the whole was
+    if cached is not None and _is_it(found := _with_split(cached, source), source):
+        return found
     looked.append(f"the cache, {cache_folder()}")
     where = ", nor in ".join(looked)
     remedy = "name its place with --data-dir" if find_entry(name) else "put it there again"

@@ -13,6 +13,7 @@ from typing import Any
 from airjax.data import Dataset, load_data, with_labels
 from airjax.data.dataset import describe_resized
 from airjax.data.labels import VARIABLE
+from airjax.data.place import resolved
 from airjax.data.registry import find_entry
 from airjax.recipes.recipe import Recipe
 from airjax.sweep.plan import SAME_NUMBERS_SINCE, Plan, Setting
@@ -48,15 +49,11 @@ def check_data(plan: Plan, data_dir: Path | None) -> dict[str, Source]:
         if whole.resized:
             print(f"{name}: {describe_resized(whole)}")
         place = (data_dir or os.environ.get(official.variable)) if official else None if entry else name
-        source = _source(plan, name, labelled, _resolved(place))
+        source = _source(plan, name, labelled, resolved(place))
         if plan.labels:
-            source = source._replace(whole=whole.fingerprint, labels=plan.labels, labels_place=_resolved(labels_place))
+            source = source._replace(whole=whole.fingerprint, labels=plan.labels, labels_place=resolved(labels_place))
         found[name] = source
     return found
-
-
-def _resolved(place: str | Path | None) -> str | None:
-    return None if place is None else str(Path(place).expanduser().resolve())
 
 
 def _source(plan: Plan, name: str, whole: Dataset, place: str | None) -> Source:

@@ -64,19 +64,20 @@ def compile_lowered(
     convolution: Convolution = "native",
     *,
     once: bool = False,
-    tentative: bool = True,
+    mesh: Mesh | None = None,
 ) -> jax.stages.Compiled | Tentative:
     """Compile a lowered function with a platform's options, this process's if None; once: for what runs once.
 
-    Where options fail that a program can do without, it is compiled without them, with a warning; unless tentative,
-    they are not tried.
+    Where options fail that a program can do without, it is compiled without them, with a warning; on a mesh they are
+    not tried.
     """
     platform = platform or default_platform()
     extra = ONCE_OPTIONS.get(platform, {}) if once else {}
     options = compiler_options(platform, convolution) | extra
     plain = extra if platform in OPTIONAL else options
-    # A graph of what runs once costs more than it saves.
-    certain = once or not tentative or plain == options
+    # A graph of what runs once costs more than it saves. On a mesh, options that fail in one process alone would leave
+    # the processes with different programs.
+    certain = once or mesh is not None or plain == options
     compiled = lowered.compile(compiler_options=plain) if certain else Tentative(lowered, options, plain)
     release_freed()
     return compiled
@@ -90,8 +91,7 @@ def compile_function(
     On a mesh every device calls the function, with the same arguments, and has the same result.
     """
     lowered = jit_on(mesh, over_devices(mesh, function)).lower(*shapes)
-    # Options that fail in one process alone would leave the processes with different programs.
-    return compile_lowered(lowered, convolution=convolution, tentative=mesh is None)
+    return compile_lowered(lowered, convolution=convolution, mesh=mesh)
 
 
 def compilations_at_once(platform: str) -> int | None:

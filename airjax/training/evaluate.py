@@ -2,6 +2,8 @@
 
 import functools
 import math
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -94,28 +96,34 @@ def tta_logits(
     A backend of None is this process's. Raises ValueError for a level other than 0, 1 or 2.
     """
     backend = backend or backend_of(recipe)
-    logits = jnp.zeros((images.shape[0], recipe.inputs.num_classes), backend.precision.statistics)
-    for weight, x in _weighted_views(recipe, backend, variables, images, level_of(recipe, level)):
-        logits = logits + weight * apply_rest(recipe, backend, variables, x)
-    return logits
+    views = weighted_views(recipe, backend, variables, images, level_of(recipe, level))
+    # One after another: only one view needs memory at a time.
+    return _sum_up(backend, ((weight, apply_rest(recipe, backend, variables, x)) for weight, x in views))
 
 
 def _joined_logits(
     recipe: Recipe, backend: Backend, variables: Variables, images: UInt8[Array, "n h w c"], level: int
 ) -> Float[Array, "n l"]:
     # `tta_logits` by one forward pass of all views: it is compiled once, and needs so many times the memory.
-    views = _weighted_views(recipe, backend, variables, images, level)
-    joined = apply_rest(recipe, backend, variables, jnp.concatenate([x for _, x in views]))
-    logits = jnp.zeros((images.shape[0], recipe.inputs.num_classes), backend.precision.statistics)
-    for (weight, _), part in zip(views, jnp.split(joined, len(views)), strict=True):
+    weights, views = zip(*weighted_views(recipe, backend, variables, images, level), strict=True)
+    joined = apply_rest(recipe, backend, variables, jnp.concatenate(views))
+    return _sum_up(backend, zip(weights, jnp.split(joined, len(views)), strict=True))
+
+
+def _sum_up(backend: Backend, weighted: Iterable[tuple[float, Array]]) -> Array:
+    logits = jnp.zeros((), backend.precision.statistics)
+    for weight, part in weighted:
         logits = logits + weight * part
     return logits
 
 
-def _weighted_views(
+def weighted_views(
     recipe: Recipe, backend: Backend, variables: Variables, images: UInt8[Array, "n h w c"], level: int
 ) -> list[tuple[float, Array]]:
-    # Of each view what the network's first layer makes of it; that is computed once for all crops of an image.
+    """Return the views of a level with their weights, each as what `airjax.nn.build.apply_first` makes of it.
+
+    That is computed once for all crops of an image.
+    """
     evaluation = recipe.evaluation
     views = views_of(level, mirrored=evaluation.tta_mirror, uniform=evaluation.tta_uniform)
     normalized = normalize(images, recipe.inputs, backend.precision.compute)
@@ -154,20 +162,6 @@ def tta_logits_in_passes(
 
     logits = jnp.zeros((images.shape[0], recipe.inputs.num_classes), backend.precision.statistics)
     return lax.fori_loop(0, -(-count * plan.batch // size), body, logits)
-
-
-def shared_logits(
-    recipe: Recipe,
-    backend: Backend,
-    variables: Variables,
-    images: UInt8[Array, "n h w c"],
-    count: Int[Array, ""] | int,
-    plan: EvalPlan,
-    level: int | None = None,
-) -> Float[Array, "n l"]:
-    """Compute `tta_logits_in_passes` of images that the devices of the backend's mesh share, on all of them."""
-    part = own_part(backend.mesh, images)
-    return gather_parts(backend.mesh, tta_logits_in_passes(recipe, backend, variables, part, count, plan, level))
 
 
 def compile_logits(recipe: Recipe, level: int, backend: Backend, plan: EvalPlan | None = None) -> Any:
@@ -222,9 +216,13 @@ def _compile_logits(recipe: Recipe, level: int, backend: Backend, plan: EvalPlan
     variables = jax.eval_shape(lambda: init_variables(recipe, backend, make_key(0)))
     size = recipe.inputs.image_size
     images = jax.ShapeDtypeStruct((plan.images, size, size, recipe.inputs.channels), jnp.uint8)
-    function = functools.partial(shared_logits, recipe, backend, plan=plan, level=level)
+
+    def logits(variables: Variables, images: Array, count: Array) -> Array:
+        part = own_part(backend.mesh, images)  # the devices share the images, and all get all logits
+        return gather_parts(backend.mesh, tta_logits_in_passes(recipe, backend, variables, part, count, plan, level))
+
     arguments = {"frozen": {}} | variables, images, jax.ShapeDtypeStruct((), jnp.int32)
-    return compile_function(function, *arguments, convolution=backend.convolution, mesh=backend.mesh)
+    return compile_function(logits, *arguments, convolution=backend.convolution, mesh=backend.mesh)
 
 
 def _logits_by_calls(
@@ -249,5 +247,7 @@ def evaluation_backend(backend: Backend) -> Backend:
 
 def evaluated_part(recipe: Recipe) -> Recipe:
     """Return the recipe with everything that an evaluation does not depend on as it is by default."""
-    default = Recipe(network=recipe.network, evaluation=recipe.evaluation, inputs=recipe.inputs)
+    # Running statistics know no groups, which a batch of the default size might not have.
+    network = replace(recipe.network, batchnorm_groups=1)
+    default = Recipe(network=network, evaluation=recipe.evaluation, inputs=recipe.inputs)
     return default.override(precision=recipe.precision)

@@ -54,6 +54,11 @@ class Clock:
             self._on_phase(stage)
         self._stage, self._since = stage, time.perf_counter()
 
+    def add(self, seconds: dict[str, float]) -> None:
+        """Add what an earlier process spent on each stage."""
+        for stage, spent in seconds.items():
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + spent
+
     def pause(self) -> None:
         """End the stage, if there is one: the time until the next is not counted."""
         if self._stage in self.seconds:

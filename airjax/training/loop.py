@@ -70,6 +70,13 @@ class DivergedError(ArithmeticError):
         )
 
 
+def require_finite(recipe: Recipe, seed: int, losses: Float[np.ndarray, " s"], steps_done: int) -> None:
+    """Raise DivergedError unless the losses of the last s of the steps that are done are finite."""
+    finite = np.isfinite(losses)
+    if not finite.all():
+        raise DivergedError(recipe, seed, steps_done - len(finite) + int(np.argmin(finite)))
+
+
 class Work(NamedTuple):
     """What all groups of one training have in common."""
 
@@ -137,9 +144,7 @@ def train(
     backend, clock = strategy_backend(recipe, "sequential", driver, mesh), Clock(on_phase)
 
     def check(metrics: StepMetrics, steps_done: int) -> None:
-        finite = np.isfinite(metrics.loss[0])
-        if not finite.all():
-            raise DivergedError(recipe, seed, steps_done - len(finite) + int(np.argmin(finite)))
+        require_finite(recipe, seed, metrics.loss[0], steps_done)
 
     work = Work(
         recipe,
@@ -148,10 +153,10 @@ def train(
         plan_calls(recipe, backend, by_epoch=on_epoch is not None or validate or keeping.folder is not None),
         to_device(data, recipe, mesh),
         eval_plan(recipe, backend),
-        Callbacks(on_phase, None if on_step is None else _of_one(on_step), on_epoch),
+        Callbacks(on_phase, None if on_step is None else of_one(on_step), on_epoch),
         validate,
         check,
-        keeping if mesh is None else keeping._replace(should_stop=agree_to_stop(keeping.should_stop)),
+        keeping if keeping is NOTHING_KEPT else keeping._replace(should_stop=agree_to_stop(keeping.should_stop)),
     )
     members = replicate(mesh, make_members(recipe, make_keys([seed])))
     done = train_group(work, members, data, clock)
@@ -226,7 +231,9 @@ def run_group(work: Work, programs: Programs, members: Members, clock: Clock) ->
         if epoch < last_epoch:
             if work.called.on_epoch is not None:
                 plain = _validate(work, programs.variables(state, averaged=False), clock) if work.validate else None
-                work.called.on_epoch(report_epoch(epoch, _of_epoch(work, epoch, history, count), plain, None, clock))
+                work.called.on_epoch(
+                    report_epoch(epoch, metrics_of_epoch(work.recipe, epoch, history, count), plain, None, clock)
+                )
             if work.snapshots is not None and work.snapshots.due(epoch):
                 _save(work, state, history, calls_done, steps_done, clock)
     variables = programs.variables(state, averaged=True)
@@ -235,7 +242,7 @@ def run_group(work: Work, programs: Programs, members: Members, clock: Clock) ->
     if work.called.on_epoch is not None:
         plain = _validate(work, variables, clock) if work.validate else None
         accuracy = float((logits.argmax(2) == np.asarray(arrays.test_labels)).mean())
-        metrics = _of_epoch(work, last_epoch, history, count)
+        metrics = metrics_of_epoch(work.recipe, last_epoch, history, count)
         work.called.on_epoch(report_epoch(last_epoch, metrics, plain, accuracy, clock))
     return Finished(join(history, count), logits, variables)
 
@@ -245,8 +252,7 @@ def _resume(work: Work, state: TrainState, clock: Clock) -> tuple[TrainState, li
     found = None if work.snapshots is None else work.snapshots.restore(state)
     if found is None:
         return state, [], 0
-    for stage, seconds in found.seconds.items():
-        clock.seconds[stage] = clock.seconds.get(stage, 0.0) + seconds
+    clock.add(found.seconds)
     return found.state, [found.metrics], found.calls_done
 
 
@@ -258,9 +264,9 @@ def _save(
         work.snapshots.save(Snapshot(state, metrics, calls_done, dict(clock.seconds)), steps_done)
 
 
-def _of_epoch(work: Work, epoch: int, history: list[StepMetrics], count: int) -> StepMetrics:
-    # The metrics of an epoch's steps, the last ones that were taken.
-    first = epoch * work.recipe.steps_per_epoch
+def metrics_of_epoch(recipe: Recipe, epoch: int, history: Sequence[StepMetrics], count: int) -> StepMetrics:
+    """Return the metrics [k,s] of an epoch's steps, the last ones that were taken."""
+    first = epoch * recipe.steps_per_epoch
     return StepMetrics(*(column[:, first:] for column in join(history, count)))
 
 
@@ -309,7 +315,7 @@ def _compile(programs: Programs, kinds: Sequence[Kind], clock: Clock) -> None:
 def _evaluate(work: Work, variables: Variables, clock: Clock) -> Float[np.ndarray, "k m l"]:
     # Logits with the recipe's test-time augmentation.
     if work.strategy == "sequential":
-        return _logits_of_one(work, variables, work.recipe.evaluation.tta_level, clock, "evaluate")[None]
+        return _logitsof_one(work, variables, work.recipe.evaluation.tta_level, clock, "evaluate")[None]
     clock.begin("evaluate")
     images, plan = work.arrays.test_images, work.evaluation
     logits = group_logits(work.recipe, work.backend, work.strategy, variables, images, plan)
@@ -318,13 +324,11 @@ def _evaluate(work: Work, variables: Variables, clock: Clock) -> Float[np.ndarra
 
 
 def _validate(work: Work, variables: Variables, clock: Clock) -> float:
-    logits = _logits_of_one(work, variables, 0, clock, "validate")
+    logits = _logitsof_one(work, variables, 0, clock, "validate")
     return float((logits.argmax(1) == np.asarray(work.arrays.test_labels)).mean())
 
 
-def _logits_of_one(
-    work: Work, variables: Variables, level: int, clock: Clock, stage: Stage
-) -> Float[np.ndarray, "m l"]:
+def _logitsof_one(work: Work, variables: Variables, level: int, clock: Clock, stage: Stage) -> Float[np.ndarray, "m l"]:
     # Compile first: that is no part of the evaluation's time.
     clock.begin("compile")
     images, plan = work.arrays.test_images, work.evaluation
@@ -335,8 +339,9 @@ def _logits_of_one(
     return logits
 
 
-def _of_one(on_step: Callable[[int, StepMetrics], None]) -> Callable[[int, StepMetrics], None]:
-    # The metrics of a group of one without their axis.
+def of_one(on_step: Callable[[int, StepMetrics], None]) -> Callable[[int, StepMetrics], None]:
+    """Return a function that calls on_step with the metrics of a group of one without their axis."""
+
     def called(steps_done: int, metrics: StepMetrics) -> None:
         on_step(steps_done, StepMetrics(*(np.asarray(column)[0] for column in metrics)))
 

@@ -99,11 +99,6 @@ def is_first() -> bool:
     return not several() or jax.process_index() == 0
 
 
-def any_of(flag: bool) -> bool:
-    """Return whether the flag is set in any process. Every process has to call it."""
-    return bool(largest_of(int(flag)))
-
-
 def largest_of(number: int) -> int:
     """Return the largest of all processes' numbers. Every process has to call it."""
     return number if not several() else int(np.max(_gather(np.asarray(number, np.int32))))
@@ -111,7 +106,7 @@ def largest_of(number: int) -> int:
 
 def agree_to_stop(should_stop: Callable[[], bool]) -> Callable[[], bool]:
     """Return a function that every process calls after the same step, and that says whether any is to stop."""
-    return should_stop if not several() else lambda: any_of(should_stop())
+    return should_stop if not several() else lambda: bool(largest_of(int(should_stop())))
 
 
 def require_same(what: str, value: Any, failed: bool = False) -> None:

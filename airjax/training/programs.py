@@ -196,9 +196,7 @@ class Programs:
 
     def _compile(self, lowered: jax.stages.Lowered, *, once: bool) -> jax.stages.Compiled | Tentative:
         once, backend = once and self.strategy == "sequential", self.backend
-        # Options that fail in one process alone would leave the processes with different programs.
-        tentative = backend.mesh is None
-        return compile_lowered(lowered, backend.platform, backend.convolution, once=once, tentative=tentative)
+        return compile_lowered(lowered, backend.platform, backend.convolution, once=once, mesh=backend.mesh)
 
 
 def programs_of(

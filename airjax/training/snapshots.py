@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -177,13 +177,21 @@ def open_snapshots(
     keeping: Keeping, recipe: Recipe, backend: Backend, strategy: Strategy, members: Members, data: Dataset
 ) -> Snapshots | None:
     """Return the snapshots of the training of these members on this data, or None where none are kept."""
-    if keeping.folder is None:
-        return None
     how = (backend.platform, backend.convolution, backend.driver, backend.unroll, strategy, jax.device_count())
     if backend.mesh is not None:
         how = (*how, backend.mesh.size, jax.process_count())
-    text = json.dumps([recipe.to_dict(), how, data.fingerprint, versions()], sort_keys=True, default=str)
-    digest = hashlib.sha256(text.encode())
-    for leaf in (jax.random.key_data(members.keys), *jax.tree.leaves((members.hyper, members.selection))):
-        digest.update(np.asarray(leaf).tobytes())
+    arrays = jax.random.key_data(members.keys), *jax.tree.leaves((members.hyper, members.selection))
+    return snapshots_of(keeping, [recipe.to_dict(), how, data.fingerprint], arrays)
+
+
+def snapshots_of(keeping: Keeping, values: list[Any], arrays: Iterable[Any] = ()) -> Snapshots | None:
+    """Return the snapshots of the training that depends on these values, for JSON, and arrays.
+
+    None where none are kept.
+    """
+    if keeping.folder is None:
+        return None
+    digest = hashlib.sha256(json.dumps([*values, versions()], sort_keys=True, default=str).encode())
+    for array in arrays:
+        digest.update(np.asarray(array).tobytes())
     return Snapshots(keeping.folder / digest.hexdigest()[:16], keeping.every)

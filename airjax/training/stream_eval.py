@@ -10,20 +10,18 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float, UInt8
 
-from airjax.augment.transforms import normalize
-from airjax.augment.views import tta_views
 from airjax.kernels.backend import Backend
-from airjax.nn.build import Variables, apply_eval
+from airjax.nn.build import Variables, apply_rest
 from airjax.recipes.recipe import Recipe
 from airjax.stream.batches import open_batches
 from airjax.stream.tree import Tree
 from airjax.stream.views import EvalView
 from airjax.training.compile import compile_lowered
-from airjax.training.evaluate import evaluated_part, evaluation_backend
+from airjax.training.evaluate import evaluated_part, evaluation_backend, weighted_views
 from airjax.training.events import CropResult
 from airjax.training.stream_data import Placement, prefetch, shape_of
 
-EVAL_BATCH = {"cpu": 50, "other": 500}  # images of a forward pass
+CROP_BATCH = {"cpu": 50, "other": 500}  # images of a forward pass
 
 
 class CropLogits(NamedTuple):
@@ -38,17 +36,15 @@ def view_logits(
     recipe: Recipe, backend: Backend, variables: Variables, images: UInt8[Array, "b h w 3"]
 ) -> Float[Array, "2 b l"]:
     """Compute the logits of plain images, and their weighted mean over the recipe's views, of which those are one."""
-    evaluation, precision = recipe.evaluation, backend.precision
-    normalized = normalize(images, recipe.inputs, precision.compute)
-    views = tta_views(normalized, evaluation.tta_level, mirrored=evaluation.tta_mirror)
-    logits = [apply_eval(recipe, backend, variables, view) for _, view in views]
+    views = weighted_views(recipe, backend, variables, images, recipe.evaluation.tta_level)
+    logits = [apply_rest(recipe, backend, variables, x) for _, x in views]
     return jnp.stack([logits[0], sum(weight * one for (weight, _), one in zip(views, logits, strict=True))])
 
 
 def eval_views(recipe: Recipe, backend: Backend) -> list[EvalView]:
     """Return the recipe's test crops, in its order."""
     assert recipe.cropping is not None
-    batch = min(EVAL_BATCH.get(backend.platform, EVAL_BATCH["other"]), recipe.test_examples)
+    batch = min(CROP_BATCH.get(backend.platform, CROP_BATCH["other"]), recipe.test_examples)
     pairs = zip(recipe.cropping.test_sizes, recipe.cropping.test_fractions, strict=True)
     return [EvalView(batch, size, fraction) for size, fraction in pairs]
 

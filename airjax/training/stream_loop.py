@@ -4,11 +4,9 @@ It has the step, the callbacks, the clock and the snapshots of `airjax.training.
 come from, and that a call is one step. Several networks may share their batches; one network is a group of one.
 """
 
-import functools
 from collections.abc import Callable, Iterator, Sequence
 
 import jax
-import numpy as np
 
 from airjax.optim.hyperparameters import stack_hyperparameters
 from airjax.recipes.recipe import Recipe
@@ -16,7 +14,7 @@ from airjax.stream.batches import Batch
 from airjax.stream.tree import Tree
 from airjax.training.backend import backend_of, resolve_precision
 from airjax.training.events import Callbacks, Clock, EpochReport, Stage
-from airjax.training.loop import DivergedError, TrainedRun, join, wait_in_python
+from airjax.training.loop import TrainedRun, join, of_one, require_finite, wait_in_python
 from airjax.training.snapshots import NOTHING_KEPT, Keeping, StoppedError
 from airjax.training.step import StepMetrics
 from airjax.training.stream_data import (
@@ -71,7 +69,7 @@ def train_stream(
         ValueError: another seed, or a recipe that does not fit.
     """
     members = members_of(fit_tree(recipe, tree), [check_seed(seed)])
-    called = Callbacks(on_phase, None if on_step is None else functools.partial(_call_with_first, on_step), on_epoch)
+    called = Callbacks(on_phase, None if on_step is None else of_one(on_step), on_epoch)
     how = {"workers": workers, "validate": validate, "called": called, "keeping": keeping, "placement": placement}
     return train_members(recipe, tree, members, **how)[0]
 
@@ -99,12 +97,13 @@ def train_members(
     recipe = resolve_precision(fit_tree(recipe, tree))
     for member in members:
         train_view(recipe, member)  # which refuses a seed or a flip that there is not
-    clock = Clock(called.on_phase if called else None)
+    called = called or Callbacks()
+    clock = Clock(called.on_phase)
     backend = backend_of(recipe)
     hyper = stack_hyperparameters([recipe] * len(members))
     snapshots = open_snapshots(keeping, recipe, backend, members, tree)
-    rest = called or Callbacks(), validate, keeping, placement or Placement(), snapshots
-    work = StreamWork(recipe, backend, tree, members, hyper, workers, *rest)
+    how = {"called": called, "validate": validate, "keeping": keeping, "placement": placement or Placement()}
+    work = StreamWork(recipe, backend, tree, members, hyper, workers, snapshots=snapshots, **how)
     runs = _run(work, clock)
     if snapshots is not None:
         snapshots.clear()
@@ -135,8 +134,7 @@ def _start(work: StreamWork, clock: Clock) -> Progress:
     found = None if work.snapshots is None else work.snapshots.restore(state)
     if found is None or found.position is None:
         return Progress(state, [], 0, "")
-    for stage, seconds in found.seconds.items():
-        clock.seconds[stage] = clock.seconds.get(stage, 0.0) + seconds
+    clock.add(found.seconds)
     return Progress(found.state, [found.metrics], *found.position)
 
 
@@ -178,11 +176,4 @@ def _train_epoch(work: StreamWork, feed: Iterator[StreamBatch], progress: Progre
 
 def _require_finite(work: StreamWork, metrics: StepMetrics, steps_done: int) -> None:
     for member, losses in zip(work.members, metrics.loss, strict=True):
-        finite = np.isfinite(losses)
-        if not finite.all():
-            raise DivergedError(work.recipe, member.seed, steps_done - len(finite) + int(np.argmin(finite)))
-
-
-def _call_with_first(on_step: Callable[[int, StepMetrics], None], steps_done: int, metrics: StepMetrics) -> None:
-    # The metrics of a group of one without their axis.
-    on_step(steps_done, StepMetrics(*(np.asarray(column)[0] for column in metrics)))
+        require_finite(work.recipe, member.seed, losses, steps_done)

@@ -7,7 +7,7 @@ import numpy as np
 
 from airjax.nn.build import Variables
 from airjax.training.events import Clock, Stage
-from airjax.training.loop import TrainedRun, join, report_epoch
+from airjax.training.loop import TrainedRun, join, metrics_of_epoch, report_epoch
 from airjax.training.step import StepMetrics, TrainState, averaged_variables, variables_of
 from airjax.training.stream_eval import (
     CropLogits,
@@ -29,7 +29,8 @@ def end_epoch(work: StreamWork, progress: Progress, clock: Clock) -> None:
             networks = [_network(progress.state, k, variables_of) for k in range(len(work.members))]
             (found,) = _evaluate(work, networks, clock, "validate")
             plain = _mean_accuracy(work, found.plain)
-        work.called.on_epoch(report_epoch(epoch, _of_epoch(work, progress, epoch), plain, None, clock))
+        metrics = metrics_of_epoch(work.recipe, epoch, progress.history, len(work.members))
+        work.called.on_epoch(report_epoch(epoch, metrics, plain, None, clock))
     if work.snapshots is not None and work.snapshots.due(epoch):
         save(work, progress, clock)
 
@@ -41,9 +42,10 @@ def finish(work: StreamWork, progress: Progress, clock: Clock) -> list[TrainedRu
     first, last_epoch = found[0], (progress.steps_done - 1) // work.recipe.steps_per_epoch
     if work.called.on_epoch is not None:
         plain = _mean_accuracy(work, first.plain) if work.validate else None
-        metrics = _of_epoch(work, progress, last_epoch)
+        metrics = metrics_of_epoch(work.recipe, last_epoch, progress.history, len(work.members))
         work.called.on_epoch(report_epoch(last_epoch, metrics, plain, _mean_accuracy(work, first.tta), clock))
     metrics = join(progress.history, len(work.members))
+    crops = [tuple(measure_crop(crop, k, work.tree) for crop in found) for k in range(len(work.members))]
     return [
         TrainedRun(
             work.recipe.override(flip=member.flip),
@@ -51,9 +53,9 @@ def finish(work: StreamWork, progress: Progress, clock: Clock) -> list[TrainedRu
             networks[k],
             StepMetrics(*(column[k] for column in metrics)),
             first.tta[k],
-            accuracy_on(work.tree, first.tta[k]),
+            crops[k][0].tta_accuracy,
             clock.seconds,
-            tuple(measure_crop(crop, k, work.tree) for crop in found),
+            crops[k],
         )
         for k, member in enumerate(work.members)
     ]
@@ -79,8 +81,3 @@ def _network(state: TrainState, member: int, pick: Callable[[TrainState], Variab
 
 def _mean_accuracy(work: StreamWork, logits: np.ndarray) -> float:
     return float(np.mean([accuracy_on(work.tree, one) for one in logits]))
-
-
-def _of_epoch(work: StreamWork, progress: Progress, epoch: int) -> StepMetrics:
-    joined = join(progress.history, len(work.members))
-    return StepMetrics(*(column[:, epoch * work.recipe.steps_per_epoch :] for column in joined))

@@ -1,7 +1,5 @@
 """What a training on a tree of images consists of, where it is between two steps, and its snapshots. (§9)"""
 
-import hashlib
-import json
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -12,10 +10,9 @@ from airjax.optim.hyperparameters import Hyperparameters
 from airjax.recipes.recipe import Recipe
 from airjax.stream.batches import Position
 from airjax.stream.tree import Tree
-from airjax.training.environment import versions
 from airjax.training.events import Callbacks, Clock
 from airjax.training.loop import join
-from airjax.training.snapshots import Keeping, Snapshot, Snapshots
+from airjax.training.snapshots import Keeping, Snapshot, Snapshots, snapshots_of
 from airjax.training.step import StepMetrics, TrainState
 from airjax.training.stream_data import Member, Placement
 
@@ -54,11 +51,8 @@ def open_snapshots(
     keeping: Keeping, recipe: Recipe, backend: Backend, members: Sequence[Member], tree: Tree
 ) -> Snapshots | None:
     """Return the snapshots of the training of these networks on this tree, or None where none are kept."""
-    if keeping.folder is None:
-        return None
     how = (backend.platform, backend.convolution, jax.device_count(), list(members))
-    text = json.dumps([recipe.to_dict(), how, tree.fingerprint, versions()], sort_keys=True, default=str)
-    return Snapshots(keeping.folder / hashlib.sha256(text.encode()).hexdigest()[:16], keeping.every)
+    return snapshots_of(keeping, [recipe.to_dict(), how, tree.fingerprint])
 
 
 def save(work: StreamWork, progress: Progress, clock: Clock) -> None:
@@ -66,5 +60,5 @@ def save(work: StreamWork, progress: Progress, clock: Clock) -> None:
     clock.pause()
     if work.snapshots is not None:
         metrics, steps = join(progress.history, len(work.members)), progress.steps_done
-        position = steps, progress.batches
-        work.snapshots.save(Snapshot(progress.state, metrics, steps, dict(clock.seconds), position), steps)
+        seconds = dict(clock.seconds)
+        work.snapshots.save(Snapshot(progress.state, metrics, steps, seconds, progress.position), steps)

@@ -15,8 +15,8 @@ from experiments.trainings import CellAccuracies, Training, read_cell
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Ten classes, or those of any other tree, at 64 to 128 pixels: half of the channels, a rate of the same
-# size for each example, the ramp and the two test crops at half of their resolution.
+# Ten classes, or those of any other tree, at 64 to 128 pixels: half of the channels, a rate that is
+# 1.6 times as large for each example, the ramp and the two test crops at half of their resolution.
 CPU_TREE = (1850, 500)  # images
 CPU_CHANGES: dict[str, Any] = {
     **{"widths": (32, 64, 128, 256), "batch_size": 64, "learning_rate": 0.05, "ramp_first": 64, "ramp_last": 96},

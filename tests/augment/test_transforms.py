@@ -6,7 +6,7 @@ import pytest
 from airjax.augment import transforms as im
 from airjax.augment.batch import batch_at
 from airjax.augment.draws import sample_draws
-from airjax.augment.views import tta_views
+from airjax.augment.views import sides_of, take_view, views_of
 from airjax.recipes.inputs import Inputs
 from airjax.recipes.recipe import Recipe
 from airjax.training.backend import resolve_precision
@@ -111,6 +111,12 @@ def test_a_batch_goes_on_into_the_next_epoch_where_nothing_is_dropped(tiny: Reci
         for step in range(6)
     ]
     assert np.array_equal(np.concatenate(shown), order.ravel()[:30])
+
+
+def tta_views(images: jax.Array, level: int, *, uniform: bool = False) -> list[tuple[float, jax.Array]]:
+    views = views_of(level, uniform=uniform)
+    plain, mirrored = sides_of(images, level, views)
+    return [(view.weight, take_view(plain, mirrored, view, level)) for view in views]
 
 
 def test_tta_views_are_weighted_windows_and_mirrors(random_images: np.ndarray) -> None:

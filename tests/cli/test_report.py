@@ -15,7 +15,7 @@ import airjax
 from airjax.cli.report import main
 from airjax.data import DataError
 from airjax.recipes.published import RECIPES
-from airjax.report import render, survey
+from airjax.report import page, survey
 from airjax.report.figures_grid import draw_dependences
 from airjax.sweep.store import Writer
 from airjax.utils.records import append_line, write_json
@@ -36,7 +36,7 @@ def _toy_tests(monkeypatch: pytest.MonkeyPatch, small_builtin: airjax.Dataset) -
 @pytest.fixture
 def drafts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures are drawn, but not rendered as files: for tests of what a page says."""
-    monkeypatch.setattr(render, "render_png", lambda spec: b"png")
+    monkeypatch.setattr(page, "render_png", lambda spec: b"png")
 
 
 def network(labels: np.ndarray, right: int) -> np.ndarray:

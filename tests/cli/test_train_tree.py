@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tree_files import encode, make_pixels, write_tree
 
@@ -52,6 +53,11 @@ def test_networks_learn_from_a_tree_are_kept_and_not_trained_again(
     model = airjax.load(out / "model-0.safetensors")
     assert model.classes == ("n01", "n02", "n03")
     assert model.recipe.inputs.image_size == 48
+    # It predicts in memory what it does on the tree.
+    seen = np.asarray(make_pixels(0, 48, 48))[None]
+    with_all, plain = (airjax.infer(model, seen, tta_level=level) for level in (None, 0))
+    assert with_all.shape == plain.shape == (1, 3)
+    assert not np.array_equal(with_all, plain)
     # A folder with the same tree, named another way.
     assert main([*SMALL, "--data", str(tree), "--out", str(out)]) == EXIT_OK
     said = capsys.readouterr().out
@@ -59,9 +65,26 @@ def test_networks_learn_from_a_tree_are_kept_and_not_trained_again(
     assert "kept from" in said
 
 
+def test_a_page_of_networks_that_learned_from_a_tree_decodes_none_of_it(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("vl_convert", reason="vl-convert is not installed (pip install '.[report]')")
+    from airjax.report import networks
+    from airjax.report.networks_page import render_networks
+
+    assert main([*SMALL, "--data", str(tree), "--out", str(tmp_path / "out")]) == EXIT_OK
+    assert json.loads((tmp_path / "out" / "recipe.json").read_text())["place"] == str(tree.resolve())
+    asked: list[str] = []
+    monkeypatch.setattr(networks, "find_data", lambda name, *_: asked.append(name))
+    found = networks.read_networks(tmp_path / "out")
+    assert (asked, found.dataset, found.logits) == ([], None, None)
+    assert "learned from a tree of images" in render_networks(found).text
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
+        (shutil.rmtree, "there is no folder "),
         (lambda p: shutil.rmtree(p / "val"), "three has no folder test (or val); need train/CLASS/"),
         (lambda p: shutil.rmtree(p / "val" / "n02"), "class n02 is in"),
         (lambda p: [file.unlink() for file in (p / "train" / "n02").iterdir()], "n02 has no images; remove the class"),
@@ -118,9 +141,8 @@ def test_images_that_cannot_be_decoded_are_left_out_where_that_is_asked_for(
     ],
 )
 def test_options_that_do_not_go_with_a_tree_are_refused_with_the_remedy(
-    arguments: str, message: str, tree: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    arguments: str, message: str, tree: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.delenv("AIRJAX_IMAGENET", raising=False)
     assert main([*SMALL, *arguments.replace("TREE", str(tree)).split()]) == EXIT_USAGE
     assert message in capsys.readouterr().err
 

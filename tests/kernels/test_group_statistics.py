@@ -10,6 +10,7 @@ from airjax.nn.layers import BatchNorm
 from airjax.recipes.published import RECIPES
 from airjax.recipes.recipe import Recipe
 from airjax.recipes.stored import to_plain
+from airjax.training.evaluate import evaluated_part
 from tests.device_scripts import run_on_devices
 
 OPS = make_ops("cpu", "native")
@@ -123,3 +124,15 @@ def test_groups_are_a_field_that_other_recipes_are_stored_without() -> None:
 def test_groups_that_a_batch_does_not_make_are_refused(changes: dict[str, int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         RECIPES["tiny"].override(**changes)
+
+
+def test_groups_that_go_with_a_new_batch_size_are_taken_with_it_in_either_order() -> None:
+    both = RECIPES["94"].override(batch_size=1000, batchnorm_groups=10)
+    assert both == RECIPES["94"].override(batchnorm_groups=10, batch_size=1000)
+    assert (both.batch_size, both.value_of("batchnorm_groups")) == (1000, 10)
+
+
+def test_an_evaluation_knows_no_groups() -> None:
+    recipe = RECIPES["mini"].override(batchnorm_groups=5)  # which no batch of the default size has
+    assert evaluated_part(recipe) == evaluated_part(RECIPES["mini"])
+    assert evaluated_part(recipe) != evaluated_part(RECIPES["mini"].override(logit_scale=0.5))

@@ -76,6 +76,20 @@ def test_a_validation_split_is_drawn_again(toy: airjax.Dataset) -> None:
     assert find_data("cifar10", source).fingerprint == drawn.fingerprint
 
 
+def test_a_training_s_validation_split_is_drawn_again_of_the_official_data_in_the_cache(
+    cifar10: airjax.Dataset,
+) -> None:
+    # Its folder names the parts alone, and no place.
+    drawn = cifar10.with_validation(5000)
+    source = source_of(drawn, None) | {"validation": 5000}
+    with pytest.raises(DataError, match="is unavailable"):
+        find_data("cifar10", source)
+    save_cached(cache_folder() / "cifar10-official.safetensors", cifar10)
+    assert find_data("cifar10", source).fingerprint == drawn.fingerprint
+    with pytest.raises(DataError, match="is unavailable"):  # of another number
+        find_data("cifar10", source_of(cifar10.with_validation(4000), None) | {"validation": 5000})
+
+
 def test_data_of_ones_own_is_found_where_it_lay_and_in_the_cache(tmp_path: Path) -> None:
     images, labels = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 3), np.uint8), np.arange(20) % 2
     file = tmp_path / "mine.npz"
