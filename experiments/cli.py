@@ -10,7 +10,7 @@ from airjax.cli.console import describe_os_error
 from airjax.sweep.plan import PlanError
 from airjax.sweep.store import ResultsError
 from airjax.utils.extras import MissingExtraError, import_extra
-from experiments.experiment import SCALES, Context, Experiment, Scale
+from experiments.experiment import SCALES, Context, Experiment, Scale, in_precision
 from experiments.forecast import forecast
 from experiments.page import results_table, write_pages
 from experiments.record import RESULTS, SCRATCH, draw, rows_of, save
@@ -19,6 +19,7 @@ from experiments.train import folders_of, train_parts
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 OTHERS = ("list", "page")
+PRECISIONS = ("float32", "bfloat16", "float16", "float64")
 NEEDED = ("matplotlib", "statsmodels")
 
 
@@ -51,7 +52,9 @@ def run(experiment: Experiment, options: argparse.Namespace) -> int:
     """
     if options.scale not in experiment.scales:
         raise ValueError(f"{experiment.name} has no {options.scale} scale; leave --scale out")
-    scale, out = options.scale, folder_of(experiment, options.scale, options.out)
+    scale, out = options.scale, folder_of(experiment, options.scale, options.out, options.precision)
+    if options.precision is not None:
+        experiment = in_precision(experiment, options.precision)
     if options.dry_run:
         print(forecast(experiment, scale, out).text)
         return EXIT_OK
@@ -64,7 +67,7 @@ def run(experiment: Experiment, options: argparse.Namespace) -> int:
     folders = tuple(folders_of(experiment, scale, out))
     analysis = experiment.analyse(Context(scale, folders, options.data_dir, options.mixed))
     folder = options.results or SCRATCH
-    record = save(experiment, scale, analysis, folder)
+    record = save(experiment, scale, analysis, folder, options.precision)
     files = [folder / f"{experiment.name}.jsonl", *draw(experiment, record, folder)]
     files += write_pages(EXPERIMENTS, folder)
     print(f"{experiment.title}, {scale} scale\n{results_table(rows_of(record))}")
@@ -83,9 +86,9 @@ def print_list(scale: Scale, out: Path) -> int:
     return EXIT_OK
 
 
-def folder_of(experiment: Experiment, scale: Scale, out: Path) -> Path:
-    """Return where an experiment's sweeps are."""
-    return out / scale / experiment.name
+def folder_of(experiment: Experiment, scale: Scale, out: Path, precision: str | None = None) -> Path:
+    """Return where an experiment's sweeps are: those of a precision that was asked for are apart from the others."""
+    return out / scale / (experiment.name if precision is None else f"{experiment.name}-{precision}")
 
 
 def make_parser(prog: str) -> argparse.ArgumentParser:
@@ -114,6 +117,11 @@ def make_parser(prog: str) -> argparse.ArgumentParser:
     group.add_argument("--results", type=Path, metavar="DIR", help="write them to DIR (runs/experiments)")
     parser.add_argument("--analyse", action="store_true", help="train nothing: analyse what is there")
     parser.add_argument("--mixed", action="store_true", help="pool networks of different versions or devices")
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        help="of all its networks, whatever its plans say",
+    )
     parser.add_argument("--dry-run", action="store_true", help="only say what it would cost")
     sweep = parser.add_argument_group("training, as of a sweep")
     sweep.add_argument("--workers", metavar="N", help="processes")

@@ -1,5 +1,6 @@
 """What an experiment is: what it trains, what is made of it, and what it can tell at which scale."""
 
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -88,6 +89,28 @@ class Experiment(NamedTuple):
     def folder(self) -> Path:
         """Where its page, plans and figures are."""
         return HERE / self.name
+
+
+def in_precision(experiment: Experiment, precision: str) -> Experiment:
+    """Return an experiment that trains all its networks in a precision, whatever its plans say.
+
+    Raises ValueError for one that compares precisions itself.
+    """
+
+    def parts(scale: Scale, out: Path) -> Iterator[Part]:
+        for one in experiment.parts(scale, out):
+            content = tomllib.loads(one.plan.read_text()) if one.content is None else one.content
+            if "precision" in content.get("grid", {}):
+                raise ValueError(f"{experiment.name} compares precisions; leave --precision out")
+            changed = content | {"set": content.get("set", {}) | {"precision": precision}}
+            yield one._replace(plan=out / f"{one.name}.toml", content=changed)
+
+    def trainings(scale: Scale) -> tuple[Training, ...]:
+        return tuple(
+            one._replace(changes=one.changes | {"precision": precision}) for one in experiment.trainings(scale)
+        )
+
+    return experiment._replace(parts=parts, trainings=trainings)
 
 
 def no_parts(scale: Scale, out: Path) -> Iterator[Part]:

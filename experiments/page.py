@@ -74,7 +74,8 @@ def render_results(experiment: Experiment, folder: Path, where: Path) -> str:
 def describe_run(record: dict[str, Any]) -> str:
     """Say in a sentence what a line was made from, where and when."""
     content = ", ".join(f"{name} ({content} content)" for name, content in record["content"].items())
-    count = f"{record['networks']:,} networks" if record["networks"] else "no training"
+    precision = f" in {record['precision']}" if "precision" in record else ""
+    count = f"{record['networks']:,} networks{precision}" if record["networks"] else "no training"
     diverged = f", {record['diverged']} of them diverged" if record["diverged"] else ""
     where = f"{record['device']}, airjax {record['versions']['airjax']}, commit {record['commit']}"
     return f"{count}{diverged}; {content or 'no data'}; {where}, {record['date']}."

@@ -14,12 +14,18 @@ RESULTS = HERE / "results"  # tracked: what the pages are made from
 SCRATCH = HERE.parent / "runs" / "experiments"  # ignored by git
 
 
-def save(experiment: Experiment, scale: Scale, analysis: Analysis, folder: Path) -> dict[str, Any]:
-    """Append a line to NAME.jsonl in a folder, and return it: what was found, on what, where, by which versions."""
-    head = {"experiment": experiment.name, "scale": scale, "networks": analysis.networks, "diverged": analysis.diverged}
+def save(
+    experiment: Experiment, scale: Scale, analysis: Analysis, folder: Path, precision: str | None = None
+) -> dict[str, Any]:
+    """Append a line to NAME.jsonl in a folder, and return it: what was found, on what, where, by which versions.
+
+    The precision is the one that was asked for all networks; None: as the plans say.
+    """
+    head = {"experiment": experiment.name, "scale": scale, **({} if precision is None else {"precision": precision})}
+    counts = {"networks": analysis.networks, "diverged": analysis.diverged}
     rows = {"rows": [row._asdict() for row in analysis.rows], "series": analysis.series}
     tail = {"content": analysis.data, **airjax.environment.describe(), "date": datetime.now(UTC).date().isoformat()}
-    record = plain(head | rows | tail)
+    record = plain(head | counts | rows | tail)
     folder.mkdir(parents=True, exist_ok=True)
     append_line(folder / f"{experiment.name}.jsonl", record)
     return record

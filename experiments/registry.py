@@ -7,6 +7,7 @@ from experiments.fig2.analyse import FIG2
 from experiments.fig3.analyse import FIG3
 from experiments.ladder.analyse import LADDER_EXPERIMENT
 from experiments.pilot.analyse import PILOT
+from experiments.precision.analyse import PRECISION
 from experiments.table1.analyse import TABLE1
 from experiments.table2.analyse import TABLE2
 from experiments.table3.analyse import TABLE3_EXPERIMENT
@@ -27,5 +28,6 @@ EXPERIMENTS: dict[str, Experiment] = {
         TABLE4,
         TABLE5,
         DERANDOMISED_EXPERIMENT,
+        PRECISION,
     )
 }

@@ -54,14 +54,17 @@ def is_complete(plan: Plan, folder: Path) -> bool:
 
 
 def format_plan(content: dict[str, Any]) -> str:
-    """Write a plan as TOML: entries of numbers, text, booleans and lists of them; "set" and "cases" are tables."""
+    """Write a plan as TOML: plain entries and lists of them, tables, and "cases", which is a list of tables."""
 
     def lines(table: dict[str, Any]) -> list[str]:  # JSON's literals of these are TOML's, too
         return [f"{name} = {json.dumps(value)}" for name, value in table.items()]
 
-    top = {name: value for name, value in content.items() if name not in ("set", "cases")}
-    text = [*lines(top), "", "[set]", *lines(content.get("set", {}))]
-    for case in content.get("cases", []):
+    tables = {name: value for name, value in content.items() if isinstance(value, dict)}
+    cases = content.get("cases", [])
+    text = lines({name: value for name, value in content.items() if name not in (*tables, "cases")})
+    for name, table in tables.items():
+        text += ["", f"[{name}]", *lines(table)]
+    for case in cases:
         text += ["", "[[cases]]", *lines(case)]
     return "\n".join(text) + "\n"
 

@@ -206,6 +206,22 @@ def test_derandomised_draws_are_compared_with_random_ones(tmp_path: Path, monkey
     assert not [cell for cell in rows if cell.startswith("effective") and "mini, cutout" in cell]  # of one length
 
 
+@pytest.mark.parametrize(("more", "verdict"), [(0.1, "agrees"), (0.4, "differs"), (0.9, "differs")])
+def test_precisions_agree_where_their_difference_is_within_the_margin(
+    tmp_path: Path, more: float, verdict: str
+) -> None:
+    def accuracy(setting: Setting, seed: int) -> float:
+        half = setting.recipe.precision == "bfloat16"
+        return 64 + (more if half else 0.0) + (1.0 if half else 0.9) * quantile(seed, 150)
+
+    rows = analyse("precision", tmp_path, accuracy)
+    difference = rows["bfloat16 minus float32"]
+    assert (difference.ours, difference.n, difference.paper) == (pytest.approx(more), 150, None)
+    assert difference.verdict == verdict
+    ratio = rows["standard deviation of bfloat16 over that of float32"]
+    assert (ratio.ours, ratio.verdict) == (pytest.approx(1 / 0.9), "not resolved at this n")
+
+
 def test_derandomised_draws_have_a_row_for_every_cell_at_the_papers_scale(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from experiments import cli
+from experiments.registry import EXPERIMENTS
 
 
 def test_an_experiment_without_that_scale_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -16,6 +17,15 @@ def test_a_dry_run_says_the_cost_and_makes_nothing(tmp_path: Path, capsys: pytes
     assert cli.main(["table1", "--dry-run", "--out", str(tmp_path / "out")]) == 0
     assert "0 of 600 networks finished; all: 5.4" in capsys.readouterr().out
     assert not (tmp_path / "out").exists()
+
+
+def test_another_precision_is_another_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["table1", "--precision", "bfloat16", "--dry-run", "--out", str(tmp_path / "out")]) == 0
+    assert "0 of 600 networks finished" in capsys.readouterr().out
+    assert cli.main(["precision", "--precision", "bfloat16", "--dry-run", "--out", str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err == "error: precision compares precisions; leave --precision out\n"
+    folders = [cli.folder_of(EXPERIMENTS["table1"], "cpu", tmp_path, precision) for precision in (None, "bfloat16")]
+    assert [folder.name for folder in folders] == ["table1", "table1-bfloat16"]
 
 
 def test_list_names_what_this_version_lacks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -52,6 +52,8 @@ def test_a_page_shows_the_newest_line(table1: Experiment, tmp_path: Path) -> Non
     assert "| exact | 24 |  |  | 0 | agrees |" in page
     assert "**The paper's scale**: not yet run." in page
     assert "![" not in page  # the figure is not there
+    append_line(tmp_path / "table1.jsonl", LINE | {"precision": "bfloat16"})
+    assert "600 networks in bfloat16, 1 of them diverged" in render_results(table1, tmp_path, tmp_path)
     (tmp_path / "table1-cpu.png").write_bytes(b"")
     assert "](table1-cpu.png)" in render_results(table1, tmp_path, tmp_path)
 

@@ -1,14 +1,15 @@
 """The committed plans: each can be read, and has networks enough for what its experiment says."""
 
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from airjax.recipes.published import RECIPES
-from airjax.stats.power import runs_to_resolve
+from airjax.stats.power import runs_for_equivalence, runs_to_resolve
 from airjax.sweep.plan import Setting, load_plan, make_plan
 from experiments.derandomised.analyse import CONTROL, DERANDOMISED, RANDOM
-from experiments.experiment import HERE, SCALES, Scale
+from experiments.experiment import HERE, SCALES, Scale, in_precision
 from experiments.known import pilot_sd, study_sd
 from experiments.ladder.analyse import CLOSE
 from experiments.ladder.features import ALL, REMOVED, changes_of, methods
@@ -56,6 +57,8 @@ def test_the_numbers_of_networks_are_those_of_the_plans() -> None:
     assert {runs(f"derandomised/cpu-{name}.toml") for name in ("middle", "cutout")} == {gains} == {cutouts}
     assert runs("derandomised/cpu-long.toml") == long
     assert runs("derandomised/paper-94-crops.toml") == 110 >= runs_to_resolve(0.07, 0.157, 0.157)
+    assert runs("precision/cpu-mini.toml") == 150 >= runs_for_equivalence(pilot_sd(16.0), pilot_sd(16.0), 0.4)
+    assert runs("precision/paper-94.toml") == 175 >= runs_for_equivalence(0.14, 0.14, 0.05)
     assert CLOSE == 42
 
 
@@ -98,13 +101,33 @@ def test_the_ladder_removes_from_94_what_docs_recipes_says() -> None:
 
 
 def test_a_plan_that_is_written_reads_as_it_was() -> None:
-    import tomllib
-
     content = {
         "recipe": "mini",
         "seeds": [0, 5],
         "set": {"tta_level": 0, "whiten": False},
+        "keep": {"networks": True},
         "cases": [{"flip": "random", "epochs": 2.5}, {"flip": "none", "widths": [8, 8, 8]}],
     }
     assert tomllib.loads(format_plan(content)) == content
     assert make_plan(content, "cpu").num_runs == 4
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_an_experiment_in_a_precision_trains_the_same_networks_in_it(name: str, tmp_path: Path) -> None:
+    experiment = EXPERIMENTS[name]
+    half = in_precision(experiment, "bfloat16")
+    if name == "precision":
+        with pytest.raises(ValueError, match="precision compares precisions; leave --precision out"):
+            list(half.parts("cpu", tmp_path))
+        return
+    for one, plain in zip(half.parts("cpu", tmp_path), experiment.parts("cpu", tmp_path), strict=True):
+        assert one.content is not None
+        assert tomllib.loads(format_plan(one.content)) == one.content
+        plan, expected = one.load(), plain.load()
+        assert [setting.recipe for setting in plan.settings] == [
+            setting.recipe.override(precision="bfloat16") for setting in expected.settings
+        ]
+        assert (plan.num_runs, plan.keep, one.views) == (expected.num_runs, expected.keep, plain.views)
+        assert one.plan.parent == tmp_path
+    for training in half.trainings("cpu"):
+        assert training.load().precision == "bfloat16"
