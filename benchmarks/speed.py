@@ -114,7 +114,7 @@ def plan(task: Any, options: argparse.Namespace) -> tuple[list[TimedWork], dict[
         if value is not None and value < least:
             raise ValueError(f"{name} is {value}, but it must be at least {least}")
     device: Device = options.device or default_device()
-    recipe = changed_recipe(options)
+    recipe = changed_recipe(options, device)
     if task == "run":
         from airjax.data import load_data
 
@@ -125,7 +125,9 @@ def plan(task: Any, options: argparse.Namespace) -> tuple[list[TimedWork], dict[
     else:
         data = make_noise(recipe)
         described = describe_data(data)
-    implementations: tuple[ImplementationName, ...] = ("airjax", *parse_implementations(options.against))
+    autocast = device == "cpu" and recipe.precision == "bfloat16"
+    others = parse_implementations(options.against, autocast=autocast)
+    implementations: tuple[ImplementationName, ...] = ("airjax", *others)
     return [
         TimedWork(task, implementation, recipe, data, device, options.steps or STEPS[device])
         for implementation in implementations

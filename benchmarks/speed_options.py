@@ -14,6 +14,8 @@ IMPLEMENTATIONS: dict[str, tuple[ImplementationName, ...]] = {
     "torch": ("eager", "compiled"),
     "eager": ("eager",),
     "compiled": ("compiled",),
+    "autocast": ("autocast",),
+    "autocast-compiled": ("autocast-compiled",),
     "airbench": ("airbench",),
     "airbench-compiled": ("airbench-compiled",),
 }
@@ -27,7 +29,7 @@ ALLOCATORS: dict[str, dict[str, str]] = {
     # Mappings of arrays ask for huge pages, of which there are fewer to clear.
     "huge": {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"},
 }
-CHANGES = ("batch_size", "epochs", "train_examples", "test_examples")
+CHANGES = ("batch_size", "epochs", "train_examples", "test_examples", "precision")
 
 
 def make_parser(task: str) -> argparse.ArgumentParser:
@@ -40,7 +42,8 @@ def make_parser(task: str) -> argparse.ArgumentParser:
         "--against",
         default="torch",
         metavar="NAMES",
-        help=f"of {', '.join(get_args(ImplementationName)[1:])}, separated by commas; torch is eager,compiled",
+        help=f"of {', '.join(get_args(ImplementationName)[1:])}, separated by commas; torch is eager,compiled and, on a "
+        "CPU in bfloat16, autocast,autocast-compiled",
     )
     parser.add_argument("--device", choices=get_args(Device), help="of both; the default is a GPU if there is one")
     parser.add_argument("--repeats", type=int, default=11, metavar="N", help="blocks of each implementation that count")
@@ -52,6 +55,11 @@ def make_parser(task: str) -> argparse.ArgumentParser:
         type=float,
         default=float("inf"),
         help="begin no round that would end after so many: what is measured is saved",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=("float32", "bfloat16"),
+        help="of both; without it float32 on a CPU, on a GPU bfloat16 of airjax and float16 of PyTorch, as released",
     )
     parser.add_argument("--batch-size", type=int, metavar="N")
     parser.add_argument("--train-examples", type=int, metavar="N")
@@ -79,18 +87,26 @@ def add_comparison_options(parser: argparse.ArgumentParser) -> None:
     add_output_options(parser)
 
 
-def parse_implementations(names: str) -> tuple[ImplementationName, ...]:
-    """Return the PyTorch implementations of --against, such as "torch,airbench". Raises ValueError for another name."""
+def parse_implementations(names: str, *, autocast: bool = False) -> tuple[ImplementationName, ...]:
+    """Return the PyTorch implementations of --against, such as "torch,airbench"; torch is autocast's, too, where asked.
+
+    Raises ValueError for another name.
+    """
+    known = dict(IMPLEMENTATIONS)
+    if autocast:
+        known["torch"] += ("autocast", "autocast-compiled")
     unknown = [name for name in names.split(",") if name not in IMPLEMENTATIONS]
     if unknown:
         raise ValueError(
             f"--against has {unknown[0]!r}, but it takes {', '.join(IMPLEMENTATIONS)}, separated by commas"
         )
-    return tuple(dict.fromkeys(implementation for name in names.split(",") for implementation in IMPLEMENTATIONS[name]))
+    return tuple(dict.fromkeys(implementation for name in names.split(",") for implementation in known[name]))
 
 
-def changed_recipe(options: argparse.Namespace) -> Recipe:
+def changed_recipe(options: argparse.Namespace, device: Device) -> Recipe:
     """Return the recipe with the fields that the options name. Raises ValueError for values that it refuses."""
     recipe = get_recipe(options.recipe)
+    if device == "cpu":
+        recipe = recipe.override(precision="float32")  # as PyTorch's is
     changes = {name: getattr(options, name) for name in CHANGES if getattr(options, name, None) is not None}
     return recipe.override(**changes)

@@ -16,6 +16,8 @@ NAMES = {
 IMPLEMENTATIONS = {
     "eager": "PyTorch",
     "compiled": "torch.compile",
+    "autocast": "PyTorch, autocast",
+    "autocast-compiled": "torch.compile, autocast",
     "airbench": "airbench",
     "airbench-compiled": "airbench, compiled",
 }
@@ -40,6 +42,11 @@ def order_of(record: dict[str, Any]) -> str:
     return ", shuffled order" if record.get("content") == "shuffled" else ""
 
 
+def precision_of(record: dict[str, Any]) -> str:
+    """Return the precision that a record was asked for, for a row's name; nothing where it was none."""
+    return f", {record['changed']['precision']}" if "precision" in record["changed"] else ""
+
+
 def allocator(record: dict[str, Any]) -> str:
     """Return what the processes' allocator was told to do, for a row's name."""
     return {"keep": ", memory kept", "huge": ", huge pages"}.get(record.get("allocator", "default"), "")
@@ -59,7 +66,7 @@ def speed_table(records: list[dict[str, Any]]) -> str:
         memory = f"{gibibytes(ours)}, {gibibytes(row['implementations'][best])}"
         cells.append(
             [
-                f"{NAMES[row['benchmark']]}, {row['recipe']}{allocator(row)}{order_of(row)}",
+                f"{NAMES[row['benchmark']]}, {row['recipe']}{precision_of(row)}{allocator(row)}{order_of(row)}",
                 row["device"],
                 f"{row['airjax']:.3g} s",
                 f"{row['torch']:.3g} s, {IMPLEMENTATIONS[best]}",

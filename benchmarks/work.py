@@ -69,7 +69,9 @@ def prepare(work: TimedWork) -> Prepared:
 def facts(work: TimedWork, ready: Prepared) -> Facts:
     """Return what to tell after the last block."""
     peak = peak_bytes()
-    size, dtype = MATMUL_SIZE[work.device], jnp.float32 if work.device == "cpu" else jnp.bfloat16
+    precision = resolve_precision(work.recipe).precision
+    half = work.device == "cuda" or precision == "bfloat16"
+    size, dtype = MATMUL_SIZE[work.device], jnp.bfloat16 if half else jnp.float32
     matmul_rate, copy_rate = measure_rates(size, dtype, COPY_BYTES[work.device])
     return Facts(
         ready.compile_seconds,
@@ -77,7 +79,7 @@ def facts(work: TimedWork, ready: Prepared) -> Facts:
         ready.traffic_bytes,
         matmul_rate,
         copy_rate,
-        resolve_precision(work.recipe).precision,
+        precision,
     )
 
 
@@ -212,10 +214,10 @@ def _traffic(compiled: Any) -> float | None:
     counted = (compiled.cost_analysis() or {}).get("bytes accessed")
     if counted is None:
         return None
-    # The compiler counts nothing for another library's convolutions: their operands and results, all float32.
+    # The compiler counts nothing for another library's convolutions: their operands and results.
     calls = [line for line in compiled.as_text().splitlines() if 'custom_call_target="airjax_' in line]
-    shapes = [shape for line in calls for shape in re.findall(r"f32\[([\d,]+)\]", line)]
-    return counted + sum(4 * math.prod(map(int, s.split(","))) for s in shapes)
+    arrays = [array for line in calls for array in re.findall(r"(b?f)\d+\[([\d,]+)\]", line)]
+    return counted + sum({"f": 4, "bf": 2}[kind] * math.prod(map(int, shape.split(","))) for kind, shape in arrays)
 
 
 def _seconds(function: Callable[[], Any]) -> float:

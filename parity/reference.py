@@ -1,8 +1,8 @@
 """The training method in PyTorch, in our own words: the reference for airjax, and its speed baseline.
 
 It takes *draws*, arrays of every random choice about the data, so that both frameworks can see the very same flips,
-shifts, orders and cutouts; or a seed, from which it samples its own. CPU and CUDA; float32, float64, and float16 as
-released. Section numbers refer to docs/recipes.md.
+shifts, orders and cutouts; or a seed, from which it samples its own. CPU and CUDA; float32, float64, float16 as
+released, bfloat16, and float32 under autocast. Section numbers refer to docs/recipes.md.
 """
 
 import functools
@@ -101,6 +101,7 @@ def train(
     draws: Draws | None = None,
     device: str = "cpu",
     compile_mode: CompileMode | None = None,
+    autocast: bool = False,
     on_step: Callable[[int, nn.Module], None] | None = None,
 ) -> FinishedTraining:
     """Train one network and evaluate it.
@@ -114,6 +115,7 @@ def train(
         draws: the random choices about the data, for example airjax's.
         device: "cpu" or "cuda".
         compile_mode: run the network through torch.compile; its warm-up is not on the clock.
+        autocast: let torch choose what of the network to compute in bfloat16.
         on_step: called with the number of steps done and the network, after lookahead.
     """
     dtype, clock = dtype_of(recipe, device), _Clock(device)
@@ -128,7 +130,7 @@ def train(
         network = start_network(recipe, images, generator)
         proxy = start_proxy_network(recipe, images, generator)
         clock.stop("whiten")
-    forward = network if compile_mode is None else compile_network(recipe, network, device, compile_mode)
+    forward = forward_of(recipe, network, device, compile_mode, autocast=autocast)
     training = start_training(recipe, network, forward, proxy)
 
     clock.start()
@@ -229,12 +231,37 @@ def evaluate(
     pixels = torch.as_tensor(images, device=device)
     plain, full = (functools.partial(logits_of, level) for level in (0, evaluation.tta_level))
     logits = select_views(evaluation, pixels, plain, full) if evaluation.selects(evaluation.tta_level) else full(pixels)
-    return logits.cpu().numpy()
+    return (logits.float() if logits.dtype == torch.bfloat16 else logits).cpu().numpy()  # numpy has no bfloat16
 
 
-def compile_network(recipe: Recipe, network: nn.Module, device: str, mode: CompileMode) -> Callable[[Tensor], Tensor]:
+def forward_of(
+    recipe: Recipe, network: nn.Module, device: str, mode: CompileMode | None, *, autocast: bool = False
+) -> Callable[[Tensor], Tensor]:
+    """Return what computes a network's logits: itself or compiled, in its own precision or as autocast has it."""
+    if mode is None:
+        return Autocast(network, torch.device(device).type) if autocast else network
+    return compile_network(recipe, network, device, mode, autocast=autocast)
+
+
+class Autocast(nn.Module):
+    """A network of which torch computes in bfloat16 what it thinks fit; its logits are in float32."""
+
+    def __init__(self, network: nn.Module, device: str) -> None:
+        super().__init__()
+        self.network, self.device = network, device
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images as the network takes them."""
+        with torch.autocast(self.device, torch.bfloat16):
+            return self.network(images).float()
+
+
+def compile_network(
+    recipe: Recipe, network: nn.Module, device: str, mode: CompileMode, *, autocast: bool = False
+) -> Callable[[Tensor], Tensor]:
     """Return the network through torch.compile, warmed up for every phase and for evaluation, and restored."""
-    compiled, dtype = torch.compile(network, mode=mode), dtype_of(recipe, device)
+    computed = Autocast(network, torch.device(device).type) if autocast else network
+    compiled, dtype = torch.compile(computed, mode=mode), dtype_of(recipe, device)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     size = recipe.inputs.image_size
     images = torch.zeros(recipe.step_examples, recipe.inputs.channels, size, size, dtype=dtype, device=device)
@@ -243,12 +270,12 @@ def compile_network(recipe: Recipe, network: nn.Module, device: str, mode: Compi
     for step in {phase.start for phase in recipe.phases()} | {0, recipe.total_steps}:
         train_bias(recipe, network, step)
         compiled(scale_at(recipe, images, step)).sum().backward()
-    network.eval()
+    computed.eval()
     count = min(EVAL_BATCH[torch.device(device).type], recipe.test_examples)
     # By way of the views, whose strides differ.
     views = images[:1].expand(count, -1, -1, -1).contiguous(memory_format=torch.channels_last)
     tta_logits(compiled, views, recipe.evaluation.tta_level)
-    network.train()
+    computed.train()
     train_bias(recipe, network, 0)
     network.load_state_dict(before)
     network.zero_grad(set_to_none=True)

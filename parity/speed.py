@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from parity.reference import (
     CompileMode,
     advance,
-    compile_network,
     evaluate,
+    forward_of,
     start_network,
     start_proxy_network,
     start_training,
@@ -32,6 +32,7 @@ from parity.torch_draws import TensorDraws, sample_draws
 from parity.torch_images import augment_epoch, prepare_images
 from parity.torch_network import dtype_of
 
+COMPILED, AUTOCAST = ("compiled", "autocast-compiled"), ("autocast", "autocast-compiled")
 MODES: dict[str, CompileMode] = {"cpu": "default", "cuda": "max-autotune"}  # the strongest of each device
 
 
@@ -48,7 +49,9 @@ def prepare(work: TimedWork) -> Prepared:
     start_torch(work.device)
     if work.implementation in ("airbench", "airbench-compiled"):
         return _prepare_airbench(work)
-    mode = MODES[work.device] if work.implementation == "compiled" else None
+    mode = MODES[work.device] if work.implementation in COMPILED else None
+    if work.implementation in AUTOCAST:
+        work = work._replace(recipe=work.recipe.override(precision="float32"))  # of the weights
     if mode is not None and work.recipe.selection is not None:
         raise ValueError("the proxy of a recipe that selects is not compiled; compare with the implementation eager")
     match work.task:
@@ -65,16 +68,16 @@ def prepare(work: TimedWork) -> Prepared:
 def facts(work: TimedWork, prepared: Prepared) -> Facts:
     """Return what to tell after the last block."""
     peak = peak_bytes(work.device)
-    size, dtype = MATMUL_SIZE[work.device], torch.bfloat16 if work.device == "cuda" else torch.float32
+    precision = "bfloat16" if work.implementation in AUTOCAST else str(dtype_of(work.recipe, work.device))
+    half = work.device == "cuda" or precision.endswith("bfloat16")
+    size, dtype = MATMUL_SIZE[work.device], torch.bfloat16 if half else torch.float32
     a, b = (torch.rand(size, size, dtype=dtype, device=work.device) for _ in range(2))
     source = torch.zeros(COPY_BYTES[work.device] // 4, device=work.device)
     target = torch.empty_like(source)
     matmul = min(_seconds(work.device, lambda: a @ b) for _ in range(RATE_REPEATS))
     copy = min(_seconds(work.device, lambda: torch.add(source, 1, out=target)) for _ in range(RATE_REPEATS))
-    precision = str(dtype_of(work.recipe, work.device)).removeprefix("torch.")
-    return Facts(
-        prepared.compile_seconds, peak, None, 2 * size**3 / matmul, 2 * COPY_BYTES[work.device] / copy, precision
-    )
+    rates = 2 * size**3 / matmul, 2 * COPY_BYTES[work.device] / copy
+    return Facts(prepared.compile_seconds, peak, None, *rates, precision.removeprefix("torch."))
 
 
 def peak_bytes(device: str) -> int:
@@ -114,7 +117,9 @@ def _prepare_run(work: TimedWork, mode: CompileMode | None) -> Prepared:
     _, compile_seconds = _forward(work, network, mode)
 
     def block(number: int) -> dict[str, float]:
-        return train(work.recipe, work.data, seed=number, device=work.device, compile_mode=mode).seconds
+        autocast = work.implementation in AUTOCAST
+        how = {"device": work.device, "compile_mode": mode, "autocast": autocast}
+        return train(work.recipe, work.data, seed=number, **how).seconds
 
     return Prepared(compile_seconds, block)
 
@@ -134,7 +139,7 @@ def _prepare_evaluate(work: TimedWork, mode: CompileMode | None) -> Prepared:
 
 
 def _prepare_augment(work: TimedWork) -> Prepared:
-    recipe, compiled = work.recipe, work.implementation == "compiled"
+    recipe, compiled = work.recipe, work.implementation in COMPILED
     draws = sample_draws(recipe, torch.Generator(work.device).manual_seed(0))
     prepared = prepare_images(recipe, _images(work), draws.flips, dtype_of(recipe, work.device))
     augmented = torch.compile(augment_epoch, mode=MODES[work.device]) if compiled else augment_epoch
@@ -173,10 +178,9 @@ def draws_of(draws: TensorDraws, epoch: int, chosen: Tensor) -> TensorDraws:
 
 
 def _forward(work: TimedWork, network: nn.Module, mode: CompileMode | None) -> tuple[Callable[[Tensor], Tensor], float]:
-    if mode is None:
-        return network, 0.0
-    start = time.perf_counter()
-    return compile_network(work.recipe, network, work.device, mode), time.perf_counter() - start
+    start, autocast = time.perf_counter(), work.implementation in AUTOCAST
+    forward = forward_of(work.recipe, network, work.device, mode, autocast=autocast)
+    return forward, 0.0 if mode is None else time.perf_counter() - start
 
 
 def _images(work: TimedWork) -> Tensor:

@@ -12,7 +12,9 @@ from airjax.training.run import segments
 from parity.environment import Device
 
 TimedTask = Literal["step", "run", "evaluate", "augment"]
-ImplementationName = Literal["airjax", "eager", "compiled", "airbench", "airbench-compiled"]
+ImplementationName = Literal[
+    "airjax", "eager", "compiled", "autocast", "autocast-compiled", "airbench", "airbench-compiled"
+]
 
 MATMUL_SIZE: dict[Device, int] = {"cpu": 2048, "cuda": 8192}  # rows and columns of the largest rate's product
 COPY_BYTES: dict[Device, int] = {"cpu": 2**28, "cuda": 2**30}  # far more than the caches hold
@@ -45,7 +47,7 @@ class Facts(NamedTuple):
     compile_seconds: float
     peak_bytes: int  # largest memory so far: of the device, or on a CPU of the process
     traffic_bytes: float | None  # as in Prepared
-    matmul_rate: float  # FLOP/s of a large matrix product: float32 on a CPU, bfloat16 on a GPU
+    matmul_rate: float  # FLOP/s of a large matrix product, in bfloat16 on a GPU and where the work is in it, or float32
     copy_rate: float  # bytes per second read and written by a large elementwise operation
     precision: str  # of the work
 

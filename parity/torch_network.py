@@ -14,19 +14,20 @@ from parity.torch_curriculum import GlobalMaxPool
 from parity.torch_imagenet import ImageNetResNet, init_imagenet_resnet
 from parity.torch_resnet import build_resnet, init_resnet
 
-DTYPES = {"float16": torch.float16, "float32": torch.float32, "float64": torch.float64}
+DTYPES = {
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+    "float32": torch.float32,
+    "float64": torch.float64,
+}
+HALF = (torch.float16, torch.bfloat16)
 
 
 def dtype_of(recipe: Recipe, device: str | torch.device = "cpu") -> torch.dtype:
-    """Type of weights and activations. auto is float16 on CUDA, as released, and float32 elsewhere.
-
-    Raises ValueError for bfloat16, which only the JAX side has.
-    """
+    """Type of weights and activations. auto is float16 on CUDA, as released, and float32 elsewhere."""
     name = recipe.precision
     if name == "auto":
         name = "float16" if torch.device(device).type == "cuda" else "float32"
-    if name not in DTYPES:
-        raise ValueError(f"the PyTorch reference has no precision {name}; it has {', '.join(DTYPES)}")
     return DTYPES[name]
 
 
@@ -94,7 +95,7 @@ def build_network(recipe: Recipe, device: str | torch.device = "cpu") -> nn.Modu
     dtype = dtype_of(recipe, device)
     network = network.to(device, dtype)
     network = network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    if dtype == torch.float16 and not recipe.value_of("batchnorm_half"):
+    if dtype in HALF and not recipe.value_of("batchnorm_half"):
         # Only BatchNorm stays in single precision: there are no master weights. (§1)
         for module in network.modules():
             if isinstance(module, nn.BatchNorm2d):

@@ -10,6 +10,8 @@ import airjax
 from airjax.recipes.published import RECIPES
 from airjax.recipes.recipe import Recipe
 from benchmarks.__main__ import main
+from benchmarks.speed import plan
+from benchmarks.speed_options import make_parser
 from parity import reference, speed, upstream, upstream_compiled, upstream_trainer
 from parity.timing import TimedWork
 from parity.torch_draws import sample_draws
@@ -95,11 +97,42 @@ def test_two_processes_are_measured_in_turn(capsys: pytest.CaptureFixture[str]) 
     assert len(record["implementations"]["eager"]["seconds"]) == 2
 
 
+def test_autocast_has_weights_in_float32_and_computes_in_bfloat16(
+    toy: airjax.Dataset, tiny: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, step = [], reference.train_step
+
+    def spy(forward: Any, *rest: Any, **options: Any) -> Any:
+        outputs = []
+        forward.network[2].conv1.register_forward_hook(lambda module, inputs, output: outputs.append(output.dtype))
+        loss = step(forward, *rest, **options)
+        seen.append((forward.network[2].conv1.weight.dtype, outputs[-1]))
+        return loss
+
+    monkeypatch.setattr(reference, "train_step", spy)
+    work = work_of("step", tiny.override(precision="bfloat16"), toy, "autocast")._replace(steps=1)
+    prepared = speed.prepare(work)
+    prepared.block(0)
+    assert seen == [(torch.float32, torch.bfloat16)] * 2
+    assert speed.facts(work, prepared).precision == "bfloat16"
+
+
+def test_torch_in_bfloat16_on_a_cpu_is_autocast_as_well() -> None:
+    def implementations(*arguments: str) -> list[tuple[str, str]]:
+        options = make_parser("step").parse_args(["--recipe", "tiny", "--device", "cpu", *arguments])
+        return [(work.implementation, work.recipe.precision) for work in plan("step", options)[0]]
+
+    half = ["airjax", "eager", "compiled", "autocast", "autocast-compiled"]
+    assert implementations("--precision", "bfloat16") == [(name, "bfloat16") for name in half]
+    assert implementations() == [(name, "float32") for name in half[:3]]
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # torch's compiler warns of torch
-def test_a_compiled_network_trains_as_the_eager_one(toy: airjax.Dataset, tiny: Recipe) -> None:
-    runs = [reference.train(tiny, toy, seed=0, compile_mode=mode) for mode in (None, "default")]
-    np.testing.assert_allclose(runs[1].losses, runs[0].losses, rtol=1e-3)
+@pytest.mark.parametrize("autocast", [False, True])
+def test_a_compiled_network_trains_as_the_eager_one(toy: airjax.Dataset, tiny: Recipe, *, autocast: bool) -> None:
+    runs = [reference.train(tiny, toy, seed=0, compile_mode=mode, autocast=autocast) for mode in (None, "default")]
+    np.testing.assert_allclose(runs[1].losses, runs[0].losses, rtol=2e-2 if autocast else 1e-3)
     assert speed.prepare(work_of("step", tiny, toy, "compiled")).compile_seconds > 0
 
 
