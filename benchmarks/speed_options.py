@@ -42,8 +42,8 @@ def make_parser(task: str) -> argparse.ArgumentParser:
         "--against",
         default="torch",
         metavar="NAMES",
-        help=f"of {', '.join(get_args(ImplementationName)[1:])}, separated by commas; torch is eager,compiled and, on a "
-        "CPU in bfloat16, autocast,autocast-compiled",
+        help=f"of {', '.join(get_args(ImplementationName)[1:])}, separated by commas; torch is eager,compiled and, of "
+        "a CPU in bfloat16, autocast,autocast-compiled",
     )
     parser.add_argument("--device", choices=get_args(Device), help="of both; the default is a GPU if there is one")
     parser.add_argument("--repeats", type=int, default=11, metavar="N", help="blocks of each implementation that count")
