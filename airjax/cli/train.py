@@ -272,6 +272,7 @@ def _trainings(job: Job, seeds: Sequence[int], watchers: Watchers) -> Iterator[T
 def _trainings_one_by_one(job: Job, seeds: Sequence[int], watchers: Watchers) -> Iterator[TrainedRun]:
     options = job.options
     how: dict[str, Any] = {"validate": options.validate_epochs and not options.quiet, "keeping": job.keeping}
+    how |= {"devices": options.devices}
     how |= {"on_phase": watchers.phase, "on_step": watchers.step, "on_epoch": watchers.epoch}
     for seed in seeds:
         watchers.begin(job.recipe, [seed])
@@ -279,7 +280,7 @@ def _trainings_one_by_one(job: Job, seeds: Sequence[int], watchers: Watchers) ->
             workers = default_workers() if options.workers is None else options.workers
             trained = train_stream(job.recipe, job.dataset, seed, workers=workers, **how)
         else:
-            trained = train(job.recipe, job.dataset, seed, devices=options.devices, **how)
+            trained = train(job.recipe, job.dataset, seed, **how)
         _require_finite(trained)
         yield trained
 

@@ -51,7 +51,7 @@ def default_workers() -> int:
 
 
 def _open_tree(options: Options[Recipe], name: str) -> Tree:
-    unused = ("labels", "labels_dir", "validation", "image_size", "group", "devices")
+    unused = ("labels", "labels_dir", "validation", "image_size", "group")
     for flag in (flag for flag in unused if getattr(options, flag) is not None):
         raise UsageError(
             f"{flag.replace('_', '-')} is {getattr(options, flag)}, but recipe {name} learns from a tree of images, "

@@ -33,6 +33,23 @@ class Batch(NamedTuple):
     boxes: Int[np.ndarray, "b 4"]  # what is shown of each: top, left, height, width
 
 
+class Share(NamedTuple):
+    """Which of equal parts of every batch is made: those of the processes of one training."""
+
+    process: int = 0  # this one, from 0
+    processes: int = 1  # how many
+
+    def of(self, size: int) -> slice:
+        """Return the part's places in a batch of so many examples. Raises ValueError where the parts are not equal."""
+        if size % self.processes:
+            raise ValueError(f"a batch has {size} examples, which {self.processes} processes cannot share equally")
+        each = size // self.processes
+        return slice(self.process * each, (self.process + 1) * each)
+
+
+WHOLE = Share()
+
+
 class Position(NamedTuple):
     """Where a training is: plain values, to be kept with a checkpoint."""
 
@@ -47,20 +64,21 @@ class BatchSource:
     source: Source
     view: TrainView | EvalView
     canvas: int | None = None  # pixels; None: the host cuts and resizes
+    share: Share = WHOLE
 
     def __len__(self) -> int:
         return self.view.num_batches(len(open_images(self.source).labels))
 
     def __getitem__(self, step: int) -> Batch:
         images = open_images(self.source)
-        chosen = self.view.select(images.sizes, int(step))
+        chosen = self.view.select(images.sizes, int(step)).part(self.share.of(self.view.batch_size))
         fill = _resized if self.canvas is None else _whole
         pixels = fill(images.read, chosen, self.canvas or chosen.size)
         labels = np.ascontiguousarray(images.labels[chosen.examples])
         return Batch(pixels, labels, chosen.mirrors, chosen.examples, chosen.boxes)
 
     def digest(self) -> str:
-        """Return a SHA-256 of what the batches depend on."""
+        """Return a SHA-256 of what the batches depend on; their parts have that of the whole."""
         return hashlib.sha256(
             f"{self.source.sha256} {self.source.split} {self.view} {self.canvas}".encode()
         ).hexdigest()
@@ -106,6 +124,7 @@ def open_batches(
     workers: int = 0,
     canvas: int | None = None,
     position: Position | None = None,
+    share: Share = WHOLE,
 ) -> Batches:
     """Start making the batches of a view.
 
@@ -117,6 +136,7 @@ def open_batches(
         canvas: None: the host cuts and resizes. Pixels: images come whole, in the top left of squares of this size, for
             `airjax.augment.area.resize_boxes` on the device.
         position: where to go on; None: at the first batch.
+        share: which part of every batch is made; of one that is not full, what it has at those places.
 
     Raises DataError where there is no whole batch, or the position is one of other batches; MissingExtraError where
     Grain or the decoder is not installed. An image that cannot be decoded is a DataError of the batch that needs it.
@@ -124,7 +144,7 @@ def open_batches(
     grain = import_extra("grain", EXTRA, PURPOSE)
     import_extra("cv2", EXTRA, PURPOSE)
     import_extra("simplejpeg", EXTRA, PURPOSE)
-    batches = BatchSource(source, view, canvas)
+    batches = BatchSource(source, view, canvas, share)
     _check(batches, position)
     start = position.step if position else 0
     if start == len(batches):

@@ -34,6 +34,10 @@ class Selection(NamedTuple):
     mirrors: Bool[np.ndarray, " b"]
     size: int  # pixels, of each side of what the network sees
 
+    def part(self, places: slice) -> "Selection":
+        """Return what it shows at these places of the batch."""
+        return Selection(self.examples[places], self.boxes[places], self.mirrors[places], self.size)
+
 
 @dataclass(frozen=True)
 class TrainView:

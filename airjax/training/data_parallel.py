@@ -83,6 +83,11 @@ def shard_batch(mesh: Mesh | None, batch: Any) -> Any:
     return jax.tree.map(lambda array: _shard(mesh, np.asarray(array)), batch)
 
 
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+    """Return where `shard_batch` puts a batch: equal parts of it, along its leading axis, on the devices."""
+    return NamedSharding(mesh, PartitionSpec(AXIS))
+
+
 def to_one_device(mesh: Mesh | None, tree: Any) -> Any:
     """Return replicated arrays as arrays of this process's default device, as a training on one device leaves them."""
     return tree if mesh is None else jax.tree.map(lambda array: jax.numpy.asarray(np.asarray(array)), tree)
@@ -156,4 +161,4 @@ def _shard(mesh: Mesh, array: np.ndarray) -> Array:
     processes = len({device.process_index for device in mesh.devices.flat})
     check_shares(mesh, "the batch of all processes", len(array) * processes)
     shape = (len(array) * processes, *array.shape[1:])
-    return jax.make_array_from_process_local_data(NamedSharding(mesh, PartitionSpec(AXIS)), array, shape)
+    return jax.make_array_from_process_local_data(batch_sharding(mesh), array, shape)

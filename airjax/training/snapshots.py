@@ -177,11 +177,15 @@ def open_snapshots(
     keeping: Keeping, recipe: Recipe, backend: Backend, strategy: Strategy, members: Members, data: Dataset
 ) -> Snapshots | None:
     """Return the snapshots of the training of these members on this data, or None where none are kept."""
-    how = (backend.platform, backend.convolution, backend.driver, backend.unroll, strategy, jax.device_count())
-    if backend.mesh is not None:
-        how = (*how, backend.mesh.size, jax.process_count())
+    how = (backend.platform, backend.convolution, backend.driver, backend.unroll, strategy, *device_counts(backend))
     arrays = jax.random.key_data(members.keys), *jax.tree.leaves((members.hyper, members.selection))
     return snapshots_of(keeping, [recipe.to_dict(), how, data.fingerprint], arrays)
+
+
+def device_counts(backend: Backend) -> tuple[int, ...]:
+    """Return how many devices there are, and on a mesh how many share every batch, and of how many processes."""
+    mesh = backend.mesh
+    return (jax.device_count(),) if mesh is None else (jax.device_count(), mesh.size, jax.process_count())
 
 
 def snapshots_of(keeping: Keeping, values: list[Any], arrays: Iterable[Any] = ()) -> Snapshots | None:

@@ -11,15 +11,17 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from jax import Array
+from jax.sharding import Mesh
 from jaxtyping import Bool, Int, UInt8
 
 from airjax.augment.example_draws import Flip, sample_mirrors
 from airjax.recipes.imagenet_resnet18 import TRAIN, VAL
 from airjax.recipes.published import get_recipe
 from airjax.recipes.recipe import Recipe
-from airjax.stream.batches import Batch, Batches, Position, open_batches
+from airjax.stream.batches import WHOLE, Batch, Batches, Position, Share, open_batches
 from airjax.stream.tree import Tree
 from airjax.stream.views import TrainView
+from airjax.training.data_parallel import batch_sharding
 from airjax.utils.reprs import one_line
 
 AHEAD = 2  # batches on the device before they are needed
@@ -41,13 +43,6 @@ class Member(NamedTuple):
 
     seed: int  # of its weights, and of its random mirror bits
     flip: Flip
-
-
-class Placement(NamedTuple):
-    """How arrays of the host get to where steps are computed."""
-
-    batch: Callable[[Any], Any] = jax.device_put  # a tree whose arrays have a leading axis over examples
-    state: Callable[[Any], Any] = jax.device_put  # a tree that every device has whole
 
 
 def fit_tree(recipe: Recipe | str, tree: Tree) -> Recipe:
@@ -85,9 +80,17 @@ def train_view(recipe: Recipe, first: Member) -> TrainView:
     return TrainView(recipe.batch_size, sizes, first.seed, recipe.cropping.crop, first.flip)
 
 
-def start_batches(tree: Tree, view: TrainView, workers: int, position: Position | None) -> Batches:
-    """Start the batches of a training, from a position on. Raises DataError for a position of other batches."""
-    return open_batches(tree.train, view, workers=workers, position=position)
+def start_batches(tree: Tree, view: TrainView, workers: int, position: Position | None, mesh: Mesh | None) -> Batches:
+    """Start a process's part of the batches of a training, from a position on.
+
+    Raises DataError for a position of other batches.
+    """
+    return open_batches(tree.train, view, workers=workers, position=position, share=share_of(mesh))
+
+
+def share_of(mesh: Mesh | None) -> Share:
+    """Return which part of every batch this process makes: that of its devices, whose mesh has as many of each."""
+    return WHOLE if mesh is None else Share(jax.process_index(), jax.process_count())
 
 
 def with_mirrors(batch: Batch, epoch: int, members: Sequence[Member]) -> StreamBatch:
@@ -108,6 +111,12 @@ def prefetch(batches: Iterable[Any], put: Callable[[Any], Any], ahead: int = AHE
     yield from waiting
 
 
-def shape_of(array: Array) -> jax.ShapeDtypeStruct:
+def batch_shape(mesh: Mesh | None, *shape: int) -> jax.ShapeDtypeStruct:
+    """Return what a program is compiled for: uint8 images [b,...] as `data_parallel.shard_batch` places them."""
+    place = jax.device_put(np.uint8(0)).sharding if mesh is None else batch_sharding(mesh)
+    return jax.ShapeDtypeStruct(shape, np.uint8, sharding=place)
+
+
+def shape_of(array: Array | jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
     """Return what a program is compiled for: an array's shape and type, and the devices that it is on."""
     return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=array.sharding)

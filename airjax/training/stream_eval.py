@@ -1,6 +1,7 @@
 """Evaluate networks on a tree of images: both test crops, decoded once for all networks, with mirrored views. (§9)"""
 
 import functools
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -17,11 +18,12 @@ from airjax.stream.batches import open_batches
 from airjax.stream.tree import Tree
 from airjax.stream.views import EvalView
 from airjax.training.compile import compile_lowered
+from airjax.training.data_parallel import gather_parts, num_devices, over_devices, shard_batch
 from airjax.training.evaluate import evaluated_part, evaluation_backend, weighted_views
 from airjax.training.events import CropResult
-from airjax.training.stream_data import Placement, prefetch, shape_of
+from airjax.training.stream_data import batch_shape, prefetch, shape_of, share_of
 
-CROP_BATCH = {"cpu": 50, "other": 500}  # images of a forward pass
+CROP_BATCH = {"cpu": 50, "other": 500}  # images of a forward pass, on each device
 
 
 class CropLogits(NamedTuple):
@@ -44,17 +46,16 @@ def view_logits(
 def eval_views(recipe: Recipe, backend: Backend) -> list[EvalView]:
     """Return the recipe's test crops, in its order."""
     assert recipe.cropping is not None
-    batch = min(CROP_BATCH.get(backend.platform, CROP_BATCH["other"]), recipe.test_examples)
+    devices = num_devices(backend.mesh)
+    batch = min(CROP_BATCH.get(backend.platform, CROP_BATCH["other"]), math.ceil(recipe.test_examples / devices))
     pairs = zip(recipe.cropping.test_sizes, recipe.cropping.test_fractions, strict=True)
-    return [EvalView(batch, size, fraction) for size, fraction in pairs]
+    return [EvalView(batch * devices, size, fraction) for size, fraction in pairs]
 
 
-def prepare_crop(
-    recipe: Recipe, backend: Backend, variables: Variables, view: EvalView, placement: Placement | None = None
-) -> None:
+def prepare_crop(recipe: Recipe, backend: Backend, variables: Variables, view: EvalView) -> None:
     """Compile what the evaluation of a network on a test crop needs, so far as it is not."""
-    images = np.zeros((view.batch_size, view.size, view.size, recipe.inputs.channels), np.uint8)
-    compile_views(recipe, backend, variables, (placement or Placement()).batch(images))
+    images = batch_shape(backend.mesh, view.batch_size, view.size, view.size, recipe.inputs.channels)
+    compile_views(recipe, backend, variables, images)
 
 
 def crop_logits(
@@ -65,16 +66,18 @@ def crop_logits(
     view: EvalView,
     *,
     workers: int = 0,
-    placement: Placement | None = None,
 ) -> CropLogits:
     """Compute the logits of networks on a test crop of all images; the last batch is padded, so one program serves.
 
+    The devices of a mesh share every batch, and each process decodes the images of its own; all get all logits.
+
     Raises DataError for an image that cannot be decoded, with its name.
     """
-    put, parts = (placement or Placement()).batch, []
-    with open_batches(tree.val, view, workers=workers) as batches:
-        images = (_padded(batch.images, view.batch_size) for batch in batches)
-        for batch in prefetch(images, put):
+    mesh, parts = backend.mesh, []
+    share = share_of(mesh)
+    with open_batches(tree.val, view, workers=workers, share=share) as batches:
+        images = (_padded(batch.images, view.batch_size // share.processes) for batch in batches)
+        for batch in prefetch(images, functools.partial(shard_batch, mesh)):
             parts.append([compile_views(recipe, backend, one, batch)(one, batch) for one in networks])
     count = len(tree.val_labels)
     joined = [np.concatenate([np.asarray(part[k]) for part in parts], axis=1)[:, :count] for k in range(len(networks))]
@@ -93,16 +96,25 @@ def accuracy_on(tree: Tree, logits: Float[np.ndarray, "m l"]) -> float:
     return float((logits.argmax(1) == tree.val_labels).mean())
 
 
-def compile_views(recipe: Recipe, backend: Backend, variables: Variables, images: Array) -> Any:
-    """Compile `view_logits` for arrays like these and where these are, once: (variables, images) -> logits."""
+def compile_views(recipe: Recipe, backend: Backend, variables: Variables, images: Array | jax.ShapeDtypeStruct) -> Any:
+    """Compile `view_logits` for arrays like these and where these are, once: (variables, images) -> logits.
+
+    The devices of the backend's mesh have a part of the images each, and all get all logits.
+    """
     leaves, tree = jax.tree.flatten(jax.tree.map(shape_of, (variables, images)))
     return _compile_views(evaluated_part(recipe), evaluation_backend(backend), tuple(leaves), tree)
 
 
 @functools.lru_cache(maxsize=16)
 def _compile_views(recipe: Recipe, backend: Backend, leaves: tuple[Any, ...], tree: Any) -> Any:
-    lowered = jax.jit(functools.partial(view_logits, recipe, backend)).lower(*jax.tree.unflatten(tree, leaves))
-    return compile_lowered(lowered, backend.platform, backend.convolution)
+    mesh = backend.mesh
+
+    def logits(variables: Variables, images: Array) -> Array:
+        own = view_logits(recipe, backend, variables, images)
+        return gather_parts(mesh, own.swapaxes(0, 1)).swapaxes(0, 1)
+
+    lowered = jax.jit(over_devices(mesh, logits, (False, True))).lower(*jax.tree.unflatten(tree, leaves))
+    return compile_lowered(lowered, backend.platform, backend.convolution, mesh=mesh)
 
 
 def _padded(images: UInt8[np.ndarray, "n h w 3"], count: int) -> UInt8[np.ndarray, "{count} h w 3"]:

@@ -4,6 +4,7 @@ It has the step, the callbacks, the clock and the snapshots of `airjax.training.
 come from, and that a call is one step. Several networks may share their batches; one network is a group of one.
 """
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 
 import jax
@@ -13,13 +14,14 @@ from airjax.recipes.recipe import Recipe
 from airjax.stream.batches import Batch
 from airjax.stream.tree import Tree
 from airjax.training.backend import backend_of, resolve_precision
+from airjax.training.data_parallel import Devices, mesh_for, replicate, shard_batch
 from airjax.training.events import Callbacks, Clock, EpochReport, Stage
 from airjax.training.loop import TrainedRun, join, of_one, require_finite, wait_in_python
+from airjax.training.processes import agree_to_stop
 from airjax.training.snapshots import NOTHING_KEPT, Keeping, StoppedError
 from airjax.training.step import StepMetrics
 from airjax.training.stream_data import (
     Member,
-    Placement,
     StreamBatch,
     fit_tree,
     members_of,
@@ -45,7 +47,7 @@ def train_stream(
     on_epoch: Callable[[EpochReport], None] | None = None,
     on_phase: Callable[[Stage], None] | None = None,
     keeping: Keeping = NOTHING_KEPT,
-    placement: Placement | None = None,
+    devices: Devices | None = None,
 ) -> TrainedRun:
     """Train one network on a tree of images, and evaluate it on the recipe's test crops.
 
@@ -60,17 +62,20 @@ def train_stream(
         on_phase: called with what begins, before it does.
         keeping: where and how often snapshots are taken. Rerunning the same call resumes from the last one, also in the
             middle of an epoch, to the same bits.
-        placement: how arrays get to the devices; None: to the default one.
+        devices: how many devices share every batch, or all that there are, those of all processes together; None: one.
+            In several processes all make the same call, and get the same result; each decodes the images of its own
+            devices.
 
     Raises:
         StoppedError: keeping asked to stop; a snapshot is written.
         DivergedError: the loss is not finite.
         DataError: an image cannot be decoded, or there is no whole batch.
-        ValueError: another seed, or a recipe that does not fit.
+        ValueError: another seed, a recipe that does not fit, or the devices cannot share a batch equally.
+        DeviceError: more devices than there are.
     """
     members = members_of(fit_tree(recipe, tree), [check_seed(seed)])
     called = Callbacks(on_phase, None if on_step is None else of_one(on_step), on_epoch)
-    how = {"workers": workers, "validate": validate, "called": called, "keeping": keeping, "placement": placement}
+    how = {"workers": workers, "validate": validate, "called": called, "keeping": keeping, "devices": devices}
     return train_members(recipe, tree, members, **how)[0]
 
 
@@ -83,7 +88,7 @@ def train_members(
     validate: bool = False,
     called: Callbacks | None = None,
     keeping: Keeping = NOTHING_KEPT,
-    placement: Placement | None = None,
+    devices: Devices | None = None,
 ) -> list[TrainedRun]:
     """Train networks that share their batches: the same images and boxes in the same order, each with its own flips.
 
@@ -99,10 +104,12 @@ def train_members(
         train_view(recipe, member)  # which refuses a seed or a flip that there is not
     called = called or Callbacks()
     clock = Clock(called.on_phase)
-    backend = backend_of(recipe)
+    backend = backend_of(recipe, mesh=mesh_for(devices))
     hyper = stack_hyperparameters([recipe] * len(members))
     snapshots = open_snapshots(keeping, recipe, backend, members, tree)
-    how = {"called": called, "validate": validate, "keeping": keeping, "placement": placement or Placement()}
+    if keeping is not NOTHING_KEPT:
+        keeping = keeping._replace(should_stop=agree_to_stop(keeping.should_stop))
+    how = {"called": called, "validate": validate, "keeping": keeping}
     work = StreamWork(recipe, backend, tree, members, hyper, workers, snapshots=snapshots, **how)
     runs = _run(work, clock)
     if snapshots is not None:
@@ -112,10 +119,12 @@ def train_members(
 
 def _run(work: StreamWork, clock: Clock) -> list[TrainedRun]:
     begun = _start(work, clock)
-    view = train_view(work.recipe, work.members[0])
-    with start_batches(work.tree, view, work.workers, begun.position if begun.batches else None) as batches:
+    view, mesh = train_view(work.recipe, work.members[0]), work.backend.mesh
+    position = begun.position if begun.batches else None
+    with start_batches(work.tree, view, work.workers, position, mesh) as batches:
         progress = begun._replace(batches=batches.position().sha256)
-        feed = prefetch(_with_all_mirrors(work, batches, progress.steps_done), work.placement.batch)
+        put = functools.partial(shard_batch, mesh)
+        feed = prefetch(_with_all_mirrors(work, batches, progress.steps_done), put)
         while progress.steps_done < work.recipe.total_steps:
             progress = _train_epoch(work, feed, progress, clock)
             if progress.steps_done < work.recipe.total_steps:
@@ -129,7 +138,7 @@ def _start(work: StreamWork, clock: Clock) -> Progress:
     clock.begin("compile")
     start = compile_start(work.recipe, work.backend, keys, work.hyper)
     clock.begin("whiten")
-    state = jax.block_until_ready(work.placement.state(start(keys, work.hyper)))
+    state = jax.block_until_ready(replicate(work.backend.mesh, start(keys, work.hyper)))
     clock.pause()
     found = None if work.snapshots is None else work.snapshots.restore(state)
     if found is None or found.position is None:
@@ -148,7 +157,7 @@ def _train_epoch(work: StreamWork, feed: Iterator[StreamBatch], progress: Progre
     recipe, (state, history, steps_done, batches) = work.recipe, progress
     stop = min((steps_done // recipe.steps_per_epoch + 1) * recipe.steps_per_epoch, recipe.total_steps)
     recent: list[StepMetrics] = []
-    hyper, advance = work.placement.state(work.hyper), None
+    hyper, advance = replicate(work.backend.mesh, work.hyper), None
     clock.begin("train")
     while steps_done < stop:
         batch = next(feed)

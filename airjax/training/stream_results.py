@@ -6,6 +6,7 @@ import jax
 import numpy as np
 
 from airjax.nn.build import Variables
+from airjax.training.data_parallel import to_one_device
 from airjax.training.events import Clock, Stage
 from airjax.training.loop import TrainedRun, join, metrics_of_epoch, report_epoch
 from airjax.training.step import StepMetrics, TrainState, averaged_variables, variables_of
@@ -50,7 +51,7 @@ def finish(work: StreamWork, progress: Progress, clock: Clock) -> list[TrainedRu
         TrainedRun(
             work.recipe.override(flip=member.flip),
             member.seed,
-            networks[k],
+            to_one_device(work.backend.mesh, networks[k]),
             StepMetrics(*(column[k] for column in metrics)),
             first.tta[k],
             crops[k][0].tta_accuracy,
@@ -63,14 +64,12 @@ def finish(work: StreamWork, progress: Progress, clock: Clock) -> list[TrainedRu
 
 def _evaluate(work: StreamWork, networks: list[Variables], clock: Clock, stage: Stage) -> list[CropLogits]:
     # On all test crops, or between epochs on the first one.
-    views, placed = eval_views(work.recipe, work.backend), work.placement
-    found = []
+    views, found = eval_views(work.recipe, work.backend), []
     for view in views[:1] if stage == "validate" else views:
         clock.begin("compile")
-        prepare_crop(work.recipe, work.backend, networks[0], view, placed)
+        prepare_crop(work.recipe, work.backend, networks[0], view)
         clock.begin(stage)
-        how = {"workers": work.workers, "placement": placed}
-        found.append(crop_logits(work.recipe, work.backend, networks, work.tree, view, **how))
+        found.append(crop_logits(work.recipe, work.backend, networks, work.tree, view, workers=work.workers))
         clock.pause()
     return found
 

@@ -14,6 +14,7 @@ from airjax.nn.build import init_variables
 from airjax.optim.hyperparameters import Hyperparameters
 from airjax.recipes.recipe import Recipe
 from airjax.training.compile import compile_lowered
+from airjax.training.data_parallel import over_devices
 from airjax.training.members import over_members
 from airjax.training.run import split_key
 from airjax.training.step import StepMetrics, TrainState, init_state, train_step
@@ -59,7 +60,7 @@ def start_networks(recipe: Recipe, backend: Backend, keys: Key[Array, " k"], hyp
 
 
 def compile_start(recipe: Recipe, backend: Backend, keys: Key[Array, " k"], hyper: Hyperparameters) -> Any:
-    """Compile `start_networks`: (keys, hyper) -> state."""
+    """Compile `start_networks` on one device: (keys, hyper) -> state."""
     start = functools.partial(start_networks, recipe.split()[0], backend)
     return compile_lowered(jax.jit(start).lower(keys, hyper), backend.platform, backend.convolution, once=True)
 
@@ -69,7 +70,8 @@ def compile_step(
 ) -> Any:
     """Compile `stream_step` for arrays like these and where these are: (state, batch, hyper) -> (state, metrics).
 
-    The state that is handed over is used up. Nothing is compiled twice in a process.
+    The state that is handed over is used up. On the backend's mesh the devices have a part of the batch each, and all
+    have the state. Nothing is compiled twice in a process.
     """
     leaves, tree = jax.tree.flatten(jax.tree.map(shape_of, (state, batch, hyper)))
     return _compile_step(recipe.split()[0], backend, tuple(leaves), tree)
@@ -77,6 +79,6 @@ def compile_step(
 
 @functools.lru_cache(maxsize=16)
 def _compile_step(recipe: Recipe, backend: Backend, leaves: tuple[Any, ...], tree: Any) -> Any:
-    step = functools.partial(stream_step, recipe, backend)
+    step = over_devices(backend.mesh, functools.partial(stream_step, recipe, backend), (False, True, False))
     lowered = jax.jit(step, donate_argnums=0).lower(*jax.tree.unflatten(tree, leaves))
-    return compile_lowered(lowered, backend.platform, backend.convolution)
+    return compile_lowered(lowered, backend.platform, backend.convolution, mesh=backend.mesh)

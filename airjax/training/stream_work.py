@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax
-
 from airjax.kernels.backend import Backend
 from airjax.optim.hyperparameters import Hyperparameters
 from airjax.recipes.recipe import Recipe
@@ -12,9 +10,9 @@ from airjax.stream.batches import Position
 from airjax.stream.tree import Tree
 from airjax.training.events import Callbacks, Clock
 from airjax.training.loop import join
-from airjax.training.snapshots import Keeping, Snapshot, Snapshots, snapshots_of
+from airjax.training.snapshots import Keeping, Snapshot, Snapshots, device_counts, snapshots_of
 from airjax.training.step import StepMetrics, TrainState
-from airjax.training.stream_data import Member, Placement
+from airjax.training.stream_data import Member
 
 
 class StreamWork(NamedTuple):
@@ -29,7 +27,6 @@ class StreamWork(NamedTuple):
     called: Callbacks
     validate: bool
     keeping: Keeping
-    placement: Placement
     snapshots: Snapshots | None
 
 
@@ -51,7 +48,7 @@ def open_snapshots(
     keeping: Keeping, recipe: Recipe, backend: Backend, members: Sequence[Member], tree: Tree
 ) -> Snapshots | None:
     """Return the snapshots of the training of these networks on this tree, or None where none are kept."""
-    how = (backend.platform, backend.convolution, jax.device_count(), list(members))
+    how = (backend.platform, backend.convolution, *device_counts(backend), list(members))
     return snapshots_of(keeping, [recipe.to_dict(), how, tree.fingerprint])
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tree_files import write_tree
 
 from airjax.cli.train import main
 from airjax.cli.train_options import UsageError, parse
@@ -30,18 +31,22 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-def start(images: Path, out: Path, devices: int, flags: Sequence[str]) -> subprocess.Popen[str]:
+def start(
+    images: Path, out: Path, devices: int, flags: Sequence[str], method: Sequence[str] = METHOD
+) -> subprocess.Popen[str]:
     """Start a training that sees so many devices."""
-    command = [sys.executable, "-m", "airjax.train", *METHOD, "--data", str(images), "--out", str(out), *flags]
+    command = [sys.executable, "-m", "airjax.train", *method, "--data", str(images), "--out", str(out), *flags]
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(command, env=environment_of(devices), **pipes)
 
 
-def start_two(images: Path, out: Path, *flags: str, others: Sequence[str] = ()) -> list[subprocess.Popen[str]]:
+def start_two(
+    images: Path, out: Path, *flags: str, others: Sequence[str] = (), method: Sequence[str] = METHOD
+) -> list[subprocess.Popen[str]]:
     """Start a training in two processes with two devices each; the second has other flags, too."""
     meeting = ["--coordinator", f"127.0.0.1:{free_port()}", "--processes", "2"]
     own = (["--process-id", "0"], ["--process-id", "1", *others])
-    return [start(images, out, 2, [*meeting, *flags, *number]) for number in own]
+    return [start(images, out, 2, [*meeting, *flags, *number], method) for number in own]
 
 
 def finish(processes: Sequence[subprocess.Popen[str]]) -> list[tuple[int, str, str]]:
@@ -83,6 +88,36 @@ def test_two_processes_train_the_network_of_one_and_resume_to_the_same_bits(imag
     assert [status for status, _, _ in resumed] == [0, 0], resumed
     assert (cut / "model-0.safetensors").read_bytes() == (whole / "model-0.safetensors").read_bytes()
     assert not list(cut.glob("snapshots/*"))
+
+
+@pytest.mark.slow
+def test_two_processes_learn_from_a_tree_of_images_and_resume_to_the_same_bits(tmp_path: Path) -> None:
+    for package in ("cv2", "grain", "simplejpeg"):
+        pytest.importorskip(package)
+    tree, whole, cut, single = (tmp_path / name for name in ("tree", "whole", "cut", "single"))
+    write_tree(tree)
+    small = ["--widths", "8", "8", "8", "8", "--batch-size", "8", "--epochs", "6", "--workers", "1"]
+    sizes = ["--ramp-first", "32", "--ramp-last", "32", "--ramp-multiple", "16", "--test-sizes", "32", "48"]
+    method = ["--recipe", "imagenet-resnet18-16", *small, *sizes]  # two steps in an epoch, of 21 images
+    told = finish(start_two(tree, whole, method=method))
+    assert [status for status, _, _ in told] == [0, 0], told
+    ((status, _, errors),) = finish([start(tree, single, 4, ["--devices", "4", "--seeds", "2"], method)])
+    assert status == 0, errors
+    losses = [
+        {line["seeds"][0]: line["train_loss"] for line in read_lines(out / "epochs.jsonl") if line["epoch"] == 1}
+        for out in (whole, single)
+    ]
+    assert losses[0][0] == pytest.approx(losses[1][0], rel=1e-5)  # 1e-7 was seen, and rounding grows from there
+    assert losses[0][0] != pytest.approx(losses[1][1], rel=1e-2)
+
+    processes = start_two(tree, cut, "--checkpoint-every", "1", method=method)
+    wait_for(lambda: list(cut.glob("snapshots/*/*")), processes)
+    processes[0].send_signal(signal.SIGTERM)
+    stopped = finish(processes)
+    assert [status for status, _, _ in stopped] == [143, 143], stopped
+    resumed = finish(start_two(tree, cut, "--checkpoint-every", "1", method=method))
+    assert [status for status, _, _ in resumed] == [0, 0], resumed
+    assert (cut / "model-0.safetensors").read_bytes() == (whole / "model-0.safetensors").read_bytes()
 
 
 @pytest.mark.slow

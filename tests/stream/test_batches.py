@@ -11,7 +11,7 @@ from tree_files import side_lengths, write_tree
 import airjax
 from airjax.augment.area import resize_boxes
 from airjax.augment.transforms import mirror_where
-from airjax.stream.batches import Batch, Position, open_batches
+from airjax.stream.batches import Batch, Position, Share, open_batches
 from airjax.stream.decode import decode_file
 from airjax.stream.images import Source, open_images, split_of
 from airjax.stream.index import open_index
@@ -125,6 +125,23 @@ def test_the_device_makes_of_whole_images_what_the_host_makes(train: Source) -> 
         found = np.asarray(resize_boxes(*map(jnp.asarray, (whole.images, whole.boxes, whole.mirrors)), size))
         wanted = np.asarray(mirror_where(jnp.asarray(here.images), jnp.asarray(here.mirrors)))
         assert np.abs(found.astype(int) - wanted).max() <= 1
+
+
+def test_the_parts_of_processes_are_the_batches(train: Source, tree: Path) -> None:
+    last = EvalView(batch_size=8, size=16, fraction=0.875)  # of six images: the second process has two of them
+    for source, view in ((train, VIEW), (split_of(open_index(tree), "val"), last)):
+        whole, parts = (
+            list(open_batches(source, view)),
+            [list(open_batches(source, view, share=Share(process, 2))) for process in (0, 1)],
+        )
+        joined = [Batch(*map(np.concatenate, zip(*both, strict=True))) for both in zip(*parts, strict=True)]
+        assert all(same(one, other) for one, other in zip(whole, joined, strict=True))
+        sizes = [len(batch.labels) for batch in parts[1]]
+        assert sizes == ([2] * len(sizes))
+    with open_batches(train, VIEW, share=Share(1, 2)) as part, open_batches(train, VIEW) as all_of_it:
+        assert part.position() == all_of_it.position()
+    with pytest.raises(ValueError, match="a batch has 4 examples, which 3 processes cannot share equally"):
+        Share(0, 3).of(4)
 
 
 def test_positions_of_other_batches_are_refused(train: Source) -> None:

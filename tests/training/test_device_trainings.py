@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from tree_files import write_tree
 
 from tests.device_scripts import run_on_devices
 
@@ -111,5 +112,60 @@ from airjax.training import run
 one = train(few, data, 3)
 {planted}
 assert distance(one, train(few, data, 3, devices=4)) > {MISTAKE}
+""",
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("groups", [1, 4])
+def test_a_tree_of_images_is_trained_on_four_devices_as_on_one(groups: int, tmp_path: Path) -> None:
+    for package in ("cv2", "grain", "simplejpeg"):
+        pytest.importorskip(package)
+    # In float64: the statistics of few values make much of rounding.
+    tree = write_tree(tmp_path / "three")
+    run_on_devices(
+        4,
+        f"""
+import jax
+jax.config.update("jax_enable_x64", True)
+from pathlib import Path
+import numpy as np
+from airjax.recipes.published import RECIPES
+from airjax.stream.tree import open_tree
+from airjax.training.snapshots import Keeping, StoppedError
+from airjax.training.stream_data import Member
+from airjax.training.stream_loop import train_members, train_stream
+
+sizes = {{"widths": (8, 8, 8, 8), "batch_size": 8, "ramp_first": 32, "ramp_last": 48, "test_sizes": (48, 32)}}
+ramp = {{"ramp_start": 0.3, "ramp_end": 0.5, "ramp_multiple": 16, "epochs": 2.5, "flip": "alternating-hash"}}
+few = RECIPES["imagenet-resnet18-16"].override(**sizes, **ramp, batchnorm_groups={groups}, precision="float64")
+tree, folder = open_tree(Path({str(tree)!r})), Path({str(tmp_path / "snapshots")!r})
+one, four = train_stream(few, tree, 3, validate=True), train_stream(few, tree, 3, devices=4, validate=True)
+other = train_stream(few, tree, 4, devices=4)
+assert np.abs(one.metrics.loss - four.metrics.loss).max() < 1e-9, (one.metrics.loss, four.metrics.loss)
+assert np.abs(one.metrics.loss - other.metrics.loss).max() > 1e-3
+assert np.abs(one.logits - four.logits).max() < 1e-8 and one.logits.shape == (6, 3)
+assert one.test_crops == four.test_crops
+assert not hasattr(jax.tree.leaves(four.variables)[0].sharding, "mesh")
+
+asked = iter([False, False, True])
+try:
+    train_stream(few, tree, 3, devices="all", keeping=Keeping(folder, should_stop=lambda: next(asked)))
+except StoppedError as stopped:
+    assert (stopped.kept, stopped.steps_done) == (True, 3)
+else:
+    raise AssertionError("it did not stop")
+resumed = train_stream(few, tree, 3, devices=4, keeping=Keeping(folder))
+np.testing.assert_array_equal(resumed.metrics.loss, four.metrics.loss)
+np.testing.assert_array_equal(resumed.logits, four.logits)
+
+pair = train_members(few, tree, [Member(3, "alternating-hash"), Member(3, "none")], devices=4)
+assert np.abs(pair[0].logits - one.logits).max() < 1e-8 < np.abs(pair[1].logits - one.logits).max()
+try:
+    train_stream(few, tree, 3, devices=3)
+except ValueError as error:
+    assert "batch-size is 8, which 3 devices cannot share equally" in str(error), error
+else:
+    raise AssertionError("three devices shared eight images")
 """,
     )
