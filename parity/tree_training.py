@@ -99,4 +99,4 @@ def describe(learned: list[Learned], tree: Tree) -> dict[str, Any]:
         last = float(np.mean(one.losses[-len(one.losses) // 8 :]))
         kept = {"framework": one.framework, "seed": one.seed, "accuracy": one.accuracy, "interval": [low, high]}
         runs.append(kept | {"first_loss": one.losses[0], "last_loss": last, "seconds": one.seconds})
-    return {"tree": tree.name, "train_images": len(tree.index.train.labels), "test_images": images, "networks": runs}
+    return {"tree": tree.name, "train_images": len(tree.train_labels), "test_images": images, "networks": runs}

@@ -39,6 +39,10 @@ def main(arguments: list[str] | None = None, prog: str = "airjax data") -> int:
         from airjax.cli import preview
 
         return preview.main(arguments[1:], f"{prog} preview")
+    if arguments[:1] == ["prepare"]:
+        from airjax.cli import prepare
+
+        return prepare.main(arguments[1:], f"{prog} prepare")
     options = make_parser(prog).parse_args(arguments)
     try:
         known = known_sets(options.data_dir)
@@ -68,7 +72,8 @@ def make_parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog,
         description="The data sets that are known, and what the options and variables below stand for here.",
-        epilog=f"{prog} preview writes a page with a data set's classes, images and augmented views.",
+        epilog=f"{prog} preview writes a page with a data set's classes, images and augmented views; {prog} prepare "
+        "resizes a tree of images once, into files that train faster.",
     )
     parser.add_argument("--data", default="auto", metavar="NAME|PATH", help=f"a name below, auto, or {OWN}")
     parser.add_argument("--data-dir", type=Path, metavar="PATH", help="where its files lie; default: see below")

@@ -179,7 +179,7 @@ def _found_at(job: Job) -> dict[str, Any]:
     official = entry.official if entry else None
     place: Any = options.data_dir or (os.environ.get(official.variable) if official else None)
     if isinstance(data, Tree):
-        place = data.index.place
+        place = data.place
     elif is_own(options.data):
         place = options.data
     labels = (options.labels_dir or os.environ.get(VARIABLE) or options.data_dir) if options.labels else None

@@ -8,7 +8,7 @@ from airjax.data.class_folders import is_class_folders
 from airjax.data.dataset import describe_resized
 from airjax.data.place import expand_readable
 from airjax.recipes.recipe import Recipe
-from airjax.stream.tree import IMAGENET, VARIABLE, Tree, find_tree
+from airjax.stream.tree import IMAGENET, VARIABLE, Tree, find_tree, is_prepared
 from airjax.training.arrays import fit_recipe
 from airjax.training.stream_data import fit_tree
 
@@ -62,9 +62,10 @@ def _open_tree(options: Options[Recipe], name: str) -> Tree:
             f"strategy is {options.strategy}, but networks that learn from a tree of images are trained one after "
             "another; leave it out"
         )
-    if options.data != IMAGENET and not is_class_folders(expand_readable(options.data)):
+    place = expand_readable(options.data)
+    if options.data != IMAGENET and not (is_class_folders(place) or is_prepared(place)):
         raise UsageError(
-            f"data is {options.data}, but recipe {name} learns from a tree of images: name its folder with "
-            f"--data {IMAGENET} --data-dir TREE or {VARIABLE}, or with --data TREE"
+            f"data is {options.data}, but recipe {name} learns from a tree of images: name its folder, or the one that "
+            f"airjax data prepare made of it, with --data {IMAGENET} --data-dir TREE or {VARIABLE}, or with --data TREE"
         )
     return find_tree(options.data, options.data_dir, options.corrupt or "fail")

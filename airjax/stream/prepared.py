@@ -10,11 +10,11 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Any, Literal
 
 import numpy as np
 from jaxtyping import Int, UInt8
@@ -31,7 +31,7 @@ from airjax.utils.fields import check_fields
 from airjax.utils.records import sync_folder
 from airjax.utils.units import format_bytes
 
-HEADER = 4096  # bytes, of which the rest is blanks: the head is written last, when the lengths are known
+HEADER = 4096  # bytes, and more for what is said of it; the rest is blanks: the lengths are known last
 BYTES_BEFORE = 8 + 2 * 4 + 4  # of each image before the records: where its record ends, its size, its label
 AT_ONCE = 256  # images that are prepared side by side before they are written
 
@@ -62,10 +62,17 @@ class Form:
         return np.maximum(1, np.rint(sizes * factor)).astype(np.int32)
 
 
-def prepare(source: Source, file: str | Path, form: Form | None = None) -> Source:
+def prepare(
+    source: Source,
+    file: str | Path,
+    form: Form | None = None,
+    contents: dict[str, Any] | None = None,
+    on_images: Callable[[int], None] | None = None,
+) -> Source:
     """Write a split in its prepared form, whole or not at all, and return where it is.
 
-    What is there already is replaced. Raises DataError for an image that cannot be decoded, where the file cannot be
+    What is there already is replaced. contents, for JSON, is what `contents_of` returns of it; on_images is called with
+    how many images are done. Raises DataError for an image that cannot be decoded, where the file cannot be
     written, and where there is no space for it: before anything is written if that is known.
     """
     form, target = form or Form(), expand(file).absolute()
@@ -77,7 +84,7 @@ def prepare(source: Source, file: str | Path, form: Form | None = None) -> Sourc
     temporary = Path(name)
     try:
         with os.fdopen(handle, "w+b") as stream:
-            sha256 = _write(stream, images, sizes, form)
+            sha256 = _write(stream, images, sizes, form, contents or {}, on_images or (lambda count: None))
         temporary.chmod(0o644)
         temporary.replace(target)
     except OSError as error:
@@ -106,6 +113,11 @@ def open_prepared(file: str | Path) -> Source:
     return Source(target, metadata["sha256"])
 
 
+def contents_of(source: Source) -> dict[str, Any]:
+    """Return what was said of a prepared split when it was written."""
+    return json.loads(map_arrays(source.file)[1].get("contents", "{}"))
+
+
 def verify_prepared(source: Source) -> None:
     """Read all records. Raises DataError where their checksum is not the one that was written."""
     arrays, metadata = map_arrays(source.file)
@@ -113,24 +125,35 @@ def verify_prepared(source: Source) -> None:
         raise DataError(f"{source.file} is damaged: the checksum of its records is wrong; prepare it again")
 
 
-def _write(stream: IO[bytes], images: Images, sizes: Int[np.ndarray, "n 2"], form: Form) -> str:
+def _write(
+    stream: IO[bytes],
+    images: Images,
+    sizes: Int[np.ndarray, "n 2"],
+    form: Form,
+    contents: dict[str, Any],
+    on_images: Callable[[int], None],
+) -> str:
     # Ends, sizes and labels are before the records; the ends are known last.
-    stream.seek(HEADER + BYTES_BEFORE * len(sizes))
+    said = json.dumps(contents)
+    room = HEADER * (1 + (2 * len(said) + HEADER // 2) // HEADER)  # quotes in it are escaped once more
+    stream.seek(room + BYTES_BEFORE * len(sizes))
     sha, lengths = hashlib.sha256(), []
     for record in _records(images, sizes, form):
         stream.write(record)
         sha.update(record)
         lengths.append(len(record))
+        if len(lengths) % AT_ONCE == 0 or len(lengths) == len(sizes):
+            on_images(len(lengths))
     ends, records = np.cumsum(lengths, dtype=np.int64), sha.hexdigest()
     labels = np.ascontiguousarray(images.labels)
     found = _digest(ends, labels, sizes, records)
-    metadata = {"format": "prepared-1", "kind": form.kind, "form": json.dumps(form.__dict__)}
+    metadata = {"format": "prepared-1", "kind": form.kind, "form": json.dumps(form.__dict__), "contents": said}
     kept = {"ends": ends, "sizes": sizes, "labels": labels}
     table = {name: (array.dtype, array.shape) for name, array in kept.items()}
     head = header_of(
         {**table, "records": (np.dtype(np.uint8), (int(ends[-1]),))},
         {**metadata, "records": records, "sha256": found},
-        HEADER,
+        room,
     )
     stream.seek(0)
     stream.write(head + b"".join(array.tobytes() for array in kept.values()))

@@ -1,6 +1,11 @@
-"""A tree of images as a data set: what a training, its folder and its result ask of one that is never loaded whole."""
+"""A tree of images as a data set: what a training, its folder and its result ask of one that is never loaded whole.
 
+Its images are files in folders of classes, or prepared: resized once, in a file for each of its two splits.
+"""
+
+import hashlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,67 +16,106 @@ from jaxtyping import Int
 from airjax.data.content import Content
 from airjax.data.dataset import DataError
 from airjax.data.info import DatasetInfo, Statistics
+from airjax.data.place import expand, expand_readable, named_in_errors
 from airjax.data.registry import ALIASES, REGISTRY
 from airjax.recipes.imagenet_resnet18 import MEAN, STD
-from airjax.stream.images import Source, split_of
-from airjax.stream.index import Corrupt, Index, open_index
+from airjax.stream.images import Source, open_images, split_of
+from airjax.stream.index import Corrupt, open_index
+from airjax.stream.prepared import Form, contents_of, open_prepared, prepare
 
 IMAGENET = "imagenet"  # name of a tree for `--data`
 VARIABLE = "AIRJAX_IMAGENET"
 STATISTICS = Statistics(MEAN, STD)  # of every tree, as is usual
+PREPARED = ("train.safetensors", "val.safetensors")
+
+Tested = Literal["test", "validation"]
 
 
 @dataclass(frozen=True, eq=False)
 class Tree:
-    """A tree of images, whose index is open."""
+    """A tree of images, whose splits are open."""
 
     name: str
-    index: Index
-    split: Literal["test", "validation"]  # what the images are that it is tested on
-    labels: str | None = None  # other labels than the folders' are not known
+    place: Path
+    classes: tuple[str, ...]
+    """Their names; a label is an index into them."""
+    fingerprint: str
+    """SHA-256 of names, labels and sizes of all images, not of pixels; of prepared ones of pixels as well."""
+    train: Source
+    val: Source
+    split: Tested
+    """What the images are that it is tested on."""
+    labels: None = None  # other labels than the folders' are not known
     resized: int = 0  # pictures that were scaled when it was read: none, a training crops them
     content: Content = "unknown"
 
     @property
-    def classes(self) -> tuple[str, ...]:
-        """Return the names of the classes; a label is an index into them."""
-        return self.index.classes
-
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 of the names, labels and sizes of all images; their pixels are not read."""
-        return self.index.sha256
-
-    @property
-    def train(self) -> Source:
-        """Return where the training images are."""
-        return split_of(self.index, "train")
-
-    @property
-    def val(self) -> Source:
-        """Return where the images are that it is tested on."""
-        return split_of(self.index, "val")
+    def train_labels(self) -> Int[np.ndarray, " n"]:
+        """Return the labels of the images that it trains on, in their order."""
+        return np.asarray(open_images(self.train).labels)
 
     @property
     def val_labels(self) -> Int[np.ndarray, " m"]:
         """Return the labels of the images that it is tested on, in their order."""
-        return np.asarray(self.index.val.labels)
+        return np.asarray(open_images(self.val).labels)
 
     def info(self, image_size: int) -> DatasetInfo:
         """Return what a network for it depends on; image_size: height and width of what it is tested on, in pixels."""
         return DatasetInfo(self.name, self.classes, 3, image_size, *STATISTICS)
 
 
-def open_tree(place: str | Path, corrupt: Corrupt = "fail") -> Tree:
-    """Open a tree, place/train/CLASS/... and place/val/CLASS/..., by its index, which is made where there is none.
+def is_prepared(place: Path) -> bool:
+    """Say whether a folder has a prepared split."""
+    return any((place / name).is_file() for name in PREPARED)
 
-    Its name is that of its folder. Raises DataError as `open_index` does, and warns as it does about files left out.
+
+def open_tree(place: str | Path, corrupt: Corrupt = "fail") -> Tree:
+    """Open a tree: place/train/CLASS/... and place/val/CLASS/..., or the folder that `prepare_tree` wrote.
+
+    Files in folders are found by their index, which is made where there is none. The name is that of the folder. Raises
+    DataError as `open_index` and `open_prepared` do, and warns as the former does about files left out.
     """
+    folder = expand_readable(place)
+    with named_in_errors(folder):
+        if is_prepared(folder):
+            return _open_prepared_tree(folder.resolve())
     index = open_index(place, corrupt)
     other = index.val.name(0).partition("/")[0]
-    name = index.place.name
-    name = f"own-{name}" if name in (*REGISTRY, *ALIASES, "") else name
-    return Tree(name, index, "test" if other == "test" else "validation")
+    return Tree(
+        _name_of(index.place),
+        index.place,
+        index.classes,
+        index.sha256,
+        split_of(index, "train"),
+        split_of(index, "val"),
+        "test" if other == "test" else "validation",
+    )
+
+
+def prepare_tree(
+    tree: Tree, folder: str | Path, form: Form | None = None, on_images: Callable[[int], None] | None = None
+) -> Tree:
+    """Write a tree in its prepared form, a file for each split in a folder, and open it.
+
+    Args:
+        tree: what `open_tree` returned.
+        folder: made where it is not there. A file in it is replaced when the new one is whole.
+        form: size and kind of the images.
+        on_images: called with how many images are done, of both splits.
+
+    Raises DataError as `airjax.stream.prepared.prepare` does, and where the folder is the tree's own.
+    """
+    target = expand(folder).absolute()
+    with named_in_errors(target):
+        if target.resolve() == tree.place:
+            raise DataError(f"{target} is the tree itself; name another folder")
+        target.mkdir(parents=True, exist_ok=True)
+    done = 0
+    contents = {"classes": list(tree.classes), "split": tree.split}
+    for source, name in zip((tree.train, tree.val), PREPARED, strict=True):
+        prepare(source, target / name, form, contents, _from(done, on_images))
+        done += len(open_images(source).labels)
+    return open_tree(target)
 
 
 def find_tree(data: str, data_dir: str | Path | None, corrupt: Corrupt = "fail") -> Tree:
@@ -90,3 +134,23 @@ def find_tree(data: str, data_dir: str | Path | None, corrupt: Corrupt = "fail")
             f"val/CLASS/..., or set {VARIABLE}"
         )
     return open_tree(place, corrupt)
+
+
+def _open_prepared_tree(folder: Path) -> Tree:
+    for name in PREPARED:
+        if not (folder / name).is_file():
+            raise DataError(f"{folder} has no {name}; airjax data prepare writes both splits")
+    train, val = (open_prepared(folder / name) for name in PREPARED)
+    contents = contents_of(val)
+    if not contents or contents != contents_of(train):
+        raise DataError(f"{folder} has splits of different trees; airjax data prepare writes both")
+    fingerprint = hashlib.sha256(f"{train.sha256} {val.sha256} {contents}".encode()).hexdigest()
+    return Tree(_name_of(folder), folder, tuple(contents["classes"]), fingerprint, train, val, contents["split"])
+
+
+def _from(done: int, on_images: Callable[[int], None] | None) -> Callable[[int], None] | None:
+    return None if on_images is None else lambda count: on_images(done + count)
+
+
+def _name_of(place: Path) -> str:
+    return f"own-{place.name}" if place.name in (*REGISTRY, *ALIASES, "") else place.name

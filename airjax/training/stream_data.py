@@ -54,7 +54,7 @@ def fit_tree(recipe: Recipe | str, tree: Tree) -> Recipe:
     recipe = get_recipe(recipe)
     recipe.require_crops()
     assert recipe.cropping is not None
-    counts = {"train_examples": len(tree.index.train.labels), "test_examples": len(tree.index.val.labels)}
+    counts = {"train_examples": len(tree.train_labels), "test_examples": len(tree.val_labels)}
     whole = {"train_examples": TRAIN, "test_examples": VAL}  # what recipes say unless a part is asked for
     for name, count in counts.items():
         if getattr(recipe, name) not in (whole[name], count):

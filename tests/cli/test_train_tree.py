@@ -126,7 +126,7 @@ def test_images_that_cannot_be_decoded_are_left_out_where_that_is_asked_for(
     [
         ("--data imagenet", "no folder is named: pass --data-dir TREE, with train/CLASS/... and val/CLASS/..., or set"),
         ("--data cifar10", "data is cifar10, but recipe imagenet-resnet18-16 learns from a tree of images: name its"),
-        ("", "data is auto, but recipe imagenet-resnet18-16 learns from a tree of images: name its folder with --data"),
+        ("", "data is auto, but recipe imagenet-resnet18-16 learns from a tree of images: name its folder, "),
         ("--data TREE --data-dir TREE", "which names a place already; leave --data-dir out"),
         ("--data TREE --validation 3", "validation is 3, but recipe imagenet-resnet18-16 learns from a tree of images"),
         ("--data TREE --image-size 64", "image-size is 64, but"),

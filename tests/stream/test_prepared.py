@@ -13,7 +13,8 @@ import airjax
 from airjax.stream.batches import open_batches
 from airjax.stream.images import Source, open_images, split_of
 from airjax.stream.index import open_index
-from airjax.stream.prepared import Form, open_prepared, prepare, verify_prepared
+from airjax.stream.prepared import Form, contents_of, open_prepared, prepare, verify_prepared
+from airjax.stream.tree import open_tree, prepare_tree
 from airjax.stream.views import TrainView
 
 cv2 = pytest.importorskip("cv2")
@@ -72,6 +73,36 @@ def test_other_programs_read_the_file(train: Source, tmp_path: Path) -> None:
     assert set(arrays) == {"ends", "sizes", "labels", "records"}
     assert arrays["labels"].tolist() == [0] * 7 + [1] * 7 + [2] * 7
     assert arrays["ends"][-1] == len(arrays["records"])
+
+
+def test_a_prepared_tree_is_the_tree_with_other_pixels(tree: Path, tmp_path: Path) -> None:
+    before, told = open_tree(tree), []
+    after = prepare_tree(before, tmp_path / "small", Form(longest=30), told.append)
+    assert open_tree(tmp_path / "small").fingerprint == after.fingerprint != before.fingerprint
+    assert (after.name, after.classes, after.split) == ("small", before.classes, "validation")
+    assert np.array_equal(after.train_labels, before.train_labels)
+    assert np.array_equal(after.val_labels, before.val_labels)
+    assert open_images(after.val).sizes.max() == 30
+    assert told == [21, 27]
+    other = prepare_tree(before, tmp_path / "other", Form(longest=30, quality=80))
+    assert other.fingerprint != after.fingerprint
+
+
+def test_a_folder_that_is_no_whole_tree_is_refused(tree: Path, train: Source, tmp_path: Path) -> None:
+    with pytest.raises(airjax.DataError, match="is the tree itself; name another folder"):
+        prepare_tree(open_tree(tree), tree)
+    prepare_tree(open_tree(tree), tmp_path, Form(longest=30))
+    prepare(train, tmp_path / "val.safetensors", Form(longest=30), {"classes": ["a", "b"]})
+    with pytest.raises(airjax.DataError, match="has splits of different trees; airjax data prepare writes both"):
+        open_tree(tmp_path)
+    (tmp_path / "val.safetensors").unlink()
+    with pytest.raises(airjax.DataError, match=r"has no val\.safetensors; airjax data prepare writes both splits"):
+        open_tree(tmp_path)
+
+
+def test_what_is_said_of_a_split_may_be_long(train: Source, tmp_path: Path) -> None:
+    said = {"classes": [f'a "class" of number {number}' for number in range(3000)]}
+    assert contents_of(prepare(train, tmp_path / "train.raw", Form(longest=30), said)) == said
 
 
 def test_damage_is_noticed(train: Source, tmp_path: Path) -> None:

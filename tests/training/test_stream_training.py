@@ -16,7 +16,7 @@ from airjax.nn.build import apply_eval, init_variables
 from airjax.optim.hyperparameters import hyperparameters
 from airjax.recipes.published import RECIPES
 from airjax.stream.batches import open_batches
-from airjax.stream.decode import decode_file
+from airjax.stream.images import open_images
 from airjax.stream.tree import Tree, open_tree
 from airjax.stream.views import TrainView
 from airjax.training.backend import backend_of, resolve_precision
@@ -138,7 +138,7 @@ def test_both_test_crops_are_the_squares_in_the_middle_and_views_are_mirrored(tr
     for crop, size, fraction in zip(whole.test_crops, (48, 32), (0.875, 1.0), strict=True):
         pixels = []
         for example in range(6):
-            image = decode_file(tree.index.place / tree.index.val.name(example))
+            image = open_images(tree.val).read(example)
             side = int(fraction * min(image.shape[:2]))
             top, left = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
             part = image[top : top + side, left : left + side]

@@ -1,0 +1,82 @@
+"""A tree of images resized once, in a file for each split: airjax data prepare TREE --out DIR."""
+
+import argparse
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import get_args
+
+from airjax.data import DataError
+from airjax.stream.index import Corrupt
+from airjax.stream.prepared import Form
+from airjax.stream.tree import PREPARED, Tree, is_prepared, open_tree, prepare_tree
+from airjax.utils.extras import MissingExtraError
+from airjax.utils.units import format_bytes, format_seconds
+
+EXIT_OK, EXIT_USAGE = 0, 2
+SHOWN = 30.0  # seconds between two lines of progress
+
+
+def main(arguments: list[str] | None = None, prog: str = "airjax data prepare") -> int:
+    """Run the command line and return its exit code: 0 written, 2 bad usage or input, or no room."""
+    options = make_parser(prog).parse_args(arguments)
+    try:
+        form = Form(options.longest, options.kind, options.quality)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            tree = open_tree(options.tree, options.corrupt)
+        for warning in caught:
+            print(f"warning: {warning.message}", file=sys.stderr)
+        if is_prepared(tree.place):
+            raise DataError(f"{options.tree} is prepared already; name the tree that it was made of")
+        prepared = prepare_tree(tree, options.out, form, show_progress(len(tree.train_labels) + len(tree.val_labels)))
+    except (DataError, MissingExtraError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    print(describe(prepared))
+    return EXIT_OK
+
+
+def make_parser(prog: str) -> argparse.ArgumentParser:
+    """Make the parser of the command's arguments."""
+    parser = argparse.ArgumentParser(
+        prog,
+        description="Decode and resize every image of a tree once, into a file for each split, which trains faster.",
+        epilog="airjax train --data DIR takes it as the tree itself (docs/imagenet.md).",
+    )
+    parser.add_argument("tree", type=Path, metavar="TREE", help="a folder with train/CLASS/... and val/CLASS/...")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write")
+    parser.add_argument("--longest", type=int, default=400, metavar="PIXELS", help="longer side of an image (400)")
+    parser.add_argument(
+        "--kind", choices=("jpeg", "raw"), default="jpeg", help="raw: pixels, which need no decoder, and room (jpeg)"
+    )
+    parser.add_argument("--quality", type=int, default=90, metavar="Q", help="of JPEG, from 1 to 100 (90)")
+    parser.add_argument(
+        "--corrupt", choices=get_args(Corrupt), default="fail", help="what is done about files that cannot be decoded"
+    )
+    return parser
+
+
+def show_progress(total: int) -> Callable[[int], None]:
+    """Return a function that is told how many images are done, and says so now and then."""
+    began = shown = time.monotonic()
+
+    def show(count: int) -> None:
+        nonlocal shown
+        now = time.monotonic()
+        if now - shown > SHOWN and count < total:
+            left = format_seconds((now - began) * (total - count) / count)
+            print(f"{count:,} of {total:,} images, {left} left", file=sys.stderr, flush=True)
+            shown = now
+
+    return show
+
+
+def describe(tree: Tree) -> str:
+    """Say what was written."""
+    size = format_bytes(sum((tree.place / name).stat().st_size for name in PREPARED))
+    train, val = len(tree.train_labels), len(tree.val_labels)
+    counts = f"{train:,} images to train on, {val:,} to test on, {len(tree.classes):,} classes"
+    return f"wrote {tree.place}: {counts}; {size}"

@@ -1,0 +1,77 @@
+"""airjax data prepare: a tree of images resized once, and what learns from it."""
+
+from pathlib import Path
+
+import pytest
+from tree_files import write_tree
+
+from airjax.cli.data import main
+from airjax.cli.train import EXIT_OK, EXIT_USAGE
+from airjax.cli.train import main as train
+from airjax.utils.records import read_lines
+
+for package in ("grain", "simplejpeg", "cv2"):
+    pytest.importorskip(package)
+
+SMALL = (
+    *("--recipe", "imagenet-resnet18-16", "--widths", "8", "8", "8", "8", "--batch-size", "7", "--epochs", "1"),
+    *("--ramp-first", "32", "--ramp-last", "32", "--ramp-multiple", "16", "--test-sizes", "32", "48", "--workers", "0"),
+)
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    return write_tree(tmp_path / "three")
+
+
+def test_a_prepared_tree_trains_the_networks_of_the_tree_where_nothing_is_resized(
+    tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["prepare", str(tree), "--out", str(tmp_path / "small"), "--kind", "raw"]) == EXIT_OK
+    said = capsys.readouterr().out
+    assert "small: 21 images to train on, 6 to test on, 3 classes; " in said
+    runs = []
+    for place in (tree, tmp_path / "small"):
+        out = tmp_path / f"out-{place.name}"
+        assert train([*SMALL, "--data", str(place), "--out", str(out), "--quiet"]) == EXIT_OK
+        runs.append(((out / "model-0.safetensors").read_bytes(), read_lines(out / "runs.jsonl")[0]["train_loss"]))
+    assert runs[0][1] == runs[1][1]
+    # Found again by the variable, from its folder, as the same data.
+    assert train([*SMALL, "--data", str(tmp_path / "small"), "--out", str(tmp_path / "out-small"), "--json"]) == EXIT_OK
+    assert "kept from" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["{tree}", "--out", "{tree}"], "is the tree itself; name another folder"),
+        (
+            ["{tree}", "--out", "{tmp}/x", "--longest", "0"],
+            "longest is 0, but it must be a whole number from 1 to 65535 pixels",
+        ),
+        (["{tmp}/none", "--out", "{tmp}/x"], "there is no folder"),
+        (["{tree}", "--out", "{tree}/train/n01/00.JPEG"], "00.JPEG"),
+    ],
+)
+def test_what_cannot_be_prepared_is_named(
+    arguments: list[str], message: str, tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [word.format(tree=tree, tmp=tmp_path) for word in arguments]
+    assert main(["prepare", *words]) == EXIT_USAGE
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert message in said
+
+
+def test_a_prepared_tree_is_not_prepared_again(tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tree / "train" / "n01" / "00.JPEG").write_bytes(b"no image")
+    words = [str(tree), "--out", str(tmp_path / "small"), "--longest", "30"]
+    assert main(["prepare", *words]) == EXIT_USAGE
+    assert "00.JPEG" in capsys.readouterr().err
+    assert not (tmp_path / "small").exists() or not list((tmp_path / "small").iterdir())
+    assert main(["prepare", *words, "--corrupt", "skip"]) == EXIT_OK
+    shown = capsys.readouterr()
+    assert "1 files of" in shown.err
+    assert "small: 20 images to train on" in shown.out
+    assert main(["prepare", str(tmp_path / "small"), "--out", str(tmp_path / "x")]) == EXIT_USAGE
+    assert "is prepared already; name the tree that it was made of" in capsys.readouterr().err
