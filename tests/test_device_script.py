@@ -84,7 +84,8 @@ def test_what_is_measured_survives_a_kill_and_a_rerun_resumes(copy: Path, tmp_pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("call", ["1", *(pytest.param(call, marks=pytest.mark.nightly) for call in "23")])
+@pytest.mark.nightly
+@pytest.mark.parametrize("call", ["1", "2", "3"])
 def test_every_part_can_be_killed(call: str, copy: Path, tmp_path: Path) -> None:
     pytest.importorskip("torch")
     parts = device_parts.make_parts("tiny", tmp_path, False, ())

@@ -154,6 +154,7 @@ def test_a_lost_node_costs_no_network(
 
 @needs_ray
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_networks_that_hang_or_kill_their_process_are_given_up_and_the_rest_goes_on(
     tmp_path: Path, start: Callable[..., "subprocess.Popen[str]"]
 ) -> None:

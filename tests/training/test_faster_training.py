@@ -95,6 +95,7 @@ def test_every_strategy_trains_the_networks_of_single_runs(
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
 def test_every_precision_learns_what_one_batch_shows(precision: str, toy: airjax.Dataset) -> None:
     one_batch = {"train_examples": 16, "whiten_examples": 16, "epochs": 240.0, "flip": "none", "translate": 0}

@@ -48,7 +48,7 @@ def singles(recipe: Recipe, toy: airjax.Dataset) -> list[TrainedRun]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("strategy", strategies("vmap", "interleaved"))
+@pytest.mark.parametrize("strategy", strategies())
 def test_every_strategy_trains_the_networks_of_single_runs(
     recipe: Recipe, toy: airjax.Dataset, singles: list[TrainedRun], strategy: Strategy
 ) -> None:
@@ -56,6 +56,7 @@ def test_every_strategy_trains_the_networks_of_single_runs(
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
 def test_every_precision_learns_what_one_batch_shows(precision: str, toy: airjax.Dataset) -> None:
     one_batch = {"train_examples": 16, "whiten_examples": 16, "epochs": 30.0, "flip": "none", "translate": 0}
@@ -64,6 +65,7 @@ def test_every_precision_learns_what_one_batch_shows(precision: str, toy: airjax
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_the_whole_run_as_one_function_is_the_same_training(recipe: Recipe, toy: airjax.Dataset) -> None:
     short = recipe.override(epochs=1.0, precision="float32", newton_schulz_precision="float32")
     result, single = check_whole_run(short, toy)

@@ -84,7 +84,7 @@ def singles(recipe: Recipe, toy: airjax.Dataset) -> list[TrainedRun]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("strategy", strategies("vmap", "vmap-matmul"))
+@pytest.mark.parametrize("strategy", strategies())
 def test_every_strategy_trains_the_networks_of_single_runs(
     recipe: Recipe, toy: airjax.Dataset, singles: list[TrainedRun], strategy: Strategy
 ) -> None:
@@ -92,6 +92,7 @@ def test_every_strategy_trains_the_networks_of_single_runs(
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
 @pytest.mark.parametrize("rounded", ["bfloat16", "float32"])
 def test_every_precision_learns_what_one_batch_shows(precision: str, rounded: str, toy: airjax.Dataset) -> None:
@@ -102,6 +103,7 @@ def test_every_precision_learns_what_one_batch_shows(precision: str, rounded: st
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_the_whole_run_as_one_function_is_the_same_training(recipe: Recipe, toy: airjax.Dataset) -> None:
     short = recipe.override(epochs=1.0, precision="float32", newton_schulz_precision="float32")
     check_whole_run(short, toy)
