@@ -59,6 +59,15 @@ class Cells(NamedTuple):
         """Accuracies in percent of all networks whose recipes have those values. Raises ResultsError for none."""
         return np.concatenate([cell.accuracies for cell in self.having(**wanted)])
 
+    def by_epochs(self, **wanted: Any) -> dict[float, Float[np.ndarray, " r"]]:
+        """Return the accuracies in percent of all networks that have those values, by their length, in its order.
+
+        Raises ResultsError for none.
+        """
+        mine = Cells(self.having(**wanted))
+        lengths = sorted({cell.fields["epochs"] for cell in mine.cells})
+        return {epochs: mine.accuracies(epochs=epochs) for epochs in lengths}
+
     def one(self, **wanted: Any) -> Cell:
         """Return the only cell that has those values. Raises ResultsError where there are more, or none."""
         first, *others = self.having(**wanted)

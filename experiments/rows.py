@@ -10,6 +10,7 @@ from airjax.stats.equivalence import mean_difference
 from airjax.stats.intervals import mean_interval
 from experiments.verdict import NOT_COMPARABLE, Interval, Verdict, judge_direction, judge_exact, judge_value
 
+GAIN = 1.0  # any number of the sign of a gain
 ACCURACY_MARGIN = 0.05  # percentage points: what counts as the same accuracy (docs/parity.md's margin of development)
 
 
@@ -39,12 +40,13 @@ def difference_row(
     cell: str,
     first: Float[np.ndarray, " _"],
     second: Float[np.ndarray, " _"],
-    paper: float,
+    paper: float | None,
     scale: str,
 ) -> Row:
     """Compare the difference of two mean accuracies, the second minus the first, with the paper's.
 
-    On the paper's scale by its value, on a CPU's by its sign alone. The interval and p are Welch's.
+    On the paper's scale by its value, on a CPU's by its sign alone; where the paper has no number (None), whether it is
+    above zero. The interval and p are Welch's.
     """
     n = min(len(first), len(second))
     if n < 2:
@@ -60,13 +62,15 @@ def effect_row(
     ours: float,
     resampled: Float[np.ndarray, " _"],
     n: int,
-    paper: float,
+    paper: float | None,
     scale: str,
     margin: float,
     unit: str = "",
     decimals: int = 2,
 ) -> Row:
     """Compare an effect, which is zero where there is none, from its bootstrap distribution.
+
+    Where the paper has no number (None), it is asked whether the effect is above zero.
 
     The interval is the middle 95% of the distribution, p twice the fraction of it on the other side of zero.
     """
@@ -85,8 +89,10 @@ def value_verdict(interval: Interval | None, paper: float | None, margin: float,
     return NOT_COMPARABLE if scale == "cpu" or paper is None else judge_value(interval, paper, margin)
 
 
-def effect_verdict(interval: Interval | None, paper: float, margin: float, scale: str) -> Verdict:
-    """Judge an effect: by its value on the paper's scale, by its sign on a CPU's."""
+def effect_verdict(interval: Interval | None, paper: float | None, margin: float, scale: str) -> Verdict:
+    """Judge an effect: by its value on the paper's scale, by its sign on a CPU's, and without a number as a gain."""
+    if paper is None:
+        return judge_direction(interval, GAIN)
     return judge_direction(interval, paper) if scale == "cpu" else judge_value(interval, paper, margin)
 
 

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 RESAMPLES = 1_000  # of the networks, for the intervals of speedups
-GAIN = 1.0  # the sign of what is asked for: the paper has no number
 MIDDLE, LONG = 110, 32  # networks of each cell at CPU scale after 16 and 32 epochs
 CPU_PARTS = ("middle", "long", "short", "longest", "cutout")
 PAPER_PARTS = ("94-crops", "94-joint", "94-antithetic", "94-order", "94-flip", "96")
@@ -77,10 +76,10 @@ def analyse(context: Context) -> Analysis:
         others = {name: panel.accuracies(cells, changes) for name, changes in DERANDOMISED.items()}
         gains = {
             "alternating flip (control)": _control_gains(panel, random, panel.accuracies(cells, CONTROL), scale),
-            **_gains(panel, random, others),
+            **_gains(panel, random, others, scale),
         }
         rows += [row for several in gains.values() for row in several.values()]
-        rows += _speedup_rows(panel, random, others)
+        rows += _speedup_rows(panel, random, others, scale)
         rows += _accuracy_rows(panel, random, scale)
         series += [
             {"panel": panel.name, "name": name, "epochs": epochs, "gain": row.ours, "interval": row.interval}
@@ -100,13 +99,13 @@ def _control_gains(panel: Panel, alternating: Accuracies, flipped: Accuracies, s
     return gains
 
 
-def _gains(panel: Panel, random: Accuracies, others: dict[str, Accuracies]) -> dict[str, dict[float, Row]]:
-    # At either scale only the sign is judged.
+def _gains(panel: Panel, random: Accuracies, others: dict[str, Accuracies], scale: str) -> dict[str, dict[float, Row]]:
+    # The paper has no number, so at either scale it is the sign that is judged.
     gains = {
         name: {
             epochs: difference_row(
-                f"{name} minus random, {epochs:g} epochs, {panel.name}", random[epochs], values, GAIN, "cpu"
-            )._replace(paper=None)
+                f"{name} minus random, {epochs:g} epochs, {panel.name}", random[epochs], values, None, scale
+            )
             for epochs, values in found.items()
         }
         for name, found in others.items()
@@ -119,7 +118,7 @@ def _gains(panel: Panel, random: Accuracies, others: dict[str, Accuracies]) -> d
     return {name: rows for name, rows in gains.items() if rows}
 
 
-def _speedup_rows(panel: Panel, random: Accuracies, others: dict[str, Accuracies]) -> Iterator[Row]:
+def _speedup_rows(panel: Panel, random: Accuracies, others: dict[str, Accuracies], scale: str) -> Iterator[Row]:
     if len(random) < len(EPOCHS):  # the curve has three numbers
         return
     places = [(name, epochs) for name, found in others.items() for epochs in found]
@@ -128,8 +127,7 @@ def _speedup_rows(panel: Panel, random: Accuracies, others: dict[str, Accuracies
     values, resampled = find_speedups(list(random), list(random.values()), groups, RESAMPLES, at)
     for number, (name, epochs) in enumerate(places):
         cell, n = f"effective speedup of {name}, {epochs:g} epochs, {panel.name}", len(groups[number])
-        row = effect_row(cell, values[number], resampled[:, number], n, GAIN, "cpu", SPEEDUP_MARGIN, "%", 1)
-        yield row._replace(paper=None)
+        yield effect_row(cell, values[number], resampled[:, number], n, None, scale, SPEEDUP_MARGIN, "%", 1)
 
 
 def _accuracy_rows(panel: Panel, random: Accuracies, scale: str) -> Iterator[Row]:

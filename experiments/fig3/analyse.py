@@ -70,11 +70,11 @@ def _direction_rows(curves: list[Curve]) -> list[Row]:
     for curve in curves:
         for number in range(1, len(curve.lengths)):
             cell = f"{curve.name}: {curve.lengths[number]:g} epochs minus {curve.lengths[number - 1]:g}"
-            rows.append(difference_row(cell, curve.accuracies[number - 1], curve.accuracies[number], 1.0, "cpu"))
+            rows.append(difference_row(cell, curve.accuracies[number - 1], curve.accuracies[number], None, "cpu"))
     for first, second in itertools.pairwise(curves):
         cell = f"{second.name} minus {first.name}, {first.lengths[-1]:g} epochs"
-        rows.append(difference_row(cell, first.accuracies[-1], second.accuracies[-1], 1.0, "cpu"))
-    return [row._replace(paper=None, note="the paper's sign: above 0") for row in rows]
+        rows.append(difference_row(cell, first.accuracies[-1], second.accuracies[-1], None, "cpu"))
+    return [row._replace(note="the paper's sign: above 0") for row in rows]
 
 
 def draw(record: dict[str, Any]) -> "Figure":

@@ -60,9 +60,7 @@ def parts(scale: Scale, out: Path) -> Iterator[Part]:
 
 def points_of(cells: Cells, method: Method) -> Points:
     """Return a method's accuracies by its lengths of training, in epochs."""
-    mine = Cells(cells.having(**fields_of(method)))
-    lengths = sorted({cell.fields["epochs"] for cell in mine.cells})
-    return {epochs: mine.accuracies(epochs=epochs) for epochs in lengths}
+    return cells.by_epochs(**fields_of(method))
 
 
 def analyse(context: Context) -> Analysis:

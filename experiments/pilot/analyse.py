@@ -17,12 +17,11 @@ if TYPE_CHECKING:
 def analyse(context: Context) -> Analysis:
     """Pool the ways to flip at each length: their means may differ, and their spread is taken to be the same."""
     cells = read_cells(context.folders, mixed=context.mixed)
-    lengths = sorted({cell.fields["epochs"] for cell in cells.cells})
-    rows, series = [], {"epochs": lengths, "sd": [], "accuracy": [], "fitted": []}
-    for epochs in lengths:
+    found = cells.by_epochs()
+    rows, series = [], {"epochs": list(found), "sd": [], "accuracy": [], "fitted": []}
+    for epochs, accuracies in found.items():
         mine = cells.having(epochs=epochs)
         sd, interval = pooled_sd([cell.accuracies for cell in mine])
-        accuracies = cells.accuracies(epochs=epochs)
         series["sd"].append(sd)
         series["accuracy"].append(float(accuracies.mean()))
         series["fitted"].append(_fitted(cells, epochs))

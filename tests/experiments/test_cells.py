@@ -29,6 +29,11 @@ def test_cells_are_found_by_any_fields(sweep: Path) -> None:
     assert cells.content == {"cifar10": "official"}
     assert cells.accuracies(flip="none", epochs=2.0).tolist() == pytest.approx([20, 21, 22])
     assert sorted(cells.accuracies(epochs=1.0)) == pytest.approx([10, 10, 11, 11, 12, 12])
+    by_length = cells.by_epochs(flip="none")
+    assert {epochs: found.tolist() for epochs, found in by_length.items()} == {
+        1.0: pytest.approx([10, 11, 12]),
+        2.0: pytest.approx([20, 21, 22]),
+    }
     assert cells.one(flip="random", epochs=1.0).recipe.augmentation.flip == "random"
     assert cells.accuracies(widths=(8, 8, 8), data="cifar10").shape == (12,)
     with pytest.raises(ResultsError, match="2 settings have"):
