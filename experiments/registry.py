@@ -6,6 +6,7 @@ from experiments.fig1.analyse import FIG1
 from experiments.fig2.analyse import FIG2
 from experiments.fig3.analyse import FIG3
 from experiments.ladder.analyse import LADDER_EXPERIMENT
+from experiments.methods.analyse import METHODS_EXPERIMENT
 from experiments.pilot.analyse import PILOT
 from experiments.precision.analyse import PRECISION
 from experiments.table1.analyse import TABLE1
@@ -29,5 +30,6 @@ EXPERIMENTS: dict[str, Experiment] = {
         TABLE5,
         DERANDOMISED_EXPERIMENT,
         PRECISION,
+        METHODS_EXPERIMENT,
     )
 }

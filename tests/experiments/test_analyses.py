@@ -19,6 +19,7 @@ from experiments.derandomised import analyse as derandomised
 from experiments.experiment import Analysis, Context, Experiment, Part, Scale
 from experiments.ladder.analyse import LADDER_EXPERIMENT, SEARCHES
 from experiments.ladder.features import ADDED, ALL, FEATURES, LADDER, REMOVED, WHITENED, fields_of, methods, rung
+from experiments.methods.analyse import METHODS_EXPERIMENT
 from experiments.page import results_table
 from experiments.record import draw, rows_of, save
 from experiments.registry import EXPERIMENTS
@@ -284,6 +285,38 @@ def test_a_round_of_the_ladder_waits_for_the_one_before(tmp_path: Path) -> None:
     second = list(LADDER_EXPERIMENT.parts("cpu", tmp_path))[1].load()
     assert {setting.recipe.epochs for setting in second.settings} == {5.1, 6.0, 7.2}
     assert not set(second.seeds) & set(first.load().seeds)
+
+
+def test_methods_are_compared_at_their_best_learning_rates_by_steps_and_operations(tmp_path: Path) -> None:
+    def accuracy(setting: Setting, seed: int) -> float:
+        recipe = setting.recipe
+        muon, hiverge = recipe.value_of("newton_schulz_steps") is not None, recipe.value_of("activation") == "silu"
+        family = "hiverge" if hiverge else "muon" if muon else "proxy" if recipe.selection is not None else "sgd"
+        needed = {"sgd": 6.0, "proxy": 5.0, "muon": 4.0, "hiverge": 3.5}[family]
+        best = {"sgd": 11.5, "proxy": 9.0, "muon": 0.48, "hiverge": 0.1025}[
+            family
+        ]
+        needed *= 0.9 if recipe.augmentation.crop_sampling == "low-discrepancy" else 1.0
+        wrong = abs(math.log2(recipe.value_of("learning_rate") / best))
+        return 50 + 14 * math.log(recipe.epochs / needed) - 5 * wrong + 0.3 * quantile(seed, 14)
+
+    folders = make_up(METHODS_EXPERIMENT, tmp_path, accuracy)
+    assert len(folders) == 3 * 4
+    found = METHODS_EXPERIMENT.analyse(Context("cpu", folders, None))
+    rows = {row.cell: row for row in found.rows}
+    assert found.networks == 11 * (9 * 2 + 3 * 4 + 3 * 10)
+    assert rows["steps to 50%, sgd"].ours == pytest.approx(6 * 60, rel=0.01)
+    assert rows["steps to 50%, muon"].ours == pytest.approx(4 * 30, rel=0.01)
+    rates = {one["name"]: one["learning_rate"] for one in found.series["methods"]}
+    assert (rates["sgd"], rates["muon"], rates["hiverge"], rates["proxy"]) == (11.5, 0.48, 0.1025, 9.0)
+    saved = rows["operations saved by sgd + low-discrepancy crops over sgd"]
+    assert saved.ours == pytest.approx(10, abs=1)
+    assert (saved.verdict, saved.paper, saved.n) == ("agrees", None, 42)
+    whole, small = (rows[f"operations to 50%, {name}"] for name in ("muon", "muon + curriculum"))
+    assert (whole.ours, small.ours) != (None, None)
+    # Thirds of 24, 28 and 32 pixels, whose blocks have 11, 13 and 15 pixels a side, and so on.
+    assert 0.7 < (small.ours or 0) / (whole.ours or 1) < 0.85
+    draw(METHODS_EXPERIMENT, save(METHODS_EXPERIMENT, "cpu", found, tmp_path / "results"), tmp_path / "results")
 
 
 def test_fig3_compares_lengths_and_sizes(tmp_path: Path) -> None:

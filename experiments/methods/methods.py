@@ -1,0 +1,90 @@
+"""The methods that are compared: the published recipes scaled down as mini is, and what is added to them."""
+
+from typing import Any, NamedTuple
+
+from airjax.recipes.mini import MINI
+from airjax.recipes.published import RECIPES
+
+SCALED = ("train_examples", "test_examples", "widths")  # fields that all have from mini
+SGD, MUON, HIVERGE, PROXY = "sgd", "muon", "hiverge", "proxy"
+
+# What a plan changes about each recipe to scale it down. Batches are as large beside mini's as the recipe's are beside
+# those of 94. The rates of biases and head are of the loss summed over a batch, and so are larger for a smaller one.
+BATCHES = {MUON: 100, HIVERGE: 75}
+
+
+class Family(NamedTuple):
+    """Methods of one recipe."""
+
+    recipe: str
+    changes: dict[str, Any]
+
+
+class Method(NamedTuple):
+    """A recipe, and what is added to it."""
+
+    family: str
+    added: tuple[str, ...] = ()  # of ADDED
+
+    @property
+    def name(self) -> str:
+        """What it is called in tables and figures."""
+        return " + ".join((self.family, *self.added))
+
+    def changes(self, epochs: float) -> dict[str, Any]:
+        """Return the fields that a plan changes for a training of this length, beside those of the family."""
+        changes: dict[str, Any] = {"epochs": epochs}
+        for one in self.added:
+            changes |= ADDED[one]
+        if CURRICULUM in self.added:  # a third of the training for each size
+            changes["curriculum_epochs"] = [round(epochs / 3, 4), round(2 * epochs / 3, 4)]
+        return changes
+
+    def told_by(self) -> dict[str, Any]:
+        """Return the values of the fields that tell it from the others of its family."""
+        return {"curriculum": CURRICULUM in self.added, "tail": TAIL in self.added} | {
+            "crop_sampling": "low-discrepancy" if CROPS in self.added else "random"
+        }
+
+
+CURRICULUM, TAIL, CROPS = "curriculum", "tail", "low-discrepancy crops"
+ADDED: dict[str, dict[str, Any]] = {
+    CURRICULUM: {"curriculum": True},
+    TAIL: {"tail": True},
+    CROPS: {"crop_sampling": "low-discrepancy"},
+}
+
+
+def _scaled(family: str, recipe: str) -> Family:
+    # A recipe for batches of the loss's sum, scaled down as mini is.
+    method, batch = RECIPES[recipe], BATCHES[family]
+    size = {name: _plain(MINI.value_of(name)) for name in SCALED}
+    factor = method.batch_size / batch
+    rates = {name: round(method.value_of(name) * factor, 4) for name in ("bias_learning_rate", "head_learning_rate")}
+    bias = {"whiten_bias_epochs": MINI.value_of("whiten_bias_epochs")} if family == MUON else {}
+    return Family(recipe, size | rates | bias | {"batch_size": batch})
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+FAMILIES = {
+    SGD: Family("mini", {}),
+    MUON: _scaled(MUON, "94-muon"),
+    HIVERGE: _scaled(HIVERGE, "94-hiverge"),
+    PROXY: Family("mini-faster", {}),
+}
+METHODS = (
+    Method(SGD),
+    Method(SGD, (CROPS,)),
+    Method(SGD, (CURRICULUM,)),
+    Method(PROXY),
+    Method(MUON),
+    Method(MUON, (CROPS,)),
+    Method(MUON, (TAIL,)),
+    Method(MUON, (CURRICULUM,)),
+    Method(MUON, (CURRICULUM, TAIL)),
+    Method(MUON, (CURRICULUM, TAIL, CROPS)),
+    Method(HIVERGE),
+)
