@@ -197,7 +197,7 @@ def _train(job: Job, kept: dict[int, dict[str, Any]]) -> tuple[list[dict[str, An
         recipe, device = job.recipe, job.environment["device"]
         display.line(
             f"recipe {job.name}, {recipe.total_steps} steps, {recipe.num_params:,} parameters, {job.dataset.name}, "
-            f"{device}"
+            f"{recipe.precision} on {device}"
         )
         if job.resized:
             display.line(job.resized)

@@ -61,7 +61,8 @@ class Recipe:
     augmentation: Augmentation = Augmentation()
     evaluation: Tta = Tta()
     precision: PrecisionName = "auto"
-    """Arithmetic: float32 on a CPU and bfloat16 with float32 master weights elsewhere (auto), or the one named."""
+    """Arithmetic: auto, or the one named. auto is bfloat16 with float32 master weights, but float32 on a CPU that does not
+    multiply bfloat16 itself, and on any CPU for networks smaller than that of 94."""
     inputs: Inputs = Inputs()
     selection: ProxySelection | None = None
     resolution: Curriculum | None = None

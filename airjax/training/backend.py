@@ -1,6 +1,7 @@
 """Which backend a recipe computes with here: looked up on the host, before anything is traced."""
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from airjax.kernels.backend import PRECISIONS, Backend, Driver, make_backend
@@ -9,9 +10,15 @@ from airjax.recipes.recipe import Recipe
 from airjax.training.data_parallel import check_shares
 from airjax.utils.platform import default_platform
 
+# FLOPs of a training step for each of its examples, from which on bfloat16 is faster by half or more on a CPU that
+# multiplies it (docs/performance.md). mini, with 4e7, gains a sixth; 94, with 7e8, takes less than half of the time.
+LARGE = 2e8
+
 
 def resolve_precision(recipe: Recipe, platform: str | None = None) -> Recipe:
     """Return the recipe with `auto` replaced by a platform's arithmetic; None is the platform of this process.
+
+    That is bfloat16, but float32 on a CPU that does not multiply bfloat16 itself, and on any for small networks.
 
     Raises ValueError for float64 while jax_enable_x64 is off, where it would silently become float32.
     """
@@ -19,7 +26,13 @@ def resolve_precision(recipe: Recipe, platform: str | None = None) -> Recipe:
         raise ValueError("precision float64 needs 64-bit types: set JAX_ENABLE_X64=1 in the environment")
     if recipe.precision != "auto":
         return recipe
-    return recipe.override(precision="float32" if (platform or default_platform()) == "cpu" else "bfloat16")
+    half = (platform or default_platform()) != "cpu" or _pays_on_a_cpu(recipe)
+    return recipe.override(precision="bfloat16" if half else "float32")
+
+
+def _pays_on_a_cpu(recipe: Recipe) -> bool:
+    large = recipe.step_flops() / recipe.batch_size > LARGE
+    return large and default_convolution(jnp.bfloat16, "cpu") == "onednn"  # whose instructions this processor has
 
 
 def backend_of(
