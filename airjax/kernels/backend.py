@@ -89,9 +89,11 @@ def make_ops(
     """Return a platform's functions, with convolutions in one form; the same arguments give the same functions.
 
     With fuse_gradients, which is for GPUs, the gradients of pools, BatchNorm and GELU are kernels of our own; on a CPU
-    these are interpreted, slowly.
+    these are interpreted, slowly. Raises ValueError for these with reductions across devices: their sums are of one.
     """
     reduced_by = reduced_by or _reductions_of(platform)
+    if fuse_gradients and reduced_by.devices > 1:
+        raise ValueError("fused gradients add up what one device has: leave fuse_gradients out with several devices")
     bind: Any = functools.partial
     conv_first = first_conv.conv_first_as_sums if platform == "gpu" else first_conv.conv_first
     convolutions = weight_gradient if platform == "gpu" else forms

@@ -293,9 +293,7 @@ def test_methods_are_compared_at_their_best_learning_rates_by_steps_and_operatio
         muon, hiverge = recipe.value_of("newton_schulz_steps") is not None, recipe.value_of("activation") == "silu"
         family = "hiverge" if hiverge else "muon" if muon else "proxy" if recipe.selection is not None else "sgd"
         needed = {"sgd": 6.0, "proxy": 5.0, "muon": 4.0, "hiverge": 3.5}[family]
-        best = {"sgd": 11.5, "proxy": 9.0, "muon": 0.48, "hiverge": 0.1025}[
-            family
-        ]
+        best = {"sgd": 11.5, "proxy": 9.0, "muon": 0.48, "hiverge": 0.1025}[family]
         needed *= 0.9 if recipe.augmentation.crop_sampling == "low-discrepancy" else 1.0
         wrong = abs(math.log2(recipe.value_of("learning_rate") / best))
         return 50 + 14 * math.log(recipe.epochs / needed) - 5 * wrong + 0.3 * quantile(seed, 14)

@@ -154,9 +154,11 @@ def test_a_fused_layer_is_pool_batch_norm_and_gelu() -> None:
     assert np.array_equal([mean, variance], moments)
 
 
-def test_fused_gradients_refuse_float64() -> None:
+def test_fused_gradients_refuse_float64_and_several_devices() -> None:
     fused = make_ops("gpu", "native", fuse_gradients=True).norm_gelu
     assert fused is not None
+    with pytest.raises(ValueError, match="leave fuse_gradients out with several devices"):
+        make_ops("gpu", "native", reductions.across_devices(reductions.ACCELERATOR, "data", 4), fuse_gradients=True)
     with jax.enable_x64(True), pytest.raises(ValueError, match="fuse_gradients=False"):
         fused(jnp.ones((2, 4, 4, 3), jnp.float64), jnp.ones(3, jnp.float64), 1e-5, False)
 
