@@ -107,7 +107,8 @@ def _statistical(options: argparse.Namespace) -> int:
     from parity.verdict import analyse
     from parity.worker import WorkerError
 
-    recipe = get_recipe(options.recipe)
+    changes = {name: value for field in options.set for name, value in field.items()}
+    recipe = get_recipe(options.recipe).override(**changes)
     if options.precision:
         recipe = recipe.override(precision=options.precision)
     data = load_data(options.data, options.data_dir)

@@ -1,6 +1,7 @@
 """The options of `python -m parity` and its commands; nothing here imports torch."""
 
 import argparse
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,16 @@ def _add_numerical(commands: Any) -> None:
     suite.add_argument("--json", action="store_true", help="end with one line of JSON: passed, and the checks")
 
 
+def parse_field(text: str) -> dict[str, Any]:
+    """Return a field and its value, as in "widths=[32,64,64]". Raises ArgumentTypeError for what is no line of TOML."""
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no NAME=VALUE, such as widths=[32,64,64] or flip='random'"
+        ) from error
+
+
 def _add_statistical(commands: Any) -> None:
     study = commands.add_parser("statistical", help="many networks of each framework: are the accuracies alike?")
     study.add_argument("--runs", type=int, required=True, metavar="N", help="networks of each framework")
@@ -48,6 +59,14 @@ def _add_statistical(commands: Any) -> None:
     )
     study.add_argument(
         "--precision", choices=("float32", "float64", "float16"), help="of both; each has its own default"
+    )
+    study.add_argument(
+        "--set",
+        action="append",
+        type=parse_field,
+        default=[],
+        metavar="NAME=VALUE",
+        help="change a field of the recipe, as in a plan: --set widths=[32,64,64] --set epochs=4.0",
     )
     study.add_argument("--data", choices=("auto", "cifar10", "synthetic", "builtin"), default="auto")
     study.add_argument("--data-dir", type=Path, help="where CIFAR-10 lies; the default is AIRJAX_DATA")

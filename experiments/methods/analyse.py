@@ -65,11 +65,7 @@ def learning_rates(method: Method) -> list[float]:
 def recipe_of(method: Method, epochs: float) -> Recipe:
     """Return a method's recipe for a training of this length."""
     family = FAMILIES[method.family]
-    changes = family.changes | method.changes(epochs)
-    # TOML has lists, and recipes tuples.
-    return get_recipe(family.recipe).override(
-        **{name: tuple(value) if isinstance(value, list) else value for name, value in changes.items()}
-    )
+    return get_recipe(family.recipe).override(**family.changes, **method.changes(epochs))
 
 
 def choose(cells: Cells, method: Method, before: Chosen | None) -> Chosen:

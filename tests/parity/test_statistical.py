@@ -11,7 +11,7 @@ import pytest
 import airjax
 from airjax.recipes.published import RECIPES
 from airjax.recipes.recipe import Recipe
-from parity import statistical
+from parity import statistical, trainers
 from parity.__main__ import main
 from parity.statistical import Progress, plan_study, run_study
 from parity.study import FRAMEWORKS, RunOutcome, load_study
@@ -166,6 +166,30 @@ def test_exit_code_and_json_say_the_verdict(
     # Once more: everything is there already.
     assert main(command(tmp_path / "s.jsonl", "--margin", margin)) == code
     assert "60/60" not in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("fake")
+def test_fields_of_the_recipe_can_be_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fields = ["--set", "widths=[4,5,6]", "--set", "flip='random'"]
+    main(command(tmp_path / "s.jsonl", *fields))
+    plan = load_study(tmp_path / "s.jsonl").plan
+    assert plan["changed"] == {"widths": [4, 5, 6], "flip": "random"}
+    capsys.readouterr()
+    assert main(command(tmp_path / "t.jsonl", "--set", "witdhs=[4,5,6]")) == 2
+    assert "witdhs" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(command(tmp_path / "t.jsonl", "--set", "flip=random"))
+    assert "is no NAME=VALUE, such as widths=[32,64,64]" in capsys.readouterr().err
+
+
+def test_auto_is_one_precision_of_both_frameworks_on_a_cpu(
+    toy: airjax.Dataset, tiny: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr(trainers, "_airjax_trainer", lambda job: seen.append(job.recipe.precision))
+    for device in ("cpu", "cuda"):
+        make_trainer(StudyJob("airjax", "own", tiny.override(precision="auto"), toy, device))
+    assert seen == ["float32", "auto"]
 
 
 def test_a_difference_is_exit_code_one(tmp_path: Path, fake: type[FakeWorker]) -> None:
