@@ -108,12 +108,11 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
     from airjax.data import load_data
     from airjax.recipes.published import get_recipe
-    from airjax.training.backend import resolve_precision
     from parity.environment import default_device
 
     whole = get_recipe(options.recipe)
-    if default_device() == "cpu":  # where both frameworks have one precision
-        whole = resolve_precision(whole, "cpu")
+    if default_device() == "cpu":
+        whole = whole.override(precision="float32")  # as PyTorch's is
     recipe = whole if options.epochs is None else whole.override(epochs=options.epochs)
     data = load_data(options.data, Path(options.data_dir) if options.data_dir else None)
     strategy, count = options.strategy[-1], options.members[-1]
@@ -133,7 +132,6 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "n": repeats,
         "networks_per_hour": 3600 * count / of_all,
         "epochs": recipe.epochs,
-        "precision": whole.precision,
         "seconds": seconds,
         **describe_data(data),
         **told,

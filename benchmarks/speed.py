@@ -125,7 +125,7 @@ def plan(task: Any, options: argparse.Namespace) -> tuple[list[TimedWork], dict[
     else:
         data = make_noise(recipe)
         described = describe_data(data)
-    autocast = device == "cpu" and recipe.precision == "bfloat16"
+    autocast = device == "cpu" and recipe.precision == "bfloat16" and task != "augment"  # which no network computes
     others = parse_implementations(options.against, autocast=autocast)
     implementations: tuple[ImplementationName, ...] = ("airjax", *others)
     return [

@@ -4,9 +4,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 from airjax import DataError, DeviceError
 from airjax.cli.console import describe_os_error
+from airjax.recipes.recipe import PrecisionName
 from airjax.sweep.plan import PlanError
 from airjax.sweep.store import ResultsError
 from airjax.utils.extras import MissingExtraError, import_extra
@@ -19,7 +21,7 @@ from experiments.train import folders_of, train_parts
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 OTHERS = ("list", "page")
-PRECISIONS = ("float32", "bfloat16", "float16", "float64")
+PRECISIONS = tuple(name for name in get_args(PrecisionName) if name != "auto")
 NEEDED = ("matplotlib", "statsmodels")
 
 
@@ -27,6 +29,8 @@ def main(arguments: list[str], prog: str = "python -m experiments") -> int:
     """Run the command line and return its exit code: 0 done, 1 a training failed, 2 bad usage or input."""
     options = make_parser(prog).parse_args(arguments)
     try:
+        if options.name in OTHERS and options.precision is not None:
+            raise ValueError(f"--precision is of an experiment's networks; leave it out of {options.name}")
         if options.name == "list":
             return print_list(options.scale, options.out)
         if options.name == "page":

@@ -64,7 +64,7 @@ def render_results(experiment: Experiment, folder: Path, where: Path) -> str:
         if record is None:
             parts.append(f"**{_title(scale)}**: not yet run.")
             continue
-        place = figure_file(experiment, scale, folder)
+        place = figure_file(experiment, record, folder)
         parts += [f"**{_title(scale)}**: {describe_run(record)}", results_table(rows_of(record))]
         if place.exists():
             parts.append(f"![{experiment.title}, {SCALE_NAMES[scale]}]({os.path.relpath(place, where)})")

@@ -32,9 +32,13 @@ def save(
 
 
 def latest(experiment: Experiment, scale: Scale, folder: Path) -> dict[str, Any] | None:
-    """Return the newest line of an experiment at a scale; None where there is none."""
+    """Return the newest line of an experiment at a scale; None where there is none.
+
+    One whose plans said the precision goes before those for which another was asked.
+    """
     lines = [line for line in read_lines(folder / f"{experiment.name}.jsonl") if line["scale"] == scale]
-    return lines[-1] if lines else None
+    planned = [line for line in lines if "precision" not in line]
+    return (planned or lines or [None])[-1]
 
 
 def rows_of(record: dict[str, Any]) -> list[Row]:
@@ -42,9 +46,10 @@ def rows_of(record: dict[str, Any]) -> list[Row]:
     return [row_from(row) for row in record["rows"]]
 
 
-def figure_file(experiment: Experiment, scale: Scale, folder: Path) -> Path:
-    """Return where the figure of a scale is: beside the experiment's page, where its results are the tracked ones."""
-    return experiment.folder / f"{scale}.png" if folder == RESULTS else folder / f"{experiment.name}-{scale}.png"
+def figure_file(experiment: Experiment, record: dict[str, Any], folder: Path) -> Path:
+    """Return where the figure of a line is: beside the experiment's page, where its results are the tracked ones."""
+    name = "-".join([record["scale"], *([record["precision"]] if "precision" in record else [])])
+    return experiment.folder / f"{name}.png" if folder == RESULTS else folder / f"{experiment.name}-{name}.png"
 
 
 def draw(experiment: Experiment, record: dict[str, Any], folder: Path) -> list[Path]:
@@ -54,7 +59,7 @@ def draw(experiment: Experiment, record: dict[str, Any], folder: Path) -> list[P
 
     with mpl.rc_context(STYLE):
         figure = experiment.draw(record)
-    png = figure_file(experiment, record["scale"], folder)
+    png = figure_file(experiment, record, folder)
     files = [png, png.with_suffix(".svg")]
     for file, kind in zip(files, ("png", "svg"), strict=True):
         write_atomically(file, render_figure(figure, kind))

@@ -1,6 +1,6 @@
 """Checks of what changes with the size of images: scaling, the network at each size, which size is when; and the tail.
 
-They are about recipes with a curriculum (§3) or a tail (§4.8); others have nothing to compare.
+They are about recipes with a curriculum (§3) or a tail (§4.10); others have nothing to compare.
 """
 
 import functools
@@ -72,7 +72,7 @@ def check_curriculum(setup: CheckSetup) -> Iterator[Comparison]:
 
 
 def check_tail(setup: CheckSetup) -> Iterator[Comparison]:
-    """Compare the network after every one of the last steps, between which everything changes at random. (§4.8)"""
+    """Compare the network after every one of the last steps, between which everything changes at random. (§4.10)"""
     tail = setup.recipe.ending
     if tail is None:
         return

@@ -58,7 +58,7 @@ def _add_statistical(commands: Any) -> None:
         "--device", choices=("cpu", "cuda"), help="of both frameworks; the default is a GPU if there is one"
     )
     study.add_argument(
-        "--precision", choices=("float32", "float64", "float16"), help="of both; each has its own default"
+        "--precision", choices=("float32", "float64", "float16", "bfloat16"), help="of both; each has its own default"
     )
     study.add_argument(
         "--set",

@@ -1,4 +1,4 @@
-"""Image sizes over time, the pool of any size, and the averaged tail in PyTorch. (§1, §3, §4.8)"""
+"""Image sizes over time, the pool of any size, and the averaged tail in PyTorch. (§1, §3, §4.10)"""
 
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
@@ -42,7 +42,7 @@ class GlobalMaxPool(nn.MaxPool2d):
 
 
 class TailAverage:
-    """The network's average with its past in the last steps. (§4.8)"""
+    """The network's average with its past in the last steps. (§4.10)"""
 
     def __init__(self, recipe: Recipe, network: nn.Module) -> None:
         assert recipe.ending is not None

@@ -278,7 +278,12 @@ def _trainings_one_by_one(job: Job, seeds: Sequence[int], watchers: Watchers) ->
         watchers.begin(job.recipe, [seed])
         if isinstance(job.dataset, Tree):
             workers = default_workers() if options.workers is None else options.workers
-            trained = train_stream(job.recipe, job.dataset, seed, workers=workers, **how)
+            try:
+                trained = train_stream(job.recipe, job.dataset, seed, workers=workers, **how)
+            except (DataError, OSError) as error:
+                if several():  # of an image that is this process's alone: the others are in the middle of a step
+                    end_alone(error, EXIT_USAGE if isinstance(error, DataError) else EXIT_FAILURE)
+                raise
         else:
             trained = train(job.recipe, job.dataset, seed, **how)
         _require_finite(trained)

@@ -8,6 +8,7 @@ from airjax.data.class_folders import is_class_folders
 from airjax.data.dataset import describe_resized
 from airjax.data.place import expand_readable
 from airjax.recipes.recipe import Recipe
+from airjax.stream.batches import require_packages
 from airjax.stream.tree import IMAGENET, VARIABLE, Tree, find_tree, is_prepared
 from airjax.training.arrays import fit_recipe
 from airjax.training.stream_data import fit_tree
@@ -68,4 +69,5 @@ def _open_tree(options: Options[Recipe], name: str) -> Tree:
             f"data is {options.data}, but recipe {name} learns from a tree of images: name its folder, or the one that "
             f"airjax data prepare made of it, with --data {IMAGENET} --data-dir TREE or {VARIABLE}, or with --data TREE"
         )
+    require_packages()  # before several processes agree on what they train
     return find_tree(options.data, options.data_dir, options.corrupt or "fail")

@@ -1,4 +1,4 @@
-"""Lookahead and the tail: every few steps the network is replaced by a moving average of itself. (§4.7, §4.8)
+"""Lookahead and the tail: every few steps the network is replaced by a moving average of itself. (§4.7, §4.10)
 
 The slow copy covers the trained parameters and BatchNorm's running statistics, not the momentum.
 """
@@ -44,7 +44,7 @@ def lookahead_update(
 def tail_update(
     recipe: Recipe, fast: Any, state: LookaheadState, steps_done: Int[Array, ""]
 ) -> tuple[Any, LookaheadState]:
-    """Average the network with its past, once the recipe's tail has begun; until then, take a copy. (§4.8)"""
+    """Average the network with its past, once the recipe's tail has begun; until then, take a copy. (§4.10)"""
     tail = recipe.ending
     assert tail is not None
     since = steps_done - (recipe.schedule_steps - tail.tail_lead)

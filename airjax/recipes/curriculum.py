@@ -1,4 +1,4 @@
-"""How large training images are over time (§3), and how a training ends after its schedule (§4.8)."""
+"""How large training images are over time (§3), and how a training ends after its schedule (§4.10)."""
 
 from dataclasses import dataclass
 
@@ -57,7 +57,7 @@ class Curriculum:
 
 @dataclass(frozen=True)
 class Tail:
-    """Last steps, at a small learning rate, in which the network is averaged with its past every few steps. (§4.8)"""
+    """Last steps, at a small learning rate, in which the network is averaged with its past every few steps. (§4.10)"""
 
     tail_steps: int = 4
     """Steps of the training that come after the end of the learning rate's schedule, at the factor of its end."""

@@ -61,8 +61,8 @@ class Recipe:
     augmentation: Augmentation = Augmentation()
     evaluation: Tta = Tta()
     precision: PrecisionName = "auto"
-    """Arithmetic: auto, or the one named. auto is bfloat16 with float32 master weights; on a CPU that does not multiply
-    bfloat16 itself, and on any CPU for networks smaller than that of 94, float32."""
+    """Arithmetic: auto, or the one named. auto is bfloat16 with float32 master weights; on a CPU it is float32, unless
+    oneDNN convolves there in bfloat16 and a step takes more than 2e8 FLOPs an example, as with 94 and larger ones."""
     inputs: Inputs = Inputs()
     selection: ProxySelection | None = None
     resolution: Curriculum | None = None

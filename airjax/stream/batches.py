@@ -141,9 +141,7 @@ def open_batches(
     Raises DataError where there is no whole batch, or the position is one of other batches; MissingExtraError where
     Grain or the decoder is not installed. An image that cannot be decoded is a DataError of the batch that needs it.
     """
-    grain = import_extra("grain", EXTRA, PURPOSE)
-    import_extra("cv2", EXTRA, PURPOSE)
-    import_extra("simplejpeg", EXTRA, PURPOSE)
+    grain = require_packages()
     batches = BatchSource(source, view, canvas, share)
     _check(batches, position)
     start = position.step if position else 0
@@ -155,6 +153,12 @@ def open_batches(
         options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=AHEAD)
         dataset = dataset.mp_prefetch(options, worker_init_fn=_start_worker)
     return Batches(batches, iter(dataset), start)
+
+
+def require_packages() -> Any:
+    """Return Grain. Raises MissingExtraError where it or a decoder is not installed."""
+    grain, _, _ = (import_extra(name, EXTRA, PURPOSE) for name in ("grain", "cv2", "simplejpeg"))
+    return grain
 
 
 def _check(batches: BatchSource, position: Position | None) -> None:

@@ -6,9 +6,9 @@ Its images are files in folders of classes, or prepared: resized once, in a file
 import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Int
@@ -78,6 +78,8 @@ def open_tree(place: str | Path, corrupt: Corrupt = "fail") -> Tree:
     folder = expand_readable(place)
     with named_in_errors(folder):
         if is_prepared(folder):
+            if corrupt != "fail":
+                raise DataError(f"corrupt is {corrupt}, but {folder} is prepared: give it to airjax data prepare")
             return _open_prepared_tree(folder.resolve())
     index = open_index(place, corrupt)
     other = index.val.name(0).partition("/")[0]
@@ -99,7 +101,8 @@ def prepare_tree(
 
     Args:
         tree: what `open_tree` returned.
-        folder: made where it is not there. A file in it is replaced when the new one is whole.
+        folder: made where it is not there. A split that is there already, of the same tree in the same form, stays, so
+            that a call which was interrupted goes on; another one is replaced when the new one is whole.
         form: size and kind of the images.
         on_images: called with how many images are done, of both splits.
 
@@ -110,11 +113,16 @@ def prepare_tree(
         if target.resolve() == tree.place:
             raise DataError(f"{target} is the tree itself; name another folder")
         target.mkdir(parents=True, exist_ok=True)
-    done = 0
-    contents = {"classes": list(tree.classes), "split": tree.split}
+    form, done = form or Form(), 0
+    # Of which tree, and how: so that a split which is there is not made again, and both are of the same.
+    contents = {"classes": list(tree.classes), "split": tree.split, "tree": tree.fingerprint, "form": asdict(form)}
     for source, name in zip((tree.train, tree.val), PREPARED, strict=True):
-        prepare(source, target / name, form, contents, _from(done, on_images))
-        done += len(open_images(source).labels)
+        count = len(open_images(source).labels)
+        if not _holds(target / name, contents):
+            prepare(source, target / name, form, contents, _from(done, on_images))
+        elif on_images is not None:
+            on_images(done + count)
+        done += count
     return open_tree(target)
 
 
@@ -146,6 +154,13 @@ def _open_prepared_tree(folder: Path) -> Tree:
         raise DataError(f"{folder} has splits of different trees; airjax data prepare writes both")
     fingerprint = hashlib.sha256(f"{train.sha256} {val.sha256} {contents}".encode()).hexdigest()
     return Tree(_name_of(folder), folder, tuple(contents["classes"]), fingerprint, train, val, contents["split"])
+
+
+def _holds(file: Path, contents: dict[str, Any]) -> bool:
+    try:
+        return file.is_file() and contents_of(open_prepared(file)) == contents
+    except DataError:  # damaged: it is made again
+        return False
 
 
 def _from(done: int, on_images: Callable[[int], None] | None) -> Callable[[int], None] | None:

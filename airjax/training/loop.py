@@ -315,7 +315,7 @@ def _compile(programs: Programs, kinds: Sequence[Kind], clock: Clock) -> None:
 def _evaluate(work: Work, variables: Variables, clock: Clock) -> Float[np.ndarray, "k m l"]:
     # Logits with the recipe's test-time augmentation.
     if work.strategy == "sequential":
-        return _logitsof_one(work, variables, work.recipe.evaluation.tta_level, clock, "evaluate")[None]
+        return _logits_of_one(work, variables, work.recipe.evaluation.tta_level, clock, "evaluate")[None]
     clock.begin("evaluate")
     images, plan = work.arrays.test_images, work.evaluation
     logits = group_logits(work.recipe, work.backend, work.strategy, variables, images, plan)
@@ -324,11 +324,13 @@ def _evaluate(work: Work, variables: Variables, clock: Clock) -> Float[np.ndarra
 
 
 def _validate(work: Work, variables: Variables, clock: Clock) -> float:
-    logits = _logitsof_one(work, variables, 0, clock, "validate")
+    logits = _logits_of_one(work, variables, 0, clock, "validate")
     return float((logits.argmax(1) == np.asarray(work.arrays.test_labels)).mean())
 
 
-def _logitsof_one(work: Work, variables: Variables, level: int, clock: Clock, stage: Stage) -> Float[np.ndarray, "m l"]:
+def _logits_of_one(
+    work: Work, variables: Variables, level: int, clock: Clock, stage: Stage
+) -> Float[np.ndarray, "m l"]:
     # Compile first: that is no part of the evaluation's time.
     clock.begin("compile")
     images, plan = work.arrays.test_images, work.evaluation

@@ -104,9 +104,15 @@ def largest_of(number: int) -> int:
     return number if not several() else int(np.max(_gather(np.asarray(number, np.int32))))
 
 
-def agree_to_stop(should_stop: Callable[[], bool]) -> Callable[[], bool]:
-    """Return a function that every process calls after the same step, and that says whether any is to stop."""
-    return should_stop if not several() else lambda: bool(largest_of(int(should_stop())))
+def agree_to_stop(should_stop: Callable[[], bool], every: int = 1) -> Callable[[], bool]:
+    """Return a function that every process calls after the same step, and that says whether any is to stop.
+
+    Several processes ask each other in every so many calls, because that waits for the device; in others it is False.
+    """
+    if not several():
+        return should_stop
+    calls = itertools.count(1)
+    return lambda: next(calls) % every == 0 and bool(largest_of(int(should_stop())))
 
 
 def require_same(what: str, value: Any, failed: bool = False) -> None:

@@ -35,6 +35,8 @@ from airjax.training.stream_step import compile_start, compile_step
 from airjax.training.stream_work import Progress, StreamWork, open_snapshots, save
 from airjax.utils.seeds import check_seed, make_keys
 
+ASKED = 8  # steps between two questions of several processes whether to stop
+
 
 def train_stream(
     recipe: Recipe | str,
@@ -108,7 +110,7 @@ def train_members(
     hyper = stack_hyperparameters([recipe] * len(members))
     snapshots = open_snapshots(keeping, recipe, backend, members, tree)
     if keeping is not NOTHING_KEPT:
-        keeping = keeping._replace(should_stop=agree_to_stop(keeping.should_stop))
+        keeping = keeping._replace(should_stop=agree_to_stop(keeping.should_stop, ASKED))
     how = {"called": called, "validate": validate, "keeping": keeping}
     work = StreamWork(recipe, backend, tree, members, hyper, workers, snapshots=snapshots, **how)
     runs = _run(work, clock)

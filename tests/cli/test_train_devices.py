@@ -96,7 +96,7 @@ def test_two_processes_learn_from_a_tree_of_images_and_resume_to_the_same_bits(t
         pytest.importorskip(package)
     tree, whole, cut, single = (tmp_path / name for name in ("tree", "whole", "cut", "single"))
     write_tree(tree)
-    small = ["--widths", "8", "8", "8", "8", "--batch-size", "8", "--epochs", "6", "--workers", "1"]
+    small = ["--widths", "8", "8", "8", "8", "--batch-size", "8", "--epochs", "16", "--workers", "1"]
     sizes = ["--ramp-first", "32", "--ramp-last", "32", "--ramp-multiple", "16", "--test-sizes", "32", "48"]
     method = ["--recipe", "imagenet-resnet18-16", *small, *sizes]  # two steps in an epoch, of 21 images
     told = finish(start_two(tree, whole, method=method))

@@ -52,10 +52,22 @@ def test_a_page_shows_the_newest_line(table1: Experiment, tmp_path: Path) -> Non
     assert "| exact | 24 |  |  | 0 | agrees |" in page
     assert "**The paper's scale**: not yet run." in page
     assert "![" not in page  # the figure is not there
-    append_line(tmp_path / "table1.jsonl", LINE | {"precision": "bfloat16"})
-    assert "600 networks in bfloat16, 1 of them diverged" in render_results(table1, tmp_path, tmp_path)
     (tmp_path / "table1-cpu.png").write_bytes(b"")
     assert "](table1-cpu.png)" in render_results(table1, tmp_path, tmp_path)
+
+
+def test_a_precision_that_was_asked_for_does_not_replace_the_planned_one(table1: Experiment, tmp_path: Path) -> None:
+    asked = LINE | {"precision": "bfloat16"}
+    append_line(tmp_path / "table1.jsonl", asked)
+    (tmp_path / "table1-cpu-bfloat16.png").write_bytes(b"")
+    assert "600 networks, 1 of them diverged" in render_results(table1, tmp_path, tmp_path)
+    other = tmp_path / "other"
+    other.mkdir()
+    append_line(other / "table1.jsonl", asked)
+    (other / "table1-cpu-bfloat16.png").write_bytes(b"")
+    page = render_results(table1, other, other)
+    assert "600 networks in bfloat16, 1 of them diverged" in page
+    assert "](table1-cpu-bfloat16.png)" in page
 
 
 def test_all_experiments_are_on_one_page_with_their_verdicts(table1: Experiment, tmp_path: Path) -> None:

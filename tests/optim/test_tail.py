@@ -1,4 +1,4 @@
-"""The learning rate and the averages of the last steps. (§4.8)"""
+"""The learning rate and the averages of the last steps. (§4.10)"""
 
 import jax
 import jax.numpy as jnp

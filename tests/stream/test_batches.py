@@ -132,12 +132,15 @@ def test_the_parts_of_processes_are_the_batches(train: Source, tree: Path) -> No
     for source, view in ((train, VIEW), (split_of(open_index(tree), "val"), last)):
         whole, parts = (
             list(open_batches(source, view)),
-            [list(open_batches(source, view, share=Share(process, 2))) for process in (0, 1)],
+            [list(open_batches(source, view, workers=process, share=Share(process, 2))) for process in (0, 1)],
         )
         joined = [Batch(*map(np.concatenate, zip(*both, strict=True))) for both in zip(*parts, strict=True)]
         assert all(same(one, other) for one, other in zip(whole, joined, strict=True))
         sizes = [len(batch.labels) for batch in parts[1]]
         assert sizes == ([2] * len(sizes))
+    # Of a last batch of two in places for four, the second process has none.
+    *_, empty = open_batches(split_of(open_index(tree), "val"), EvalView(4, 16, 0.875), workers=1, share=Share(1, 2))
+    assert empty.images.shape == (0, 16, 16, 3)
     with open_batches(train, VIEW, share=Share(1, 2)) as part, open_batches(train, VIEW) as all_of_it:
         assert part.position() == all_of_it.position()
     with pytest.raises(ValueError, match="a batch has 4 examples, which 3 processes cannot share equally"):
