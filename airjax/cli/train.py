@@ -20,7 +20,16 @@ from airjax.cli.stopping import watch_signals
 from airjax.cli.trackers import find_tracker
 from airjax.cli.tracking import Opener, Tracking, Watchers
 from airjax.cli.train_data import default_workers, fit_to_data, load_for
-from airjax.cli.train_folder import Contents, EpochLog, FolderError, hold, keep_run, open_folder, setting_of
+from airjax.cli.train_folder import (
+    Contents,
+    EpochLog,
+    FolderError,
+    choose_precision,
+    hold,
+    keep_run,
+    open_folder,
+    setting_of,
+)
 from airjax.cli.train_options import Options, UsageError, make_parser, parse
 from airjax.cli.train_result import describe_result, record_run, summarize_runs
 from airjax.data import DataError, Dataset
@@ -140,6 +149,7 @@ def _opened(job: Job, out: Path) -> Iterator[Contents]:
 
 def _prepare_alike(options: Options[Recipe], name: str) -> Job:
     # What this process trains, if all processes train the same, and evaluate, stop and end alike.
+    options = _with_precision(options)
     try:
         folder = (options.out or Path()) / "tensorboard"
         tracker = options.track and find_tracker(options.track, folder, options.track_project)
@@ -151,6 +161,15 @@ def _prepare_alike(options: Options[Recipe], name: str) -> Job:
     names = ("seed", "seeds", "devices", "checkpoint_every", "quiet", "validate_epochs", "target", "require_target")
     require_same("a recipe, data, options or versions", [*same, *(getattr(options, name) for name in names)])
     return job
+
+
+def _with_precision(options: Options[Recipe]) -> Options[Recipe]:
+    # With auto as this command takes it, in all processes as the first one's machine has it.
+    if options.method.precision != "auto":
+        return options
+    precision = first_does(functools.partial(choose_precision, options.method, options.strategy, options.out))
+    method = options.method if precision is None else options.method.override(precision=precision)
+    return dataclasses.replace(options, method=method)
 
 
 def _prepare(options: Options[Recipe], name: str) -> Job:

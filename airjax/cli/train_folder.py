@@ -23,6 +23,7 @@ from jaxtyping import Float
 from airjax.data import Dataset
 from airjax.recipes.recipe import Recipe
 from airjax.stream.tree import Tree
+from airjax.training.backend import bfloat16_pays
 from airjax.training.checkpoint import Model, ModelError, load, save_model
 from airjax.training.environment import fingerprint_of
 from airjax.training.events import EpochReport
@@ -64,6 +65,23 @@ def setting_of(recipe: Recipe, dataset: Dataset | Tree) -> str:
 def _digest(recipe: Record, dataset: Dataset | Tree) -> str:
     parts = {"recipe": recipe, "data": dataset.fingerprint}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def choose_precision(recipe: Recipe, strategy: str, out: Path | None) -> str | None:
+    """Return the precision that auto is: the one that the folder was begun in, or the one that pays off here.
+
+    None is the platform's own (`airjax.training.backend.resolve_precision`).
+    """
+    begun = None if out is None else _precision_in(out)
+    one_at_a_time = strategy in ("auto", "sequential", "map")  # the others convolve by XLA on a CPU
+    return begun or ("bfloat16" if one_at_a_time and bfloat16_pays(recipe) else None)
+
+
+def _precision_in(out: Path) -> str | None:
+    try:
+        return Recipe.from_dict(json.loads((out / "recipe.json").read_text())["recipe"]).precision
+    except (OSError, ValueError, KeyError, TypeError):  # nothing yet, or `open_folder` says what is wrong
+        return None
 
 
 def open_folder(

@@ -61,8 +61,8 @@ class Recipe:
     augmentation: Augmentation = Augmentation()
     evaluation: Tta = Tta()
     precision: PrecisionName = "auto"
-    """Arithmetic: auto, or the one named. auto is bfloat16 with float32 master weights; on a CPU it is float32, unless
-    oneDNN convolves there in bfloat16 and a step takes more than 2e8 FLOPs an example, as with 94 and larger ones."""
+    """Arithmetic: float32 on a CPU and bfloat16 with float32 master weights elsewhere (auto), or the one named. Where
+    it pays, airjax train takes bfloat16 on a CPU by itself, and says so."""
     inputs: Inputs = Inputs()
     selection: ProxySelection | None = None
     resolution: Curriculum | None = None

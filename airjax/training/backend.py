@@ -19,21 +19,24 @@ LARGE = 2e8
 def resolve_precision(recipe: Recipe, platform: str | None = None) -> Recipe:
     """Return the recipe with `auto` replaced by a platform's arithmetic; None is the platform of this process.
 
-    That is bfloat16, but float32 on a CPU that does not multiply bfloat16 itself, and on any for small networks.
-
     Raises ValueError for float64 while jax_enable_x64 is off, where it would silently become float32.
     """
     if recipe.precision == "float64" and not jax.config.read("jax_enable_x64"):
         raise ValueError("precision float64 needs 64-bit types: set JAX_ENABLE_X64=1 in the environment")
     if recipe.precision != "auto":
         return recipe
-    half = (platform or default_platform()) != "cpu" or _pays_on_a_cpu(recipe)
-    return recipe.override(precision="bfloat16" if half else "float32")
+    return recipe.override(precision="float32" if (platform or default_platform()) == "cpu" else "bfloat16")
 
 
-def _pays_on_a_cpu(recipe: Recipe) -> bool:
+def bfloat16_pays(recipe: Recipe, platform: str | None = None) -> bool:
+    """Return whether a CPU trains large networks, one at a time, much faster in bfloat16 than in float32.
+
+    That is where oneDNN convolves and the processor multiplies bfloat16 itself. It depends on the machine, so only a
+    command that says what it chooses may go by it.
+    """
     large = recipe.step_flops() / recipe.batch_size > LARGE
-    return large and default_convolution(jnp.bfloat16, "cpu") == "onednn"  # whose instructions this processor has
+    on_cpu = (platform or default_platform()) == "cpu"
+    return large and on_cpu and default_convolution(jnp.bfloat16, "cpu") == "onednn"
 
 
 def backend_of(

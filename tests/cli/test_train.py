@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import airjax
+from airjax.cli import train_folder
 from airjax.cli.train import main
 from airjax.cli.train_options import parse
 from airjax.recipes.published import RECIPES
@@ -58,6 +59,23 @@ def test_without_cifar10_the_result_itself_carries_the_warning(capsys: pytest.Ca
     result = result_of(captured.out)
     assert result["dataset"] == "synthetic"
     assert f"warning: {result['warnings'][0]}\n" == captured.err
+
+
+@pytest.mark.usefixtures("small_builtin")
+def test_a_training_takes_the_precision_that_pays_and_says_so(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(train_folder, "bfloat16_pays", lambda recipe: True)
+    out = ["--out", str(tmp_path / "out")]
+    assert main([*TINY, *out]) == 0
+    assert "synthetic, bfloat16 on " in capsys.readouterr().out
+    monkeypatch.setattr(train_folder, "bfloat16_pays", lambda recipe: False)
+    assert main([*TINY, *out]) == 0  # goes on in what it was begun in
+    assert "kept from" in capsys.readouterr().out
+    assert main([*TINY, *out, "--precision", "float32"]) == 2
+    assert "holds networks of another recipe (precision bfloat16, now float32)" in capsys.readouterr().err
+    assert main(TINY) == 0
+    assert "synthetic, float32 on " in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("small_builtin")

@@ -7,7 +7,8 @@ from typing import Any
 import jax
 import pytest
 
-from airjax.cli.train_folder import Contents, FolderError, hold, keep_run, open_folder, setting_of
+from airjax.cli import train_folder
+from airjax.cli.train_folder import Contents, FolderError, choose_precision, hold, keep_run, open_folder, setting_of
 from airjax.nn.build import init_variables
 from airjax.recipes.published import RECIPES
 from airjax.recipes.recipe import Recipe
@@ -137,6 +138,36 @@ def test_an_environment_whose_description_is_gone_is_told_by_its_fingerprint(out
     (out / "environments.jsonl").unlink()
     with pytest.raises(FolderError, match=f"environment: {fingerprint_of(HERE)}, {fingerprint_of(ELSEWHERE)}"):
         opened(out, recipe, environment=ELSEWHERE)
+
+
+@pytest.mark.parametrize(
+    ("begun", "strategy", "pays", "chosen"),
+    [
+        (None, "auto", True, "bfloat16"),
+        (None, "map", True, "bfloat16"),
+        (None, "vmap", True, None),
+        (None, "auto", False, None),
+        ("float32", "auto", True, "float32"),
+        ("bfloat16", "vmap", False, "bfloat16"),
+        ("damaged", "auto", False, None),
+    ],
+)
+def test_auto_is_what_a_folder_was_begun_in_or_what_pays_off(
+    begun: str | None,
+    strategy: str,
+    chosen: str | None,
+    tmp_path: Path,
+    recipe: Recipe,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    pays: bool,
+) -> None:
+    monkeypatch.setattr(train_folder, "bfloat16_pays", lambda recipe: pays)
+    if begun is not None:
+        text = "{" if begun == "damaged" else json.dumps({"recipe": recipe.to_dict() | {"precision": begun}})
+        (tmp_path / "recipe.json").write_text(text)
+    assert choose_precision(recipe, strategy, tmp_path) == chosen
+    assert choose_precision(recipe, strategy, None) == ("bfloat16" if pays and strategy != "vmap" else None)
 
 
 def test_a_folder_of_version_0_1_is_resumed_by_its_recipe_and_environment(out: Path, recipe: Recipe) -> None:
