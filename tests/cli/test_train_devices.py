@@ -21,6 +21,11 @@ from tests.device_scripts import environment_of, free_port, run_on_devices
 SMALL = ["--train-examples", "64", "--test-examples", "20", "--widths", "4", "4", "4", "--whiten-examples", "50"]
 METHOD = ["--recipe", "tiny", *SMALL, "--epochs", "30", "--whiten-bias-epochs", "None"]  # two steps in an epoch
 
+TREE_METHOD = [  # two steps in an epoch, of 21 images
+    *["--recipe", "imagenet-resnet18-16", "--widths", "8", "8", "8", "8", "--batch-size", "8", "--epochs", "16"],
+    *["--ramp-first", "32", "--ramp-last", "32", "--ramp-multiple", "16", "--test-sizes", "32", "48", "--workers", "1"],
+]
+
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -96,12 +101,9 @@ def test_two_processes_learn_from_a_tree_of_images_and_resume_to_the_same_bits(t
         pytest.importorskip(package)
     tree, whole, cut, single = (tmp_path / name for name in ("tree", "whole", "cut", "single"))
     write_tree(tree)
-    small = ["--widths", "8", "8", "8", "8", "--batch-size", "8", "--epochs", "16", "--workers", "1"]
-    sizes = ["--ramp-first", "32", "--ramp-last", "32", "--ramp-multiple", "16", "--test-sizes", "32", "48"]
-    method = ["--recipe", "imagenet-resnet18-16", *small, *sizes]  # two steps in an epoch, of 21 images
-    told = finish(start_two(tree, whole, method=method))
+    told = finish(start_two(tree, whole, method=TREE_METHOD))
     assert [status for status, _, _ in told] == [0, 0], told
-    ((status, _, errors),) = finish([start(tree, single, 4, ["--devices", "4", "--seeds", "2"], method)])
+    ((status, _, errors),) = finish([start(tree, single, 4, ["--devices", "4", "--seeds", "2"], TREE_METHOD)])
     assert status == 0, errors
     losses = [
         {line["seeds"][0]: line["train_loss"] for line in read_lines(out / "epochs.jsonl") if line["epoch"] == 1}
@@ -110,14 +112,27 @@ def test_two_processes_learn_from_a_tree_of_images_and_resume_to_the_same_bits(t
     assert losses[0][0] == pytest.approx(losses[1][0], rel=1e-5)  # 1e-7 was seen, and rounding grows from there
     assert losses[0][0] != pytest.approx(losses[1][1], rel=1e-2)
 
-    processes = start_two(tree, cut, "--checkpoint-every", "1", method=method)
+    processes = start_two(tree, cut, "--checkpoint-every", "1", method=TREE_METHOD)
     wait_for(lambda: list(cut.glob("snapshots/*/*")), processes)
     processes[0].send_signal(signal.SIGTERM)
     stopped = finish(processes)
     assert [status for status, _, _ in stopped] == [143, 143], stopped
-    resumed = finish(start_two(tree, cut, "--checkpoint-every", "1", method=method))
+    resumed = finish(start_two(tree, cut, "--checkpoint-every", "1", method=TREE_METHOD))
     assert [status for status, _, _ in resumed] == [0, 0], resumed
     assert (cut / "model-0.safetensors").read_bytes() == (whole / "model-0.safetensors").read_bytes()
+
+
+@pytest.mark.slow
+def test_an_image_that_one_process_cannot_decode_ends_both(tmp_path: Path) -> None:
+    for package in ("cv2", "grain", "simplejpeg"):
+        pytest.importorskip(package)
+    tree = write_tree(tmp_path / "tree")
+    broken = tree / "train" / "n01" / "00.JPEG"
+    broken.write_bytes(broken.read_bytes()[:-99])
+    told = finish(start_two(tree, tmp_path / "out", method=TREE_METHOD))
+    assert all(status != 0 for status, _, _ in told), told
+    assert any("00.JPEG" in errors and "and so do the others" in errors for _, _, errors in told), told
+    assert not (tmp_path / "out" / "runs.jsonl").exists()
 
 
 @pytest.mark.slow
