@@ -178,7 +178,7 @@ def test_the_plot_has_every_published_accuracy_and_what_was_reached() -> None:
         return line | {"mean": 0.9, "sd": 0.01, "seconds": {"train": 8.0}} | changes
 
     lines = [line(), line(mean=0.94), line(changed={"epochs": 1.0}), line(dataset="builtin"), line(recipe="mini")]
-    lines += [line(mean=0.5, split="validation"), line(mean=0.6, content="shuffled")]
+    lines += [line(mean=0.5, split="validation"), line(mean=0.6, content="shuffled"), line(mean=0.7, device="e", n=1)]
     found = accuracy_tables.points(lines)
     assert [point for point in found if not point.published] == [
         accuracy_tables.Point("94, float32, n=2", 9.9, 0.94, 0.01, published=False)
