@@ -250,7 +250,7 @@ def test_only_keep_writes_where_results_are_tracked(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--against", "keras"], "--against has 'keras', but it takes torch, eager, compiled, airbench"),
+        (["--against", "keras"], "--against has 'keras', but it takes torch, eager, compiled, autocast"),
         (["--recipe", "97"], "unknown recipe '97'"),
         (["--repeats", "0"], "repeats is 0, but it must be at least 1"),
         (["--batch-size", "1000"], "batch-size is 1000"),
