@@ -13,14 +13,14 @@ from benchmarks.record import run_json, save, take_output_options
 
 
 def main(arguments: list[str]) -> int:
-    """Compare, and append the JSON result, whatever it is, to parity.jsonl. Returns the exit code."""
+    """Compare, and append the JSON result to parity.jsonl, that of `tree` to tree.jsonl. Returns the exit code."""
     results, rest = take_output_options(arguments)
-    if rest[:1] not in (["numerical"], ["statistical"]):
-        print("usage: python -m benchmarks.parity numerical|statistical ...", file=sys.stderr)
+    if rest[:1] not in (["numerical"], ["statistical"], ["tree"]):
+        print("usage: python -m benchmarks.parity numerical|statistical|tree ...", file=sys.stderr)
         return 2
     code, record = run_json("parity", [*rest, "--json"])
     if record is not None:
-        save(results, "parity.jsonl", record)
+        save(results, "tree.jsonl" if rest[0] == "tree" else "parity.jsonl", record)
     return code
 
 
