@@ -70,6 +70,12 @@ def next_lengths(estimate: float, factors: Sequence[float]) -> tuple[float, ...]
     return tuple(sorted(lengths))
 
 
+def estimate_close(points: Points, target: float) -> float:
+    """Estimate where the mean accuracy passes the target from lengths close to it: by the line, where there is one."""
+    crossing = find_crossing(points, target, resamples=1).epochs
+    return bracket(points, target) if crossing is None else crossing
+
+
 def find_crossing(points: Points, target: float, seed: int = 0, resamples: int = RESAMPLES) -> Crossing:
     """Fit accuracies near the target by a line in log(epochs), and find where it passes the target.
 

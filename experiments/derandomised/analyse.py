@@ -57,7 +57,7 @@ class Panel(NamedTuple):
         """Return the accuracies of the cell with these changes, in the order of the epochs; none where it is not."""
         wanted = RANDOM | {"cutout": self.cutout, "tta_level": self.tta_level} | changes
         mine = [cell for cell in cells.cells if all(cell.fields[name] == value for name, value in wanted.items())]
-        return {cell.fields["epochs"]: cell.accuracies for cell in sorted(mine, key=lambda cell: cell.fields["epochs"])}
+        return Cells(tuple(mine)).by_epochs() if mine else {}
 
 
 PANELS = {

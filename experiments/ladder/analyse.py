@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from experiments.cells import Cells, count_finished, read_cells
+from experiments.cells import Cells, read_cells
 from experiments.experiment import Analysis, Context, Experiment, Part, Resolution, Scale
 from experiments.known import pilot_sd
 from experiments.ladder.features import (
@@ -23,8 +23,9 @@ from experiments.ladder.features import (
     methods,
     rung,
 )
+from experiments.rounds import follow_rounds
 from experiments.rows import Row, effect_row, percentiles, value_verdict
-from experiments.search import Crossing, Points, Round, Search, bracket, find_crossing, next_lengths
+from experiments.search import Crossing, Points, Round, Search, bracket, estimate_close, find_crossing, next_lengths
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -42,20 +43,15 @@ COARSE = "round-0"
 def parts(scale: Scale, out: Path) -> Iterator[Part]:
     """Yield the rounds of the search: each follows from the results of those before it, which have to be complete."""
     search = SEARCHES[scale]
-    before = _round(scale, out, 0, dict.fromkeys(methods(), search.coarse), search.coarse_networks)
-    yield before
-    estimates: dict[Method, float] = {}
-    for number, one in enumerate(search.rounds, start=1):
-        folder = out / before.name
-        if count_finished(folder) < before.load().num_runs:
-            return
-        cells = read_cells([folder], mixed=True)
-        estimates = {
-            method: _estimate(points_of(cells, method), search.target, estimates.get(method)) for method in methods()
-        }
-        lengths = {method: next_lengths(estimate, one.factors) for method, estimate in estimates.items()}
-        before = _round(scale, out, number, lengths, one.networks)
-        yield before
+
+    def follow(number: int, one: Round, cells: Cells) -> list[Part]:
+        estimate = bracket if number == 1 else estimate_close
+        found = {method: estimate(points_of(cells, method), search.target) for method in methods()}
+        lengths = {method: next_lengths(epochs, one.factors) for method, epochs in found.items()}
+        return [_round(scale, out, number, lengths, one.networks)]
+
+    coarse = dict.fromkeys(methods(), search.coarse)
+    yield from follow_rounds(search, out, [_round(scale, out, 0, coarse, search.coarse_networks)], follow)
 
 
 def points_of(cells: Cells, method: Method) -> Points:
@@ -87,12 +83,6 @@ def _round(scale: Scale, out: Path, number: int, lengths: dict[Method, tuple[flo
     seeds = list(range(1000 * number, 1000 * number + networks))  # no network is in two rounds
     content = {"recipe": RECIPES[scale], "data": "cifar10", "seeds": seeds, "cases": cases}
     return Part(f"round-{number}", out / f"round-{number}.toml", content=content)
-
-
-def _estimate(points: Points, target: float, before: float | None) -> float:
-    # Of a round close to the target the line is the better estimate, where there is one.
-    crossing = None if before is None else find_crossing(points, target, resamples=1).epochs
-    return bracket(points, target) if crossing is None else crossing
 
 
 def _methods_by_name() -> list[tuple[str, Method, float]]:

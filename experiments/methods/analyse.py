@@ -8,12 +8,13 @@ import numpy as np
 
 from airjax.recipes.published import get_recipe
 from airjax.recipes.recipe import Recipe
-from experiments.cells import Cells, count_finished, read_cells
+from experiments.cells import Cells, read_cells
 from experiments.experiment import Analysis, Context, Experiment, Part, Resolution, Scale
 from experiments.known import pilot_sd
 from experiments.methods.methods import FAMILIES, METHODS, Method
+from experiments.rounds import follow_rounds
 from experiments.rows import Row, effect_row, percentiles
-from experiments.search import Crossing, Points, Round, Search, bracket, find_crossing, next_lengths
+from experiments.search import Crossing, Points, Round, Search, bracket, estimate_close, find_crossing, next_lengths
 from experiments.verdict import NOT_COMPARABLE
 
 if TYPE_CHECKING:
@@ -38,23 +39,18 @@ def parts(scale: Scale, out: Path) -> Iterator[Part]:
     The first one also chooses each method's learning rate, because the recipes' are for larger networks.
     """
     del scale
+
+    def follow(number: int, one: Round, cells: Cells) -> list[Part]:
+        lengths: dict[Method, list[tuple[float, float]]] = {}
+        for method in METHODS:
+            rate, epochs = choose(cells, method)
+            lengths[method] = [(rate, length) for length in next_lengths(epochs, one.factors)]
+        return _round(out, number, lengths, one.networks)
+
     coarse = {
         method: [(rate, epochs) for rate in learning_rates(method) for epochs in SEARCH.coarse] for method in METHODS
     }
-    before = list(_round(out, 0, coarse, SEARCH.coarse_networks))
-    yield from before
-    chosen: dict[Method, Chosen] = {}
-    for number, one in enumerate(SEARCH.rounds, start=1):
-        if any(count_finished(out / part.name) < part.load().num_runs for part in before):
-            return
-        cells = read_cells([out / part.name for part in before], mixed=True)
-        chosen = {method: choose(cells, method, chosen.get(method)) for method in METHODS}
-        lengths = {
-            method: [(found.learning_rate, epochs) for epochs in next_lengths(found.epochs, one.factors)]
-            for method, found in chosen.items()
-        }
-        before = list(_round(out, number, lengths, one.networks))
-        yield from before
+    yield from follow_rounds(SEARCH, out, _round(out, 0, coarse, SEARCH.coarse_networks), follow)
 
 
 def learning_rates(method: Method) -> list[float]:
@@ -68,13 +64,14 @@ def recipe_of(method: Method, epochs: float) -> Recipe:
     return get_recipe(family.recipe).override(**family.changes, **method.changes(epochs))
 
 
-def choose(cells: Cells, method: Method, before: Chosen | None) -> Chosen:
-    """Choose the learning rate that takes the fewest epochs to the target, and estimate these."""
-    if before is not None:
-        found = find_crossing(points_of(cells, method, before.learning_rate), SEARCH.target, resamples=1).epochs
-        rough = bracket(points_of(cells, method, before.learning_rate), SEARCH.target)
-        return before._replace(epochs=rough if found is None else found)
-    tried = [Chosen(rate, bracket(points_of(cells, method, rate), SEARCH.target)) for rate in rates_in(cells, method)]
+def choose(cells: Cells, method: Method) -> Chosen:
+    """Choose the learning rate that takes the fewest epochs to the target, and estimate these.
+
+    After the first round there is one rate, and its lengths are close to the target.
+    """
+    rates = rates_in(cells, method)
+    estimate = bracket if len(rates) > 1 else estimate_close
+    tried = [Chosen(rate, estimate(points_of(cells, method, rate), SEARCH.target)) for rate in rates]
     return min(tried, key=lambda one: one.epochs)
 
 
@@ -163,7 +160,8 @@ def _series_of(first: Cells, close: Cells, method: Method, crossing: Crossing) -
     }
 
 
-def _round(out: Path, number: int, lengths: dict[Method, list[tuple[float, float]]], networks: int) -> Iterator[Part]:
+def _round(out: Path, number: int, lengths: dict[Method, list[tuple[float, float]]], networks: int) -> list[Part]:
+    found = []
     seeds = list(range(1000 * number, 1000 * number + networks))  # no network is in two rounds
     for name, family in FAMILIES.items():
         cases = [
@@ -175,7 +173,8 @@ def _round(out: Path, number: int, lengths: dict[Method, list[tuple[float, float
         content = {"recipe": family.recipe, "data": "cifar10", "seeds": seeds, "cases": cases}
         content |= {"set": family.changes} if family.changes else {}
         part = f"round-{number}-{name}"
-        yield Part(part, out / f"{part}.toml", content=content)
+        found.append(Part(part, out / f"{part}.toml", content=content))
+    return found
 
 
 def draw(record: dict[str, Any]) -> "Figure":
