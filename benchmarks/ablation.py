@@ -115,8 +115,6 @@ class Group(NamedTuple):
 def measure(name: str, group: Group, names: list[str], turns: int, steps: int, results: Path, allowed: float) -> Turns:
     """Return seconds per step of every turn of each variant; each turn is saved when it is measured."""
     recipe = get_recipe(name)
-    if jax.default_backend() == "cpu":
-        recipe = recipe.override(precision="float32")  # of which bfloat16 is a variant
     data = to_device(make_noise(recipe), recipe)
 
     def on_turn(variant: str, turn: int, seconds: float) -> None:

@@ -108,11 +108,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
     from airjax.data import load_data
     from airjax.recipes.published import get_recipe
-    from parity.environment import default_device
 
     whole = get_recipe(options.recipe)
-    if default_device() == "cpu":
-        whole = whole.override(precision="float32")  # as PyTorch's is
     recipe = whole if options.epochs is None else whole.override(epochs=options.epochs)
     data = load_data(options.data, Path(options.data_dir) if options.data_dir else None)
     strategy, count = options.strategy[-1], options.members[-1]

@@ -114,7 +114,7 @@ def plan(task: Any, options: argparse.Namespace) -> tuple[list[TimedWork], dict[
         if value is not None and value < least:
             raise ValueError(f"{name} is {value}, but it must be at least {least}")
     device: Device = options.device or default_device()
-    recipe = changed_recipe(options, device)
+    recipe = changed_recipe(options)
     if task == "run":
         from airjax.data import load_data
 

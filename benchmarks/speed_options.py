@@ -103,10 +103,8 @@ def parse_implementations(names: str, *, autocast: bool = False) -> tuple[Implem
     return tuple(dict.fromkeys(implementation for name in names.split(",") for implementation in known[name]))
 
 
-def changed_recipe(options: argparse.Namespace, device: Device) -> Recipe:
+def changed_recipe(options: argparse.Namespace) -> Recipe:
     """Return the recipe with the fields that the options name. Raises ValueError for values that it refuses."""
     recipe = get_recipe(options.recipe)
-    if device == "cpu":
-        recipe = recipe.override(precision="float32")  # as PyTorch's is
     changes = {name: getattr(options, name) for name in CHANGES if getattr(options, name, None) is not None}
     return recipe.override(**changes)

@@ -33,8 +33,7 @@ def main(arguments: list[str]) -> int:
     options = make_parser().parse_args(arguments)
     if options.repeats < 1:
         raise ValueError(f"repeats is {options.repeats}, but it must be at least 1")
-    device, load = options.device or default_device(), warn_of_load()
-    recipe = changed_recipe(options, device)
+    device, recipe, load = options.device or default_device(), changed_recipe(options), warn_of_load()
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in STARTS}
     for number in range(options.repeats):
         with tempfile.TemporaryDirectory() as folder:

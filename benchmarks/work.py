@@ -35,6 +35,7 @@ from parity.timing import (
     TimedPhase,
     TimedWork,
     host_peak_bytes,
+    rate_in_bfloat16,
     timed_phases,
 )
 
@@ -70,8 +71,8 @@ def facts(work: TimedWork, ready: Prepared) -> Facts:
     """Return what to tell after the last block."""
     peak = peak_bytes()
     precision = resolve_precision(work.recipe).precision
-    half = work.device == "cuda" or precision == "bfloat16"
-    size, dtype = MATMUL_SIZE[work.device], jnp.bfloat16 if half else jnp.float32
+    size, half = MATMUL_SIZE[work.device], rate_in_bfloat16(work.device, precision)
+    dtype = jnp.bfloat16 if half else jnp.float32
     matmul_rate, copy_rate = measure_rates(size, dtype, COPY_BYTES[work.device])
     return Facts(
         ready.compile_seconds,

@@ -238,9 +238,8 @@ def forward_of(
     recipe: Recipe, network: nn.Module, device: str, mode: CompileMode | None, *, autocast: bool = False
 ) -> Callable[[Tensor], Tensor]:
     """Return what computes a network's logits: itself or compiled, in its own precision or as autocast has it."""
-    if mode is None:
-        return Autocast(network, torch.device(device).type) if autocast else network
-    return compile_network(recipe, network, device, mode, autocast=autocast)
+    computed = Autocast(network, torch.device(device).type) if autocast else network
+    return computed if mode is None else _compiled(recipe, network, computed, device, mode)
 
 
 class Autocast(nn.Module):
@@ -256,11 +255,10 @@ class Autocast(nn.Module):
             return self.network(images).float()
 
 
-def compile_network(
-    recipe: Recipe, network: nn.Module, device: str, mode: CompileMode, *, autocast: bool = False
+def _compiled(
+    recipe: Recipe, network: nn.Module, computed: nn.Module, device: str, mode: CompileMode
 ) -> Callable[[Tensor], Tensor]:
-    """Return the network through torch.compile, warmed up for every phase and for evaluation, and restored."""
-    computed = Autocast(network, torch.device(device).type) if autocast else network
+    # What computes the network, compiled and warmed up for every phase and for evaluation; the network is restored.
     compiled, dtype = torch.compile(computed, mode=mode), dtype_of(recipe, device)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     size = recipe.inputs.image_size

@@ -26,6 +26,7 @@ from parity.timing import (
     TimedPhase,
     TimedWork,
     host_peak_bytes,
+    rate_in_bfloat16,
     timed_phases,
 )
 from parity.torch_draws import TensorDraws, sample_draws
@@ -68,16 +69,17 @@ def prepare(work: TimedWork) -> Prepared:
 def facts(work: TimedWork, prepared: Prepared) -> Facts:
     """Return what to tell after the last block."""
     peak = peak_bytes(work.device)
-    precision = "bfloat16" if work.implementation in AUTOCAST else str(dtype_of(work.recipe, work.device))
-    half = work.device == "cuda" or precision.endswith("bfloat16")
-    size, dtype = MATMUL_SIZE[work.device], torch.bfloat16 if half else torch.float32
+    of_weights = str(dtype_of(work.recipe, work.device)).removeprefix("torch.")
+    precision = "bfloat16" if work.implementation in AUTOCAST else of_weights
+    size, half = MATMUL_SIZE[work.device], rate_in_bfloat16(work.device, precision)
+    dtype = torch.bfloat16 if half else torch.float32
     a, b = (torch.rand(size, size, dtype=dtype, device=work.device) for _ in range(2))
     source = torch.zeros(COPY_BYTES[work.device] // 4, device=work.device)
     target = torch.empty_like(source)
     matmul = min(_seconds(work.device, lambda: a @ b) for _ in range(RATE_REPEATS))
     copy = min(_seconds(work.device, lambda: torch.add(source, 1, out=target)) for _ in range(RATE_REPEATS))
     rates = 2 * size**3 / matmul, 2 * COPY_BYTES[work.device] / copy
-    return Facts(prepared.compile_seconds, peak, None, *rates, precision.removeprefix("torch."))
+    return Facts(prepared.compile_seconds, peak, None, *rates, precision)
 
 
 def peak_bytes(device: str) -> int:

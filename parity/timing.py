@@ -52,6 +52,11 @@ class Facts(NamedTuple):
     precision: str  # of the work
 
 
+def rate_in_bfloat16(device: Device, precision: str) -> bool:
+    """Return whether the matrix rate beside some work is one of bfloat16; else it is of float32."""
+    return device == "cuda" or precision == "bfloat16"
+
+
 class TimedPhase(NamedTuple):
     """Steps of one kind at the beginning of a phase of the training."""
 

@@ -30,8 +30,6 @@ class StudyJob(NamedTuple):
 
 def make_trainer(job: StudyJob) -> Callable[[int], RunOutcome]:
     """Make the function from a seed to a trained network's outcome. Raises ValueError for what it cannot do."""
-    if job.device == "cpu" and job.recipe.precision == "auto":
-        job = job._replace(recipe=job.recipe.override(precision="float32"))  # as PyTorch has it there
     if job.framework == "airjax":
         return _airjax_trainer(job)
     return _own_trainer(job) if job.reference == "own" else _upstream_trainer(job)

@@ -8,6 +8,11 @@ from PIL import Image
 
 CLASSES = ("n01", "n02", "n03")
 TRAIN, VAL = 7, 2  # images of each class
+# Options of `airjax train` with which a network learns from such a tree in seconds.
+SMALL = (
+    *("--recipe", "imagenet-resnet18-16", "--widths", "16", "16", "16", "16", "--batch-size", "7", "--epochs", "1"),
+    *("--ramp-first", "32", "--ramp-last", "32", "--ramp-multiple", "16", "--test-sizes", "48", "32", "--workers", "0"),
+)
 
 
 def make_pixels(number: int, height: int, width: int) -> np.ndarray:

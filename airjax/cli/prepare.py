@@ -10,7 +10,7 @@ from typing import get_args
 
 from airjax.data import DataError
 from airjax.stream.index import Corrupt
-from airjax.stream.prepared import Form
+from airjax.stream.prepared import Form, Kind
 from airjax.stream.tree import PREPARED, Tree, is_prepared, open_tree, prepare_tree
 from airjax.utils.extras import MissingExtraError
 from airjax.utils.units import format_bytes, format_seconds
@@ -48,11 +48,15 @@ def make_parser(prog: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("tree", type=Path, metavar="TREE", help="a folder with train/CLASS/... and val/CLASS/...")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write")
-    parser.add_argument("--longest", type=int, default=400, metavar="PIXELS", help="longer side of an image (400)")
     parser.add_argument(
-        "--kind", choices=("jpeg", "raw"), default="jpeg", help="raw: pixels, which need no decoder, and room (jpeg)"
+        "--longest", type=int, default=Form.longest, metavar="PIXELS", help=f"longer side of an image ({Form.longest})"
     )
-    parser.add_argument("--quality", type=int, default=90, metavar="Q", help="of JPEG, from 1 to 100 (90)")
+    parser.add_argument(
+        "--kind", choices=get_args(Kind), default=Form.kind, help="raw: pixels, which need no decoder, and room (jpeg)"
+    )
+    parser.add_argument(
+        "--quality", type=int, default=Form.quality, metavar="Q", help=f"of JPEG, from 1 to 100 ({Form.quality})"
+    )
     parser.add_argument(
         "--corrupt", choices=get_args(Corrupt), default="fail", help="what is done about files that cannot be decoded"
     )

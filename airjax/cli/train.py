@@ -275,24 +275,23 @@ def _tracking_of(job: Job) -> Tracking:
 
 def _trainings(job: Job, seeds: Sequence[int], watchers: Watchers) -> Iterator[TrainedRun]:
     # One after another, or several at once. Raises ArithmeticError for a network that diverges.
-    options = job.options
-    strategy, group = options.strategy, options.group
-    if isinstance(job.dataset, Tree):
-        strategy = "sequential"
-    elif strategy == "auto":
+    dataset, strategy, group = job.dataset, job.options.strategy, job.options.group
+    if isinstance(dataset, Tree):
+        yield from _trainings_one_by_one(job, seeds, watchers)
+        return
+    if strategy == "auto":
         strategy, measured = choose_strategy(job.recipe, max(1, len(seeds)))
         group = group or measured
-    if strategy == "sequential" or isinstance(job.dataset, Tree):
+    if strategy == "sequential":
         yield from _trainings_one_by_one(job, seeds, watchers)
     else:
-        yield from _trainings_in_groups(job, job.dataset, seeds, strategy, group, watchers)
+        yield from _trainings_in_groups(job, dataset, seeds, strategy, group, watchers)
 
 
 def _trainings_one_by_one(job: Job, seeds: Sequence[int], watchers: Watchers) -> Iterator[TrainedRun]:
     options = job.options
-    how: dict[str, Any] = {"validate": options.validate_epochs and not options.quiet, "keeping": job.keeping}
-    how |= {"devices": options.devices}
-    how |= {"on_phase": watchers.phase, "on_step": watchers.step, "on_epoch": watchers.epoch}
+    how: dict[str, Any] = {"validate": options.validate_epochs and not options.quiet, "devices": options.devices}
+    how |= {"on_phase": watchers.phase, "on_step": watchers.step, "on_epoch": watchers.epoch, "keeping": job.keeping}
     for seed in seeds:
         watchers.begin(job.recipe, [seed])
         if isinstance(job.dataset, Tree):

@@ -33,6 +33,7 @@ from airjax.utils.units import format_bytes
 
 HEADER = 4096  # bytes, and more for what is said of it; the rest is blanks: the lengths are known last
 BYTES_BEFORE = 8 + 2 * 4 + 4  # of each image before the records: where its record ends, its size, its label
+Kind = Literal["raw", "jpeg"]
 AT_ONCE = 256  # images that are prepared side by side before they are written
 
 
@@ -42,7 +43,7 @@ class Form:
 
     longest: int = 400
     """Longer side in pixels that an image is made smaller to, by averaging areas; smaller images stay as they are."""
-    kind: Literal["raw", "jpeg"] = "jpeg"
+    kind: Kind = "jpeg"
     """Bytes of pixels, or JPEG."""
     quality: int = 90
     """Of JPEG, with colours at full resolution."""

@@ -11,8 +11,8 @@ from airjax.training.data_parallel import check_shares
 from airjax.utils.platform import default_platform
 
 # FLOPs of a training step for each of its examples, from which on bfloat16 is faster by half or more on a CPU that
-# multiplies it (docs/performance.md): 94, with 7e8, takes 0.35 of the time with AMX and 0.6 with AVX-512. mini, with
-# 4e7, gains a sixth.
+# multiplies it (docs/performance.md): 94, with 7e8, takes 0.35 of the time with AMX and 0.6 with AVX-512; mini, with
+# 4e7, takes 0.8 of it.
 LARGE = 2e8
 
 

@@ -18,7 +18,7 @@ from airjax.augment.example_draws import Flip, sample_mirrors
 from airjax.recipes.imagenet_resnet18 import TRAIN, VAL
 from airjax.recipes.published import get_recipe
 from airjax.recipes.recipe import Recipe
-from airjax.stream.batches import WHOLE, Batch, Batches, Position, Share, open_batches
+from airjax.stream.batches import WHOLE, Batch, Share
 from airjax.stream.tree import Tree
 from airjax.stream.views import TrainView
 from airjax.training.data_parallel import batch_sharding
@@ -78,14 +78,6 @@ def train_view(recipe: Recipe, first: Member) -> TrainView:
     assert recipe.cropping is not None
     sizes = recipe.cropping.epoch_sizes(recipe.epochs)
     return TrainView(recipe.batch_size, sizes, first.seed, recipe.cropping.crop, first.flip)
-
-
-def start_batches(tree: Tree, view: TrainView, workers: int, position: Position | None, mesh: Mesh | None) -> Batches:
-    """Start a process's part of the batches of a training, from a position on.
-
-    Raises DataError for a position of other batches.
-    """
-    return open_batches(tree.train, view, workers=workers, position=position, share=share_of(mesh))
 
 
 def share_of(mesh: Mesh | None) -> Share:

@@ -11,7 +11,7 @@ import jax
 
 from airjax.optim.hyperparameters import stack_hyperparameters
 from airjax.recipes.recipe import Recipe
-from airjax.stream.batches import Batch
+from airjax.stream.batches import Batch, open_batches
 from airjax.stream.tree import Tree
 from airjax.training.backend import backend_of, resolve_precision
 from airjax.training.data_parallel import Devices, mesh_for, replicate, shard_batch
@@ -26,7 +26,7 @@ from airjax.training.stream_data import (
     fit_tree,
     members_of,
     prefetch,
-    start_batches,
+    share_of,
     train_view,
     with_mirrors,
 )
@@ -123,7 +123,8 @@ def _run(work: StreamWork, clock: Clock) -> list[TrainedRun]:
     begun = _start(work, clock)
     view, mesh = train_view(work.recipe, work.members[0]), work.backend.mesh
     position = begun.position if begun.batches else None
-    with start_batches(work.tree, view, work.workers, position, mesh) as batches:
+    how = {"workers": work.workers, "position": position, "share": share_of(mesh)}
+    with open_batches(work.tree.train, view, **how) as batches:
         progress = begun._replace(batches=batches.position().sha256)
         put = functools.partial(shard_batch, mesh)
         feed = prefetch(_with_all_mirrors(work, batches, progress.steps_done), put)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from tree_files import write_tree
+from tree_files import SMALL, write_tree
 
 from airjax.cli.data import main
 from airjax.cli.train import EXIT_OK, EXIT_USAGE
@@ -12,11 +12,6 @@ from airjax.utils.records import read_lines
 
 for package in ("grain", "simplejpeg", "cv2"):
     pytest.importorskip(package)
-
-SMALL = (
-    *("--recipe", "imagenet-resnet18-16", "--widths", "8", "8", "8", "8", "--batch-size", "7", "--epochs", "1"),
-    *("--ramp-first", "32", "--ramp-last", "32", "--ramp-multiple", "16", "--test-sizes", "32", "48", "--workers", "0"),
-)
 
 
 @pytest.fixture

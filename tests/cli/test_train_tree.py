@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tree_files import encode, make_pixels, write_tree
+from tree_files import SMALL, encode, make_pixels, write_tree
 
 import airjax
 from airjax.cli.train import EXIT_OK, EXIT_USAGE, main
@@ -16,10 +16,6 @@ from airjax.utils.records import read_lines
 for package in ("grain", "simplejpeg", "cv2"):
     pytest.importorskip(package)
 
-SMALL = (
-    *("--recipe", "imagenet-resnet18-16", "--widths", "16", "16", "16", "16", "--batch-size", "7", "--epochs", "1"),
-    *("--ramp-first", "32", "--ramp-last", "32", "--ramp-multiple", "16", "--test-sizes", "48", "32", "--workers", "0"),
-)
 UNREADABLE = Path("/proc/self/mem")  # a file whose first bytes nobody can read
 
 

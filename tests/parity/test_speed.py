@@ -9,6 +9,7 @@ import torch
 import airjax
 from airjax.recipes.published import RECIPES
 from airjax.recipes.recipe import Recipe
+from airjax.training.backend import resolve_precision
 from benchmarks.__main__ import main
 from benchmarks.speed import plan
 from benchmarks.speed_options import make_parser
@@ -120,7 +121,9 @@ def test_autocast_has_weights_in_float32_and_computes_in_bfloat16(
 def test_torch_in_bfloat16_on_a_cpu_is_autocast_as_well() -> None:
     def implementations(*arguments: str) -> list[tuple[str, str]]:
         options = make_parser("step").parse_args(["--recipe", "tiny", "--device", "cpu", *arguments])
-        return [(work.implementation, work.recipe.precision) for work in plan("step", options)[0]]
+        return [
+            (work.implementation, resolve_precision(work.recipe, "cpu").precision) for work in plan("step", options)[0]
+        ]
 
     half = ["airjax", "eager", "compiled", "autocast", "autocast-compiled"]
     assert implementations("--precision", "bfloat16") == [(name, "bfloat16") for name in half]

@@ -8,14 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import airjax
 from airjax.recipes.published import RECIPES
 from airjax.recipes.recipe import Recipe
-from parity import statistical, trainers
+from airjax.training.backend import resolve_precision
+from parity import statistical
 from parity.__main__ import main
 from parity.statistical import Progress, plan_study, run_study
 from parity.study import FRAMEWORKS, RunOutcome, load_study
+from parity.torch_network import dtype_of
 from parity.trainers import StudyJob, make_trainer
 from parity.upstream_cpu import INSTALL
 from parity.worker import Worker, WorkerError
@@ -184,14 +187,11 @@ def test_fields_of_the_recipe_can_be_set(tmp_path: Path, capsys: pytest.CaptureF
     assert "is no NAME=VALUE, such as widths=[32,64,64]" in capsys.readouterr().err
 
 
-def test_auto_is_one_precision_of_both_frameworks_on_a_cpu(
-    toy: airjax.Dataset, tiny: Recipe, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[str] = []
-    monkeypatch.setattr(trainers, "_airjax_trainer", lambda job: seen.append(job.recipe.precision))
-    for device in ("cpu", "cuda"):
-        make_trainer(StudyJob("airjax", "own", tiny.override(precision="auto"), toy, device))
-    assert seen == ["float32", "auto"]
+@pytest.mark.parametrize("name", statistical.RECIPE_NAMES["own"])
+def test_auto_is_one_precision_of_both_frameworks_on_a_cpu(name: str) -> None:
+    recipe = RECIPES[name].override(precision="auto")
+    assert resolve_precision(recipe, "cpu").precision == "float32"
+    assert dtype_of(recipe, "cpu") == torch.float32
 
 
 def test_a_difference_is_exit_code_one(tmp_path: Path, fake: type[FakeWorker]) -> None:
