@@ -58,23 +58,23 @@ def make_parts(recipe: str, work: Path, gpu: bool, data: tuple[str, ...]) -> lis
     ablation = ("-m", "benchmarks.ablation", *of, "--turns", "12", *within, *lines)
     variants = [part for name in (GPU_VARIANTS if gpu else CPU_VARIANTS) for part in ("--variant", name)]
     against = ("--against", "compiled", "--repeats", "6", *within, *lines)
-    whole = ("--against", "compiled,airbench-compiled", "--repeats", "7", *within, *lines)
+    whole = ("--against", "airbench-compiled", "--repeats", "7", *within, *lines)
     accuracy = ("-m", "benchmarks.accuracy", *of, *data, "--no-validate-epochs", *lines)
     networks = [part for group in GROUPS for part in ("--only", group)]
     study = ("--runs", "170", *data, *lines, "--out", str(work / f"parity-{recipe}.jsonl"))
     folder = ("--out", str(work / "accuracy"))
     return [
-        Part("doctor", 1, 30, ("-m", "airjax.doctor")),
-        Part("rates", 1, 20, ("-m", "benchmarks.rates", *lines)),
-        Part("losses", 1, 60, ("-m", "benchmarks.losses", *of, *lines)),
-        Part("step", 1, 200, (*ablation, *variants), least=90),
-        Part("profile", 1, 60, ("-m", "benchmarks", "profile", *of, *lines), least=40),
-        # Also fills the cache of torch's compiler, which takes minutes.
-        Part("torch", 1, 150, ("-m", "benchmarks", "step", *of, *against), least=100),
-        Part("run", 2, 240, ("-m", "benchmarks", "run", *of, *data, *whole), 150, needs_data=True),
+        Part("doctor", 1, 60, ("-m", "airjax.doctor")),
+        Part("rates", 1, 30, ("-m", "benchmarks.rates", *lines)),
+        Part("losses", 1, 150, ("-m", "benchmarks.losses", *of, *lines), least=60),
+        Part("step", 1, 150, (*ablation, *variants), least=60),
+        Part("profile", 1, 60, ("-m", "benchmarks", "profile", *of, *lines), least=30),
         Part("accuracy", 2, 120, (*accuracy, "--seeds", "50", *folder), 60, needs_data=True),
-        Part("autotuning", 2, 60, (*ablation, "--variant", "as it is"), least=40, own_caches=True),
-        Part("networks", 3, 240, ("-m", "benchmarks", "seeds", *of, *data, *networks, *lines), 120, needs_data=True),
+        # Compiles what the released script compiles, which takes minutes.
+        Part("run", 2, 300, ("-m", "benchmarks", "run", *of, *data, *whole), 120, needs_data=True),
+        Part("networks", 2, 150, ("-m", "benchmarks", "seeds", *of, *data, *networks, *lines), 60, needs_data=True),
         Part("accuracy-100", 3, 120, (*accuracy, "--seeds", "100", *folder), 60, needs_data=True),
+        Part("torch", 3, 200, ("-m", "benchmarks", "step", *of, *against), least=100),
+        Part("autotuning", 3, 60, (*ablation, "--variant", "as it is"), least=40, own_caches=True),
         Part("parity", 3, 500, ("-m", "benchmarks.parity", "statistical", *of, *study), 60, True, undecided=3),
     ]
