@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 CACHES = "caches"
+RECORDS = (".jsonl", ".json", ".log")
 
 
 class ArchiveError(ValueError):
@@ -17,23 +18,28 @@ class ArchiveError(ValueError):
 def write_archive(work: Path, archive: Path, limit: int) -> None:
     """Pack a folder into an archive, which is the old or the new one, whole, at any moment.
 
-    What is measured goes first and always; then the caches' files, the newest first, as far as `limit` bytes reach.
+    What is measured goes first and always: its records and logs. Then as far as `limit` bytes reach: what else the
+    parts wrote, such as networks, and the caches' files, each the newest first.
     """
     files = [file for file in sorted(work.rglob("*")) if file.is_file() and not file.is_symlink()]
-    cached = [file for file in files if file.relative_to(work).parts[0] == CACHES]
-    measured = [file for file in files if file not in set(cached)]
     partial = archive.with_name(archive.name + ".part")
     with partial.open("wb") as stream:
         with tarfile.open(fileobj=stream, mode="w:gz", compresslevel=1) as packed:
-            for file in measured:
-                packed.add(file, file.relative_to(work))
-            for file in sorted(cached, key=lambda file: -file.stat().st_mtime):
+            for file in sorted(files, key=lambda file: (_rank(file.relative_to(work)), -file.stat().st_mtime)):
                 # At worst a file does not compress; what is not written yet is a buffer's worth.
-                if stream.tell() + file.stat().st_size + 2**16 <= limit:
+                fits = stream.tell() + file.stat().st_size + 2**16 <= limit
+                if fits or _rank(file.relative_to(work)) == 0:
                     packed.add(file, file.relative_to(work))
         stream.flush()
         os.fsync(stream.fileno())
     partial.replace(archive)
+
+
+def _rank(file: Path) -> int:
+    # 0: what is measured, 1: what else the parts wrote, 2: caches.
+    if file.parts[0] == CACHES:
+        return 2
+    return 0 if file.suffix in RECORDS else 1
 
 
 def restore(archive: Path, work: Path, *, required: bool) -> bool:

@@ -1,17 +1,32 @@
-"""The table of what a model predicts for a GPU, from the lines of results that are marked as predictions."""
+"""The table of what a model predicts for a GPU, and beside it what has been measured on one since."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from airjax.report.page import Table, format_markdown
 
 CAPTION = (
-    "**Predicted, not measured.** Each number is a model's ([cost_model.py](../benchmarks/cost_model.py), whose "
-    "constants stand in its table with their sources); the first measurement on a card tests it."
+    "Each predicted number is a model's ([cost_model.py](../benchmarks/cost_model.py), whose constants stand in its "
+    "table with their sources), made before anything was measured on a card. A measured one is a median: of a step and "
+    "its choices of [ablation.jsonl](../benchmarks/results/ablation.jsonl), of whole trainings and networks per hour "
+    "of [seeds.jsonl](../benchmarks/results/seeds.jsonl)."
 )
+NAMES = {"h200": "NVIDIA H200", "h100": "NVIDIA H100 80GB HBM3"}  # of a card, as its driver says it
+GRAPHS = ", graphs with convolutions, kernels side by side"  # as they are
+AS_IT_IS, STEP, RUN, RATE = "as it is", "a step: ", "a whole training", "networks per hour: "
 
 
-def predictions_table(records: list[dict[str, Any]]) -> str:
-    """Tabulate steps, trainings and networks per hour: a column for each recipe and card.
+def predictions_table(
+    records: list[dict[str, Any]],
+    steps: list[dict[str, Any]] | None = None,
+    groups: list[dict[str, Any]] | None = None,
+) -> str:
+    """Tabulate steps, trainings and networks per hour: a column for each recipe and card, and one of what is measured.
+
+    Args:
+        records: lines of predictions.jsonl.
+        steps: lines of ablation.jsonl.
+        groups: lines of seeds.jsonl.
 
     Raises ValueError for a line that is not marked as a prediction.
     """
@@ -25,15 +40,41 @@ def predictions_table(records: list[dict[str, Any]]) -> str:
     columns = list(last.values())
     rows = [
         ["a step, every kernel at its bound", *(milliseconds(column["step"]["bound"]) for column in columns)],
-        ["a step as it is", *(milliseconds(column["step"]["seconds"]) for column in columns)],
+        [STEP + AS_IT_IS, *(milliseconds(column["step"]["seconds"]) for column in columns)],
         *(["of it " + part, *cells] for part, cells in parts_of(columns)),
-        *(["a step: " + lever, *cells] for lever, cells in ratios_of(columns)),
-        ["a whole training", *(f"{column['run']['seconds']:.2f} s" for column in columns)],
+        *([STEP + lever, *cells] for lever, cells in ratios_of(columns)),
+        [RUN, *(f"{column['run']['seconds']:.2f} s" for column in columns)],
         *compared(columns),
-        *(["networks per hour: " + title, *cells] for title, cells in rates_of(columns)),
+        *([RATE + title, *cells] for title, cells in rates_of(columns)),
     ]
-    heads = ["predicted", *(f"{recipe}, {card.upper()}" for recipe, card in last)]
+    heads = ["", *(f"{recipe}, {card.upper()}, predicted" for recipe, card in last)]
+    for number, (recipe, card) in reversed(list(enumerate(last, 1))):
+        found = measured_on(NAMES.get(str(card), str(card)), recipe, steps or [], groups or [])
+        if found:
+            heads.insert(number + 1, "measured")
+            for row in rows:
+                row.insert(number + 1, found.get(row[0], ""))
     return f"{CAPTION}\n\n{format_markdown(Table(heads, rows))}"
+
+
+def measured_on(
+    device: str, recipe: str, steps: list[dict[str, Any]], groups: list[dict[str, Any]]
+) -> Mapping[str, str]:
+    """Return title of a row -> what was measured last of a recipe on a device."""
+    found: dict[str, str] = {}
+    for line in steps:
+        if (line["device"], line["recipe"], line.get("members", 1)) == (device, recipe, 1):
+            measured = {name: step for name, step in line["steps"].items() if step.get("ratio") is not None}
+            found |= {STEP + name: f"{step['ratio']:.2f}" for name, step in measured.items()}
+            found[STEP + AS_IT_IS] = milliseconds(measured[AS_IT_IS]["seconds"])
+    for line in groups:
+        if (line["device"], line["recipe"]) == (device, recipe):
+            rate, count = f"{line['networks_per_hour']:.0f}", line["members"]
+            if line["strategy"] == "sequential":
+                found |= {RATE + "sequential": rate, RUN: f"{sum(line['seconds'].values()):.2f} s"}
+            else:
+                found[f"{RATE}{line['strategy']}, {count} networks"] = rate
+    return found
 
 
 def milliseconds(seconds: float) -> str:
@@ -71,7 +112,10 @@ def rates_of(columns: list[dict[str, Any]]) -> list[tuple[str, list[str]]]:
     """Return the networks per hour of every strategy."""
     found = [column["networks_per_hour"] for column in columns]
     names = dict.fromkeys(name for rates in found for name in rates)
-    return [(name, [f"{rates[name]:.0f}" if name in rates else "" for rates in found]) for name in names]
+    return [
+        (name.removesuffix(GRAPHS), [f"{rates[name]:.0f}" if name in rates else "" for rates in found])
+        for name in names
+    ]
 
 
 def compared(columns: list[dict[str, Any]]) -> list[list[str]]:

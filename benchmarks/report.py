@@ -69,6 +69,11 @@ def render(page: str) -> str:
     return text
 
 
+def predictions_beside_measured(records: list[dict[str, Any]]) -> str:
+    """Return the table of predictions, with what has been measured since."""
+    return predictions_table(records, results("ablation.jsonl"), results("seeds.jsonl"))
+
+
 class PageTable(NamedTuple):
     """A table that stands on a page between two markers."""
 
@@ -86,7 +91,7 @@ TABLES = {
     "choices": PageTable("docs/performance.md", "ablation.jsonl", ablation_table),
     "profile": PageTable("docs/performance.md", "profile.jsonl", profile_table),
     "kernels": PageTable("docs/performance.md", "kernels.jsonl", kernels_table),
-    "predictions": PageTable("docs/performance.md", "predictions.jsonl", predictions_table),
+    "predictions": PageTable("docs/performance.md", "predictions.jsonl", predictions_beside_measured),
     "parity-suite": PageTable("docs/parity.md", "parity.jsonl", suite_table),
     "parity-runs": PageTable("docs/parity.md", "parity.jsonl", parity_runs_table),
     "loading": PageTable("docs/imagenet.md", "loading.jsonl", loading_table),

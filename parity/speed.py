@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from parity.environment import Device
 from parity.reference import (
     CompileMode,
     advance,
@@ -20,6 +21,7 @@ from parity.reference import (
 from parity.timing import (
     COPY_BYTES,
     MATMUL_SIZE,
+    RATE_BURST,
     RATE_REPEATS,
     Facts,
     Prepared,
@@ -76,8 +78,8 @@ def facts(work: TimedWork, prepared: Prepared) -> Facts:
     a, b = (torch.rand(size, size, dtype=dtype, device=work.device) for _ in range(2))
     source = torch.zeros(COPY_BYTES[work.device] // 4, device=work.device)
     target = torch.empty_like(source)
-    matmul = min(_seconds(work.device, lambda: a @ b) for _ in range(RATE_REPEATS))
-    copy = min(_seconds(work.device, lambda: torch.add(source, 1, out=target)) for _ in range(RATE_REPEATS))
+    matmul = min(_burst_seconds(work.device, lambda: a @ b) for _ in range(RATE_REPEATS))
+    copy = min(_burst_seconds(work.device, lambda: torch.add(source, 1, out=target)) for _ in range(RATE_REPEATS))
     rates = 2 * size**3 / matmul, 2 * COPY_BYTES[work.device] / copy
     return Facts(prepared.compile_seconds, peak, None, *rates, precision)
 
@@ -198,3 +200,12 @@ def _seconds(device: str, function: Callable[[], object]) -> float:
     start = now()
     function()
     return now() - start
+
+
+def _burst_seconds(device: Device, function: Callable[[], object]) -> float:
+    # Of one of several calls, one after the other.
+    def calls() -> None:
+        for _ in range(RATE_BURST[device]):
+            function()
+
+    return _seconds(device, calls) / RATE_BURST[device]

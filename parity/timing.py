@@ -19,6 +19,8 @@ ImplementationName = Literal[
 MATMUL_SIZE: dict[Device, int] = {"cpu": 2048, "cuda": 8192}  # rows and columns of the largest rate's product
 COPY_BYTES: dict[Device, int] = {"cpu": 2**28, "cuda": 2**30}  # far more than the caches hold
 
+# Calls that are timed at once: on a GPU one call is so short that its start and the wait for it would count.
+RATE_BURST: dict[Device, int] = {"cpu": 1, "cuda": 10}
 RATE_REPEATS = 20  # of each, of which the fastest counts
 
 

@@ -150,11 +150,27 @@ def test_interleaved_networks_fill_each_other_s_waves() -> None:
     assert record["ratio"] == pytest.approx(record["run"]["seconds"] / record["airbench94_compiled"]["run"])
 
 
-def test_the_table_says_that_nothing_is_measured() -> None:
+def test_the_table_says_what_is_predicted_and_what_is_measured() -> None:
     record = predicted() | {"recipe": "94", "card": "h200", "prediction": True, "measured": False}
     table = prediction_tables.predictions_table([record])
-    assert table.startswith("**Predicted, not measured.**")
-    assert f"| a step as it is | {1e3 * record['step']['seconds']:.2f} ms |" in table
+    assert table.startswith("Each predicted number is a model's")
+    step = f"| a step: as it is | {1e3 * record['step']['seconds']:.2f} ms |"
+    assert f"{step}\n" in table
+    assert "measured |" not in table
+    found = {"device": "NVIDIA H200", "recipe": "94"}
+    steps = found | {"steps": {"as it is": {"seconds": 0.00225, "ratio": 1.0}, "float16": {"failed": "out of memory"}}}
+    seconds = {"whiten": 0.01, "train": 1.1, "evaluate": 0.04}
+    groups = [
+        found | {"strategy": "sequential", "members": 1, "networks_per_hour": 3130.4, "seconds": seconds},
+        found | {"strategy": "interleaved", "members": 2, "networks_per_hour": 3500.0, "seconds": seconds},
+        {"device": "another", "recipe": "94", "strategy": "sequential", "members": 1, "networks_per_hour": 1.0},
+    ]
+    beside = prediction_tables.predictions_table([record], [steps], groups)
+    assert "|  | 94, H200, predicted | measured |" in beside.replace("| | 94", "|  | 94")
+    assert f"{step} 2.25 ms |" in beside
+    assert "s | 1.15 s |" in beside
+    assert "| 3130 |" in beside
+    assert "| 3500 |" in beside
     assert "| networks per hour: airbench94_compiled, one after another | 2768 |" in table
     with pytest.raises(ValueError, match="not marked as a prediction"):
         prediction_tables.predictions_table([record | {"prediction": False}])

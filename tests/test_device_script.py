@@ -126,11 +126,12 @@ def test_parts_without_time_or_data_are_left_and_said_so(copy: Path, tmp_path: P
     done = run(copy, tmp_path, "2", "--seconds", "20")
     assert done.returncode == device.EXIT_INCOMPLETE
     lines = done.stdout.splitlines()
-    assert [line.split(" s  ")[1].split()[0] for line in lines[1:]] == ["run", "accuracy", "autotuning"]
+    assert [line.split(" s  ")[1].split()[0] for line in lines[1:]] == ["run", "accuracy"]
     assert "run           no data (needs --data)" in lines[1]
-    assert "autotuning    no time (needs 40 s, " in lines[3]
+    autotuning = run(copy, tmp_path, "3", "--part", "autotuning", "--seconds", "20")
+    assert "autotuning    no time (needs 40 s, " in autotuning.stdout
     assert not (tmp_path / "out" / "results.tgz").exists()
-    slow = run(copy, tmp_path, "2", "--seconds", "20", "--time-factor", "2")
+    slow = run(copy, tmp_path, "3", "--part", "autotuning", "--seconds", "20", "--time-factor", "2")
     assert "autotuning    no time (needs 80 s, " in slow.stdout
     never = run(copy, tmp_path, "2", "--time-factor", "0")
     assert never.returncode == device.EXIT_USAGE
@@ -206,14 +207,26 @@ def test_an_archive_holds_what_is_measured_and_as_many_caches_as_fit(tmp_path: P
     (work / "lines").mkdir(parents=True)
     (work / "caches").mkdir()
     (work / "lines" / "rates.jsonl").write_text('{"a": 1}\n{"to')
+    (work / "accuracy").mkdir()
+    (work / "accuracy" / "runs.jsonl").write_text('{"seed": 0}\n')
+    for number in range(2):  # networks: what else the parts wrote goes before the caches, but not beyond the limit
+        (work / "accuracy" / f"model-{number}.safetensors").write_bytes(os.urandom(2**19))
+        os.utime(work / "accuracy" / f"model-{number}.safetensors", (number, number))
     for number in range(4):
         (work / "caches" / f"program-{number}").write_bytes(os.urandom(2**20))
         os.utime(work / "caches" / f"program-{number}", (number, number))
     archive = tmp_path / "results.tgz"
-    device_archive.write_archive(work, archive, limit=5 * 2**19)
+    device_archive.write_archive(work, archive, limit=7 * 2**19)
+    models = ["accuracy/model-1.safetensors", "accuracy/model-0.safetensors"]
     with tarfile.open(archive) as found:
-        assert found.getnames() == ["lines/rates.jsonl", "caches/program-3", "caches/program-2"]
-    assert archive.stat().st_size < 5 * 2**19
+        names = found.getnames()
+    assert set(names[:2]) == {"lines/rates.jsonl", "accuracy/runs.jsonl"}
+    assert names[2:] == [*models, "caches/program-3", "caches/program-2"]
+    assert archive.stat().st_size < 7 * 2**19
+    device_archive.write_archive(work, archive, limit=3 * 2**18)
+    with tarfile.open(archive) as found:
+        assert set(found.getnames()) == {*names[:2], models[0]}
+    assert archive.stat().st_size < 3 * 2**18
     assert {file.name for file in tmp_path.iterdir()} == {"work", "results.tgz"}
     # Its whole lines come into our results, once.
     (tmp_path / "results").mkdir()

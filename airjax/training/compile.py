@@ -50,12 +50,17 @@ def keep_compiled() -> None:
 
 
 def compiler_options(platform: str, convolution: Convolution = "native") -> Options:
-    """Return the options for what a platform computes, with convolutions in one form."""
+    """Return the options with which a platform computes fastest, with convolutions in one form."""
     options = COMPILER_OPTIONS.get(platform, {})
     if platform == "gpu" and convolution == "matmul":
         # The compiler of jax 0.10.1 aborts the process over products of patches in a loop that is a graph.
         return options | {"xla_gpu_enable_command_buffer": COMMANDS}
     return options
+
+
+def plain_options(platform: str, convolution: Convolution = "native") -> Options:
+    """Return those of `compiler_options` that a program cannot do without."""
+    return {} if platform in OPTIONAL else compiler_options(platform, convolution)
 
 
 def compile_lowered(
@@ -64,34 +69,45 @@ def compile_lowered(
     convolution: Convolution = "native",
     *,
     once: bool = False,
-    mesh: Mesh | None = None,
-) -> jax.stages.Compiled | Tentative:
-    """Compile a lowered function with a platform's options, this process's if None; once: for what runs once.
+) -> jax.stages.Compiled:
+    """Compile a lowered function with the options that a platform, this process's if None, cannot do without.
 
-    Where options fail that a program can do without, it is compiled without them, with a warning; on a mesh they are
-    not tried.
+    once: for what runs once.
     """
     platform = platform or default_platform()
-    extra = ONCE_OPTIONS.get(platform, {}) if once else {}
-    options = compiler_options(platform, convolution) | extra
-    plain = extra if platform in OPTIONAL else options
-    # A graph of what runs once costs more than it saves. On a mesh, options that fail in one process alone would leave
-    # the processes with different programs.
-    certain = once or mesh is not None or plain == options
-    compiled = lowered.compile(compiler_options=plain) if certain else Tentative(lowered, options, plain)
+    options = plain_options(platform, convolution) | (ONCE_OPTIONS.get(platform, {}) if once else {})
+    compiled = lowered.compile(compiler_options=options)
     release_freed()
     return compiled
 
 
+def compile_repeated(
+    lowered: jax.stages.Lowered,
+    platform: str | None = None,
+    convolution: Convolution = "native",
+    *,
+    mesh: Mesh | None = None,
+) -> jax.stages.Compiled | Tentative:
+    """Compile what runs so often that a second compilation pays where a platform has options to try: Tentative.
+
+    None are tried on a mesh: such as fail in one process alone would leave the processes with different programs.
+    """
+    platform = platform or default_platform()
+    plain, options = plain_options(platform, convolution), compiler_options(platform, convolution)
+    if mesh is not None or plain == options:
+        return compile_lowered(lowered, platform, convolution)
+    return Tentative(lowered, options, plain)
+
+
 def compile_function(
     function: Callable[..., Any], *shapes: Any, convolution: Convolution = "native", mesh: Mesh | None = None
-) -> jax.stages.Compiled | Tentative:
+) -> jax.stages.Compiled:
     """Compile a pure function for arguments of these shapes, with this platform's options.
 
     On a mesh every device calls the function, with the same arguments, and has the same result.
     """
     lowered = jit_on(mesh, over_devices(mesh, function)).lower(*shapes)
-    return compile_lowered(lowered, convolution=convolution, mesh=mesh)
+    return compile_lowered(lowered, convolution=convolution)
 
 
 def compilations_at_once(platform: str) -> int | None:

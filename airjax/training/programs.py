@@ -14,7 +14,7 @@ from airjax.augment.batch import Batch, batch_at
 from airjax.kernels.backend import Backend
 from airjax.nn.build import Variables
 from airjax.recipes.recipe import Recipe
-from airjax.training.compile import compilations_at_once, compile_lowered
+from airjax.training.compile import compilations_at_once, compile_lowered, compile_repeated
 from airjax.training.data_parallel import jit_on, over_devices
 from airjax.training.members import Members, Strategy, join_members, over_members, split_members
 from airjax.training.run import (
@@ -154,6 +154,15 @@ class Programs:
             compiling = {kind: pool.submit(self._compile, self._lower(kind), once=kind is None) for kind in wanted}
         self._compiled |= {kind: future.result() for kind, future in compiling.items()}
 
+    def improvable(self) -> list[Tentative]:
+        """Return the training programs that have run, and whose options are still to be tried."""
+        return [program for program in self._compiled.values() if isinstance(program, Tentative) and program.can_try]
+
+    def improve(self) -> None:
+        """Compile such programs with their options, one after the other: see `compilations_at_once`."""
+        for program in self.improvable():
+            program.try_options()
+
     @property
     def start(self) -> Any:
         """(members, train_images) -> (state, draws)."""
@@ -195,8 +204,11 @@ class Programs:
         return jit_on(mesh, over_devices(mesh, steps), donate_argnums=0).lower(*self.step_shapes)
 
     def _compile(self, lowered: jax.stages.Lowered, *, once: bool) -> jax.stages.Compiled | Tentative:
-        once, backend = once and self.strategy == "sequential", self.backend
-        return compile_lowered(lowered, backend.platform, backend.convolution, once=once, mesh=backend.mesh)
+        backend = self.backend
+        if once:
+            once = self.strategy == "sequential"
+            return compile_lowered(lowered, backend.platform, backend.convolution, once=once)
+        return compile_repeated(lowered, backend.platform, backend.convolution, mesh=backend.mesh)
 
 
 def programs_of(

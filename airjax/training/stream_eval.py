@@ -114,7 +114,7 @@ def _compile_views(recipe: Recipe, backend: Backend, leaves: tuple[Any, ...], tr
         return gather_parts(mesh, own.swapaxes(0, 1)).swapaxes(0, 1)
 
     lowered = jax.jit(over_devices(mesh, logits, (False, True))).lower(*jax.tree.unflatten(tree, leaves))
-    return compile_lowered(lowered, backend.platform, backend.convolution, mesh=mesh)
+    return compile_lowered(lowered, backend.platform, backend.convolution)
 
 
 def _padded(images: UInt8[np.ndarray, "n h w 3"], count: int) -> UInt8[np.ndarray, "{count} h w 3"]:

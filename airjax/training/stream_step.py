@@ -81,4 +81,4 @@ def compile_step(
 def _compile_step(recipe: Recipe, backend: Backend, leaves: tuple[Any, ...], tree: Any) -> Any:
     step = over_devices(backend.mesh, functools.partial(stream_step, recipe, backend), (False, True, False))
     lowered = jax.jit(step, donate_argnums=0).lower(*jax.tree.unflatten(tree, leaves))
-    return compile_lowered(lowered, backend.platform, backend.convolution, mesh=backend.mesh)
+    return compile_lowered(lowered, backend.platform, backend.convolution)
