@@ -2,7 +2,7 @@
 
     python3 -m benchmarks.device 1 --out DIR                # no data needed
     python3 -m benchmarks.device 2 --out DIR --data CIFAR10
-    python3 -m benchmarks.device 3 --out DIR --data CIFAR10
+    python3 -m benchmarks.device 3 --out DIR --data CIFAR10 # and 4
     python3 -m benchmarks.device --keep DIR/results.tgz     # afterwards: its lines into benchmarks/results
 
 Each call runs parts (benchmarks/device_parts.py) one after another, each under its own time limit, until all are done
@@ -59,7 +59,7 @@ def main(arguments: list[str]) -> int:
 def make_parser() -> argparse.ArgumentParser:
     """Make the parser of the options."""
     parser = argparse.ArgumentParser("python3 -m benchmarks.device", description="What is claimed of a device.")
-    parser.add_argument("call", nargs="?", choices=("1", "2", "3", "all"), default="all", help="which parts (all)")
+    parser.add_argument("call", nargs="?", choices=("1", "2", "3", "4", "all"), default="all", help="which parts (all)")
     parser.add_argument("--part", action="append", help="only this one of them; may be repeated")
     out = Path(os.environ.get("OUT") or "device-results")
     parser.add_argument("--out", type=Path, default=out, help="where results.tgz goes ($OUT, or device-results)")

@@ -23,6 +23,8 @@ GPU_VARIANTS = (
 CPU_VARIANTS = ("GELU from erfc",)
 # Strategies to train many networks, in the order of their value: each is kept when it is measured.
 GROUPS = ("sequential:1", "interleaved:2", "vmap:2", "interleaved:4")
+# Other recipes whose accuracy is measured on a GPU: the seeds, and the part's limit and least.
+OTHERS = (("95", "10", 110.0, 60.0), ("94-muon", "20", 90.0, 45.0), ("96", "4", 150.0, 90.0))
 
 
 class Part(NamedTuple):
@@ -59,7 +61,8 @@ def make_parts(recipe: str, work: Path, gpu: bool, data: tuple[str, ...]) -> lis
     variants = [part for name in (GPU_VARIANTS if gpu else CPU_VARIANTS) for part in ("--variant", name)]
     against = ("--against", "compiled", "--repeats", "6", *within, *lines)
     whole = ("--against", "airbench-compiled", "--repeats", "7", *within, *lines)
-    accuracy = ("-m", "benchmarks.accuracy", *of, *data, "--no-validate-epochs", *lines)
+    others = ("-m", "benchmarks.accuracy", *data, "--no-validate-epochs", *lines)
+    accuracy = (*others, *of)
     networks = [part for group in GROUPS for part in ("--only", group)]
     study = ("--runs", "170", *data, *lines, "--out", str(work / f"parity-{recipe}.jsonl"))
     folder = ("--out", str(work / "accuracy"))
@@ -69,12 +72,16 @@ def make_parts(recipe: str, work: Path, gpu: bool, data: tuple[str, ...]) -> lis
         Part("losses", 1, 150, ("-m", "benchmarks.losses", *of, *lines), least=60),
         Part("step", 1, 150, (*ablation, *variants), least=60),
         Part("profile", 1, 60, ("-m", "benchmarks", "profile", *of, *lines), least=30),
-        # The released script's compiler takes some five minutes of it.
-        Part("run", 2, 400, ("-m", "benchmarks", "run", *of, *data, *whole), 330, needs_data=True),
         Part("accuracy", 2, 120, (*accuracy, "--seeds", "50", *folder), 60, needs_data=True),
-        Part("networks", 3, 150, ("-m", "benchmarks", "seeds", *of, *data, *networks, *lines), 60, needs_data=True),
-        Part("accuracy-100", 3, 120, (*accuracy, "--seeds", "100", *folder), 60, needs_data=True),
-        Part("autotuning", 3, 60, (*ablation, "--variant", "as it is"), least=40, own_caches=True),
-        Part("torch", 3, 130, ("-m", "benchmarks", "step", *of, *against), least=100),
-        Part("parity", 3, 500, ("-m", "benchmarks.parity", "statistical", *of, *study), 60, True, undecided=3),
+        *(
+            Part(f"accuracy-{name}", 2, limit, (*others, "--recipe", name, "--seeds", seeds), least, needs_data=True)
+            for name, seeds, limit, least in (OTHERS if gpu else ())
+        ),
+        # The released script's compiler takes some five minutes of it.
+        Part("run", 3, 400, ("-m", "benchmarks", "run", *of, *data, *whole), 330, needs_data=True),
+        Part("networks", 3, 120, ("-m", "benchmarks", "seeds", *of, *data, *networks, *lines), 60, needs_data=True),
+        Part("accuracy-100", 4, 120, (*accuracy, "--seeds", "100", *folder), 60, needs_data=True),
+        Part("autotuning", 4, 60, (*ablation, "--variant", "as it is"), least=40, own_caches=True),
+        Part("torch", 4, 130, ("-m", "benchmarks", "step", *of, *against), least=100),
+        Part("parity", 4, 500, ("-m", "benchmarks.parity", "statistical", *of, *study), 60, True, undecided=3),
     ]

@@ -85,7 +85,7 @@ def test_what_is_measured_survives_a_kill_and_a_rerun_resumes(copy: Path, tmp_pa
 
 @pytest.mark.slow
 @pytest.mark.nightly
-@pytest.mark.parametrize("call", ["1", "2", "3"])
+@pytest.mark.parametrize("call", ["1", "2", "3", "4"])
 def test_every_part_can_be_killed(call: str, copy: Path, tmp_path: Path) -> None:
     pytest.importorskip("torch")
     parts = device_parts.make_parts("tiny", tmp_path, False, ())
@@ -105,7 +105,7 @@ def test_every_part_can_be_killed(call: str, copy: Path, tmp_path: Path) -> None
 @pytest.mark.nightly
 def test_a_study_without_time_is_brought_out_as_far_as_it_is(copy: Path, tmp_path: Path) -> None:
     pytest.importorskip("torch")
-    arguments = ["3", "--part", "parity", "--data", "builtin", "--seconds"]
+    arguments = ["4", "--part", "parity", "--data", "builtin", "--seconds"]
     first: list[bytes] = []
     # Time for the least that a part of it is worth starting for; more where a busy machine trains nothing in that.
     for seconds in ("80", "160", "320"):
@@ -126,12 +126,12 @@ def test_parts_without_time_or_data_are_left_and_said_so(copy: Path, tmp_path: P
     done = run(copy, tmp_path, "2", "--seconds", "20")
     assert done.returncode == device.EXIT_INCOMPLETE
     lines = done.stdout.splitlines()
-    assert [line.split(" s  ")[1].split()[0] for line in lines[1:]] == ["run", "accuracy"]
-    assert "run           no data (needs --data)" in lines[1]
-    autotuning = run(copy, tmp_path, "3", "--part", "autotuning", "--seconds", "20")
+    assert [line.split(" s  ")[1].split()[0] for line in lines[1:]] == ["accuracy"]
+    assert "accuracy      no data (needs --data)" in lines[1]
+    autotuning = run(copy, tmp_path, "4", "--part", "autotuning", "--seconds", "20")
     assert "autotuning    no time (needs 40 s, " in autotuning.stdout
     assert not (tmp_path / "out" / "results.tgz").exists()
-    slow = run(copy, tmp_path, "3", "--part", "autotuning", "--seconds", "20", "--time-factor", "2")
+    slow = run(copy, tmp_path, "4", "--part", "autotuning", "--seconds", "20", "--time-factor", "2")
     assert "autotuning    no time (needs 80 s, " in slow.stdout
     never = run(copy, tmp_path, "2", "--time-factor", "0")
     assert never.returncode == device.EXIT_USAGE
@@ -252,13 +252,12 @@ def test_the_source_has_a_name_where_git_does_not_travel(tmp_path: Path, monkeyp
 def test_a_call_s_parts_fit_into_its_time() -> None:
     parts = device_parts.make_parts("94", Path("work"), True, ())
     time = device.make_parser().parse_args([]).seconds - device.GRACE - device.ENDING
-    for call in (1, 2):
+    for call in (1, 2, 3):
         assert sum(part.seconds for part in parts if part.call == call) <= time
     # The study takes what is left of the last one, and goes on from there.
-    *last, study = (part for part in parts if part.call == 3)
+    *last, study = (part for part in parts if part.call == 4)
     assert study.name == "parity"
     assert sum(part.seconds for part in last) + (study.least or study.seconds) <= time
-    assert 3 * device.make_parser().parse_args([]).seconds <= 27 * 60
     assert all((part.least or part.seconds) <= part.seconds for part in parts)
     # Half of CIFAR-10, 48 MiB, and the archive of the call before travel together.
     assert device.make_parser().parse_args([]).archive_mib * 2**20 + 48 * 2**20 <= LIMIT
