@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import itertools
 import os
 import sys
 import warnings
@@ -44,6 +45,7 @@ from airjax.training.checkpoint import Model
 from airjax.training.compile import keep_compiled
 from airjax.training.data_parallel import mesh_for
 from airjax.training.environment import describe
+from airjax.training.events import Callbacks
 from airjax.training.loop import TrainedRun, require_finite, train
 from airjax.training.many import run_many, seed_keys
 from airjax.training.members import Strategy, strategy_backend
@@ -60,7 +62,8 @@ from airjax.training.processes import (
 )
 from airjax.training.snapshots import NOTHING_KEPT, Keeping, StoppedError
 from airjax.training.strategy import choose_strategy
-from airjax.training.stream_loop import train_stream
+from airjax.training.stream_data import members_of
+from airjax.training.stream_loop import train_members
 from airjax.utils.extras import MissingExtraError
 from airjax.utils.platform import DeviceError
 from airjax.utils.records import dump_json
@@ -139,12 +142,27 @@ def _opened(job: Job, out: Path) -> Iterator[Contents]:
             stack.enter_context(hold(out))
             kept = {"mixed": job.options.mixed, "found_at": _found_at(job)}
             found = open_folder(out, job.name, job.recipe, job.dataset, job.environment, job.seeds, **kept)
+            for seed, run in found.runs.items():
+                _require_same_batches(job, out, seed, run)
             for note in found.lost:
                 print(f"warning: {note}", file=sys.stderr)
             return [list(found.runs.values()), found.lost, found.mixed]
 
         runs, lost, mixed = first_does(look)
         yield Contents({run["seed"]: run for run in runs}, lost, mixed)
+
+
+def _require_same_batches(job: Job, out: Path, seed: int, run: dict[str, Any]) -> None:
+    before, now = run.get("batches_of"), _shared_batches(job, seed)
+    if before != now:
+        raise FolderError(
+            f"the network of seed {seed} in {out} learned from {_whose(before)}, which is not {_whose(now)}; give the "
+            "--group and --seed that it was trained with, or another --out"
+        )
+
+
+def _whose(seed: int | None) -> str:
+    return "batches of its own" if seed is None else f"the batches of seed {seed}"
 
 
 def _prepare_alike(options: Options[Recipe], name: str) -> Job:
@@ -158,7 +176,17 @@ def _prepare_alike(options: Options[Recipe], name: str) -> Job:
         require_same("", None, failed=True)
         raise
     same = [job.recipe.to_dict(), job.dataset.fingerprint, job.environment["versions"], options.out is None]
-    names = ("seed", "seeds", "devices", "checkpoint_every", "quiet", "validate_epochs", "target", "require_target")
+    names = (
+        "seed",
+        "seeds",
+        "group",
+        "devices",
+        "checkpoint_every",
+        "quiet",
+        "validate_epochs",
+        "target",
+        "require_target",
+    )
     require_same("a recipe, data, options or versions", [*same, *(getattr(options, name) for name in names)])
     return job
 
@@ -225,7 +253,7 @@ def _train(job: Job, kept: dict[int, dict[str, Any]]) -> tuple[list[dict[str, An
         watchers = Watchers(display, tracking, EpochLog(out))
         try:
             for trained in _trainings(job, missing, watchers):
-                records[trained.seed] = record_run(trained)
+                records[trained.seed] = record_run(trained, _shared_batches(job, trained.seed))
                 if out:
                     first_does(functools.partial(_keep, job, trained, records[trained.seed]))
                 watchers.run(trained)
@@ -244,6 +272,12 @@ def _train(job: Job, kept: dict[int, dict[str, Any]]) -> tuple[list[dict[str, An
         resume = f"; rerunning the same command resumes in {out}" if out else ""
         print(f"{reason}; {len(done)} of {len(job.seeds)} networks are finished{resume}", file=sys.stderr)
     return done, code
+
+
+def _shared_batches(job: Job, seed: int) -> int | None:
+    # The other seed on whose batches a network learns; None: on its own.
+    first = _batches_of(job.options, seed) if isinstance(job.dataset, Tree) else seed
+    return None if first == seed else first
 
 
 def _keep(job: Job, trained: TrainedRun, record: dict[str, Any]) -> None:
@@ -277,35 +311,55 @@ def _trainings(job: Job, seeds: Sequence[int], watchers: Watchers) -> Iterator[T
     # One after another, or several at once. Raises ArithmeticError for a network that diverges.
     dataset, strategy, group = job.dataset, job.options.strategy, job.options.group
     if isinstance(dataset, Tree):
-        yield from _trainings_one_by_one(job, seeds, watchers)
+        yield from _trainings_on_tree(job, dataset, seeds, watchers)
         return
     if strategy == "auto":
         strategy, measured = choose_strategy(job.recipe, max(1, len(seeds)))
         group = group or measured
     if strategy == "sequential":
-        yield from _trainings_one_by_one(job, seeds, watchers)
+        yield from _trainings_one_by_one(job, dataset, seeds, watchers)
     else:
         yield from _trainings_in_groups(job, dataset, seeds, strategy, group, watchers)
 
 
-def _trainings_one_by_one(job: Job, seeds: Sequence[int], watchers: Watchers) -> Iterator[TrainedRun]:
-    options = job.options
-    how: dict[str, Any] = {"validate": options.validate_epochs and not options.quiet, "devices": options.devices}
-    how |= {"on_phase": watchers.phase, "on_step": watchers.step, "on_epoch": watchers.epoch, "keeping": job.keeping}
+def _trainings_one_by_one(job: Job, dataset: Dataset, seeds: Sequence[int], watchers: Watchers) -> Iterator[TrainedRun]:
+    how: dict[str, Any] = {"on_phase": watchers.phase, "on_step": watchers.step, "on_epoch": watchers.epoch}
     for seed in seeds:
         watchers.begin(job.recipe, [seed])
-        if isinstance(job.dataset, Tree):
-            workers = default_workers() if options.workers is None else options.workers
-            try:
-                trained = train_stream(job.recipe, job.dataset, seed, workers=workers, **how)
-            except (DataError, OSError) as error:
-                if several():  # of an image that is this process's alone: the others are in the middle of a step
-                    end_alone(error, EXIT_USAGE if isinstance(error, DataError) else EXIT_FAILURE)
-                raise
-        else:
-            trained = train(job.recipe, job.dataset, seed, **how)
+        trained = train(
+            job.recipe, dataset, seed, validate=_validates(job), devices=job.options.devices, keeping=job.keeping, **how
+        )
         _require_finite(trained)
         yield trained
+
+
+def _validates(job: Job) -> bool:
+    return job.options.validate_epochs and not job.options.quiet
+
+
+def _trainings_on_tree(job: Job, tree: Tree, seeds: Sequence[int], watchers: Watchers) -> Iterator[TrainedRun]:
+    # In groups that share their batches.
+    options = job.options
+    how: dict[str, Any] = {"validate": _validates(job), "devices": options.devices, "keeping": job.keeping}
+    how["workers"] = default_workers() if options.workers is None else options.workers
+    how["called"] = Callbacks(watchers.phase, watchers.step, watchers.epoch)
+    for first, group in itertools.groupby(seeds, key=functools.partial(_batches_of, options)):
+        part = list(group)
+        watchers.begin(job.recipe, part)
+        try:
+            runs = train_members(job.recipe, tree, members_of(job.recipe, part), batches_of=first, **how)
+        except (DataError, OSError) as error:
+            if several():  # of an image that is this process's alone: the others are in the middle of a step
+                end_alone(error, EXIT_USAGE if isinstance(error, DataError) else EXIT_FAILURE)
+            raise
+        for run in runs:
+            _require_finite(run)
+        yield from runs
+
+
+def _batches_of(options: Options[Recipe], seed: int) -> int:
+    # The seed on whose batches a network of a tree learns: that of the first one of its group.
+    return seed - (seed - options.seed) % (options.group or 1)
 
 
 def _trainings_in_groups(

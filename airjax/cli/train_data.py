@@ -52,7 +52,7 @@ def default_workers() -> int:
 
 
 def _open_tree(options: Options[Recipe], name: str) -> Tree:
-    unused = ("labels", "labels_dir", "validation", "image_size", "group")
+    unused = ("labels", "labels_dir", "validation", "image_size")
     for flag in (flag for flag in unused if getattr(options, flag) is not None):
         raise UsageError(
             f"{flag.replace('_', '-')} is {getattr(options, flag)}, but recipe {name} learns from a tree of images, "
@@ -61,7 +61,7 @@ def _open_tree(options: Options[Recipe], name: str) -> Tree:
     if options.strategy not in ("auto", "sequential"):
         raise UsageError(
             f"strategy is {options.strategy}, but networks that learn from a tree of images are trained one after "
-            "another; leave it out"
+            "another, or --group of them on the same batches; leave it out"
         )
     place = expand_readable(options.data)
     if options.data != IMAGENET and not (is_class_folders(place) or is_prepared(place)):

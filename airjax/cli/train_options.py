@@ -61,7 +61,9 @@ class Options(Generic[Method]):
     strategy: Literal["auto", Strategy] = "auto"
     """How several networks are trained (docs/seeds.md). auto: the way that was measured to be the fastest here."""
     group: int | None = None
-    """Networks in memory at once, for strategies other than sequential. Default: what was measured, or all of them."""
+    """Networks in memory at once, for strategies other than sequential. Default: what was measured, or all of them.
+    Of a tree of images: networks that share every batch, so that each image is decoded once for all of them. Default:
+    one."""
     devices: int | Literal["all"] | None = None
     """Devices that share every batch of one network, those of all processes together (docs/scale.md). Default: one,
     and all with --coordinator."""

@@ -24,8 +24,11 @@ TEST_IMAGES = 10_000  # of CIFAR-10: a target is an accuracy on all of them
 MEASURED = Path(__file__).parents[2] / "benchmarks" / "results" / "accuracy.jsonl"
 
 
-def record_run(trained: TrainedRun) -> dict[str, Any]:
-    """Return what is kept of one network. Accuracies are in [0, 1], as in all records."""
+def record_run(trained: TrainedRun, batches_of: int | None = None) -> dict[str, Any]:
+    """Return what is kept of one network. Accuracies are in [0, 1], as in all records.
+
+    batches_of is the seed on whose batches it learned, where that is another network's.
+    """
     losses, last_epoch = trained.metrics.loss, slice(-trained.recipe.steps_per_epoch, None)
     crops = [crop._asdict() for crop in trained.test_crops]
     return {
@@ -37,7 +40,7 @@ def record_run(trained: TrainedRun) -> dict[str, Any]:
         "train_accuracy": float(trained.metrics.accuracy[last_epoch].mean()),
         "steps": trained.recipe.total_steps,
         "seconds": trained.seconds,
-    } | ({"test_crops": crops} if crops else {})
+    } | {name: value for name, value in (("test_crops", crops), ("batches_of", batches_of)) if value not in ([], None)}
 
 
 def summarize_runs(

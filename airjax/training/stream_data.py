@@ -73,11 +73,11 @@ def members_of(recipe: Recipe, seeds: Sequence[int]) -> list[Member]:
     return [Member(seed, flip) for seed in seeds]
 
 
-def train_view(recipe: Recipe, first: Member) -> TrainView:
-    """Return which examples the batches of a training show: order and boxes are those of the first network's seed."""
+def train_view(recipe: Recipe, of: Member) -> TrainView:
+    """Return which examples the batches of a training show, in the order and in the boxes of this network's seed."""
     assert recipe.cropping is not None
     sizes = recipe.cropping.epoch_sizes(recipe.epochs)
-    return TrainView(recipe.batch_size, sizes, first.seed, recipe.cropping.crop, first.flip)
+    return TrainView(recipe.batch_size, sizes, of.seed, recipe.cropping.crop, of.flip)
 
 
 def share_of(mesh: Mesh | None) -> Share:
@@ -87,9 +87,9 @@ def share_of(mesh: Mesh | None) -> Share:
 
 def with_mirrors(batch: Batch, epoch: int, members: Sequence[Member]) -> StreamBatch:
     """Return what the step is handed of a batch of the host, with the mirror bits of every network."""
-    drawn = [sample_mirrors(one.seed, epoch, batch.examples, one.flip) for one in members[1:]]
-    # The first network's came with the batch. Numpy's arrays, until the batch is on the device.
-    host: Any = batch.images, batch.labels.astype(np.int32), np.stack([batch.mirrors, *drawn], axis=1)
+    drawn = [sample_mirrors(one.seed, epoch, batch.examples, one.flip) for one in members]
+    # Numpy's arrays, until the batch is on the device.
+    host: Any = batch.images, batch.labels.astype(np.int32), np.stack(drawn, axis=1)
     return StreamBatch(*host)
 
 

@@ -86,6 +86,7 @@ def train_members(
     tree: Tree,
     members: Sequence[Member],
     *,
+    batches_of: int | None = None,
     workers: int = 0,
     validate: bool = False,
     called: Callbacks | None = None,
@@ -94,25 +95,28 @@ def train_members(
 ) -> list[TrainedRun]:
     """Train networks that share their batches: the same images and boxes in the same order, each with its own flips.
 
-    Order and boxes are those of the first network's seed, so that this is trained as it would be alone, to rounding.
-    The metrics that callbacks are handed have an axis over the networks. Other arguments are as for `train_stream`.
+    Order and boxes are those of the seed batches_of, by default the first network's. Each network is what it would be
+    alone with the same batches_of, to rounding, and has an equal fraction of the time. The metrics that callbacks are
+    handed have an axis over the networks. Other arguments are as for `train_stream`.
     Raises ValueError for two networks that would be the same, or a seed or flip that there is not, and all that
     `train_stream` raises.
     """
     if not members or len(set(members)) < len(members):
         raise ValueError("networks that share their batches must be at least one, and differ in seed or flip")
     recipe = resolve_precision(fit_tree(recipe, tree))
-    for member in members:
+    first = members[0] if batches_of is None else members[0]._replace(seed=batches_of)
+    for member in (first, *members):
         train_view(recipe, member)  # which refuses a seed or a flip that there is not
     called = called or Callbacks()
     clock = Clock(called.on_phase)
     backend = backend_of(recipe, mesh=mesh_for(devices))
     hyper = stack_hyperparameters([recipe] * len(members))
-    snapshots = open_snapshots(keeping, recipe, backend, members, tree)
+    snapshots = open_snapshots(keeping, recipe, backend, members, tree, first.seed)
     if keeping is not NOTHING_KEPT:
         keeping = keeping._replace(should_stop=agree_to_stop(keeping.should_stop, ASKED))
     how = {"called": called, "validate": validate, "keeping": keeping}
-    work = StreamWork(recipe, backend, tree, members, hyper, workers, snapshots=snapshots, **how)
+    view = train_view(recipe, first)
+    work = StreamWork(recipe, backend, tree, members, view, hyper, workers, snapshots=snapshots, **how)
     runs = _run(work, clock)
     if snapshots is not None:
         snapshots.clear()
@@ -121,10 +125,10 @@ def train_members(
 
 def _run(work: StreamWork, clock: Clock) -> list[TrainedRun]:
     begun = _start(work, clock)
-    view, mesh = train_view(work.recipe, work.members[0]), work.backend.mesh
+    mesh = work.backend.mesh
     position = begun.position if begun.batches else None
     how = {"workers": work.workers, "position": position, "share": share_of(mesh)}
-    with open_batches(work.tree.train, view, **how) as batches:
+    with open_batches(work.tree.train, work.view, **how) as batches:
         progress = begun._replace(batches=batches.position().sha256)
         put = functools.partial(shard_batch, mesh)
         feed = prefetch(_with_all_mirrors(work, batches, progress.steps_done), put)

@@ -47,6 +47,7 @@ def finish(work: StreamWork, progress: Progress, clock: Clock) -> list[TrainedRu
         work.called.on_epoch(report_epoch(last_epoch, metrics, plain, _mean_accuracy(work, first.tta), clock))
     metrics = join(progress.history, len(work.members))
     crops = [tuple(measure_crop(crop, k, work.tree) for crop in found) for k in range(len(work.members))]
+    seconds = {part: total / len(work.members) for part, total in clock.seconds.items()}
     return [
         TrainedRun(
             work.recipe.override(flip=member.flip),
@@ -55,7 +56,7 @@ def finish(work: StreamWork, progress: Progress, clock: Clock) -> list[TrainedRu
             StepMetrics(*(column[k] for column in metrics)),
             first.tta[k],
             crops[k][0].tta_accuracy,
-            clock.seconds,
+            seconds,
             crops[k],
         )
         for k, member in enumerate(work.members)

@@ -8,6 +8,7 @@ from airjax.optim.hyperparameters import Hyperparameters
 from airjax.recipes.recipe import Recipe
 from airjax.stream.batches import Position
 from airjax.stream.tree import Tree
+from airjax.stream.views import TrainView
 from airjax.training.events import Callbacks, Clock
 from airjax.training.loop import join
 from airjax.training.snapshots import Keeping, Snapshot, Snapshots, device_counts, snapshots_of
@@ -22,6 +23,7 @@ class StreamWork(NamedTuple):
     backend: Backend
     tree: Tree
     members: Sequence[Member]
+    view: TrainView  # what their batches show
     hyper: Hyperparameters  # each [k]
     workers: int
     called: Callbacks
@@ -45,10 +47,11 @@ class Progress(NamedTuple):
 
 
 def open_snapshots(
-    keeping: Keeping, recipe: Recipe, backend: Backend, members: Sequence[Member], tree: Tree
+    keeping: Keeping, recipe: Recipe, backend: Backend, members: Sequence[Member], tree: Tree, batches_of: int
 ) -> Snapshots | None:
-    """Return the snapshots of the training of these networks on this tree, or None where none are kept."""
-    how = (backend.platform, backend.convolution, *device_counts(backend), list(members))
+    """Return the snapshots of the training of these networks on the batches of a seed, or None where none are kept."""
+    others = () if batches_of == members[0].seed else (batches_of,)
+    how = (backend.platform, backend.convolution, *device_counts(backend), list(members), *others)
     return snapshots_of(keeping, [recipe.to_dict(), how, tree.fingerprint])
 
 

@@ -1,7 +1,9 @@
 """The command line on trees of images: results, resuming, and what cannot be meant."""
 
+import contextlib
 import json
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +12,8 @@ import pytest
 from tree_files import SMALL, encode, make_pixels, write_tree
 
 import airjax
+from airjax.cli import train
+from airjax.cli.stopping import StopRequest
 from airjax.cli.train import EXIT_OK, EXIT_USAGE, main
 from airjax.utils.records import read_lines
 
@@ -155,3 +159,57 @@ def test_a_recipe_without_crops_learns_from_no_tree(
 ) -> None:
     assert main(arguments.split()) == EXIT_USAGE
     assert message in capsys.readouterr().err
+
+
+def test_networks_of_a_group_learn_from_the_batches_of_its_first(
+    tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    arguments = [*SMALL, "--data", str(tree), "--out", str(out), "--seed", "5", "--seeds", "3", "--json"]
+    assert main([*arguments, "--group", "2"]) == EXIT_OK
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["seeds"] == [5, 6, 7]
+    runs = {run["seed"]: run for run in read_lines(out / "runs.jsonl")}
+    assert [runs[seed].get("batches_of") for seed in (5, 6, 7)] == [None, 5, None]
+    assert runs[5]["seconds"]["train"] == runs[6]["seconds"]["train"]
+    # Those that lead a group are what they are alone.
+    own = [*SMALL, "--data", str(tree), "--out", str(tmp_path / "alone"), "--seed", "5", "--seeds", "2"]
+    assert main(own) == EXIT_OK
+    alone = {run["seed"]: run for run in read_lines(tmp_path / "alone" / "runs.jsonl")}
+    assert alone[5]["train_loss"] == pytest.approx(runs[5]["train_loss"], rel=1e-5)
+    assert alone[6]["train_loss"] != pytest.approx(runs[6]["train_loss"], rel=1e-5)
+    # One that is lost is trained again on the same batches, without the other one.
+    (out / "model-6.safetensors").unlink()
+    capsys.readouterr()
+    assert main([*arguments, "--group", "2"]) == EXIT_OK
+    assert "kept from" in capsys.readouterr().out
+    again = [run for run in read_lines(out / "runs.jsonl") if run["seed"] == 6]
+    assert len(again) == 2
+    assert again[1]["batches_of"] == 5
+    assert again[1]["train_loss"] == pytest.approx(runs[6]["train_loss"], rel=1e-5)
+    # A folder holds one or the other.
+    assert main(arguments) == EXIT_USAGE
+    said = capsys.readouterr().err
+    assert "seed 6" in said
+    assert "learned from the batches of seed 5, which is not batches of its own; give the --group and --seed" in said
+
+
+def test_networks_of_a_group_stop_and_resume_together(tree: Path, tmp_path: Path) -> None:
+    arguments = [*SMALL, "--data", str(tree), "--seeds", "2", "--group", "2", "--quiet"]
+    assert main([*arguments, "--out", str(tmp_path / "whole")]) == EXIT_OK
+
+    class AfterTwo(StopRequest):
+        calls = 0
+
+        def __call__(self) -> bool:
+            self.calls += 1
+            self.signal = signal.SIGTERM if self.calls == 2 else self.signal
+            return super().__call__()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "watch_signals", lambda: contextlib.nullcontext(AfterTwo()))
+        assert main([*arguments, "--out", str(tmp_path / "out")]) == 143
+    assert not (tmp_path / "out" / "runs.jsonl").exists()
+    assert main([*arguments, "--out", str(tmp_path / "out")]) == EXIT_OK
+    for seed in (0, 1):
+        files = [tmp_path / name / f"model-{seed}.safetensors" for name in ("whole", "out")]
+        assert files[0].read_bytes() == files[1].read_bytes()
