@@ -32,6 +32,7 @@ IMAGES = 1600  # of the training split: enough for every check
 SHIFT = 311  # images from one seed's first image to the next one's
 RECIPE_NAMES = (
     "94",
+    "94-airjax",
     "94-curriculum",
     "94-muon",
     "94-hiverge",

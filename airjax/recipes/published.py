@@ -4,6 +4,7 @@ from typing import Any
 
 from airjax.recipes import (
     airbench94,
+    airbench94_airjax,
     airbench94_curriculum,
     airbench94_hiverge,
     airbench94_muon,
@@ -31,6 +32,7 @@ RECIPES: dict[str, Recipe] = {
     "mini-faster": airbench96_faster.MINI_FASTER,
     "94-hiverge": airbench94_hiverge.AIRBENCH94_HIVERGE,
     "94-curriculum": airbench94_curriculum.AIRBENCH94_CURRICULUM,
+    "94-airjax": airbench94_airjax.AIRBENCH94_AIRJAX,
     "imagenet-resnet18-16": imagenet_resnet18.IMAGENET_RESNET18_16,
     "imagenet-resnet18-20": imagenet_resnet18.IMAGENET_RESNET18_20,
     "imagenet-resnet18-88": imagenet_resnet18.IMAGENET_RESNET18_88,
@@ -50,6 +52,7 @@ CLAIMS: dict[str, Claim] = {
     "mini-faster": airbench96_faster.CLAIM_MINI,
     "94-hiverge": airbench94_hiverge.CLAIM,
     "94-curriculum": airbench94_curriculum.CLAIM,
+    "94-airjax": airbench94_airjax.CLAIM,
     "imagenet-resnet18-16": imagenet_resnet18.CLAIM_16,
     "imagenet-resnet18-20": imagenet_resnet18.CLAIM_20,
     "imagenet-resnet18-88": imagenet_resnet18.CLAIM_88,

@@ -24,6 +24,7 @@ SEARCH = Search(50.0, (3.0, 6.0, 12.0), 2, (Round((0.85, 1.0, 1.2), 4), Round((0
 FACTORS = (0.5, 1.0, 2.0)  # of the recipe's learning rate, which is of another size of network
 MARGIN = 3.0  # percent of the operations
 COARSE = "round-0"
+STEPS = (100, 200, 400, 800)  # that the figure marks
 
 
 class Chosen(NamedTuple):
@@ -115,7 +116,7 @@ def _points_close(close: Cells, method: Method) -> Points:
 
 def _cost_rows(method: Method, crossing: Crossing) -> Iterator[Row]:
     low_high = percentiles(crossing.resampled)
-    for what, cost, unit, decimals in (("steps", _steps, "steps", 0), ("operations", _petaflops, "PFLOP", 3)):
+    for what, cost, unit, decimals in (("steps", _steps, "steps", 0), ("operations", _teraflops, "TFLOP", 1)):
         ours = None if crossing.epochs is None else cost(method, crossing.epochs)
         interval = None if low_high is None else (cost(method, low_high[0]), cost(method, low_high[1]))
         cell = f"{what} to {SEARCH.target:g}%, {method.name}"
@@ -126,14 +127,14 @@ def _steps(method: Method, epochs: float) -> float:
     return epochs * recipe_of(method, 1.0).steps_per_epoch
 
 
-def _petaflops(method: Method, epochs: float) -> float:
+def _teraflops(method: Method, epochs: float) -> float:
     # Proportional to the length: of a curriculum every size has its third of it.
-    return recipe_of(method, 30.0).training_flops / 30.0 * epochs / 1e15
+    return recipe_of(method, 30.0).training_flops / 30.0 * epochs / 1e12
 
 
 def _saved_row(method: Method, found: dict[Method, Crossing]) -> Row:
     base = METHODS[0]
-    cost, of_base = (_petaflops(one, 1.0) for one in (method, base))
+    cost, of_base = (_teraflops(one, 1.0) for one in (method, base))
     after, before = found[method], found[base]
     resampled = 100 * (1 - cost * after.resampled / (of_base * before.resampled))
     ours = np.nan
@@ -151,12 +152,12 @@ def _series_of(first: Cells, close: Cells, method: Method, crossing: Crossing) -
         "family": method.family,
         "learning_rate": rate,
         "steps": [_steps(method, epochs) for epochs in curve],
-        "petaflops": [_petaflops(method, epochs) for epochs in curve],
+        "teraflops": [_teraflops(method, epochs) for epochs in curve],
         "accuracy": [float(values.mean()) for values in curve.values()],
         "epochs": crossing.epochs,
         "interval": percentiles(crossing.resampled),
         "steps_to_target": None if crossing.epochs is None else _steps(method, crossing.epochs),
-        "petaflops_to_target": None if crossing.epochs is None else _petaflops(method, crossing.epochs),
+        "teraflops_to_target": None if crossing.epochs is None else _teraflops(method, crossing.epochs),
     }
 
 
@@ -183,8 +184,9 @@ def draw(record: dict[str, Any]) -> "Figure":
 
     methods, target = record["series"]["methods"], record["series"]["target"]
     families = list(dict.fromkeys(one["family"] for one in methods))
-    figure, grid = make_grid(8.4, 4.2, 1, 3)
+    figure, grid = make_grid(11.0, 4.2, 1, 3)
     curves, steps, operations = grid[0]
+    curves.get_gridspec().set_width_ratios((1.5, 1.0, 1.0))
     for one in methods:
         if one["name"] != one["family"]:
             continue
@@ -192,10 +194,12 @@ def draw(record: dict[str, Any]) -> "Figure":
         curves.plot(one["steps"], one["accuracy"], "o-", color=color, markersize=4, label=one["name"])
     curves.axhline(target, color=GREY, linewidth=0.7)
     curves.set_xscale("log")
+    curves.set_xticks(STEPS, [str(count) for count in STEPS])
+    curves.minorticks_off()
     curves.set_xlabel("steps")
     curves.set_ylabel("test accuracy, %")
-    curves.legend(fontsize=8)
-    for axes, cost, label in ((steps, "steps_to_target", "steps"), (operations, "petaflops_to_target", "PFLOP")):
+    curves.legend(fontsize=8, loc="lower right")
+    for axes, cost, label in ((steps, "steps_to_target", "steps"), (operations, "teraflops_to_target", "TFLOP")):
         for place, one in enumerate(methods):
             if one[cost] is None:
                 continue

@@ -19,7 +19,7 @@ ASKED = {
     "airjax train --flip ": ["alternating", "alternating-hash", "none", "random"],
     "airjax train --crop-sampling ": ["joint", "low-discrepancy", "random", "without-replacement"],
     "airjax train --recipe 9": [
-        *("94", "94-curriculum", "94-hiverge", "94-muon", "95", "96", "96-faster", "96-paper"),
+        *("94", "94-airjax", "94-curriculum", "94-hiverge", "94-muon", "95", "96", "96-faster", "96-paper"),
     ],
     "airjax train --target ": ["94", "95", "96"],
     "airjax train --track t": ["tensorboard", "trackio"],
@@ -28,7 +28,7 @@ ASKED = {
     "airjax sweep st": ["status"],
     "airjax sweep pl": ["plan.toml"],
     "airjax report ru": ["runs"],
-    "airjax records verify 94-": ["94-curriculum", "94-hiverge", "94-muon"],
+    "airjax records verify 94-": ["94-airjax", "94-curriculum", "94-hiverge", "94-muon"],
     "airjax data --data sy": ["synthetic"],
     "airjax train --data pl": ["plan.toml"],
     "airjax export runs out.parquet --array l": ["logits"],

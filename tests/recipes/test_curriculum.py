@@ -54,7 +54,7 @@ def test_operations_are_counted_at_each_size() -> None:
 
 def test_both_are_left_out_of_other_recipes_and_are_switched_on_in_any() -> None:
     for name, recipe in RECIPES.items():
-        if name != "94-curriculum" and recipe.cropping is None:
+        if name not in ("94-curriculum", "94-airjax") and recipe.cropping is None:
             assert (recipe.resolution, recipe.ending) == (None, None)
             assert recipe.schedule_steps == recipe.total_steps
             assert recipe.training_flops == pytest.approx(recipe.total_steps * recipe.step_flops(), rel=1e-12)
@@ -94,3 +94,13 @@ def test_recipes_survive_json_and_those_of_earlier_versions_have_neither() -> No
 def test_what_cannot_be_is_refused_with_the_remedy(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         RECIPE.override(**change)
+
+
+def test_our_own_recipe_is_muon_with_the_curriculum_alone() -> None:
+    ours = RECIPES["94-airjax"]
+    assert ours.override(curriculum=False, epochs=8.0) == RECIPES["94-muon"]
+    assert ours.ending is None
+    assert ours.total_steps == 225
+    assert ours.resolution is not None
+    assert ours.resolution.first_steps(ours.steps_per_epoch) == ((0, 24), (75, 28), (150, None))
+    assert ours.training_flops < 0.86 * RECIPES["94-muon"].training_flops
