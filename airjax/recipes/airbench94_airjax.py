@@ -4,7 +4,7 @@ from airjax.recipes.airbench94_muon import AIRBENCH94_MUON
 from airjax.recipes.claim import Claim
 from airjax.recipes.curriculum import Curriculum
 
-# Muon and the curriculum are what saved operations in experiments/methods; the tail and crops of low discrepancy did not.
+# Muon and the curriculum saved operations in experiments/methods; the tail and crops of low discrepancy did not.
 AIRBENCH94_AIRJAX = AIRBENCH94_MUON.override(resolution=Curriculum(), epochs=9.0)  # three of each size
 
 CLAIM = Claim(

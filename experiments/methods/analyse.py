@@ -116,7 +116,7 @@ def _points_close(close: Cells, method: Method) -> Points:
 
 def _cost_rows(method: Method, crossing: Crossing) -> Iterator[Row]:
     low_high = percentiles(crossing.resampled)
-    for what, cost, unit, decimals in (("steps", _steps, "steps", 0), ("operations", _teraflops, "TFLOP", 1)):
+    for what, cost, unit, decimals in (("steps", _steps, "steps", 0), ("operations", _gigaflops, "GFLOP", 0)):
         ours = None if crossing.epochs is None else cost(method, crossing.epochs)
         interval = None if low_high is None else (cost(method, low_high[0]), cost(method, low_high[1]))
         cell = f"{what} to {SEARCH.target:g}%, {method.name}"
@@ -127,14 +127,14 @@ def _steps(method: Method, epochs: float) -> float:
     return epochs * recipe_of(method, 1.0).steps_per_epoch
 
 
-def _teraflops(method: Method, epochs: float) -> float:
+def _gigaflops(method: Method, epochs: float) -> float:
     # Proportional to the length: of a curriculum every size has its third of it.
-    return recipe_of(method, 30.0).training_flops / 30.0 * epochs / 1e12
+    return recipe_of(method, 30.0).training_flops / 30.0 * epochs / 1e9
 
 
 def _saved_row(method: Method, found: dict[Method, Crossing]) -> Row:
     base = METHODS[0]
-    cost, of_base = (_teraflops(one, 1.0) for one in (method, base))
+    cost, of_base = (_gigaflops(one, 1.0) for one in (method, base))
     after, before = found[method], found[base]
     resampled = 100 * (1 - cost * after.resampled / (of_base * before.resampled))
     ours = np.nan
@@ -152,12 +152,12 @@ def _series_of(first: Cells, close: Cells, method: Method, crossing: Crossing) -
         "family": method.family,
         "learning_rate": rate,
         "steps": [_steps(method, epochs) for epochs in curve],
-        "teraflops": [_teraflops(method, epochs) for epochs in curve],
+        "gigaflops": [_gigaflops(method, epochs) for epochs in curve],
         "accuracy": [float(values.mean()) for values in curve.values()],
         "epochs": crossing.epochs,
         "interval": percentiles(crossing.resampled),
         "steps_to_target": None if crossing.epochs is None else _steps(method, crossing.epochs),
-        "teraflops_to_target": None if crossing.epochs is None else _teraflops(method, crossing.epochs),
+        "gigaflops_to_target": None if crossing.epochs is None else _gigaflops(method, crossing.epochs),
     }
 
 
@@ -199,7 +199,7 @@ def draw(record: dict[str, Any]) -> "Figure":
     curves.set_xlabel("steps")
     curves.set_ylabel("test accuracy, %")
     curves.legend(fontsize=8, loc="lower right")
-    for axes, cost, label in ((steps, "steps_to_target", "steps"), (operations, "teraflops_to_target", "TFLOP")):
+    for axes, cost, label in ((steps, "steps_to_target", "steps"), (operations, "gigaflops_to_target", "GFLOP")):
         for place, one in enumerate(methods):
             if one[cost] is None:
                 continue
