@@ -15,8 +15,8 @@ from parity.worker import Worker
 
 RECIPE_NAMES = {
     "own": (
-        *("94", "94-muon", "94-hiverge", "95", "96", "96-faster", "96-paper", "mini", "mini-faster", "tiny"),
-        *("resnet18", "resnet18-80"),
+        *("94", "94-airjax", "94-curriculum", "94-muon", "94-hiverge", "95", "96", "96-faster", "96-paper"),
+        *("mini", "mini-faster", "mini-muon", "tiny", "resnet18", "resnet18-80"),
     ),
     "upstream": ("94", "95", "96-paper", "mini"),
 }

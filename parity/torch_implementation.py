@@ -118,7 +118,7 @@ OWN = TorchImplementation(
     name="reference",
     recipes=(
         *("94", "94-airjax", "94-curriculum", "94-hiverge", "94-muon", "95", "96", "96-faster", "96-paper"),
-        *("mini", "mini-faster", "resnet18", "resnet18-80"),
+        *("mini", "mini-faster", "mini-muon", "resnet18", "resnet18-80"),
     ),
     build=build_network,
     init=_init,

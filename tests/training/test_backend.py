@@ -9,7 +9,7 @@ from airjax.training import backend
 from airjax.training.backend import bfloat16_pays, resolve_precision
 
 LARGE = ("94", "95", "96", "96-faster", "94-muon", "resnet18", "imagenet-resnet18-16")
-SMALL = ("mini", "mini-faster", "tiny")
+SMALL = ("mini", "mini-faster", "mini-muon", "tiny")
 
 
 def test_auto_is_float32_on_a_cpu_and_bfloat16_elsewhere() -> None:
