@@ -22,11 +22,10 @@ from airjax.recipes.published import get_recipe
 from airjax.recipes.recipe import Recipe
 from airjax.training.arrays import to_device
 from airjax.training.backend import backend_of, resolve_precision
-from airjax.training.compile import compile_function, compile_repeated, plain_options
+from airjax.training.compile import compile_function, compile_lowered, compiler_options, tries_options
 from airjax.training.environment import describe
 from airjax.training.members import STRATEGIES, Strategy, make_members, over_members
 from airjax.training.run import Arrays, Task, start_run
-from airjax.training.tentative import Tentative
 from airjax.utils.seeds import make_keys
 from benchmarks.ablation_variants import AS_IT_IS, VARIANTS, Variant, make_variant, threads_of
 from benchmarks.kernels import check_group
@@ -74,7 +73,7 @@ def main(arguments: list[str]) -> int:
             parser.error(f"{name!r} is nothing to measure on a {platform} with --steps {steps}")
     load = warn_of_load()
     group = Group(options.strategy, options.members)
-    with warnings.catch_warnings(record=True) as caught:  # such as of compiler options that a variant did without
+    with warnings.catch_warnings(record=True) as caught:  # such as of kernels that could not be timed well
         found = measure(options.recipe, group, names, options.turns, steps, options.results, options.seconds)
     warned = [str(warning.message) for warning in caught]
     for message in warned:
@@ -142,13 +141,11 @@ def prepare(variant: Variant, recipe: Recipe, group: Group, data: Arrays, steps:
     arguments = Task(data.train_images, data.train_labels, draws, members.hyper), jnp.asarray(steps, jnp.int32)
     with threads_of(variant):
         lowered = jax.jit(take, donate_argnums=0 if variant.donate else ()).lower(state, *arguments)
-    program: Any
-    if variant.compiler is None:
-        program = compile_repeated(lowered, convolution=backend.convolution)
-    elif jax.default_backend() == "gpu":
-        program = Tentative(lowered, {**variant.compiler}, plain_options("gpu"))
-    else:
-        program = lowered.compile(compiler_options=dict(variant.compiler))
+    platform = jax.default_backend()
+    options = compiler_options(platform, backend.convolution) if variant.compiler is None else {**variant.compiler}
+    if tries_options(platform, None):  # as a training does: a graph cannot capture what has not run before
+        state, _ = compile_lowered(lowered, convolution=backend.convolution)(state, *arguments)
+    program = lowered.compile(compiler_options=options)
 
     def run() -> None:
         nonlocal state
@@ -158,12 +155,6 @@ def prepare(variant: Variant, recipe: Recipe, group: Group, data: Arrays, steps:
                 state, _ = program(state, *arguments)
             jax.block_until_ready(state)
 
-    if isinstance(program, Tentative):
-        for _ in range(2):  # as it is compiled at first, and with its options, which may fail
-            run()
-            program.try_options()
-        if program.options != program.wanted:
-            raise RuntimeError("its compiler options failed, as a warning says")
     return run
 
 

@@ -2,7 +2,8 @@
 
     python3 -m benchmarks.device 1 --out DIR                # no data needed
     python3 -m benchmarks.device 2 --out DIR --data CIFAR10
-    python3 -m benchmarks.device 3 --out DIR --data CIFAR10 # and 4
+    python3 -m benchmarks.device 3 --out DIR --data CIFAR10
+    python3 -m benchmarks.device 4 --out DIR --data CIFAR10
     python3 -m benchmarks.device --keep DIR/results.tgz     # afterwards: its lines into benchmarks/results
 
 Each call runs parts (benchmarks/device_parts.py) one after another, each under its own time limit, until all are done

@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 CACHES = "caches"
-RECORDS = (".jsonl", ".json", ".log")
+RECORDS = (".jsonl", ".json", ".log", ".txtpb")
 
 
 class ArchiveError(ValueError):
@@ -18,8 +18,8 @@ class ArchiveError(ValueError):
 def write_archive(work: Path, archive: Path, limit: int) -> None:
     """Pack a folder into an archive, which is the old or the new one, whole, at any moment.
 
-    What is measured goes first and always: its records and logs. Then as far as `limit` bytes reach: what else the
-    parts wrote, such as networks, and the caches' files, each the newest first.
+    What is measured goes first and always: its records and logs, and the choices of autotuning. Then as far as `limit`
+    bytes reach: the caches' other files, and what else the parts wrote, such as networks; each the newest first.
     """
     files = [file for file in sorted(work.rglob("*")) if file.is_file() and not file.is_symlink()]
     partial = archive.with_name(archive.name + ".part")
@@ -36,10 +36,10 @@ def write_archive(work: Path, archive: Path, limit: int) -> None:
 
 
 def _rank(file: Path) -> int:
-    # 0: what is measured, 1: what else the parts wrote, 2: caches.
-    if file.parts[0] == CACHES:
-        return 2
-    return 0 if file.suffix in RECORDS else 1
+    # 0: what is measured, 1: caches, 2: what else the parts wrote.
+    if file.suffix in RECORDS:
+        return 0
+    return 1 if file.parts[0] == CACHES else 2
 
 
 def restore(archive: Path, work: Path, *, required: bool) -> bool:

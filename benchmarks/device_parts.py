@@ -66,6 +66,10 @@ def make_parts(recipe: str, work: Path, gpu: bool, data: tuple[str, ...]) -> lis
     networks = [part for group in GROUPS for part in ("--only", group)]
     study = ("--runs", "170", *data, *lines, "--out", str(work / f"parity-{recipe}.jsonl"))
     folder = ("--out", str(work / "accuracy"))
+
+    def of_other(name: str, seeds: str) -> tuple[str, ...]:
+        return ("--recipe", name, "--seeds", seeds, "--out", str(work / f"accuracy-{name}"))
+
     return [
         Part("doctor", 1, 60, ("-m", "airjax.doctor")),
         Part("rates", 1, 30, ("-m", "benchmarks.rates", *lines)),
@@ -74,13 +78,13 @@ def make_parts(recipe: str, work: Path, gpu: bool, data: tuple[str, ...]) -> lis
         Part("profile", 1, 60, ("-m", "benchmarks", "profile", *of, *lines), least=30),
         Part("accuracy", 2, 120, (*accuracy, "--seeds", "50", *folder), 60, needs_data=True),
         *(
-            Part(f"accuracy-{name}", 2, limit, (*others, "--recipe", name, "--seeds", seeds), least, needs_data=True)
-            for name, seeds, limit, least in (OTHERS if gpu else ())
+            Part(f"accuracy-{name}", 2, limit, (*others, *of_other(name, seeds)), least, needs_data=True)
+            for name, seeds, limit, least in (OTHERS if gpu and recipe == "94" else ())
         ),
         # The released script's compiler takes some five minutes of it.
         Part("run", 3, 400, ("-m", "benchmarks", "run", *of, *data, *whole), 330, needs_data=True),
         Part("networks", 3, 120, ("-m", "benchmarks", "seeds", *of, *data, *networks, *lines), 60, needs_data=True),
-        Part("accuracy-100", 4, 120, (*accuracy, "--seeds", "100", *folder), 60, needs_data=True),
+        Part("accuracy-100", 4, 180, (*accuracy, "--seeds", "100", *folder), 60, needs_data=True),
         Part("autotuning", 4, 60, (*ablation, "--variant", "as it is"), least=40, own_caches=True),
         Part("torch", 4, 130, ("-m", "benchmarks", "step", *of, *against), least=100),
         Part("parity", 4, 500, ("-m", "benchmarks.parity", "statistical", *of, *study), 60, True, undecided=3),

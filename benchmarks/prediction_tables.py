@@ -7,9 +7,9 @@ from airjax.report.page import Table, format_markdown
 
 CAPTION = (
     "Each predicted number is a model's ([cost_model.py](../benchmarks/cost_model.py), whose constants stand in its "
-    "table with their sources), made before anything was measured on a card. A measured one is a median: of a step and "
-    "its choices of [ablation.jsonl](../benchmarks/results/ablation.jsonl), of whole trainings and networks per hour "
-    "of [seeds.jsonl](../benchmarks/results/seeds.jsonl)."
+    "table with their sources), made before that recipe was measured on a card. A measured one is a median: of a step "
+    "and its choices of [ablation.jsonl](../benchmarks/results/ablation.jsonl), of whole trainings and networks per "
+    "hour of [seeds.jsonl](../benchmarks/results/seeds.jsonl)."
 )
 NAMES = {"h200": "NVIDIA H200", "h100": "NVIDIA H100 80GB HBM3"}  # of a card, as its driver says it
 GRAPHS = ", graphs with convolutions, kernels side by side"  # as they are
@@ -66,7 +66,8 @@ def measured_on(
         if (line["device"], line["recipe"], line.get("members", 1)) == (device, recipe, 1):
             measured = {name: step for name, step in line["steps"].items() if step.get("ratio") is not None}
             found |= {STEP + name: f"{step['ratio']:.2f}" for name, step in measured.items()}
-            found[STEP + AS_IT_IS] = milliseconds(measured[AS_IT_IS]["seconds"])
+            if AS_IT_IS in measured:
+                found[STEP + AS_IT_IS] = milliseconds(measured[AS_IT_IS]["seconds"])
     for line in groups:
         if (line["device"], line["recipe"]) == (device, recipe):
             rate, count = f"{line['networks_per_hour']:.0f}", line["members"]

@@ -145,10 +145,6 @@ def _prepare_step(work: TimedWork) -> Prepared:
     def block(_: int) -> dict[str, float]:
         nonlocal state
         seconds = {}
-        if programs.improvable():  # after the block that warms up
-            programs.improve()
-            for part in parts:
-                steps(part)
         for part in parts:
             # Every block takes the same steps of the schedule.
             state = jax.block_until_ready(state._replace(step=jnp.asarray([part.first], jnp.int32)))

@@ -15,6 +15,7 @@ import pytest
 
 from benchmarks import device, device_archive, device_machine, device_parts, device_process
 from benchmarks.device_parts import Part
+from benchmarks.gpu import gpu_name
 
 ROOT = Path(__file__).parent.parent
 COMMIT = "0123456789ab"
@@ -126,7 +127,8 @@ def test_parts_without_time_or_data_are_left_and_said_so(copy: Path, tmp_path: P
     done = run(copy, tmp_path, "2", "--seconds", "20")
     assert done.returncode == device.EXIT_INCOMPLETE
     lines = done.stdout.splitlines()
-    assert [line.split(" s  ")[1].split()[0] for line in lines[1:]] == ["accuracy"]
+    parts = device_parts.make_parts("tiny", tmp_path, gpu_name() is not None, ())
+    assert [line.split(" s  ")[1].split()[0] for line in lines[1:]] == [part.name for part in parts if part.call == 2]
     assert "accuracy      no data (needs --data)" in lines[1]
     autotuning = run(copy, tmp_path, "4", "--part", "autotuning", "--seconds", "20")
     assert "autotuning    no time (needs 40 s, " in autotuning.stdout
@@ -209,7 +211,7 @@ def test_an_archive_holds_what_is_measured_and_as_many_caches_as_fit(tmp_path: P
     (work / "lines" / "rates.jsonl").write_text('{"a": 1}\n{"to')
     (work / "accuracy").mkdir()
     (work / "accuracy" / "runs.jsonl").write_text('{"seed": 0}\n')
-    for number in range(2):  # networks: what else the parts wrote goes before the caches, but not beyond the limit
+    for number in range(2):  # networks: what else the parts wrote goes last
         (work / "accuracy" / f"model-{number}.safetensors").write_bytes(os.urandom(2**19))
         os.utime(work / "accuracy" / f"model-{number}.safetensors", (number, number))
     for number in range(4):
@@ -217,15 +219,15 @@ def test_an_archive_holds_what_is_measured_and_as_many_caches_as_fit(tmp_path: P
         os.utime(work / "caches" / f"program-{number}", (number, number))
     archive = tmp_path / "results.tgz"
     device_archive.write_archive(work, archive, limit=7 * 2**19)
-    models = ["accuracy/model-1.safetensors", "accuracy/model-0.safetensors"]
+    caches = [f"caches/program-{number}" for number in (3, 2, 1)]
     with tarfile.open(archive) as found:
         names = found.getnames()
     assert set(names[:2]) == {"lines/rates.jsonl", "accuracy/runs.jsonl"}
-    assert names[2:] == [*models, "caches/program-3", "caches/program-2"]
+    assert names[2:] == caches
     assert archive.stat().st_size < 7 * 2**19
     device_archive.write_archive(work, archive, limit=3 * 2**18)
     with tarfile.open(archive) as found:
-        assert set(found.getnames()) == {*names[:2], models[0]}
+        assert set(found.getnames()) == {*names[:2], "accuracy/model-1.safetensors"}
     assert archive.stat().st_size < 3 * 2**18
     assert {file.name for file in tmp_path.iterdir()} == {"work", "results.tgz"}
     # Its whole lines come into our results, once.

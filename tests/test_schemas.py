@@ -62,7 +62,8 @@ def lines(file: Path) -> list[dict[str, Any]]:
 def written(tmp_path: Path, toy: airjax.Dataset, tiny: airjax.Recipe) -> dict[str, Any]:
     """One of each, as this version makes it, without training."""
     metrics = StepMetrics(np.ones(tiny.total_steps), np.ones(tiny.total_steps))
-    run = train_result.record_run(TrainedRun(tiny, 0, {}, metrics, np.zeros((100, 10)), 0.5, {"train": 1.0}))
+    trained = TrainedRun(tiny, 0, {}, metrics, np.zeros((100, 10)), 0.5, {"train": 1.0})
+    run = train_result.record_run(trained, batches_of=5)
     environment = json.loads(json.dumps(describe()))
     plan = make_plan({"recipe": "tiny", "data": "synthetic", "seeds": 1, "set": {"flip": "none"}}, "cpu")
     source = Source(toy.fingerprint, "unknown", None)

@@ -113,7 +113,7 @@ def test_fields_of_a_training_are_listed() -> None:
     metrics = StepMetrics(np.ones(recipe.total_steps), np.ones(recipe.total_steps))
     crops = (CropResult(256, 0.875, 0.5, 0.5),)
     trained = TrainedRun(recipe, 0, {}, metrics, np.zeros((100, 10), np.float32), 0.5, {"train": 1.0}, crops)
-    record = train_result.record_run(trained)
+    record = train_result.record_run(trained, batches_of=5)
     assert fields_of("a training") == {*record, "setting", "environment"}
     summary = train_result.summarize_runs("tiny", recipe, load_builtin(300, 100), [record])
     assert fields_of("a result") == {*summary, "mixed", "warnings", *describe()}

@@ -352,9 +352,9 @@ def _trainings_on_tree(job: Job, tree: Tree, seeds: Sequence[int], watchers: Wat
             if several():  # of an image that is this process's alone: the others are in the middle of a step
                 end_alone(error, EXIT_USAGE if isinstance(error, DataError) else EXIT_FAILURE)
             raise
+        yield from (run for run in runs if np.isfinite(run.metrics.loss).all() and np.isfinite(run.logits).all())
         for run in runs:
             _require_finite(run)
-        yield from runs
 
 
 def _batches_of(options: Options[Recipe], seed: int) -> int:

@@ -8,7 +8,7 @@ from airjax.recipes.curriculum import Curriculum
 AIRBENCH94_AIRJAX = AIRBENCH94_MUON.override(resolution=Curriculum(), epochs=9.0)  # three of each size
 
 CLAIM = Claim(
-    "94-muon on images of 24, 28 and then 32 pixels, nothing else",
+    "94-muon on images of 24, 28 and then 32 pixels, in nine epochs",
     target=0.94,
     expected_accuracy=None,
     expected_sd=None,

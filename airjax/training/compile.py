@@ -88,15 +88,24 @@ def compile_repeated(
     *,
     mesh: Mesh | None = None,
 ) -> jax.stages.Compiled | Tentative:
-    """Compile what runs so often that a second compilation pays where a platform has options to try: Tentative.
+    """Compile what takes a training's time, with all options of `compiler_options`, where they hold: see Tentative.
 
-    None are tried on a mesh: such as fail in one process alone would leave the processes with different programs.
+    The libraries must have launched its kernels before where `tries_options` says so.
     """
     platform = platform or default_platform()
-    plain, options = plain_options(platform, convolution), compiler_options(platform, convolution)
-    if mesh is not None or plain == options:
+    if not tries_options(platform, mesh):
         return compile_lowered(lowered, platform, convolution)
-    return Tentative(lowered, options, plain)
+    compiled = Tentative(lowered, compiler_options(platform, convolution), plain_options(platform, convolution))
+    release_freed()
+    return compiled
+
+
+def tries_options(platform: str, mesh: Mesh | None) -> bool:
+    """Say whether `compile_repeated` tries options with which a program may fail.
+
+    On a mesh it does not: options that fail in one process alone would leave the processes with different programs.
+    """
+    return platform in OPTIONAL and mesh is None
 
 
 def compile_function(

@@ -199,10 +199,6 @@ def run_group(work: Work, programs: Programs, members: Members, clock: Clock) ->
     # An accelerator is to stay busy once it starts, so everything is compiled first; on a CPU only what the first step
     # needs, which does not wait for the programs of later epochs.
     kinds = kinds_of(work.calls)
-    if programs.improvable():  # by now it is not the only training of this process
-        clock.begin("compile")
-        programs.improve()
-        clock.pause()
     _compile(programs, kinds if work.backend.driver == "scan" else kinds[:1], clock)
     clock.begin("whiten")
     state, draws = jax.block_until_ready(programs.start(members, arrays.train_images))

@@ -14,7 +14,7 @@ from airjax.augment.batch import Batch, batch_at
 from airjax.kernels.backend import Backend
 from airjax.nn.build import Variables
 from airjax.recipes.recipe import Recipe
-from airjax.training.compile import compilations_at_once, compile_lowered, compile_repeated
+from airjax.training.compile import compilations_at_once, compile_lowered, compile_repeated, tries_options
 from airjax.training.data_parallel import jit_on, over_devices
 from airjax.training.members import Members, Strategy, join_members, over_members, split_members
 from airjax.training.run import (
@@ -139,6 +139,7 @@ class Programs:
         task = Task(images, labels, draws, members.hyper, members.selection)
         self.step_shapes = state, task, jax.ShapeDtypeStruct((), jnp.int32)
         self._compiled: dict[Any, Any] = {}
+        self._launched: set[int | None] = set()  # sizes of images whose kernels the libraries have launched
 
     def lacks(self, kinds: Iterable[Kind]) -> list[Kind | None]:
         """Return which of the start (None) and these kinds of training programs are not compiled yet."""
@@ -149,19 +150,12 @@ class Programs:
         wanted = self.lacks(kinds)
         if not wanted:  # the usual case: called before every call of a program
             return
+        if tries_options(self.backend.platform, self.backend.mesh):
+            self._launch_kernels({kind.image_size for kind in wanted if kind is not None})
         # The compiler works outside Python's lock, so programs compile while the next one is traced.
         with ThreadPoolExecutor(compilations_at_once(self.backend.platform)) as pool:
-            compiling = {kind: pool.submit(self._compile, self._lower(kind), once=kind is None) for kind in wanted}
+            compiling = {kind: pool.submit(self._compile, kind, self._lower(kind)) for kind in wanted}
         self._compiled |= {kind: future.result() for kind, future in compiling.items()}
-
-    def improvable(self) -> list[Tentative]:
-        """Return the training programs that have run, and whose options are still to be tried."""
-        return [program for program in self._compiled.values() if isinstance(program, Tentative) and program.can_try]
-
-    def improve(self) -> None:
-        """Compile such programs with their options, one after the other: see `compilations_at_once`."""
-        for program in self.improvable():
-            program.try_options()
 
     @property
     def start(self) -> Any:
@@ -182,7 +176,7 @@ class Programs:
         if averaged not in self._compiled:
             first = jit_on(self.backend.mesh, lambda state: jax.tree.map(lambda one: one[0], pick(state)))
             lowered = first.lower(self.step_shapes[0])
-            self._compiled[averaged] = self._compile(lowered, once=True)
+            self._compiled[averaged] = self._compile(None, lowered)
         return self._compiled[averaged](state)
 
     def compiled(self) -> list[Any]:
@@ -203,12 +197,24 @@ class Programs:
         steps = make_group_steps(self.recipe, self.backend, kind, self.strategy)
         return jit_on(mesh, over_devices(mesh, steps), donate_argnums=0).lower(*self.step_shapes)
 
-    def _compile(self, lowered: jax.stages.Lowered, *, once: bool) -> jax.stages.Compiled | Tentative:
+    def _compile(self, kind: Kind | None, lowered: jax.stages.Lowered) -> jax.stages.Compiled | Tentative:
+        # None: what runs once in a training.
         backend = self.backend
-        if once:
+        if kind is None:
             once = self.strategy == "sequential"
             return compile_lowered(lowered, backend.platform, backend.convolution, once=once)
         return compile_repeated(lowered, backend.platform, backend.convolution, mesh=backend.mesh)
+
+    def _launch_kernels(self, sizes: set[int | None]) -> None:
+        # A CUDA graph cannot capture the first launch of a library's kernel, for which the library loads it. Without
+        # this, a process that finds its programs and its choice of kernels on disk, and so has launched nothing yet,
+        # fails with CUDNN_STATUS_EXECUTION_FAILED, or for want of a handle with "No DNN support for stream" (an H200,
+        # jax 0.11.2). So a step of zeros is taken without a graph, in which everything trains.
+        for size in sizes - self._launched:
+            one_step = self._lower(Kind((), 1, size))
+            compiled = compile_lowered(one_step, self.backend.platform, self.backend.convolution)
+            jax.block_until_ready(compiled(*jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), self.step_shapes)))
+            self._launched.add(size)
 
 
 def programs_of(

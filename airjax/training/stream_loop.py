@@ -8,6 +8,7 @@ import functools
 from collections.abc import Callable, Iterator, Sequence
 
 import jax
+import numpy as np
 
 from airjax.optim.hyperparameters import stack_hyperparameters
 from airjax.recipes.recipe import Recipe
@@ -97,7 +98,9 @@ def train_members(
 
     Order and boxes are those of the seed batches_of, by default the first network's. Each network is what it would be
     alone with the same batches_of, to rounding, and has an equal fraction of the time. The metrics that callbacks are
-    handed have an axis over the networks. Other arguments are as for `train_stream`.
+    handed have an axis over the networks. One that diverges, which its losses say, does not stop the others;
+    DivergedError is raised where all have. Other arguments are as for `train_stream`.
+
     Raises ValueError for two networks that would be the same, or a seed or flip that there is not, and all that
     `train_stream` raises.
     """
@@ -178,7 +181,9 @@ def _train_epoch(work: StreamWork, feed: Iterator[StreamBatch], progress: Progre
         recent.append(metrics)
         steps_done += 1
         if work.called.on_step is not None:
-            work.called.on_step(steps_done, recent[max(0, len(recent) - 2)])
+            # Of several processes not all look at them: they get numpy's arrays, with which no device computes.
+            latest = recent[max(0, len(recent) - 2)]
+            work.called.on_step(steps_done, StepMetrics(*(np.asarray(column) for column in latest)))
         if work.keeping.should_stop() and steps_done < recipe.total_steps:
             save(work, Progress(state, [*history, *recent], steps_done, batches), clock)
             raise StoppedError(steps_done, recipe.total_steps, kept=work.snapshots is not None)
@@ -191,5 +196,7 @@ def _train_epoch(work: StreamWork, feed: Iterator[StreamBatch], progress: Progre
 
 
 def _require_finite(work: StreamWork, metrics: StepMetrics, steps_done: int) -> None:
-    for member, losses in zip(work.members, metrics.loss, strict=True):
-        require_finite(work.recipe, member.seed, losses, steps_done)
+    # Of several networks, while one of them is, the training goes on for that one's sake.
+    if not np.isfinite(metrics.loss[:, -1]).any():
+        for member, losses in zip(work.members, metrics.loss, strict=True):
+            require_finite(work.recipe, member.seed, losses, steps_done)

@@ -14,6 +14,7 @@ from tree_files import SMALL, encode, make_pixels, write_tree
 import airjax
 from airjax.cli import train
 from airjax.cli.stopping import StopRequest
+from airjax.cli.tracking import Watchers
 from airjax.cli.train import EXIT_OK, EXIT_USAGE, main
 from airjax.utils.records import read_lines
 
@@ -209,7 +210,12 @@ def test_networks_of_a_group_stop_and_resume_together(tree: Path, tmp_path: Path
         patch.setattr(train, "watch_signals", lambda: contextlib.nullcontext(AfterTwo()))
         assert main([*arguments, "--out", str(tmp_path / "out")]) == 143
     assert not (tmp_path / "out" / "runs.jsonl").exists()
-    assert main([*arguments, "--out", str(tmp_path / "out")]) == EXIT_OK
+    assert list((tmp_path / "out" / "snapshots").rglob("*"))
+    steps: list[int] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Watchers, "step", lambda _, done, metrics: steps.append(done))
+        assert main([*arguments, "--out", str(tmp_path / "out")]) == EXIT_OK
+    assert steps[0] > 1
     for seed in (0, 1):
         files = [tmp_path / name / f"model-{seed}.safetensors" for name in ("whole", "out")]
         assert files[0].read_bytes() == files[1].read_bytes()
