@@ -3,12 +3,31 @@
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
+from matplotlib.transforms import Bbox
 
 from airjax.report.drawing import GREY, STYLE, make_axes, render_figure
 from benchmarks.accuracy_tables import Point, points
 from parity.figures import AIRJAX
 
 EPOCHS = (5, 10, 20, 40, 80, 160)  # that the axis names
+CLOSE = 8.0  # pixels by which a published name may be nearer to another point
+MARKER = 5.0  # pixels from a point's middle to its edge
+# Where a name may stand, from near to far: offset from its point in points of type, and which side is next to it.
+PLACES = [
+    place
+    for far in (12, 20, 28, 36, 44, 52)
+    for place in (
+        ((0, far), "center"),
+        ((0, -far), "center"),
+        ((far - 4, 0), "left"),
+        ((4 - far, 0), "right"),
+        ((8, far), "left"),
+        ((8, -far), "left"),
+        ((-8, far), "right"),
+        ((-8, -far), "right"),
+    )
+]
 
 
 def draw(records: list[dict[str, Any]]) -> bytes:
@@ -27,26 +46,50 @@ def draw(records: list[dict[str, Any]]) -> bytes:
                     markersize=5, markerfacecolor="white" if published else color, elinewidth=1,
                 )  # fmt: skip
             axes.plot([], [], marker, color=color, markerfacecolor="white" if published else color, label=label)
-        _name_points(axes, found)
         axes.set_xscale("log")
         axes.set_xticks(EPOCHS, map(str, EPOCHS))
         axes.set_xticks([], minor=True)
-        axes.margins(0.12, 0.22)
+        axes.margins(0.16, 0.25)
         axes.set_xlabel("passes over the training images (epochs)")
         axes.set_ylabel("accuracy on CIFAR-10's test images, %")
         axes.legend(loc="lower right", fontsize=8)
+        _name_points(axes, found)
     return render_figure(figure, "png")
 
 
 def _name_points(axes: Any, found: list[Point]) -> None:
-    # Published names stand above and below in turn, since neighbours are close; ours beside their points.
-    published = sorted((point for point in found if point.published), key=lambda point: point.epochs)
-    for place, point in enumerate(published):
-        side = 1 if place % 2 else -1
-        offset, low = (0, side * (10 if point.spread is None else 18)), "bottom" if side > 0 else "top"
-        at = (point.epochs, 100 * point.accuracy)
-        axes.annotate(point.name, at, offset, textcoords="offset points", ha="center", va=low, fontsize=8, color=GREY)
-    for point in found:
-        if not point.published:
-            at = (point.epochs, 100 * point.accuracy)
-            axes.annotate(point.name, at, (7, 0), textcoords="offset points", va="center", fontsize=8, color=AIRJAX)
+    # Each name at the nearest place around its point that is free of other names, points and bars, and hardly nearer to
+    # another point: ours first, beside their points if they can be. A published one that ours repeats has no name.
+    axes.get_figure().draw_without_rendering()
+    points_at = [_around(axes, point) for point in found]
+    names: list[Bbox] = []
+    ours = {point.name.split(",")[0] for point in found if not point.published}
+    for point, own in sorted(zip(found, points_at, strict=True), key=lambda pair: (pair[0].published, pair[0].epochs)):
+        if point.published and point.name in ours:
+            continue
+        at, color = (point.epochs, 100 * point.accuracy), GREY if point.published else AIRJAX
+        allowed = CLOSE if point.published else 0.0
+        text = axes.annotate(point.name, at, (0, 0), textcoords="offset points", fontsize=8, va="center", color=color)
+        for offset, align in PLACES if point.published else sorted(PLACES, key=lambda place: place[0][1] != 0):
+            text.set_position(offset)
+            text.set_horizontalalignment(align)
+            box = text.get_window_extent()
+            free = not any(box.overlaps(other) for other in points_at + names) and axes.bbox.x0 < box.x0
+            if free and _gap(box, own) <= min(_gap(box, other) for other in points_at) + allowed:
+                break
+        names.append(text.get_window_extent())
+
+
+def _gap(one: Bbox, other: Bbox) -> float:
+    # Pixels between two boxes.
+    (x, y), (u, v) = one.get_points(), other.get_points()
+    return float(np.hypot(*np.maximum(0, np.maximum(x - v, u - y))))
+
+
+def _around(axes: Any, point: Point) -> Bbox:
+    # What a point and its bar cover, in pixels.
+    spread = 100 * (point.spread or 0)
+    (x, low), (_, high) = axes.transData.transform(
+        [(point.epochs, 100 * point.accuracy + sign * spread) for sign in (-1, 1)]
+    )
+    return Bbox([(x - MARKER, low - MARKER), (x + MARKER, high + MARKER)])
