@@ -23,7 +23,7 @@ CLAIM = Claim(
     target=0.94,
     expected_accuracy=0.9401,
     expected_sd=None,
-    evidence="airbench94_muon: n=200 runs in float16 on an A100; not yet run in full here",
+    evidence="airbench94_muon: n=200 runs in float16 on an A100; here one network in bfloat16 on a CPU: 93.85%",
 )
 
 MINI_MUON = AIRBENCH94_MUON.override(
@@ -39,7 +39,7 @@ MINI_MUON = AIRBENCH94_MUON.override(
 CLAIM_MINI = Claim(
     "94-muon scaled down, for studies on a CPU",
     target=None,
-    expected_accuracy=None,
-    expected_sd=None,
-    evidence="learns in seconds; no distribution of it has been measured",
+    expected_accuracy=0.5617,
+    expected_sd=0.0128,
+    evidence="benchmarks/results/parity-mini-muon.jsonl: n=60 runs in float32 on a CPU, on 2,000 test images",
 )
