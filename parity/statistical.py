@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from airjax.data.dataset import Dataset
+from airjax.data.dataset import SYNTHETIC, Dataset
 from airjax.recipes.published import RECIPES
 from airjax.recipes.recipe import Recipe
 from parity.environment import Device, describe
@@ -61,6 +61,7 @@ def plan_study(
         "margin": margin,
         "reference": reference,
         "data": data.name,
+        **({} if data.name == SYNTHETIC else {"content": data.content}),
         "data_sha256": data.fingerprint,
         "device": device,
         "environment": describe(device),

@@ -29,6 +29,7 @@ def analyse(study: Study) -> dict[str, Any]:
     plan = study.plan
     result: dict[str, Any] = {
         **{name: plan[name] for name in ("recipe", "changed", "reference", "data", "margin", "device", "environment")},
+        **{name: plan[name] for name in ("content",) if name in plan},  # of a data set that has an order
         "framework": {"torch": torch_name(plan), "airjax": "airjax"},
         "planned": plan["runs"],
         "runs": {framework: sum(name == framework for name, _ in study.runs) for framework in FRAMEWORKS},

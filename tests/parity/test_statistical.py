@@ -4,6 +4,7 @@ import json
 import os
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -75,6 +76,13 @@ def test_the_torch_implementation_is_the_same_network_for_the_same_seed(toy: air
     np.testing.assert_array_equal(first.correct, again.correct)
     assert (first.correct != second.correct).any()
     assert not first.diverged
+
+
+def test_a_plan_says_in_which_order_the_images_of_a_data_set_stand(toy: airjax.Dataset, tiny: Recipe) -> None:
+    fixed: dict[str, Any] = {"runs": 4, "margin": 1.0, "reference": "own", "device": "cpu"}
+    assert "content" not in plan_study("tiny", tiny, toy, **fixed)  # the synthetic images have no other
+    named: Any = SimpleNamespace(name="cifar10", content="shuffled", fingerprint="0" * 64)
+    assert plan_study("tiny", tiny, named, **fixed)["content"] == "shuffled"
 
 
 def test_a_diverging_training_is_an_outcome(toy: airjax.Dataset, tiny: Recipe) -> None:
