@@ -73,7 +73,7 @@ def main(arguments: list[str]) -> int:
             parser.error(f"{name!r} is nothing to measure on a {platform} with --steps {steps}")
     load = warn_of_load()
     group = Group(options.strategy, options.members)
-    with warnings.catch_warnings(record=True) as caught:  # such as of kernels that could not be timed well
+    with warnings.catch_warnings(record=True) as caught:
         found = measure(options.recipe, group, names, options.turns, steps, options.results, options.seconds)
     warned = [str(warning.message) for warning in caught]
     for message in warned:

@@ -4,6 +4,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
 from airjax.report.drawing import GREY, STYLE, make_axes, render_figure
@@ -11,12 +12,13 @@ from benchmarks.accuracy_tables import Point, points
 from parity.figures import AIRJAX
 
 EPOCHS = (5, 10, 20, 40, 80, 160)  # that the axis names
-CLOSE = 8.0  # pixels by which a published name may be nearer to another point
+CLOSE = 4.0  # pixels by which a name may be nearer to another point
 MARKER = 5.0  # pixels from a point's middle to its edge
+Place = tuple[tuple[int, int], str]
 # Where a name may stand, from near to far: offset from its point in points of type, and which side is next to it.
-PLACES = [
+PLACES: list[Place] = [
     place
-    for far in (12, 20, 28, 36, 44, 52)
+    for far in (12, 20, 28, 36, 44, 52, 60)
     for place in (
         ((0, far), "center"),
         ((0, -far), "center"),
@@ -32,6 +34,11 @@ PLACES = [
 
 def draw(records: list[dict[str, Any]]) -> bytes:
     """Draw accuracy against epochs as a PNG image: published means, and those of lines of results."""
+    return render_figure(make_figure(records), "png")
+
+
+def make_figure(records: list[dict[str, Any]]) -> Figure:
+    """Make that figure."""
     found = points(records)
     with mpl.rc_context(STYLE):
         figure, axes = make_axes(7.2, 3.4)
@@ -54,29 +61,31 @@ def draw(records: list[dict[str, Any]]) -> bytes:
         axes.set_ylabel("accuracy on CIFAR-10's test images, %")
         axes.legend(loc="lower right", fontsize=8)
         _name_points(axes, found)
-    return render_figure(figure, "png")
+    return figure
 
 
 def _name_points(axes: Any, found: list[Point]) -> None:
     # Each name at the nearest place around its point that is free of other names, points and bars, and hardly nearer to
-    # another point: ours first, beside their points if they can be. A published one that ours repeats has no name.
+    # another point: ours first, beside their points if they can be. A published one in whose place ours is has no name.
     axes.get_figure().draw_without_rendering()
-    points_at = [_around(axes, point) for point in found]
-    names: list[Bbox] = []
-    ours = {point.name.split(",")[0] for point in found if not point.published}
+    points_at, names = [_around(axes, point) for point in found], [axes.get_legend().get_window_extent()]
+    ours = {point.name.split(",")[0]: own for point, own in zip(found, points_at, strict=True) if not point.published}
     for point, own in sorted(zip(found, points_at, strict=True), key=lambda pair: (pair[0].published, pair[0].epochs)):
-        if point.published and point.name in ours:
+        if point.published and point.name in ours and own.overlaps(ours[point.name]):
             continue
         at, color = (point.epochs, 100 * point.accuracy), GREY if point.published else AIRJAX
-        allowed = CLOSE if point.published else 0.0
         text = axes.annotate(point.name, at, (0, 0), textcoords="offset points", fontsize=8, va="center", color=color)
-        for offset, align in PLACES if point.published else sorted(PLACES, key=lambda place: place[0][1] != 0):
-            text.set_position(offset)
-            text.set_horizontalalignment(align)
+
+        def try_place(place: Place, text: Any = text, own: Bbox = own) -> tuple[bool, float]:
+            text.set_position(place[0])
+            text.set_horizontalalignment(place[1])
             box = text.get_window_extent()
-            free = not any(box.overlaps(other) for other in points_at + names) and axes.bbox.x0 < box.x0
-            if free and _gap(box, own) <= min(_gap(box, other) for other in points_at) + allowed:
-                break
+            outside = box.x0 < axes.bbox.x0 or box.x1 > axes.bbox.x1 or box.y0 < axes.bbox.y0 or box.y1 > axes.bbox.y1
+            covers = outside or any(box.overlaps(other) for other in points_at + names)
+            return covers, max(CLOSE, _gap(box, own) - min(_gap(box, other) for other in points_at))
+
+        places = PLACES if point.published else sorted(PLACES, key=lambda place: place[0][1] != 0)
+        try_place(min(places, key=try_place))
         names.append(text.get_window_extent())
 
 

@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 CACHES = "caches"
-RECORDS = (".jsonl", ".json", ".log", ".txtpb")
+RECORDS, CHOICES = (".jsonl", ".json", ".log"), ".txtpb"  # of autotuning
 
 
 class ArchiveError(ValueError):
@@ -37,9 +37,9 @@ def write_archive(work: Path, archive: Path, limit: int) -> None:
 
 def _rank(file: Path) -> int:
     # 0: what is measured, 1: caches, 2: what else the parts wrote.
-    if file.suffix in RECORDS:
-        return 0
-    return 1 if file.parts[0] == CACHES else 2
+    if file.parts[0] == CACHES:
+        return 0 if file.suffix == CHOICES else 1
+    return 0 if file.suffix in RECORDS else 2
 
 
 def restore(archive: Path, work: Path, *, required: bool) -> bool:

@@ -128,6 +128,7 @@ def _prepare_step(work: TimedWork) -> Prepared:
     start = time.perf_counter()
     programs = programs_of(recipe, backend, "sequential", (members, arrays.train_images, arrays.train_labels))
     programs.compile(dict.fromkeys(kinds.values()))
+    programs.launch_kernels(kinds.values())
     compile_seconds = time.perf_counter() - start
     state, draws = programs.start(members, arrays.train_images)
     task = Task(arrays.train_images, arrays.train_labels, draws, members.hyper)

@@ -1,5 +1,6 @@
 import argparse
 import ast
+import itertools
 import json
 import os
 import subprocess
@@ -852,3 +853,15 @@ def test_every_benchmark_ends_as_the_other_commands_do() -> None:
     programs = {name for name, end in ends.items() if end}
     assert alone < programs
     assert {name for name in programs if "run_main(" in ends[name]} == programs - alone
+
+
+def test_names_in_the_plot_of_accuracies_stay_apart_and_inside() -> None:
+    pytest.importorskip("matplotlib")
+    from benchmarks import accuracy_plot
+
+    (axes,) = accuracy_plot.make_figure(report.results("accuracy.jsonl")).axes
+    boxes = [text.get_window_extent() for text in axes.texts]
+    assert len(boxes) > 8
+    inside = axes.bbox
+    assert all(inside.x0 <= b.x0 and b.x1 <= inside.x1 and inside.y0 <= b.y0 and b.y1 <= inside.y1 for b in boxes)
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))

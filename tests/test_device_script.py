@@ -209,6 +209,9 @@ def test_an_archive_holds_what_is_measured_and_as_many_caches_as_fit(tmp_path: P
     (work / "lines").mkdir(parents=True)
     (work / "caches").mkdir()
     (work / "lines" / "rates.jsonl").write_text('{"a": 1}\n{"to')
+    (work / "caches" / "kernel.json").write_bytes(os.urandom(2**20))  # such as Triton's
+    os.utime(work / "caches" / "kernel.json", (9, 9))
+    (work / "caches" / "autotune.txtpb").write_text("chosen")
     (work / "accuracy").mkdir()
     (work / "accuracy" / "runs.jsonl").write_text('{"seed": 0}\n')
     for number in range(2):  # networks: what else the parts wrote goes last
@@ -219,15 +222,15 @@ def test_an_archive_holds_what_is_measured_and_as_many_caches_as_fit(tmp_path: P
         os.utime(work / "caches" / f"program-{number}", (number, number))
     archive = tmp_path / "results.tgz"
     device_archive.write_archive(work, archive, limit=7 * 2**19)
-    caches = [f"caches/program-{number}" for number in (3, 2, 1)]
+    caches = ["caches/kernel.json", "caches/program-3", "caches/program-2"]
     with tarfile.open(archive) as found:
         names = found.getnames()
-    assert set(names[:2]) == {"lines/rates.jsonl", "accuracy/runs.jsonl"}
-    assert names[2:] == caches
+    assert set(names[:3]) == {"lines/rates.jsonl", "accuracy/runs.jsonl", "caches/autotune.txtpb"}
+    assert names[3:] == caches
     assert archive.stat().st_size < 7 * 2**19
     device_archive.write_archive(work, archive, limit=3 * 2**18)
     with tarfile.open(archive) as found:
-        assert set(found.getnames()) == {*names[:2], "accuracy/model-1.safetensors"}
+        assert set(found.getnames()) == {*names[:3], "accuracy/model-1.safetensors"}
     assert archive.stat().st_size < 3 * 2**18
     assert {file.name for file in tmp_path.iterdir()} == {"work", "results.tgz"}
     # Its whole lines come into our results, once.

@@ -306,9 +306,10 @@ def join(parts: Sequence[StepMetrics], count: int) -> StepMetrics:
 
 
 def _compile(programs: Programs, kinds: Sequence[Kind], clock: Clock) -> None:
-    if programs.lacks(kinds):
+    if programs.lacks(kinds) or programs.unlaunched(kinds):
         clock.begin("compile")
         programs.compile(kinds)
+        programs.launch_kernels(kinds)
         clock.pause()
 
 

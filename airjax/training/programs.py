@@ -150,12 +150,31 @@ class Programs:
         wanted = self.lacks(kinds)
         if not wanted:  # the usual case: called before every call of a program
             return
-        if tries_options(self.backend.platform, self.backend.mesh):
-            self._launch_kernels({kind.image_size for kind in wanted if kind is not None})
         # The compiler works outside Python's lock, so programs compile while the next one is traced.
         with ThreadPoolExecutor(compilations_at_once(self.backend.platform)) as pool:
             compiling = {kind: pool.submit(self._compile, kind, self._lower(kind)) for kind in wanted}
         self._compiled |= {kind: future.result() for kind, future in compiling.items()}
+
+    def unlaunched(self, kinds: Iterable[Kind]) -> set[int | None]:
+        """Return the sizes of images of these kinds for which `launch_kernels` has something to do."""
+        if not tries_options(self.backend.platform, self.backend.mesh):
+            return set()
+        return {kind.image_size for kind in kinds} - self._launched
+
+    def launch_kernels(self, kinds: Iterable[Kind]) -> None:
+        """Take a step of zeros as the compiler has it by default, for images of each size of these kinds, once.
+
+        A CUDA graph cannot capture the first launch of a library's kernel, for which the library loads it. Without
+        this, a process that finds its programs and its choice of kernels on disk, and so has launched nothing yet,
+        fails with CUDNN_STATUS_EXECUTION_FAILED, or for want of a handle with "No DNN support for stream" (an H200,
+        jax 0.11.2). Only where `tries_options` says so.
+        """
+        for size in self.unlaunched(kinds):
+            lowered = self._lower(Kind((), 1, size))  # in which everything trains
+            compiled = compile_lowered(lowered, self.backend.platform, self.backend.convolution)
+            state, task, _ = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), self.step_shapes)
+            jax.block_until_ready(compiled(state, task, jnp.ones((), jnp.int32)))
+            self._launched.add(size)
 
     @property
     def start(self) -> Any:
@@ -204,17 +223,6 @@ class Programs:
             once = self.strategy == "sequential"
             return compile_lowered(lowered, backend.platform, backend.convolution, once=once)
         return compile_repeated(lowered, backend.platform, backend.convolution, mesh=backend.mesh)
-
-    def _launch_kernels(self, sizes: set[int | None]) -> None:
-        # A CUDA graph cannot capture the first launch of a library's kernel, for which the library loads it. Without
-        # this, a process that finds its programs and its choice of kernels on disk, and so has launched nothing yet,
-        # fails with CUDNN_STATUS_EXECUTION_FAILED, or for want of a handle with "No DNN support for stream" (an H200,
-        # jax 0.11.2). So a step of zeros is taken without a graph, in which everything trains.
-        for size in sizes - self._launched:
-            one_step = self._lower(Kind((), 1, size))
-            compiled = compile_lowered(one_step, self.backend.platform, self.backend.convolution)
-            jax.block_until_ready(compiled(*jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), self.step_shapes)))
-            self._launched.add(size)
 
 
 def programs_of(

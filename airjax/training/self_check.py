@@ -93,8 +93,8 @@ def check_loop(ops: Ops) -> Check:
         exact = sum((_convolve(exact, kernel) for kernel in kernels), np.zeros(x.shape))
     lowered, arguments = jax.jit(looped).lower(x, kernels), (jnp.asarray(x), jnp.asarray(kernels))
     errors = []
-    for compile_once in (compile_lowered, compile_repeated):  # as a graph, too, which cannot capture what has not run
-        errors.append(_difference(jax.device_get(compile_once(lowered)(*arguments)), exact))
+    for compiled_by in (compile_lowered, compile_repeated):  # as a graph, too, which cannot capture what has not run
+        errors.append(_difference(jax.device_get(compiled_by(lowered)(*arguments)), exact))
     return Check("convolutions in a loop", max(errors), ALLOWED["float32"])
 
 

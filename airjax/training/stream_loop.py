@@ -181,7 +181,8 @@ def _train_epoch(work: StreamWork, feed: Iterator[StreamBatch], progress: Progre
         recent.append(metrics)
         steps_done += 1
         if work.called.on_step is not None:
-            # Of several processes not all look at them: they get numpy's arrays, with which no device computes.
+            # Of several processes not all look at them: they get numpy's arrays, with which no device computes. An
+            # epoch's first step is waited for.
             latest = recent[max(0, len(recent) - 2)]
             work.called.on_step(steps_done, StepMetrics(*(np.asarray(column) for column in latest)))
         if work.keeping.should_stop() and steps_done < recipe.total_steps:
@@ -196,7 +197,7 @@ def _train_epoch(work: StreamWork, feed: Iterator[StreamBatch], progress: Progre
 
 
 def _require_finite(work: StreamWork, metrics: StepMetrics, steps_done: int) -> None:
-    # Of several networks, while one of them is, the training goes on for that one's sake.
-    if not np.isfinite(metrics.loss[:, -1]).any():
+    # While the losses of one of several networks are, the training goes on for its sake.
+    if not np.isfinite(metrics.loss).all(axis=1).any():
         for member, losses in zip(work.members, metrics.loss, strict=True):
             require_finite(work.recipe, member.seed, losses, steps_done)

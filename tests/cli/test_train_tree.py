@@ -6,6 +6,7 @@ import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,9 @@ import airjax
 from airjax.cli import train
 from airjax.cli.stopping import StopRequest
 from airjax.cli.tracking import Watchers
-from airjax.cli.train import EXIT_OK, EXIT_USAGE, main
+from airjax.cli.train import EXIT_FAILURE, EXIT_OK, EXIT_USAGE, main
+from airjax.training.loop import TrainedRun
+from airjax.training.stream_loop import train_members
 from airjax.utils.records import read_lines
 
 for package in ("grain", "simplejpeg", "cv2"):
@@ -219,3 +222,17 @@ def test_networks_of_a_group_stop_and_resume_together(tree: Path, tmp_path: Path
     for seed in (0, 1):
         files = [tmp_path / name / f"model-{seed}.safetensors" for name in ("whole", "out")]
         assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_a_network_of_a_group_that_diverges_leaves_the_others_to_be_kept(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def one_diverges(*arguments: Any, **how: Any) -> list[TrainedRun]:
+        first, *others = train_members(*arguments, **how)
+        return [first._replace(metrics=first.metrics._replace(loss=np.full(3, np.nan))), *others]
+
+    monkeypatch.setattr(train, "train_members", one_diverges)
+    out = tmp_path / "out"
+    assert main([*SMALL, "--data", str(tree), "--seeds", "2", "--group", "2", "--out", str(out)]) == EXIT_FAILURE
+    assert [run["seed"] for run in read_lines(out / "runs.jsonl")] == [1]
+    assert "seed 0: the loss is not finite" in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """Trainings on trees of images: what a step sees, resuming, networks that share batches, both test crops."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -19,9 +20,10 @@ from airjax.stream.batches import open_batches
 from airjax.stream.images import open_images
 from airjax.stream.tree import Tree, open_tree
 from airjax.stream.views import TrainView
+from airjax.training import stream_loop
 from airjax.training.backend import backend_of, resolve_precision
 from airjax.training.events import Callbacks, EpochReport
-from airjax.training.loop import TrainedRun
+from airjax.training.loop import DivergedError, TrainedRun
 from airjax.training.snapshots import Keeping, StoppedError
 from airjax.training.step import StepMetrics, init_state, train_step
 from airjax.training.stream_data import Member, fit_tree
@@ -187,3 +189,20 @@ def test_a_recipe_with_crops_does_not_learn_from_a_data_set_in_memory(toy: airja
     for refuse in (airjax.fit_recipe, lambda recipe, data: airjax.to_device(data, recipe)):
         with pytest.raises(ValueError, match="this recipe has crops, so it learns from a tree of images"):
             refuse(RECIPE, toy)
+
+
+def test_one_of_several_networks_that_diverges_does_not_stop_the_others(tree: Tree) -> None:
+    members = [Member(3, "none"), Member(8, "none")]
+    bad, good = [1.0, np.nan, 1.0], [1.0, 1.0, 1.0]
+    work: Any = SimpleNamespace(recipe=RECIPE, members=members)
+
+    def check(*losses: list[float]) -> None:
+        metrics = StepMetrics(np.array(losses), np.array(losses))
+        stream_loop._require_finite(work, metrics, 3)
+
+    check(bad, good)
+    with pytest.raises(DivergedError, match="seed 3: the loss is not finite at step 2 of"):
+        check(bad, bad)
+    with pytest.raises(DivergedError, match="seed 3"):
+        work.members = members[:1]
+        check(bad)
