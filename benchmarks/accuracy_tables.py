@@ -41,18 +41,8 @@ def accuracy_table(records: list[Record]) -> str:
         on_cifar = [line for line in lines if line["dataset"] == "cifar10"]
         if published and not on_cifar:
             data = "CIFAR-10" if RECIPES[name].cropping is None else "ImageNet"
-            rows.append(
-                [
-                    name,
-                    data,
-                    "see the source" if claim.target is None else "not yet run in full",
-                    "",
-                    "",
-                    "",
-                    published,
-                    source,
-                ]
-            )
+            here = "see the source" if claim.target is None else "not yet run in full"
+            rows.append([name, data, here, "", "", "", published, source])
         for line in lines:
             known = line in on_cifar
             rows.append([name, _data(line), *_reached(line), published if known else "", source if known else ""])

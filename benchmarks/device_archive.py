@@ -22,13 +22,14 @@ def write_archive(work: Path, archive: Path, limit: int) -> None:
     bytes reach: the caches' other files, and what else the parts wrote, such as networks; each the newest first.
     """
     files = [file for file in sorted(work.rglob("*")) if file.is_file() and not file.is_symlink()]
+    ranks = {file: _rank(file.relative_to(work)) for file in files}
     partial = archive.with_name(archive.name + ".part")
     with partial.open("wb") as stream:
         with tarfile.open(fileobj=stream, mode="w:gz", compresslevel=1) as packed:
-            for file in sorted(files, key=lambda file: (_rank(file.relative_to(work)), -file.stat().st_mtime)):
+            for file in sorted(files, key=lambda file: (ranks[file], -file.stat().st_mtime)):
                 # At worst a file does not compress; what is not written yet is a buffer's worth.
                 fits = stream.tell() + file.stat().st_size + 2**16 <= limit
-                if fits or _rank(file.relative_to(work)) == 0:
+                if fits or ranks[file] == 0:
                     packed.add(file, file.relative_to(work))
         stream.flush()
         os.fsync(stream.fileno())

@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from airjax.data.dataset import Dataset
 from airjax.utils.records import append_line
 from benchmarks.children import bound
 
@@ -19,7 +18,6 @@ ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"  # tracked: what the documentation is made from
 SCRATCH = ROOT / "runs" / "benchmarks"  # ignored by git
 BLOCKS = "blocks.jsonl"  # every timed block as it is measured, so that a killed comparison leaves what it had
-MADE_UP = ("synthetic", "noise")  # data sets without an order that could be another
 
 
 def add_output_options(parser: argparse.ArgumentParser) -> None:
@@ -80,8 +78,3 @@ def save(folder: Path, file: str, record: dict[str, Any]) -> None:
 def save_block(folder: Path, benchmark: str, block: dict[str, Any]) -> None:
     """Append one timed block to BLOCKS: of the folder, or of the scratch folder where the folder is tracked."""
     save(SCRATCH if folder == RESULTS else folder, BLOCKS, {"benchmark": benchmark, **block})
-
-
-def describe_data(data: Dataset) -> dict[str, str]:
-    """Return what a record says of a data set: its name, and whether its content is official, where that applies."""
-    return {"data": data.name} | ({} if data.name in MADE_UP else {"content": data.content})

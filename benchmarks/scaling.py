@@ -11,8 +11,9 @@ from airjax.data.dataset import Dataset
 from airjax.recipes.recipe import Recipe
 from airjax.training.arrays import fit_recipe
 from airjax.utils.records import dump_json
-from benchmarks.record import add_output_options, describe_data, save
+from benchmarks.record import add_output_options, save
 from benchmarks.speed import command_line, warn_of_load
+from parity.environment import describe_data
 
 FILE = "scaling.jsonl"
 FRACTIONS = (0.25, 0.5, 0.75, 1.0)  # of the recipe's epochs and training examples

@@ -21,7 +21,8 @@ from airjax.data.dataset import Dataset
 from airjax.recipes.recipe import Recipe
 from airjax.utils.records import dump_json, read_lines
 from benchmarks.children import bound
-from benchmarks.record import RESULTS, add_output_options, describe_data, save, without_output_options
+from benchmarks.record import RESULTS, add_output_options, save, without_output_options
+from parity.environment import describe_data
 
 FILE = "seeds.jsonl"
 TABLE = Path(__file__).parent.parent / "airjax" / "training" / "strategies.jsonl"

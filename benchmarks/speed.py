@@ -13,9 +13,9 @@ from airjax.data.info import CIFAR10
 from airjax.recipes.recipe import Recipe
 from airjax.training.arrays import fit_recipe
 from airjax.utils.records import dump_json
-from benchmarks.record import describe_data, save, save_block, without_output_options
+from benchmarks.record import save, save_block, without_output_options
 from benchmarks.speed_options import ALLOCATORS, CHANGES, STEPS, changed_recipe, make_parser, parse_implementations
-from parity.environment import Device, default_device, describe
+from parity.environment import Device, default_device, describe, describe_data
 from parity.timing import ImplementationName, TimedWork
 from parity.worker import WorkerError
 

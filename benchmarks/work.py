@@ -30,12 +30,11 @@ from parity.environment import start_jax
 from parity.timing import (
     COPY_BYTES,
     MATMUL_SIZE,
-    RATE_BURST,
-    RATE_REPEATS,
     Facts,
     Prepared,
     TimedPhase,
     TimedWork,
+    fastest_call,
     host_peak_bytes,
     rate_in_bfloat16,
     timed_phases,
@@ -92,20 +91,10 @@ def measure_rates(size: int, dtype: Any, copy_bytes: int) -> tuple[float, float]
     a, b = (random_matrix(number, size, dtype) for number in range(2))
     vector = jnp.ones(copy_bytes // 4, jnp.float32)
     product, copy = compile_function(jnp.matmul, a, b), compile_function(lambda x: x + 1, vector)
-    burst = RATE_BURST["cpu" if default_platform() == "cpu" else "cuda"]
-    matmul_seconds = min(_burst_seconds(lambda: product(a, b), burst) for _ in range(RATE_REPEATS))
-    copy_seconds = min(_burst_seconds(lambda: copy(vector), burst) for _ in range(RATE_REPEATS))
+    device = "cpu" if default_platform() == "cpu" else "cuda"
+    matmul_seconds = fastest_call(device, _seconds, lambda: product(a, b))
+    copy_seconds = fastest_call(device, _seconds, lambda: copy(vector))
     return 2 * size**3 / matmul_seconds, 2 * copy_bytes / copy_seconds
-
-
-def _burst_seconds(function: Callable[[], Any], burst: int) -> float:
-    # Of one of several calls, one after the other.
-    def calls() -> Any:
-        for _ in range(burst - 1):
-            function()
-        return function()
-
-    return _seconds(calls) / burst
 
 
 def random_matrix(seed: int, size: int, dtype: Any) -> jax.Array:

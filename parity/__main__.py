@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from airjax.cli.console import keep_running, run_main
-from airjax.data.dataset import SYNTHETIC, DataError
+from airjax.data.dataset import DataError
 from airjax.kernels.convolution import default_convolution
 from airjax.recipes.published import get_recipe
 from airjax.recipes.recipe import Recipe
@@ -15,7 +15,7 @@ from airjax.utils.extras import MissingExtraError, import_extra
 from airjax.utils.records import dump_json
 from airjax.utils.seeds import check_seed
 from parity.command_line import make_parser
-from parity.environment import cores, default_device, describe, use_cores
+from parity.environment import cores, default_device, describe, describe_data, use_cores
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_OPEN, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
 # What a command needs beyond airjax itself, and the extra that installs it; --help needs none.
@@ -94,9 +94,7 @@ def _numerical(options: argparse.Namespace) -> int:
     if options.json:
         threads = {"torch": torch.get_num_threads(), "jax": cores()}
         how = {"convolution": default_convolution("float32", "cpu"), "threads": threads, "environment": describe("cpu")}
-        # The synthetic images have no other order.
-        content = {} if data.name == SYNTHETIC else {"content": data.content}
-        print(dump_json(numerical.to_json(result) | content | how))
+        print(dump_json(numerical.to_json(result) | describe_data(data) | how))
     return 0 if result.passed else 1
 
 

@@ -1,11 +1,13 @@
-"""Where a comparison is made: device, versions of both frameworks, commit."""
+"""Where a comparison is made, and on what: device, versions of both frameworks, commit, data set."""
 
 import os
 from typing import Any, Literal
 
+from airjax.data.dataset import SYNTHETIC, Dataset
 from airjax.training.environment import commit, cpu_name, versions
 
 Device = Literal["cpu", "cuda"]
+MADE_UP = (SYNTHETIC, "noise")  # data sets without an order that could be another
 PACKAGES = ("airjax", "jax", "jaxlib", "flax", "optax", "torch", "airbench", "numpy", "scipy")
 
 
@@ -20,6 +22,11 @@ def describe(device: Device) -> dict[str, Any]:
         "versions": versions(PACKAGES),
         "commit": commit(),
     }
+
+
+def describe_data(data: Dataset) -> dict[str, str]:
+    """Return what a record says of a data set: its name, and whether its content is official, where that applies."""
+    return {"data": data.name} | ({} if data.name in MADE_UP else {"content": data.content})
 
 
 def default_device() -> Device:

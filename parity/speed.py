@@ -1,5 +1,6 @@
 """Timed work in PyTorch: our reference, eager or through torch.compile, and the released package."""
 
+import functools
 import time
 from collections.abc import Callable
 
@@ -7,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from parity.environment import Device
 from parity.reference import (
     CompileMode,
     advance,
@@ -21,12 +21,11 @@ from parity.reference import (
 from parity.timing import (
     COPY_BYTES,
     MATMUL_SIZE,
-    RATE_BURST,
-    RATE_REPEATS,
     Facts,
     Prepared,
     TimedPhase,
     TimedWork,
+    fastest_call,
     host_peak_bytes,
     rate_in_bfloat16,
     timed_phases,
@@ -78,8 +77,9 @@ def facts(work: TimedWork, prepared: Prepared) -> Facts:
     a, b = (torch.rand(size, size, dtype=dtype, device=work.device) for _ in range(2))
     source = torch.zeros(COPY_BYTES[work.device] // 4, device=work.device)
     target = torch.empty_like(source)
-    matmul = min(_burst_seconds(work.device, lambda: a @ b) for _ in range(RATE_REPEATS))
-    copy = min(_burst_seconds(work.device, lambda: torch.add(source, 1, out=target)) for _ in range(RATE_REPEATS))
+    seconds_of = functools.partial(_seconds, work.device)
+    matmul = fastest_call(work.device, seconds_of, lambda: a @ b)
+    copy = fastest_call(work.device, seconds_of, lambda: torch.add(source, 1, out=target))
     rates = 2 * size**3 / matmul, 2 * COPY_BYTES[work.device] / copy
     return Facts(prepared.compile_seconds, peak, None, *rates, precision)
 
@@ -200,12 +200,3 @@ def _seconds(device: str, function: Callable[[], object]) -> float:
     start = now()
     function()
     return now() - start
-
-
-def _burst_seconds(device: Device, function: Callable[[], object]) -> float:
-    # Of one of several calls, one after the other.
-    def calls() -> None:
-        for _ in range(RATE_BURST[device]):
-            function()
-
-    return _seconds(device, calls) / RATE_BURST[device]

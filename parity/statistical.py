@@ -5,10 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from airjax.data.dataset import SYNTHETIC, Dataset
+from airjax.data.dataset import Dataset
 from airjax.recipes.published import RECIPES
 from airjax.recipes.recipe import Recipe
-from parity.environment import Device, describe
+from parity.environment import Device, describe, describe_data
 from parity.study import FRAMEWORKS, Framework, RunOutcome, Study, add_run, open_study
 from parity.trainers import Reference, StudyJob, make_trainer
 from parity.worker import Worker
@@ -60,8 +60,7 @@ def plan_study(
         "runs": runs,
         "margin": margin,
         "reference": reference,
-        "data": data.name,
-        **({} if data.name == SYNTHETIC else {"content": data.content}),
+        **describe_data(data),
         "data_sha256": data.fingerprint,
         "device": device,
         "environment": describe(device),

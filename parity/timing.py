@@ -4,7 +4,7 @@ import os
 import resource
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from airjax.data.dataset import Dataset
 from airjax.recipes.recipe import Recipe
@@ -41,6 +41,19 @@ class Prepared(NamedTuple):
     compile_seconds: float  # that it took to compile; 0 where nothing is compiled
     block: Callable[[int], dict[str, float]]  # number of the block -> seconds of each part
     traffic_bytes: float | None = None  # moved for one result, by the compiler's count; None: not known
+
+
+def fastest_call(
+    device: Device, seconds_of: Callable[[Callable[[], Any]], float], function: Callable[[], Any]
+) -> float:
+    """Return the seconds of a function: the least of RATE_REPEATS bursts of calls, each timed by seconds_of."""
+
+    def burst() -> Any:
+        for _ in range(RATE_BURST[device] - 1):
+            function()
+        return function()
+
+    return min(seconds_of(burst) for _ in range(RATE_REPEATS)) / RATE_BURST[device]
 
 
 class Facts(NamedTuple):

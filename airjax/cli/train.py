@@ -329,8 +329,7 @@ def _trainings_one_by_one(job: Job, dataset: Dataset, seeds: Sequence[int], watc
         trained = train(
             job.recipe, dataset, seed, validate=_validates(job), devices=job.options.devices, keeping=job.keeping, **how
         )
-        _require_finite(trained)
-        yield trained
+        yield from _finite([trained])
 
 
 def _validates(job: Job) -> bool:
@@ -352,9 +351,7 @@ def _trainings_on_tree(job: Job, tree: Tree, seeds: Sequence[int], watchers: Wat
             if several():  # of an image that is this process's alone: the others are in the middle of a step
                 end_alone(error, EXIT_USAGE if isinstance(error, DataError) else EXIT_FAILURE)
             raise
-        yield from (run for run in runs if np.isfinite(run.metrics.loss).all() and np.isfinite(run.logits).all())
-        for run in runs:
-            _require_finite(run)
+        yield from _finite(runs)
 
 
 def _batches_of(options: Options[Recipe], seed: int) -> int:
@@ -383,12 +380,20 @@ def _trainings_in_groups(
             on_epoch=watchers.epoch if watched else None,
             keeping=job.keeping,
         )
-        runs = done.runs(part)
-        yield from (run for run, diverged in zip(runs, done.diverged, strict=True) if not diverged)
-        for run in runs:
-            _require_finite(run)
+        yield from _finite(done.runs(part))
         # What fitted into memory this time is what the next ones try.
         remaining, group = remaining[len(part) :], done.group
+
+
+def _finite(runs: Sequence[TrainedRun]) -> Iterator[TrainedRun]:
+    # Those that did not diverge, and then the error about the first one that did.
+    for run in sorted(runs, key=_diverged):
+        _require_finite(run)
+        yield run
+
+
+def _diverged(run: TrainedRun) -> bool:
+    return not (np.isfinite(run.metrics.loss).all() and np.isfinite(run.logits).all())
 
 
 def _require_finite(run: TrainedRun) -> None:

@@ -73,11 +73,11 @@ def members_of(recipe: Recipe, seeds: Sequence[int]) -> list[Member]:
     return [Member(seed, flip) for seed in seeds]
 
 
-def train_view(recipe: Recipe, of: Member) -> TrainView:
+def train_view(recipe: Recipe, member: Member) -> TrainView:
     """Return which examples the batches of a training show, in the order and in the boxes of this network's seed."""
     assert recipe.cropping is not None
     sizes = recipe.cropping.epoch_sizes(recipe.epochs)
-    return TrainView(recipe.batch_size, sizes, of.seed, recipe.cropping.crop, of.flip)
+    return TrainView(recipe.batch_size, sizes, member.seed, recipe.cropping.crop, member.flip)
 
 
 def share_of(mesh: Mesh | None) -> Share:
@@ -85,9 +85,13 @@ def share_of(mesh: Mesh | None) -> Share:
     return WHOLE if mesh is None else Share(jax.process_index(), jax.process_count())
 
 
-def with_mirrors(batch: Batch, epoch: int, members: Sequence[Member]) -> StreamBatch:
-    """Return what the step is handed of a batch of the host, with the mirror bits of every network."""
-    drawn = [sample_mirrors(one.seed, epoch, batch.examples, one.flip) for one in members]
+def with_mirrors(batch: Batch, epoch: int, members: Sequence[Member], view: TrainView) -> StreamBatch:
+    """Return what the step is handed of a batch of that view on the host, with the mirror bits of every network."""
+    came_with_it = Member(view.seed, view.flip)
+    drawn = [
+        batch.mirrors if one == came_with_it else sample_mirrors(one.seed, epoch, batch.examples, one.flip)
+        for one in members
+    ]
     # Numpy's arrays, until the batch is on the device.
     host: Any = batch.images, batch.labels.astype(np.int32), np.stack(drawn, axis=1)
     return StreamBatch(*host)

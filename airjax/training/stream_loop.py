@@ -159,7 +159,7 @@ def _start(work: StreamWork, clock: Clock) -> Progress:
 
 def _with_all_mirrors(work: StreamWork, batches: Iterator[Batch], steps_done: int) -> Iterator[StreamBatch]:
     for step, batch in enumerate(batches, start=steps_done):
-        yield with_mirrors(batch, step // work.recipe.steps_per_epoch, work.members)
+        yield with_mirrors(batch, step // work.recipe.steps_per_epoch, work.members, work.view)
 
 
 def _train_epoch(work: StreamWork, feed: Iterator[StreamBatch], progress: Progress, clock: Clock) -> Progress:
