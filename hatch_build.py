@@ -1,4 +1,4 @@
-"""What the package index shows: README.md with links that lead somewhere from any page.
+"""What the package index shows: README.md with links that lead somewhere from any page, and links beside it.
 
 A build knows its repository and commit where GitHub's workflows run it, or from REPOSITORY_URL. Elsewhere links into
 the repository become their text, and pictures are left out.
@@ -12,16 +12,30 @@ from typing import Any
 from hatchling.metadata.plugin.interface import MetadataHookInterface
 
 LINK = re.compile(r"(?P<picture>!?)\[(?P<text>[^\]]*)\]\((?P<target>[^)\s]+)\)")
+PAPER = "https://arxiv.org/abs/2404.00498"
 ELSEWHERE = re.compile(r"[a-z]+:|#")
 
 
 class ReadmeHook(MetadataHookInterface):
-    """Sets the project's readme."""
+    """Sets the project's readme and its links."""
 
     def update(self, metadata: dict[str, Any]) -> None:
-        """Set the readme of a project's metadata."""
+        """Set the readme and the links of a project's metadata."""
         text = (Path(self.root) / "README.md").read_text()
-        metadata["readme"] = {"content-type": "text/markdown", "text": absolute_links(text, *repository())}
+        address, commit = repository()
+        metadata["readme"] = {"content-type": "text/markdown", "text": absolute_links(text, address, commit)}
+        metadata["urls"] = {"Paper": PAPER} | project_links(address)
+
+
+def project_links(address: str | None) -> dict[str, str]:
+    """Return the links to a repository of GitHub's form; none where its address is unknown."""
+    if address is None:
+        return {}
+    return {
+        "Source": address,
+        "Documentation": f"{address}/tree/main/docs",
+        "Changelog": f"{address}/blob/main/CHANGELOG.md",
+    }
 
 
 def repository() -> tuple[str | None, str]:

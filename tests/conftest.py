@@ -39,6 +39,28 @@ NAMED, NAMED_CIFAR100, NAMED_LABELS, NAMED_IMAGENET = (
     os.environ.get(f"AIRJAX_{name}") for name in ("DATA", "CIFAR100", "LABELS", "IMAGENET_JPEG")
 )
 
+# Names of tests: what passes is added to this file, and what stands there is not run again. So a second call, with more
+# packages installed, runs what the first one skipped.
+PASSED = os.environ.get("AIRJAX_TESTS_PASSED")
+
+
+def _read_passed() -> set[str]:
+    return set(Path(PASSED).read_text().splitlines()) if PASSED and Path(PASSED).exists() else set()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what an earlier call has passed."""
+    passed = _read_passed()
+    config.hook.pytest_deselected(items=[item for item in items if item.nodeid in passed])
+    items[:] = [item for item in items if item.nodeid not in passed]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Keep the names of what has passed."""
+    if PASSED:
+        names = _read_passed() | {report.nodeid for report in terminalreporter.getreports("passed")}
+        Path(PASSED).write_text("".join(f"{name}\n" for name in sorted(names)))
+
 
 def pytest_report_header() -> str | None:
     """Say why tests/parity is not collected where it is not."""

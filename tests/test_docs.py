@@ -25,6 +25,7 @@ from airjax.sweep.store import Writer
 ROOT = Path(__file__).parent.parent
 PAGES = [
     ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
     *(page for room in ("docs", "experiments") for page in sorted((ROOT / room).rglob("*.md"))),
 ]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -47,6 +48,14 @@ FOREIGN = {
     "pip": "installs what runs this",
     "ray": "needs several machines",
     "duckdb": "is a program of its own",
+    "docker": "needs a Docker engine",
+    "mkdir": "makes the folder that a container writes to",
+    "python3.11": "makes the environment that runs this",
+    ".venv/bin/pre-commit": "is a program of its own",
+    ".venv/bin/ruff": "is a program of its own",
+    ".venv/bin/pyright": "is a program of its own",
+    ".venv/bin/mkdocs": "builds the site, which tests/test_site.py tests",
+    ".ci/run": "runs the tests",
 }
 SCRIPTS = {"docs/scale.md": "needs a SLURM or a Kubernetes cluster"}
 COMPILES_LONG = [f"docs/{name}.md" for name in ("concepts", "data_selection", "new_method", "own_images", "seeds")]

@@ -31,7 +31,9 @@ LEFT_OUT = ("row", "folder", "changes")  # where a network lies, and what has co
 
 def main(arguments: list[str] | None = None, prog: str = "python -m airjax.export") -> int:
     """Run the command line and return its exit code: 0 written, 1 not written, 2 bad usage or input."""
-    options = make_parser(prog).parse_args(arguments)
+    parser = make_parser(prog)
+    options = parser.parse_args(arguments)
+    _refuse_unused(parser, options)
     try:
         if options.onnx or options.hub:
             print(_export_model(options))
@@ -69,14 +71,32 @@ def make_parser(prog: str) -> argparse.ArgumentParser:
     form.add_argument("--hub", action="store_true", help="a network as a folder with config.json and a model card")
     parser.add_argument("--data", metavar="NAME|PATH", help="with --onnx: compare on its test images; default: noise")
     parser.add_argument("--data-dir", type=Path, help="where that data set's files are")
-    parser.add_argument("--licence", default="mit", help="with --hub: of the weights, as hubs name it; default: mit")
+    parser.add_argument("--licence", help="with --hub: of the weights, as hubs name it; default: mit")
     return parser
+
+
+def _refuse_unused(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    # What would change nothing is a mistake of whoever wrote it.
+    network = options.onnx or options.hub
+    unused = {
+        "--array": network and options.array,
+        "--mixed": network and options.mixed,
+        "--data": not options.onnx and options.data,
+        "--data-dir": not options.onnx and options.data_dir,
+        "--licence": not options.hub and options.licence,
+    }
+    for flag, is_given in unused.items():
+        if is_given:
+            goes_with = {"--licence": "--hub", "--data": "--onnx", "--data-dir": "--onnx"}.get(
+                flag, "a sweep's results"
+            )
+            parser.error(f"{flag} goes with {goes_with} alone")
 
 
 def _export_model(options: argparse.Namespace) -> str:
     # Returns the line that says what was written.
     if options.hub:
-        export_folder(options.sweep, options.file, options.licence)
+        export_folder(options.sweep, options.file, options.licence or "mit")
         return f"wrote the network and its card to {options.file}"
     data = None if options.data is None else load_data(options.data, options.data_dir)
     found = export_onnx(options.sweep, options.file, None if data is None else data.test_images)

@@ -81,9 +81,12 @@ def export_onnx(source: Path, file: Path, images: UInt8[np.ndarray, "n h w c"] |
 
 
 def in_float32(model: Model) -> Model:
-    """Return the model in float32, the arithmetic that every ONNX runtime has."""
+    """Return the model in float32, the arithmetic that every ONNX runtime has, and with all views for every image.
+
+    Which images are the least certain follows from a whole test set, of which a batch knows nothing.
+    """
     variables = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), model.variables)
-    return Model(model.recipe.override(precision="float32"), variables, model.classes)
+    return Model(model.recipe.override(precision="float32", tta_fraction=1.0), variables, model.classes)
 
 
 def to_onnx(model: Model) -> bytes:

@@ -68,13 +68,12 @@ def main(arguments: list[str] | None = None, prog: str = "python -m airjax.predi
             kept.append(row)
     if options.json:
         print(dump_json(kept))
-    if options.html is not None and not _write_page(options.html, options, model, kept):
-        return EXIT_USAGE
+    written = options.html is None or _write_page(options.html, options, model, kept)
     if failed and len(options.images) > 1:
         print(f"{failed} of {len(options.images)} images could not be classified", file=sys.stderr)
     if failed == len(options.images):
         return EXIT_USAGE
-    return EXIT_SOME_FAILED if failed else EXIT_OK
+    return EXIT_SOME_FAILED if failed or not written else EXIT_OK
 
 
 def make_parser(prog: str) -> argparse.ArgumentParser:

@@ -13,13 +13,15 @@ def main(arguments: list[str] | None = None, prog: str = "python -m airjax.recip
     if options.json:
         print(dump_json(rows))
         return 0
+    width = max(len(name) for name in RECIPES) + 1
     print(
-        f"{'recipe':12}{'epochs':>7}{'steps':>7}{'parameters':>12}{'TFLOP':>10}{'expected':>10}  what it is; evidence"
+        f"{'recipe':{width}}{'epochs':>7}{'steps':>7}{'parameters':>12}{'TFLOP':>10}{'expected':>10}  "
+        "what it is; evidence"
     )
     for row in rows:
         expected = "" if row["expected_accuracy"] is None else f"{row['expected_accuracy']:.2%}"
         print(
-            f"{row['name']:12}{row['epochs']:7g}{row['steps']:7}{row['params']:12,}{row['flops'] / 1e12:10,.1f}"
+            f"{row['name']:{width}}{row['epochs']:7g}{row['steps']:7}{row['params']:12,}{row['flops'] / 1e12:10,.1f}"
             f"{expected:>10}  {row['summary']}; {row['evidence']}"
         )
     return 0

@@ -373,6 +373,7 @@ def _trainings_in_groups(
             dataset,
             strategy=strategy,
             group=group,
+            validate=_validates(job),
             keep_variables=True,
             progress=False,
             on_phase=watchers.phase,

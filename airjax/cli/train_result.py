@@ -31,6 +31,7 @@ def record_run(trained: TrainedRun, batches_of: int | None = None) -> dict[str, 
     """
     losses, last_epoch = trained.metrics.loss, slice(-trained.recipe.steps_per_epoch, None)
     crops = [crop._asdict() for crop in trained.test_crops]
+    some = {"plain_accuracy": trained.plain_accuracy, "test_crops": crops, "batches_of": batches_of}
     return {
         "seed": trained.seed,
         "accuracy": trained.accuracy,
@@ -40,7 +41,7 @@ def record_run(trained: TrainedRun, batches_of: int | None = None) -> dict[str, 
         "train_accuracy": float(trained.metrics.accuracy[last_epoch].mean()),
         "steps": trained.recipe.total_steps,
         "seconds": trained.seconds,
-    } | {name: value for name, value in (("test_crops", crops), ("batches_of", batches_of)) if value not in ([], None)}
+    } | {name: value for name, value in some.items() if value not in ([], None)}
 
 
 def summarize_runs(

@@ -68,7 +68,7 @@ def read_networks(folder: Path, data_dir: Path | None = None) -> Networks:
         runs,
         list(training.values()),
         _curves(epochs),
-        _gains(epochs),
+        _gains(epochs, runs),
         seeds,
         logits,
         dataset,
@@ -117,13 +117,19 @@ def _curves(epochs: list[dict[str, Any]]) -> dict[str, Float[np.ndarray, "g e"]]
     return curves
 
 
-def _gains(epochs: list[dict[str, Any]]) -> dict[int, tuple[float, float]]:
-    # Both are there for the last epoch of a network that trained alone.
+def _gains(epochs: list[dict[str, Any]], runs: list[dict[str, Any]]) -> dict[int, tuple[float, float]]:
+    # Earlier versions wrote both into the last epoch of a network that trained alone, and nowhere else.
     found = {}
     for line in epochs:
         plain, averaged = line.get("validation_accuracy"), line.get("tta_accuracy")
         if len(line["seeds"]) == 1 and plain is not None and averaged is not None:
             found[line["seeds"][0]] = 100 * plain, 100 * averaged
+    for run in runs:
+        if "plain_accuracy" in run:
+            found[run["seed"]] = 100 * run["plain_accuracy"], 100 * run["accuracy"]
+        elif run.get("test_crops"):
+            first = run["test_crops"][0]
+            found[run["seed"]] = 100 * first["accuracy"], 100 * first["tta_accuracy"]
     return found
 
 

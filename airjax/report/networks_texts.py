@@ -1,6 +1,8 @@
 """Say in words and tables what is known of a training's networks."""
 
+import itertools
 import shlex
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +15,8 @@ from airjax.report.page import Table
 from airjax.stats.intervals import mean_interval, sample_sd, target_verdict
 from airjax.utils.units import format_seconds
 
-OF_DATA = ("mean", "std", "channels", "classes", "image_size", "num_classes", "train_examples", "test_examples")
+OF_DATA = ("mean", "std", "channels", "classes", "image_size", "num_classes")
+OF_A_TREE = ("train_examples", "test_examples")  # whose images are all used
 LISTED = 100  # networks in the table
 VERDICTS = {
     "confirmed": "reached",
@@ -85,7 +88,7 @@ def facts(networks: Networks) -> list[tuple[str, str]]:
     devices = dict.fromkeys(str(one.get("device", "not recorded")) for one in networks.environments)
     return [
         *facts,
-        ("recipe", f"{networks.name}, {recipe.epochs:g} epochs"),
+        ("recipe", f"{networks.name}, {recipe.epochs:g} epochs, {recipe.precision}"),
         ("data", f"{described['dataset']}, {described['content']}{labels}{split}"),
         ("test images", f"{recipe.test_examples:,}"),
         ("parameters", f"{recipe.num_params:,}"),
@@ -96,12 +99,10 @@ def facts(networks: Networks) -> list[tuple[str, str]]:
 
 def changed_table(networks: Networks, changed: dict[str, Any]) -> Table | None:
     """Tabulate what was changed of the recipe; None where nothing was."""
-    if not changed:
-        return None
-    before = RECIPES[networks.name].flat()
-    return Table(
-        ["field", "the recipe's", "here"], [[name, _text(before[name]), _text(changed[name])] for name in changed]
-    )
+    before = RECIPES[networks.name].flat() if changed else {}
+    # "auto" is what the device is best at: nobody changed it.
+    rows = [[name, _text(before[name]), _text(changed[name])] for name in changed if before[name] != "auto"]
+    return Table(["field", "the recipe's", "here"], rows) if rows else None
 
 
 def runs_table(networks: Networks) -> Table | None:
@@ -135,11 +136,21 @@ def mean_gain(networks: Networks) -> str | None:
 
 
 def command(networks: Networks, changed: dict[str, Any]) -> str:
-    """Return the command that trains the same networks, given the changed fields of the recipe."""
+    """Return the commands that train the same networks, a line for each row of seeds, given the recipe's changes."""
     seeds = sorted(run["seed"] for run in networks.runs) or networks.training[0]["seeds"]
-    described, parts = networks.described, ["airjax", "train", "--recipe", networks.name]
-    if seeds == list(range(seeds[0], seeds[0] + len(seeds))):
-        parts += ["--seed", str(seeds[0]), "--seeds", str(len(seeds))]
+    begin, rest = ["airjax", "train", "--recipe", networks.name], _data_and_changes(networks, changed)
+    shared = Counter(run["batches_of"] for run in networks.runs if "batches_of" in run)
+    group = ["--group", str(1 + max(shared.values()))] if shared else []  # the first network's batches are its own
+    lines = []
+    for _, row in itertools.groupby(enumerate(seeds), lambda pair: pair[1] - pair[0]):
+        numbers = [seed for _, seed in row]
+        of_row = ["--seed", str(numbers[0]), "--seeds", str(len(numbers))]
+        lines.append([*begin, *of_row, *group, *rest, "--out", "DIR"])
+    return "\n".join(shlex.join(line) for line in lines)
+
+
+def _data_and_changes(networks: Networks, changed: dict[str, Any]) -> list[str]:
+    described, parts = networks.described, []
     name = described["dataset"].removesuffix(f"+{described['labels']}")
     parts += ["--data", name if find_entry(name) else described.get("place") or name or "auto"]
     parts += ["--labels", described["labels"]] if described["labels"] else []
@@ -147,10 +158,11 @@ def command(networks: Networks, changed: dict[str, Any]) -> str:
     held_out = networks.recipe.test_examples if described["split"] == "validation" else 0
     held_out = described.get("validation", held_out)
     parts += ["--validation", str(held_out)] if held_out else []
+    left_out = OF_DATA if networks.recipe.cropping is None else (*OF_DATA, *OF_A_TREE)
     for name, value in changed.items():
-        if name not in OF_DATA:
+        if name not in left_out:
             parts += _flag(name, value)
-    return shlex.join([*parts, "--out", "DIR"])
+    return parts
 
 
 def _flag(name: str, value: Any) -> list[str]:

@@ -45,6 +45,7 @@ class Summary(NamedTuple):
     sd: Estimate | None  # of the accuracies on this test set
     lowest: float
     highest: float
+    gain: Estimate | None  # of accuracy by test-time augmentation, in points, where the plan keeps plain accuracies
     seconds: float | None  # median of the networks
     distribution_sd: Estimate | None  # on the test distribution: root of an estimate that may be negative, signed
     calibration: Estimate | None  # class-aggregated error of the votes; no percentage
@@ -98,6 +99,7 @@ def summarize(results: Results, labels: np.ndarray | None, num_classes: int | No
         sd=Estimate(float(accuracies.std(ddof=1)), bootstrap_interval(accuracies, "std")) if several else None,
         lowest=float(accuracies.min()),
         highest=float(accuracies.max()),
+        gain=_gain(results),
         seconds=_median([row["seconds"] for row in results.rows if row["seconds"] is not None]),
         distribution_sd=variance and _distribution_sd(variance),
         calibration=calibration,
@@ -107,6 +109,16 @@ def summarize(results: Results, labels: np.ndarray | None, num_classes: int | No
     )
     probabilities = None if logits is None else mean_probabilities(results)
     return summary, Details(accuracies, votes, class_accuracies, load_curves(results), probabilities)
+
+
+def _gain(results: Results) -> Estimate | None:
+    pairs = [(row["accuracy"], row["plain_accuracy"]) for row in results.rows if row.get("plain_accuracy") is not None]
+    if not pairs:
+        return None
+    gains = 100 * np.array([averaged - plain for averaged, plain in pairs])
+    # A gain is from -100 to 100 points; the interval is one of numbers from 0.
+    interval = mean_interval(100 + gains, whole=200.0)
+    return Estimate(float(gains.mean()), interval and (interval[0] - 100, interval[1] - 100))
 
 
 def sum_logits(results: Results) -> np.ndarray | None:

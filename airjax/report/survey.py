@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from airjax.data import DataError, Dataset
+from airjax.data.registry import find_entry
 from airjax.report.summary import Details, Summary, summarize
 from airjax.sweep.find_data import find_data
 from airjax.sweep.plan import title
@@ -167,7 +168,7 @@ def _load_test(
         dataset = find_data(name, source, data_dir)
         dataset = dataset.head(len(dataset.train_images), examples)
     except DataError as error:
-        if data_dir is not None and name == "cifar10":
+        if data_dir is not None and (entry := find_entry(name)) is not None and entry.has_files:
             raise
         return SurveyedTestSet(name, examples, None, str(error))
     # Labels of other images would make numbers that look like any others.

@@ -60,12 +60,15 @@ def failure_table(survey: Survey) -> Table | None:
 def accuracy_table(settings: Sequence[SurveyedSetting]) -> Table:
     """Tabulate the mean, spread and cost of each setting."""
     heads = ["setting", "n", "diverged", "mean, % (95%)", "standard deviation (95%)", "range, %", "seconds"]
+    with_gains = any(setting.summary.gain is not None for setting in settings)
+    heads += ["gain of test-time augmentation, points (95%)"] * with_gains
     rows = []
     for setting in settings:
         s = setting.summary
         spread = f"{s.lowest:.2f} to {s.highest:.2f}"
         seconds = "" if s.seconds is None else f"{s.seconds:.1f}"
-        rows.append([setting.title, s.networks, s.diverged, _number(s.mean, 2), _number(s.sd, 3), spread, seconds])
+        numbers = [_number(s.mean, 2), _number(s.sd, 3), spread, seconds, *[_number(s.gain, 2)] * with_gains]
+        rows.append([setting.title, s.networks, s.diverged, *numbers])
     return Table(heads, rows)
 
 

@@ -22,6 +22,7 @@ seed = 0
 [keep]                           # besides the class of every test image
 logits = false                   # float16
 networks = false
+plain_accuracy = false           # without test-time augmentation: a second evaluation
 """
 
 import codecs
@@ -96,6 +97,7 @@ class Keep:
 
     logits: bool = False
     networks: bool = False
+    plain_accuracy: bool = False
 
     def __post_init__(self) -> None:
         check_fields(self, prefix="keep.")

@@ -235,6 +235,7 @@ def _train(worker: _Worker, runs: tuple[Run, ...], strategy: Strategy) -> ManyRu
         members,
         data,
         strategy=strategy,
+        validate=plan.keep.plain_accuracy,
         keep_variables=plan.keep.networks,
         progress=False,
         on_phase=lambda phase: _say(worker.job, PHASES[phase]),
@@ -269,6 +270,8 @@ def _finish(worker: _Worker, run: Run, done: ManyRuns | None, place: int, error:
     longest = max(math.ceil(setting.recipe.epochs) for setting in job.plan.settings)
     seconds = sum(done.seconds.values()) / len(done.accuracy)
     record |= {"accuracy": accuracy, "diverged": diverged, "examples": len(logits), "seconds": round(seconds, 4)}
+    if done.plain_accuracy is not None:
+        record["plain_accuracy"] = float(done.plain_accuracy[place])
     record["last_loss"] = float(losses[-1]) if np.isfinite(losses[-1]) else None
     curve = epoch_means(losses, done.metrics.accuracy[place], done.recipe.steps_per_epoch, longest)
     arrays = {"predictions": logits.argmax(1).astype(np.uint8), "curves": curve}

@@ -53,6 +53,7 @@ class TrainedRun(NamedTuple):
     accuracy: float  # fraction of the test images classified right
     seconds: dict[str, float]  # compile, whiten, train, evaluate
     test_crops: tuple[CropResult, ...] = ()  # of a network that learned from a tree of images
+    plain_accuracy: float | None = None  # without test-time augmentation, where that was asked for
 
     def __repr__(self) -> str:
         return one_line(self)
@@ -87,7 +88,7 @@ class Work(NamedTuple):
     arrays: Arrays
     evaluation: EvalPlan
     called: Callbacks
-    validate: bool = False  # evaluate after every epoch, too; of a single network
+    validate: bool = False  # evaluate without test-time augmentation, too; after every epoch if there is an on_epoch
     check: Callable[[StepMetrics, int], None] | None = None  # an epoch's metrics [k,s], and steps done: may raise
     keeping: Keeping = NOTHING_KEPT
     snapshots: Snapshots | None = None  # of this group; None: none are taken
@@ -98,6 +99,7 @@ class Finished(NamedTuple):
 
     metrics: StepMetrics  # numpy arrays [k,t]
     logits: Float[np.ndarray, "k m l"]
+    plain_accuracy: Float[np.ndarray, " k"] | None  # without test-time augmentation; None: nobody asked
     variables: Variables  # on the device: k networks, with an axis; of "sequential", the one network without it
 
 
@@ -163,7 +165,14 @@ def train(
     metrics = StepMetrics(*(column[0] for column in done.metrics))
     accuracy = float((done.logits[0].argmax(1) == np.asarray(work.arrays.test_labels)).mean())
     return TrainedRun(
-        recipe, seed, to_one_device(mesh, done.variables), metrics, done.logits[0], accuracy, clock.seconds
+        recipe,
+        seed,
+        to_one_device(mesh, done.variables),
+        metrics,
+        done.logits[0],
+        accuracy,
+        clock.seconds,
+        plain_accuracy=None if done.plain_accuracy is None else float(done.plain_accuracy[0]),
     )
 
 
@@ -230,7 +239,7 @@ def run_group(work: Work, programs: Programs, members: Members, clock: Clock) ->
             work.check(history[-1], steps_done)
         if epoch < last_epoch:
             if work.called.on_epoch is not None:
-                plain = _validate(work, programs.variables(state, averaged=False), clock) if work.validate else None
+                plain = _validate(work, programs.variables(state, averaged=False), clock)
                 work.called.on_epoch(
                     report_epoch(epoch, metrics_of_epoch(work.recipe, epoch, history, count), plain, None, clock)
                 )
@@ -238,13 +247,13 @@ def run_group(work: Work, programs: Programs, members: Members, clock: Clock) ->
                 _save(work, state, history, calls_done, steps_done, clock)
     variables = programs.variables(state, averaged=True)
     del state
-    logits = _evaluate(work, variables, clock)
+    logits = _evaluate(work, variables, work.recipe.evaluation.tta_level, clock, "evaluate")
+    plain = _validate(work, variables, clock)
     if work.called.on_epoch is not None:
-        plain = _validate(work, variables, clock) if work.validate else None
         accuracy = float((logits.argmax(2) == np.asarray(arrays.test_labels)).mean())
         metrics = metrics_of_epoch(work.recipe, last_epoch, history, count)
         work.called.on_epoch(report_epoch(last_epoch, metrics, plain, accuracy, clock))
-    return Finished(join(history, count), logits, variables)
+    return Finished(join(history, count), logits, plain, variables)
 
 
 def _resume(work: Work, state: TrainState, clock: Clock) -> tuple[TrainState, list[StepMetrics], int]:
@@ -271,11 +280,17 @@ def metrics_of_epoch(recipe: Recipe, epoch: int, history: Sequence[StepMetrics],
 
 
 def report_epoch(
-    epoch: int, metrics: StepMetrics, plain: float | None, accuracy: float | None, clock: Clock
+    epoch: int,
+    metrics: StepMetrics,
+    plain: Float[np.ndarray, " k"] | float | None,
+    accuracy: float | None,
+    clock: Clock,
 ) -> EpochReport:
     """Return the row of an epoch: means over its steps, and over the members of a group."""
     means = float(metrics.loss.mean()), float(metrics.accuracy.mean())
-    return EpochReport(epoch, *means, plain, accuracy, clock.seconds["train"])
+    return EpochReport(
+        epoch, *means, None if plain is None else float(np.mean(plain)), accuracy, clock.seconds["train"]
+    )
 
 
 def wait(metrics: StepMetrics, count: int, driver: Driver, before: Sequence[StepMetrics]) -> StepMetrics:
@@ -313,31 +328,28 @@ def _compile(programs: Programs, kinds: Sequence[Kind], clock: Clock) -> None:
         clock.pause()
 
 
-def _evaluate(work: Work, variables: Variables, clock: Clock) -> Float[np.ndarray, "k m l"]:
-    # Logits with the recipe's test-time augmentation.
-    if work.strategy == "sequential":
-        return _logits_of_one(work, variables, work.recipe.evaluation.tta_level, clock, "evaluate")[None]
-    clock.begin("evaluate")
-    images, plan = work.arrays.test_images, work.evaluation
-    logits = group_logits(work.recipe, work.backend, work.strategy, variables, images, plan)
-    clock.pause()
-    return logits
+def _validate(work: Work, variables: Variables, clock: Clock) -> Float[np.ndarray, " k"] | None:
+    # Accuracies without test-time augmentation, where these are asked for.
+    if not work.validate:
+        return None
+    logits = _evaluate(work, variables, 0, clock, "validate")
+    return (logits.argmax(2) == np.asarray(work.arrays.test_labels)).mean(1)
 
 
-def _validate(work: Work, variables: Variables, clock: Clock) -> float:
-    logits = _logits_of_one(work, variables, 0, clock, "validate")
-    return float((logits.argmax(1) == np.asarray(work.arrays.test_labels)).mean())
-
-
-def _logits_of_one(
-    work: Work, variables: Variables, level: int, clock: Clock, stage: Stage
-) -> Float[np.ndarray, "m l"]:
-    # Compile first: that is no part of the evaluation's time.
+def _evaluate(work: Work, variables: Variables, level: int, clock: Clock, stage: Stage) -> Float[np.ndarray, "k m l"]:
+    # Logits with test-time augmentation at a level. Compile first: that is no part of the evaluation's time.
     clock.begin("compile")
     images, plan = work.arrays.test_images, work.evaluation
-    compile_evaluation(work.recipe, level, work.backend, plan, images)
-    clock.begin(stage)
-    logits = batched_logits(work.recipe, work.backend, variables, images, level, plan)
+    if work.strategy == "sequential":
+        compile_evaluation(work.recipe, level, work.backend, plan, images)
+        clock.begin(stage)
+        logits = batched_logits(work.recipe, work.backend, variables, images, level, plan)[None]
+    else:
+        recipe = work.recipe.override(tta_level=level)
+        count = len(jax.tree.leaves(variables)[0])
+        compile_group_evaluation(recipe, work.backend, work.strategy, count, plan, images)
+        clock.begin(stage)
+        logits = group_logits(recipe, work.backend, work.strategy, variables, images, plan)
     clock.pause()
     return logits
 

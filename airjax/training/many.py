@@ -43,6 +43,7 @@ class ManyRuns(NamedTuple):
     diverged: Bool[np.ndarray, " k"]  # a loss or a logit is not finite
     variables: list[Variables]  # k networks; empty unless asked for
     seconds: dict[str, float]  # compile, whiten, train, evaluate: of all members together
+    plain_accuracy: Float[np.ndarray, " k"] | None = None  # without test-time augmentation, where that was asked for
 
     def __repr__(self) -> str:
         return one_line(self)
@@ -67,6 +68,7 @@ class ManyRuns(NamedTuple):
                 self.logits[k],
                 float(self.accuracy[k]),
                 seconds,
+                plain_accuracy=None if self.plain_accuracy is None else float(self.plain_accuracy[k]),
             )
             for k, seed in enumerate(seeds)
         ]
@@ -81,6 +83,7 @@ def run_many(
     group: int | None = None,
     driver: Driver | None = None,
     eval_size: int | None = None,
+    validate: bool = False,
     keep_variables: bool = False,
     progress: bool | None = None,
     on_phase: Callable[[Stage], None] | None = None,
@@ -103,6 +106,8 @@ def run_many(
             Halved as often as needed when memory does not suffice, by prediction or by trial.
         driver: as for `airjax.training.loop.train`.
         eval_size: test images that go through all networks of a group at once; fewer need less memory.
+        validate: also evaluate without test-time augmentation at the end, and after every epoch if there is an
+            on_epoch.
         keep_variables: return the networks as well.
         progress: show a line with what is being done; None does so on a terminal and in notebooks.
         on_phase: called with what begins, before it does, in every group.
@@ -137,7 +142,7 @@ def run_many(
     arrays, plan = _to_device(recipe, members, data), plan_calls(recipe, backend, by_epoch=by_epoch)
     given = Callbacks(on_phase, on_step, on_epoch, on_group)
     with progress_line(recipe, count, progress, given) as called:
-        work = Work(recipe, backend, strategy, plan, arrays, evaluation, called, keeping=keeping)
+        work = Work(recipe, backend, strategy, plan, arrays, evaluation, called, validate, keeping=keeping)
         clock = Clock(called.on_phase)
         done, group = _run_groups(work, members, data, group, smallest, clock, keep_variables=keep_variables)
     metrics = StepMetrics(*(np.concatenate(parts)[:count] for parts in zip(*(p.metrics for p in done), strict=True)))
@@ -145,7 +150,19 @@ def run_many(
     diverged = ~np.asarray(np.isfinite(metrics.loss).all(1) & np.isfinite(logits).all((1, 2)))
     accuracy = (logits.argmax(2) == np.asarray(arrays.test_labels)).mean(1)
     variables = [network for part in done for network in part.networks][:count]
-    return ManyRuns(recipe, strategy, group, metrics, logits, accuracy, diverged, variables, clock.seconds)
+    plain = [part.plain_accuracy for part in done if part.plain_accuracy is not None]
+    return ManyRuns(
+        recipe,
+        strategy,
+        group,
+        metrics,
+        logits,
+        accuracy,
+        diverged,
+        variables,
+        clock.seconds,
+        np.concatenate(plain)[:count] if plain else None,
+    )
 
 
 def seed_keys(seeds: Sequence[int] | Int[np.ndarray, " k"]) -> Key[Array, " k"]:
@@ -163,6 +180,7 @@ def seed_keys(seeds: Sequence[int] | Int[np.ndarray, " k"]) -> Key[Array, " k"]:
 class _Group(NamedTuple):
     metrics: StepMetrics  # each [g,t]
     logits: Float[np.ndarray, "g m l"]
+    plain_accuracy: Float[np.ndarray, " g"] | None
     networks: list[Variables]  # g networks, or none
 
 
@@ -194,7 +212,7 @@ def _run_groups(
                     continue
             trained = train_group(work, part, data, clock)
             networks = _networks(work.strategy, trained) if keep_variables else []
-            done.append(_Group(trained.metrics, trained.logits, networks))
+            done.append(_Group(trained.metrics, trained.logits, trained.plain_accuracy, networks))
         except jax.errors.JaxRuntimeError as error:
             if not is_out_of_memory(error) or group <= smallest:
                 raise

@@ -96,3 +96,20 @@ def test_what_cannot_be_exported_is_named(
     assert main(arguments) == code
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--licence", "mit"], "--licence goes with --hub alone"),
+        (["--hub", "--data", "cifar10"], "--data goes with --onnx alone"),
+        (["--onnx", "--array", "logits"], "--array goes with a sweep's results alone"),
+        (["--hub", "--mixed"], "--mixed goes with a sweep's results alone"),
+    ],
+)
+def test_a_flag_that_would_change_nothing_is_refused(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["source", "file", *arguments])
+    assert message in capsys.readouterr().err

@@ -126,6 +126,15 @@ def test_a_converter_that_does_not_fit_jax_is_named_with_the_version_that_it_fit
     assert f"\njax=={KNOWN_TO_CONVERT}\n" in constraints.read_text()
 
 
+def test_a_file_has_all_views_of_every_image(model: airjax.Model, toy: airjax.Dataset) -> None:
+    # Which images are the least certain follows from the whole test set; a converted function sees a batch of it.
+    selecting = model._replace(recipe=model.recipe.override(tta_fraction=0.3))
+    images = toy.test_images[:40]
+    whole = airjax.infer(in_float32(selecting), images)
+    np.testing.assert_array_equal(whole, airjax.infer(in_float32(model), images))
+    assert not np.array_equal(whole, airjax.infer(selecting, images))
+
+
 @pytest.mark.slow
 def test_onnxruntime_predicts_what_airjax_predicts(out: Path, tmp_path: Path) -> None:
     runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (pip install '.[onnx]')")

@@ -1,8 +1,10 @@
 """The page of a training's folder."""
 
 import html
+import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from airjax.cli.train_folder import EpochLog
 from airjax.report.folders import render_folder
 from airjax.report.networks import read_networks
 from airjax.report.networks_page import draw_networks
+from airjax.report.networks_texts import changed_table, command
 from airjax.report.pictures import confident_mistakes
 from airjax.report.probabilities import confidence_reliability, expected_calibration_error, mean_probability, softmax
 from airjax.report.survey import SurveyError
@@ -48,6 +51,41 @@ def test_the_headline_comes_first_and_what_was_changed_next(folder: Path) -> Non
     assert "airjax train --recipe tiny --seed 0 --seeds 3 --data synthetic --epochs 3.0" in words
     assert "gains +2.00 points (95% interval +2.00 to +2.00, n = 3)" in words
     assert "jax 1.2.3" in words
+
+
+def test_the_commands_train_the_networks_that_are_there(folder: Path) -> None:
+    networks = read_networks(folder)
+
+    def lines(seeds: list[int], changed: dict[str, Any], **more: Any) -> list[str]:
+        runs = [{"seed": seed, "accuracy": 0.5} | more for seed in seeds]
+        return command(networks._replace(runs=runs), changed).splitlines()
+
+    first, second = lines([0, 1, 2, 10], {"train_examples": 200, "precision": "float32", "mean": [0.5]})
+    assert first.startswith("airjax train --recipe tiny --seed 0 --seeds 3 --data")
+    assert first.endswith("--train-examples 200 --precision float32 --out DIR")
+    assert "--mean" not in first
+    assert second == first.replace("--seed 0 --seeds 3", "--seed 10 --seeds 1")
+    (line,) = lines([1, 2], {}, batches_of=0)
+    assert "--seeds 2 --group 3" in line
+
+
+def test_what_the_device_chose_is_no_change(folder: Path) -> None:
+    networks = read_networks(folder)
+    assert changed_table(networks, {"precision": "float32"}) is None
+    table = changed_table(networks, {"precision": "float32", "epochs": 3.0})
+    assert table is not None
+    assert [row[0] for row in table.rows] == ["epochs"]
+
+
+def test_plain_accuracies_of_groups_and_trees_are_in_the_records(folder: Path) -> None:
+    (folder / "epochs.jsonl").unlink()
+    assert read_networks(folder).gains == {}
+    lines = [json.loads(line) for line in (folder / "runs.jsonl").read_text().splitlines()]
+    crop = {"size": 128, "accuracy": 0.5, "tta_accuracy": 0.55}
+    for line, more in zip(lines, ({"plain_accuracy": 0.58}, {"test_crops": [crop]}, {}), strict=True):
+        line.update(more)
+    (folder / "runs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert read_networks(folder).gains == {0: pytest.approx((58, 60)), 1: pytest.approx((50, 55))}
 
 
 def test_figures_show_what_the_folder_holds(folder: Path) -> None:

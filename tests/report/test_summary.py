@@ -42,6 +42,16 @@ def test_numbers_by_hand(tmp_path: Path) -> None:
     np.testing.assert_allclose(details.class_accuracies[:, 0], [60, 70, 70, 70])
 
 
+def test_the_gain_of_test_time_augmentation_is_that_of_pairs(tmp_path: Path) -> None:
+    found = write(tmp_path, [60, 62, 64])
+    assert summarize(found, LABELS)[0].gain is None
+    rows = [row | {"plain_accuracy": plain} for row, plain in zip(found.rows, (0.58, 0.61, 0.61), strict=True)]
+    gain = summarize(found._replace(rows=rows), LABELS)[0].gain
+    # Gains of 2, 1 and 3 points, and 4.303 standard errors of 1 / sqrt(3) to either side.
+    assert gain is not None
+    assert (gain.value, gain.interval) == (pytest.approx(2), pytest.approx((-0.484, 4.484), abs=0.001))
+
+
 def test_the_distribution_is_a_signed_root(tmp_path: Path) -> None:
     right = [50, 50, 51, 51]
     found, _ = summarize(write(tmp_path, right), LABELS)

@@ -221,7 +221,7 @@ def test_a_subset_is_what_the_recipe_trains_on() -> None:
         ({"recipe": "tiny", "seeds": 1, "subsets": {"count": 1, "fraction": 0.01}}, "batch-size is 32"),
         (
             {"recipe": "tiny", "seeds": 1, "keep": {"weights": True}},
-            "unknown entry keep.weights; .keep. has logits, networks",
+            "unknown entry keep.weights; .keep. has logits, networks, plain_accuracy",
         ),
     ],
 )

@@ -83,7 +83,8 @@ def test_chunks_share_a_program() -> None:
 
 
 def test_networks_are_those_of_the_library(tmp_path: Path, train_here: Any, toy: airjax.Dataset) -> None:
-    content = CONTENT | {"keep": {"logits": True, "networks": True}, "subsets": {"count": 2, "fraction": 0.5}}
+    keep = {"logits": True, "networks": True, "plain_accuracy": True}
+    content = CONTENT | {"keep": keep, "subsets": {"count": 2, "fraction": 0.5}}
     plan = make_plan(content)
     found = train_here(job_of(plan, tmp_path))
     assert len(found.rows) == 6
@@ -99,6 +100,7 @@ def test_networks_are_those_of_the_library(tmp_path: Path, train_here: Any, toy:
     np.testing.assert_allclose(found.array("logits")[place], single.logits, rtol=1e-3, atol=1e-4)  # float16
     model = airjax.load(Path(row["folder"]) / "networks" / f"{row['id']}.safetensors")
     assert airjax.evaluate(model, toy) == single.accuracy
+    assert airjax.evaluate(model, toy, tta_level=0) == row["plain_accuracy"]
 
 
 def test_a_folder_tells_its_plan_and_takes_a_larger_one_but_no_other(tmp_path: Path) -> None:

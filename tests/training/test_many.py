@@ -138,6 +138,28 @@ def test_a_scan_gives_the_numbers_of_a_loop(toy: airjax.Dataset, tiny: Recipe) -
     np.testing.assert_allclose(loop.logits, scan.logits, rtol=0, atol=TOLERANCE["float32"])
 
 
+@pytest.mark.parametrize("strategy", ["sequential", "map"])
+def test_networks_are_validated_without_test_time_augmentation(
+    strategy: Strategy, toy: airjax.Dataset, tiny: Recipe
+) -> None:
+    reports: list[airjax.EpochReport] = []
+    done = run_many(
+        tiny, seed_keys([0, 1]), toy, strategy=strategy, validate=True, keep_variables=True, on_epoch=reports.append
+    )
+    plain = [
+        airjax.evaluate(airjax.Model(done.recipe, network, toy.classes), toy, tta_level=0) for network in done.variables
+    ]
+    assert done.plain_accuracy is not None
+    np.testing.assert_allclose(done.plain_accuracy, plain, atol=0.02)  # two of 100 images, by rounding
+    assert [run.plain_accuracy for run in done.runs([0, 1])] == done.plain_accuracy.tolist()
+    means = [report.validation_accuracy for report in reports]
+    if strategy == "map":  # epochs of the group, else of each network
+        assert (len(means), means[-1]) == (2, done.plain_accuracy.mean())
+    else:
+        assert means[1::2] == done.plain_accuracy.tolist()
+    assert None not in means
+
+
 def test_nothing_is_compiled_for_other_seeds_rates_subsets_or_weights(
     toy: airjax.Dataset, tiny: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
