@@ -1,5 +1,6 @@
-# airjax in a container: `docker build --target cpu .`, or `--target cuda` for NVIDIA GPUs (the driver is the host's).
-# Networks and data are mounted: docker run -v "$PWD/runs:/runs" airjax train --target 94 --out /runs/94
+# airjax in a container: docker build --target cpu -t airjax . (or --target cuda for NVIDIA GPUs; the driver is the host's).
+# Networks and data are mounted: mkdir -p runs && docker run -v "$PWD/runs:/runs" airjax train --target 94 --out /runs/94
+# For a GPU add --gpus all, and for trees of images --shm-size (docs/imagenet.md).
 
 FROM python:3.11.14-slim-bookworm AS wheel
 WORKDIR /source
@@ -18,14 +19,14 @@ WORKDIR /runs
 FROM base AS cuda
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 # jax's own wheels bring CUDA's libraries: no CUDA image is needed.
-RUN pip install --no-cache-dir --constraint /constraints.txt "$(echo /wheels/airjax-*.whl)[cuda12]"
+RUN pip install --no-cache-dir --constraint /constraints.txt "$(echo /wheels/airjax-*.whl)[cuda12,imagenet]"
 USER 1000
 ENTRYPOINT ["airjax"]
 CMD ["--help"]
 
 FROM base AS cpu
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
-RUN pip install --no-cache-dir --constraint /constraints.txt "$(echo /wheels/airjax-*.whl)[cpu]"
+RUN pip install --no-cache-dir --constraint /constraints.txt "$(echo /wheels/airjax-*.whl)[cpu,imagenet]"
 USER 1000
 ENTRYPOINT ["airjax"]
 CMD ["--help"]

@@ -65,6 +65,7 @@ def run(experiment: Experiment, options: argparse.Namespace) -> int:
     for package in NEEDED:
         import_extra(package, "report", "an experiment")  # before anything is trained
     if not options.analyse:
+        refuse_unused(experiment, scale, _sweep_options(options))
         code = train_parts(experiment, scale, out, options.data_dir, _sweep_options(options))
         if code != EXIT_OK:
             return code
@@ -77,6 +78,15 @@ def run(experiment: Experiment, options: argparse.Namespace) -> int:
     print(f"{experiment.title}, {scale} scale\n{results_table(rows_of(record))}")
     print("\n".join(f"wrote {file}" for file in files))
     return EXIT_OK
+
+
+def refuse_unused(experiment: Experiment, scale: Scale, arguments: Sequence[str]) -> None:
+    """Raise ValueError for options of a sweep where an experiment is none."""
+    if arguments and experiment.trainings(scale):
+        raise ValueError(
+            f"{arguments[0]} is of a sweep, but airjax train trains the networks of {experiment.name}, one by one; "
+            "leave it out"
+        )
 
 
 def print_list(scale: Scale, out: Path) -> int:

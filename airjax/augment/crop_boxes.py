@@ -59,11 +59,11 @@ def _widest_boxes(sizes: Int[np.ndarray, "n 2"], aspect: tuple[float, float]) ->
 
 
 def centre_boxes(sizes: Int[np.ndarray, "n 2"], fraction: float = 1.0) -> Int[np.ndarray, "n 4"]:
-    """Return the square in the middle of each image whose side is a fraction of the shorter side, rounded down.
+    """Return the square in the middle of each image whose side is a fraction of the shorter side, rounded down, but 1.
 
     CC(256, 0.875) of the paper is `fraction=0.875`, resized to 256 pixels; CC(192, 1.0) is the whole shorter side.
     """
-    side = (fraction * sizes.min(axis=1)).astype(np.int32)
+    side = np.maximum(1, (fraction * sizes.min(axis=1)).astype(np.int32))
     return _in_the_middle(sizes, side, side)
 
 

@@ -31,11 +31,12 @@ def main(arguments: list[str] | None = None, prog: str = "airjax data prepare") 
             print(f"warning: {warning.message}", file=sys.stderr)
         if is_prepared(tree.place):
             raise DataError(f"{options.tree} is prepared already; name the tree that it was made of")
+        before = written_files(options.out)
         prepared = prepare_tree(tree, options.out, form, show_progress(len(tree.train_labels) + len(tree.val_labels)))
     except (DataError, MissingExtraError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USAGE
-    print(describe(prepared))
+    print(describe(prepared, new=written_files(options.out) != before))
     return EXIT_OK
 
 
@@ -78,9 +79,15 @@ def show_progress(total: int) -> Callable[[int], None]:
     return show
 
 
-def describe(tree: Tree) -> str:
-    """Say what was written."""
+def written_files(folder: Path) -> list[tuple[int, int]]:
+    """Return what tells the files of a folder from those that may be written in their place."""
+    files = [folder / name for name in PREPARED if (folder / name).is_file()]
+    return [(file.stat().st_ino, file.stat().st_mtime_ns) for file in files]
+
+
+def describe(tree: Tree, *, new: bool = True) -> str:
+    """Say what was written, or was there already."""
     size = format_bytes(sum((tree.place / name).stat().st_size for name in PREPARED))
     train, val = len(tree.train_labels), len(tree.val_labels)
     counts = f"{train:,} images to train on, {val:,} to test on, {len(tree.classes):,} classes"
-    return f"wrote {tree.place}: {counts}; {size}"
+    return f"{'wrote' if new else 'nothing to do in'} {tree.place}: {counts}; {size}"

@@ -1,7 +1,5 @@
 """What a command trains on: a data set in memory, or a tree of images that is read meanwhile, as the recipe needs."""
 
-import os
-
 from airjax.cli.train_options import Options, UsageError
 from airjax.data import Dataset, load_data
 from airjax.data.class_folders import is_class_folders
@@ -11,6 +9,7 @@ from airjax.recipes.recipe import Recipe
 from airjax.stream.batches import require_packages
 from airjax.stream.tree import IMAGENET, VARIABLE, Tree, find_tree, is_prepared
 from airjax.training.arrays import fit_recipe
+from airjax.training.processes import sharing_cores, usable_cores
 from airjax.training.stream_data import fit_tree
 
 
@@ -47,8 +46,11 @@ def fit_to_data(recipe: Recipe, data: Dataset | Tree) -> Recipe:
 
 
 def default_workers() -> int:
-    """Return how many processes decode images: one for each core of this process but one."""
-    return max(0, len(os.sched_getaffinity(0)) - 1) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1) - 1
+    """Return how many processes decode images: one for each core of this process but one.
+
+    Processes of one training that run on the same cores have an equal part of them. Each of several has to call this.
+    """
+    return max(0, len(usable_cores()) // sharing_cores() - 1)
 
 
 def _open_tree(options: Options[Recipe], name: str) -> Tree:

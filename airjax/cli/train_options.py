@@ -91,7 +91,8 @@ class Options(Generic[Method]):
     Default: what AIRJAX_DATA names for CIFAR-10, and AIRJAX_CIFAR100, AIRJAX_SVHN, AIRJAX_CINIC10 and AIRJAX_IMAGENET
     for others."""
     workers: int | None = None
-    """Processes that decode the images of a tree. Default: one for each core but one; 0 decodes between steps."""
+    """Processes that decode the images of a tree. Default: one for each core but one; processes of one
+    training that share cores have an equal part of them. 0 decodes between steps."""
     corrupt: Literal["fail", "skip"] | None = None
     """Images of a tree that cannot be decoded: end the training with their name (fail, the default), or look for them
     first, in every file, and leave them out by name (skip)."""

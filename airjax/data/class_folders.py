@@ -37,11 +37,18 @@ def find_splits(place: Path) -> tuple[str, tuple[str, ...]]:
     """
     if not place.is_dir():
         raise DataError(f"there is no folder {place}; need one with train/CLASS/... and test/CLASS/... (docs/data.md)")
-    other = next((name for name in OTHERS if (place / name).is_dir()), None)
+    there = [name for name in OTHERS if (place / name).is_dir()]
+    # ImageNet has a test/ of images without classes beside its val/.
+    other = next((name for name in there if _has_folders(place / name)), there[0] if there else None)
     if other is None or not (place / "train").is_dir():
         missing = "train" if other else "test (or val)"
         raise DataError(f"{place} has no folder {missing}; need train/CLASS/... and test/CLASS/... (docs/data.md)")
     return other, _shared_classes(place / "train", place / other)
+
+
+def _has_folders(split: Path) -> bool:
+    with os.scandir(split) as entries:
+        return any(entry.is_dir() and not _is_hidden(entry.name) for entry in entries)
 
 
 def _shared_classes(train: Path, other: Path) -> tuple[str, ...]:

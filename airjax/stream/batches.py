@@ -5,7 +5,10 @@ interrupted goes on at any batch, of whatever epoch: all that has to be remember
 """
 
 import hashlib
+import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
@@ -20,7 +23,8 @@ from airjax.stream.images import Source, open_images
 from airjax.stream.views import EvalView, Selection, TrainView
 from airjax.utils.extras import import_extra
 
-AHEAD = 2  # batches that each worker makes before they are asked for
+# Batches that wait in each worker's queue; as many again wait for it in the process that trains, and one is being made.
+AHEAD = 1
 
 
 class Batch(NamedTuple):
@@ -98,6 +102,10 @@ class Batches:
             batch = next(self._iterator)
         except ImageError as error:
             raise DataError(str(error)) from error
+        except RuntimeError as error:  # Grain's, of a process that is no more
+            if "terminated unexpectedly" not in str(error):
+                raise
+            raise DataError(_describe_lost(str(error))) from error
         self._step += 1
         # Copied: shared memory, which is scarce and has a file descriptor an array, is free as soon as it was read.
         return Batch(*(np.array(part) for part in batch))
@@ -139,7 +147,8 @@ def open_batches(
         share: which part of every batch is made; of one that is not full, what it has at those places.
 
     Raises DataError where there is no whole batch, or the position is one of other batches; MissingExtraError where
-    Grain or the decoder is not installed. An image that cannot be decoded is a DataError of the batch that needs it.
+    Grain or the decoder is not installed. An image that cannot be decoded is a DataError of the batch that needs it, as
+    is a worker that was killed.
     """
     grain = require_packages()
     batches = BatchSource(source, view, canvas, share)
@@ -148,6 +157,7 @@ def open_batches(
     if start == len(batches):
         return Batches(batches, (batch for batch in ()), start)
     dataset = grain.MapDataset.source(batches)[start:].to_iter_dataset(grain.ReadOptions(0, 0))
+    workers = min(workers, len(batches) - start)
     if workers:
         _parse_no_flags()
         options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=AHEAD)
@@ -185,9 +195,28 @@ def _parse_no_flags() -> None:
 
 def _start_worker(number: int, count: int) -> None:
     del number, count
-    # Ctrl-C at a terminal reaches every process; the one that trains ends its workers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ctrl-C at a terminal reaches every process, and a cluster's SIGTERM those of a job; the one that trains makes its
+    # snapshot of what they still have to give, and ends them.
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     import_extra("cv2", EXTRA, PURPOSE).setNumThreads(0)  # each worker has its core already
+
+
+def _end_with_parent() -> None:
+    # Grain's workers wait for ever for one that was killed, with their shared memory.
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _describe_lost(reason: str) -> str:
+    said, _, _ = reason.partition(".")
+    return (
+        f"a process that decodes images is lost ({said}): memory, or shared memory (/dev/shm; in a container "
+        "--shm-size), may be short; take fewer --workers or smaller batches"
+    )
 
 
 def _resized(read: Any, chosen: Selection, size: int) -> UInt8[np.ndarray, "b size size 3"]:

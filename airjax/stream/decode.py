@@ -6,6 +6,7 @@ it. Pixels of a JPEG are those that Pillow decodes, bit for bit.
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -16,15 +17,20 @@ from airjax.utils.extras import import_extra
 EXTRA, PURPOSE = "imagenet", "decoding images while a network trains"
 JPEG = b"\xff\xd8\xff"
 OTHER_COLOURS = ("CMYK", "YCCK")  # which libjpeg-turbo does not turn into RGB
+SUPERFLUOUS = "extraneous bytes before marker"  # libjpeg's warning of bytes that no pixel needs: no damage
 
 
 def decode_file(file: str | Path) -> UInt8[np.ndarray, "h w 3"]:
     """Decode an image file to RGB. Raises ImageError, naming the file and the remedy, where that is not possible."""
+    return decode(read_file(file), str(file))
+
+
+def read_file(file: str | Path) -> bytes:
+    """Read an image file, undecoded. Raises ImageError, naming the file and the remedy, where that is not possible."""
     try:
-        content = Path(file).read_bytes()
+        return Path(file).read_bytes()
     except OSError as error:
         raise ImageError(f"{file} cannot be read: {error.strerror or error}; mend or remove it") from error
-    return decode(content, str(file))
 
 
 def decode(content: bytes, name: str) -> UInt8[np.ndarray, "h w 3"]:
@@ -36,11 +42,20 @@ def decode(content: bytes, name: str) -> UInt8[np.ndarray, "h w 3"]:
     simplejpeg = import_extra("simplejpeg", EXTRA, PURPOSE)
     try:
         if content.startswith(JPEG) and simplejpeg.decode_jpeg_header(content)[2] not in OTHER_COLOURS:
-            return simplejpeg.decode_jpeg(content, "RGB")
+            return _by_libjpeg(content, simplejpeg)
         return _by_pillow(content)
     except Exception as error:  # Pillow's decoders raise whatever a damaged file leads them to
         reason = str(error) or type(error).__name__
         raise ImageError(f"{name} cannot be decoded: {reason}; mend or remove it, or skip what is damaged") from error
+
+
+def _by_libjpeg(content: bytes, simplejpeg: Any) -> UInt8[np.ndarray, "h w 3"]:
+    try:
+        return simplejpeg.decode_jpeg(content, "RGB")
+    except ValueError as error:
+        if SUPERFLUOUS not in str(error):
+            raise
+        return simplejpeg.decode_jpeg(content, "RGB", strict=False)
 
 
 def _by_pillow(content: bytes) -> UInt8[np.ndarray, "h w 3"]:

@@ -22,15 +22,15 @@ from airjax.data.class_folders import Example, find_splits, list_examples
 from airjax.data.dataset import DataError
 from airjax.data.image_files import ImageError
 from airjax.data.place import expand_readable, named_in_errors
-from airjax.stream.decode import decode_file, image_size
+from airjax.stream.decode import decode, image_size, read_file
 from airjax.stream.mapped import arrays_digest, header_of, map_arrays
 from airjax.utils.records import write_atomically
 
-FORMAT = "1"  # to be raised when the same tree comes to give another index
+FORMAT = "2"  # to be raised when the same tree comes to give another index
 
 # What is done about files that cannot be decoded. fail: only the heads of files are read here, and a training that
 # meets such a file ends with its name. skip: every file is decoded here, once, and those that cannot be are left out,
-# by name; so every training has the same examples.
+# by name; so every training has the same examples. One that cannot be read may be readable tomorrow: never left out.
 Corrupt = Literal["fail", "skip"]
 
 
@@ -41,6 +41,7 @@ class Listing(NamedTuple):
     ends: Int[np.ndarray, " n"]  # where each name ends
     labels: Int[np.ndarray, " n"]
     sizes: Int[np.ndarray, "n 2"]  # height and width, in pixels
+    lengths: Int[np.ndarray, " n"]  # of the files, in bytes
 
     def name(self, example: int) -> str:
         """Return the name of an example's file."""
@@ -57,7 +58,7 @@ class Index(NamedTuple):
     train: Listing
     val: Listing
     skipped: tuple[str, ...]  # names of the files that were left out
-    sha256: str  # of names, labels and sizes
+    sha256: str  # of names, labels, sizes and lengths
 
     def listing(self, split: Literal["train", "val"]) -> Listing:
         """Return one of the two splits."""
@@ -137,12 +138,13 @@ def _write(
         skipped += [example.name for example, size in zip(examples, sizes, strict=True) if size is None]
         if missing := set(range(len(classes))) - {example.label for example in kept}:
             raise DataError(f"{tree}: class {classes[min(missing)]} of {split} has no image that can be decoded")
-        names = [os.fsencode(example.name) for example in kept]
+        names, lengths = zip(*((os.fsencode(one.name), one.file.stat().st_size) for one in kept), strict=True)
         arrays |= {
             f"{split}_names": np.frombuffer(b"".join(names), np.uint8),
             f"{split}_ends": np.cumsum([len(name) for name in names], dtype=np.int64),
             f"{split}_labels": np.array([example.label for example in kept], np.int32),
             f"{split}_sizes": np.array([size for size in sizes if size is not None], np.int32),
+            f"{split}_lengths": np.array(lengths, np.int64),
         }
     details = {"place": json.dumps(str(tree)), "classes": json.dumps(classes), "skipped": json.dumps(skipped)}
     metadata = {**details, "listing": listed, "sha256": arrays_digest(arrays)}
@@ -165,8 +167,9 @@ def _measure(examples: list[Example], corrupt: Corrupt) -> list[tuple[int, int] 
 
 
 def _decoded_size(file: Path) -> tuple[int, int] | None:
+    content = read_file(file)
     try:
-        height, width, _ = decode_file(file).shape
+        height, width, _ = decode(content, str(file)).shape
     except ImageError:
         return None
     return height, width

@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from jaxtyping import Int, UInt8
 from airjax.data.content import digest
 from airjax.data.dataset import DataError
 from airjax.data.image_files import ImageError
-from airjax.data.place import expand, named_in_errors
+from airjax.data.place import expand
 from airjax.stream.decode import EXTRA, PURPOSE
 from airjax.stream.images import Images, Source, open_images
 from airjax.stream.mapped import header_of, map_arrays
@@ -79,14 +78,11 @@ def prepare(
     form, target = form or Form(), expand(file).absolute()
     images = open_images(source)
     sizes = form.fit(images.sizes)
-    with named_in_errors(target):
-        _require_space(target, 3 * int(sizes.astype(np.int64).prod(axis=1).sum()) if form.kind == "raw" else 0)
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    temporary = Path(name)
+    temporary = target.with_name(f".{target.name}.part")  # of a process that was killed the next one writes over
     try:
-        with os.fdopen(handle, "w+b") as stream:
+        require_space(target, bytes_needed(images, form))
+        with temporary.open("w+b") as stream:
             sha256 = _write(stream, images, sizes, form, contents or {}, on_images or (lambda count: None))
-        temporary.chmod(0o644)
         temporary.replace(target)
     except OSError as error:
         raise DataError(
@@ -98,6 +94,11 @@ def prepare(
         temporary.unlink(missing_ok=True)
     sync_folder(target.parent)
     return Source(target, sha256)
+
+
+def bytes_needed(images: Images, form: Form) -> int:
+    """Return how much the pixels of a split take on the disk; 0 for JPEG, of which that is not known before."""
+    return 3 * int(form.fit(images.sizes).astype(np.int64).prod(axis=1).sum()) if form.kind == "raw" else 0
 
 
 def open_prepared(file: str | Path) -> Source:
@@ -188,7 +189,8 @@ def _digest(ends: np.ndarray, labels: np.ndarray, sizes: np.ndarray, records: st
     return hashlib.sha256(f"{digest([ends, labels, sizes])} {records}".encode()).hexdigest()
 
 
-def _require_space(target: Path, needed: int) -> None:
+def require_space(target: Path, needed: int) -> None:
+    """Raise DataError where so many bytes are not free beside a file that is to be written."""
     free = shutil.disk_usage(target.parent).free
     if needed > free:
         raise DataError(f"{_no_room(target)}; it takes {format_bytes(needed)}, and {format_bytes(free)} are free")

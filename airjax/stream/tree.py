@@ -21,7 +21,8 @@ from airjax.data.registry import ALIASES, REGISTRY
 from airjax.recipes.imagenet_resnet18 import MEAN, STD
 from airjax.stream.images import Source, open_images, split_of
 from airjax.stream.index import Corrupt, open_index
-from airjax.stream.prepared import Form, contents_of, open_prepared, prepare
+from airjax.stream.prepared import Form, bytes_needed, contents_of, open_prepared, prepare, require_space
+from airjax.utils.records import lock_folder
 
 IMAGENET = "imagenet"  # name of a tree for `--data`
 VARIABLE = "AIRJAX_IMAGENET"
@@ -40,7 +41,7 @@ class Tree:
     classes: tuple[str, ...]
     """Their names; a label is an index into them."""
     fingerprint: str
-    """SHA-256 of names, labels and sizes of all images, not of pixels; of prepared ones of pixels as well."""
+    """SHA-256 of names, labels, sizes and lengths of all files, not of pixels; of prepared images of pixels as well."""
     train: Source
     val: Source
     split: Tested
@@ -112,13 +113,26 @@ def prepare_tree(
     with named_in_errors(target):
         if target.resolve() == tree.place:
             raise DataError(f"{target} is the tree itself; name another folder")
-        target.mkdir(parents=True, exist_ok=True)
-    form, done = form or Form(), 0
+    try:
+        lock = lock_folder(target)
+    except BlockingIOError as error:
+        raise DataError(f"another process is writing to {target}; wait for it, or choose another --out") from error
+    except OSError as error:
+        raise DataError(f"{target} cannot be written: {error.strerror}") from error
+    with lock:
+        return _prepare_splits(tree, target, form or Form(), on_images)
+
+
+def _prepare_splits(tree: Tree, target: Path, form: Form, on_images: Callable[[int], None] | None) -> Tree:
+    done = 0
     # Of which tree, and how: so that a split which is there is not made again, and both are of the same.
     contents = {"classes": list(tree.classes), "split": tree.split, "tree": tree.fingerprint, "form": asdict(form)}
-    for source, name in zip((tree.train, tree.val), PREPARED, strict=True):
+    pairs = list(zip((tree.train, tree.val), PREPARED, strict=True))
+    missing = [(source, name) for source, name in pairs if not _holds(target / name, contents)]
+    require_space(target / PREPARED[0], sum(bytes_needed(open_images(source), form) for source, _ in missing))
+    for source, name in pairs:
         count = len(open_images(source).labels)
-        if not _holds(target / name, contents):
+        if (source, name) in missing:
             prepare(source, target / name, form, contents, _from(done, on_images))
         elif on_images is not None:
             on_images(done + count)

@@ -8,6 +8,7 @@ import hashlib
 import itertools
 import json
 import os
+import platform
 import re
 import sys
 import traceback
@@ -133,6 +134,23 @@ def require_same(what: str, value: Any, failed: bool = False) -> None:
     others = [number for number, one in enumerate(all_digests) if not np.array_equal(one, all_digests[0])]
     if others:
         raise OtherProcessError(f"process {others[0]} has {what} that differ from those of process 0")
+
+
+def sharing_cores() -> int:
+    """Return how many processes of this training, this one among them, run on the same cores of the same machine.
+
+    Every process has to call this. Processes that a cluster has bound to cores of their own share none.
+    """
+    if not several():
+        return 1
+    place = json.dumps([platform.node(), sorted(usable_cores())])
+    mine = np.frombuffer(hashlib.sha256(place.encode()).digest()[:16], np.uint8)
+    return int((_gather(mine) == mine).all(axis=1).sum())
+
+
+def usable_cores() -> set[int]:
+    """Return the numbers of the cores that this process may run on."""
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
 
 
 def first_does(task: Callable[[], Any]) -> Any:

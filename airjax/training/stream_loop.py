@@ -139,6 +139,8 @@ def _run(work: StreamWork, clock: Clock) -> list[TrainedRun]:
             progress = _train_epoch(work, feed, progress, clock)
             if progress.steps_done < work.recipe.total_steps:
                 end_epoch(work, progress, clock)
+    if progress.steps_done > begun.steps_done:  # the evaluation takes long, and may be killed
+        save(work, progress, clock)
     return finish(work, progress, clock)
 
 

@@ -54,3 +54,8 @@ def test_another_name_is_refused_with_the_names_there_are(capsys: pytest.Capture
     with pytest.raises(SystemExit):
         cli.main(["table9"])
     assert "'table2'" in capsys.readouterr().err
+
+
+def test_options_of_a_sweep_are_refused_where_there_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["table3", "--workers", "2", "--out", str(tmp_path)]) == 2
+    assert "--workers is of a sweep, but airjax train trains the networks of table3" in capsys.readouterr().err

@@ -1,6 +1,13 @@
 """Batches are functions of their number: whoever makes them, and wherever a training goes on."""
 
 import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -82,6 +89,74 @@ def test_workers_and_a_fresh_start_in_the_middle_of_an_epoch_give_the_same_bits(
     assert all(map(same, alone[7:], rest))
     other = list(open_batches(train, TrainView(4, (16, 24), seed=6, flip="alternating-hash")))
     assert not any(map(same, alone, other))
+
+
+def test_signals_of_a_job_leave_workers_to_the_process_that_trains(train: Source) -> None:
+    alone = list(open_batches(train, VIEW))
+    with open_batches(train, VIEW, workers=1) as batches:
+        found = [next(batches)]
+        for each in (signal.SIGTERM, signal.SIGINT):
+            os.kill(the_worker().pid or 0, each)
+        found += list(batches)
+    assert all(map(same, alone, found))
+
+
+def test_a_worker_that_is_lost_is_an_error_with_a_remedy(train: Source) -> None:
+    with open_batches(train, VIEW, workers=1) as batches:
+        next(batches)
+        the_worker().kill()
+        with pytest.raises(
+            airjax.DataError, match=r"is lost \(.*exit code -9\).*--shm-size.*fewer --workers or smaller"
+        ):
+            list(batches)
+
+
+def test_there_are_no_more_workers_than_batches(train: Source) -> None:
+    with open_batches(train, TrainView(batch_size=20, sizes=(16,)), workers=3) as batches:
+        assert len(list(batches)) == 1
+        assert len([child for child in multiprocessing.active_children() if "grain" in child.name]) <= 1
+
+
+def the_worker() -> BaseProcess:
+    """The one process that decodes."""
+    (worker,) = (child for child in multiprocessing.active_children() if "grain" in child.name)
+    return worker
+
+
+def test_workers_end_with_a_process_that_is_killed(train: Source, tmp_path: Path) -> None:
+    script = tmp_path / "reads.py"
+    script.write_text(
+        "import multiprocessing, time\n"
+        "from pathlib import Path\n"
+        "from airjax.stream.batches import open_batches\n"
+        "from airjax.stream.images import Source\n"
+        "from airjax.stream.views import TrainView\n"
+        "if __name__ == '__main__':\n"
+        f"    source = Source(Path({str(train.file)!r}), {train.sha256!r}, 'train')\n"
+        "    batches = open_batches(source, TrainView(4, (16,)), workers=1)\n"
+        "    next(batches)\n"
+        "    print(multiprocessing.active_children()[0].pid, flush=True)\n"
+        "    time.sleep(600)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as reader:
+        assert reader.stdout is not None
+        worker = int(reader.stdout.readline())
+        assert is_running(worker)
+        reader.kill()
+    give_up = time.monotonic() + 60
+    while is_running(worker):
+        assert time.monotonic() < give_up, "the worker goes on without anybody to read from it"
+        time.sleep(0.1)
+
+
+def is_running(process: int) -> bool:
+    """Whether there is such a process that has not ended."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except OSError:
+        return False
 
 
 def test_a_training_that_was_at_its_end_has_no_batch_left(train: Source) -> None:

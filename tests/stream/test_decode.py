@@ -67,6 +67,13 @@ def test_truncated_files_are_named(cut: int, tmp_path: Path) -> None:
         decode_file(file)
 
 
+def test_superfluous_bytes_are_no_damage(tmp_path: Path) -> None:
+    file, content = tmp_path / "more.JPEG", encode(PIXELS)
+    file.write_bytes(content[:-2] + b"\1\2\3" + content[-2:])
+    assert np.array_equal(decode_file(file), decode(content, "whole"))
+    assert np.array_equal(decode_file(file), as_torchvision(file))
+
+
 def test_what_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match=r"none.JPEG cannot be read: No such file"):
         decode_file(tmp_path / "none.JPEG")

@@ -136,6 +136,32 @@ def test_files_that_cannot_be_decoded_are_left_out_by_name_where_that_is_asked_f
         open_index(tree, "skip")
 
 
+@pytest.mark.skipif(not UNREADABLE.exists(), reason="no file of /proc that cannot be read")
+def test_a_file_that_cannot_be_read_now_is_never_left_out(tree: Path) -> None:
+    (tree / "val" / "n01" / "x.jpg").symlink_to(UNREADABLE)
+    with pytest.raises(airjax.DataError, match=r"x.jpg cannot be read: Input/output error; mend or remove it"):
+        open_index(tree, "skip")
+
+
+def test_a_test_folder_without_classes_leaves_the_place_to_val(tree: Path) -> None:
+    (tree / "test").mkdir()  # as in ImageNet's own layout
+    shutil.copy(tree / "val" / "n01" / "21.JPEG", tree / "test" / "ILSVRC2012_test_00000001.JPEG")
+    assert open_index(tree).val.name(0) == "val/n01/21.JPEG"
+    shutil.rmtree(tree / "val")
+    with pytest.raises(airjax.DataError, match=r"ILSVRC2012_test_00000001.JPEG is in no class; move it into a folder"):
+        open_index(tree)
+
+
+def test_other_pixels_of_the_same_sizes_are_another_tree(tree: Path) -> None:
+    before = open_index(tree)
+    file = tree / "train" / "n01" / "00.JPEG"
+    file.write_bytes(encode(make_pixels(9, *side_lengths(0)), quality=31))
+    after = open_index(tree)
+    assert np.array_equal(before.train.sizes, after.train.sizes)
+    assert before.sha256 != after.sha256
+    assert after.train.lengths[0] == file.stat().st_size
+
+
 def test_a_missing_decoder_is_named_with_what_installs_it(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "simplejpeg", None)  # cannot be imported
     with pytest.raises(

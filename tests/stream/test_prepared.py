@@ -13,9 +13,10 @@ import airjax
 from airjax.stream.batches import open_batches
 from airjax.stream.images import Source, open_images, split_of
 from airjax.stream.index import open_index
-from airjax.stream.prepared import Form, contents_of, open_prepared, prepare, verify_prepared
+from airjax.stream.prepared import Form, bytes_needed, contents_of, open_prepared, prepare, verify_prepared
 from airjax.stream.tree import open_tree, prepare_tree
 from airjax.stream.views import TrainView
+from airjax.utils.records import lock_folder
 
 cv2 = pytest.importorskip("cv2")
 for package in ("grain", "simplejpeg"):
@@ -145,8 +146,29 @@ def test_a_disk_that_fills_up_leaves_what_was_there(train: Source, tmp_path: Pat
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert [file.name for file in tmp_path.iterdir()] == ["train.jpeg"]
     assert (tmp_path / "train.jpeg").read_text() == "before"
-    with pytest.raises(airjax.DataError, match=r"none cannot be read: No such file"):
+    with pytest.raises(airjax.DataError, match=r"train.jpeg cannot be written: No such file"):
         prepare(train, tmp_path / "none" / "train.jpeg")
+
+
+def test_the_room_for_both_splits_is_asked_for_before_either_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = open_tree(write_tree(tmp_path / "tree"))
+    sizes = [bytes_needed(open_images(source), Form(kind="raw")) for source in (tree.train, tree.val)]
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: SimpleNamespace(free=sizes[0] + 1))
+    with pytest.raises(airjax.DataError, match=r"has no room for train.safetensors"):
+        prepare_tree(tree, tmp_path / "made", Form(kind="raw"))
+    assert {file.name for file in (tmp_path / "made").iterdir()} <= {"lock"}
+
+
+def test_what_a_killed_process_left_is_written_over_and_one_at_work_is_left_alone(tmp_path: Path) -> None:
+    tree, made = open_tree(write_tree(tmp_path / "tree")), tmp_path / "made"
+    made.mkdir()
+    (made / ".train.safetensors.part").write_bytes(b"half")
+    with lock_folder(made), pytest.raises(airjax.DataError, match=r"another process is writing to .*made; wait for it"):
+        prepare_tree(tree, made)
+    prepare_tree(tree, made)
+    assert {file.name for file in made.iterdir()} == {"lock", "train.safetensors", "val.safetensors"}
 
 
 def test_an_image_that_cannot_be_decoded_is_named(tmp_path: Path) -> None:

@@ -117,6 +117,22 @@ def test_one_that_is_stopped_in_the_middle_of_an_epoch_ends_in_the_same_bits(
     assert not same_bits(whole.metrics, other.metrics)
 
 
+def test_one_that_is_killed_while_it_is_evaluated_is_not_trained_again(
+    tree: Tree, whole: TrainedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> list[TrainedRun]:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stream_loop, "finish", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train_stream(RECIPE, tree, 3, keeping=Keeping(tmp_path, 100))
+    done: list[int] = []
+    resumed = train_stream(RECIPE, tree, 3, keeping=Keeping(tmp_path), on_step=lambda steps, _: done.append(steps))
+    assert done == []
+    assert same_bits((whole.metrics, whole.logits), (resumed.metrics, resumed.logits))
+
+
 def test_networks_that_share_their_batches_are_those_trained_alone(tree: Tree, whole: TrainedRun) -> None:
     reports: list[EpochReport] = []
     members = [Member(3, "alternating-hash"), Member(8, "random")]
