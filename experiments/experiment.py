@@ -34,17 +34,21 @@ class Part(NamedTuple):
 
 
 class Resolution(NamedTuple):
-    """A difference that a plan is made to find, with probability 0.9, by a two-sided test of level 0.05."""
+    """A difference that a plan is made to find, with probability 0.9, by a two-sided test of level 0.05.
+
+    Of several comparisons whose p-values are adjusted together it is the one with the smallest: the level is divided.
+    """
 
     cells: str  # which are compared
     difference: float  # of two means, percentage points
     sd: float  # of one network's accuracy, percentage points: what is assumed
     runs: int  # networks of each that the plan has
+    comparisons: int = 1  # whose p-values are adjusted together
 
     @property
     def needed(self) -> int:
         """Networks of each that it takes."""
-        return runs_to_resolve(self.difference, self.sd, self.sd)
+        return runs_to_resolve(self.difference, self.sd, self.sd, alpha=0.05 / self.comparisons)
 
 
 class Context(NamedTuple):

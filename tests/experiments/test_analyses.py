@@ -207,6 +207,18 @@ def test_derandomised_draws_are_compared_with_random_ones(tmp_path: Path, monkey
     assert not [cell for cell in rows if cell.startswith("effective") and "mini, cutout" in cell]  # of one length
 
 
+def test_a_gain_of_several_is_resolved_by_its_adjusted_p_value() -> None:
+    spread = np.array([quantile(seed, 50) for seed in range(50)])
+    panel, random = derandomised.PANELS["cpu"][0], {16.0: 60 + spread}
+    alone = derandomised._gains(panel, random, {"one": {16.0: 60.45 + spread}}, "cpu")
+    both = derandomised._gains(panel, random, {"one": {16.0: 60.45 + spread}, "two": {16.0: 60.45 + spread}}, "cpu")
+    row = both["one"][16.0]
+    assert (alone["one"][16.0].verdict, row.verdict) == ("agrees", "not resolved at this n")
+    assert row.p is not None
+    assert row.p < 0.05 < 2 * row.p
+    assert row.note == f"of 2, by Holm: p = {2 * row.p:.2g}"
+
+
 @pytest.mark.parametrize(("more", "verdict"), [(0.1, "agrees"), (0.4, "differs"), (0.9, "differs")])
 def test_precisions_agree_where_their_difference_is_within_the_margin(
     tmp_path: Path, more: float, verdict: str
