@@ -57,8 +57,10 @@ def format_rows(rows: Sequence[Row]) -> str:
 
 def describe_verdict(row: Row) -> str:
     """Say a row's verdict and, where it is not resolved, how many networks would do."""
-    if row.verdict == "verified" and not row.is_record:
+    if row.verdict == "verified" and not row.on_cifar10:
         return f"{row.verdict}, but not on all test images of CIFAR-10: no record"
+    if row.verdict == "verified" and not row.planned:
+        return f"{row.verdict}, but its networks were not planned before: no record"
     return row.verdict + (f" (about {row.needed:,} needed)" if row.needed else "")
 
 

@@ -1,6 +1,6 @@
 """The parity suite: from single pixels to a whole training, airjax against PyTorch, number by number."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,6 +8,7 @@ import numpy as np
 from airjax.data.builtin import load_builtin
 from airjax.data.cifar10 import load_cifar10
 from airjax.data.dataset import DataError, Dataset
+from airjax.recipes.network import AirbenchNet
 from airjax.recipes.published import RECIPES
 from airjax.recipes.recipe import Recipe, kind_of
 from airjax.utils.records import plain
@@ -51,7 +52,16 @@ class SuiteStep(NamedTuple):
     checks: tuple[str, ...]
     function: Callable[[CheckSetup], Iterator[Comparison]]
     once: bool = False  # does not depend on the recipe
-    by_kind: bool = False  # depends only on the kinds of its network, its optimizer and its selection
+    by: Callable[[Recipe], Hashable] | None = None  # what of the recipe it depends on, where that is not all
+
+
+def _kinds(recipe: Recipe) -> Hashable:
+    return kind_of(recipe.network), kind_of(recipe.optimizer), kind_of(recipe.selection)
+
+
+def _filters(recipe: Recipe) -> Hashable:
+    network = recipe.network
+    return network.whitening if isinstance(network, AirbenchNet) else None
 
 
 SUITE = (
@@ -61,7 +71,7 @@ SUITE = (
     SuiteStep(("curriculum",), checks_curriculum.check_curriculum),
     SuiteStep(("draws",), checks_draws.check_draws, once=True),
     SuiteStep(("schedule",), checks_data.check_schedule),
-    SuiteStep(("whitening",), checks_data.check_whitening, once=True),
+    SuiteStep(("whitening",), checks_data.check_whitening, by=_filters),
     SuiteStep(("dirac", "initial-law"), checks_initialisation.check_initialisation),
     SuiteStep(("layers",), checks_layers.check_layers, once=True),
     SuiteStep(("cancellation",), checks_layers.check_cancellation, once=True),
@@ -73,7 +83,7 @@ SUITE = (
     SuiteStep(("tail",), checks_curriculum.check_tail),
     SuiteStep(("trajectory", "drift"), checks_training.check_trajectory),
     SuiteStep(("tta",), checks_network.check_tta),
-    SuiteStep(("training",), checks_training.check_training, by_kind=True),
+    SuiteStep(("training",), checks_training.check_training, by=_kinds),
     SuiteStep(("boxes",), checks_stream.check_boxes, once=True),
     SuiteStep(("area",), checks_stream.check_area, once=True),
     SuiteStep(("ramp",), checks_stream.check_ramp, once=True),
@@ -159,15 +169,11 @@ def run_suite(
 
 
 def recipes_of(step: SuiteStep, recipes: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the recipes that a step is run for: all, one, or the first of each kind."""
-    if step.by_kind:
-        kinds = {_kinds(RECIPES[name]): name for name in reversed(recipes)}
+    """Return the recipes that a step is run for: all, one, or the first of those that are the same to it."""
+    if step.by is not None:
+        kinds = {step.by(RECIPES[name]): name for name in reversed(recipes)}
         return tuple(name for name in recipes if name in kinds.values())
     return recipes[:1] if step.once else recipes
-
-
-def _kinds(recipe: Recipe) -> tuple[str, str, str]:
-    return kind_of(recipe.network), kind_of(recipe.optimizer), kind_of(recipe.selection)
 
 
 def to_json(result: SuiteResult) -> dict[str, Any]:

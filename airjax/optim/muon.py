@@ -86,7 +86,7 @@ def newton_schulz(matrix: Float[Array, "m n"], optimizer: Muon, dtype: DTypeLike
 def renormalize(precision: Precision, at: tuple[bool, ...]) -> optax.GradientTransformation:
     """Return a transformation that makes updates those of `renormalized` kernels, in the steps at which `at` says so.
 
-    Where that is all of them it has no state; else it counts the steps.
+    Where that is all of them it has no state; else it counts the updates, of a proxy its own.
     """
 
     def one(kernel: Array, update: Array) -> Array:
@@ -100,17 +100,29 @@ def renormalize(precision: Precision, at: tuple[bool, ...]) -> optax.GradientTra
 
 
 def decay_afterwards(precision: Precision, fraction: Callable[[Array], Array]) -> optax.GradientTransformation:
-    """Return a transformation that removes a fraction, by 0-based step, of the kernels that updates lead to."""
+    """Return a transformation that removes a fraction, by 0-based step, of the kernels that updates lead to.
+
+    The step is one of the schedule, as of `optax.scale_by_learning_rate`: a proxy, which learns in some steps alone,
+    sets it (`airjax.training.selection.at_step`).
+    """
 
     def one(step: Array, kernel: Array, update: Array) -> Array:
         wide = update.astype(precision.statistics)
         return (wide - fraction(step) * (kernel.astype(wide.dtype) + wide)).astype(update.dtype)
 
-    return counted(one)
+    def init(params: Any) -> optax.ScaleByScheduleState:
+        del params
+        return optax.ScaleByScheduleState(jnp.zeros((), jnp.int32))
+
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, optax.ScaleByScheduleState]:
+        moved = jax.tree.map(functools.partial(one, state.count), params, updates)
+        return moved, optax.ScaleByScheduleState(state.count + 1)
+
+    return optax.GradientTransformation(init, update)
 
 
 class StepCount(NamedTuple):
-    """The state of a transformation that depends on the step."""
+    """The state of a transformation that depends on how many updates there were."""
 
     steps_done: Int[Array, ""]
 

@@ -108,4 +108,4 @@ class Tta:
 
     def num_selected(self, num_images: int) -> int:
         """Return how many of so many images have all views: their fraction, rounded up."""
-        return math.ceil(self.tta_fraction * num_images)
+        return math.ceil(round(self.tta_fraction * num_images, 6))  # 0.07 * 100 is 7.000000000000001

@@ -12,7 +12,9 @@ import pytest
 from airjax.kernels.backend import PRECISIONS
 from airjax.optim.build import make_optimizer
 from airjax.optim.hyperparameters import hyperparameters
+from airjax.optim.muon import decay_afterwards
 from airjax.recipes.published import RECIPES
+from airjax.training.selection import at_step
 
 
 @pytest.fixture
@@ -59,3 +61,11 @@ def test_with_one_rescaling_in_every_step_nothing_is_counted() -> None:
         state = make_optimizer(recipe, PRECISIONS["float32"], hyperparameters(recipe)).init(params)
         leaves.append(len([leaf for leaf in jax.tree.leaves(state) if not leaf.ndim]))
     assert leaves[1] == leaves[0] + 2
+
+
+def test_a_proxy_s_kernels_decay_by_the_rate_of_the_step_that_it_learns_in() -> None:
+    decay = decay_afterwards(PRECISIONS["float32"], lambda step: 0.1 * step)
+    kernel, state = jnp.ones((1, 1, 2, 2)), decay.init(None)
+    for step in (0, 4, 8):  # a proxy learns in every fourth step
+        update, state = decay.update(0 * kernel, at_step(state, jnp.asarray(step, jnp.int32)), kernel)
+        np.testing.assert_allclose(update, np.full(kernel.shape, -0.1 * step), rtol=1e-6)

@@ -17,6 +17,7 @@ from airjax.kernels import backend
 from airjax.kernels.normalization import normalize_channels
 from airjax.nn import airbench as model
 from airjax.nn import resnet
+from airjax.nn import whitening as whiten
 from airjax.optim import build as optimizer
 from airjax.optim import groups, heavy_ball, lookahead, momentum, muon, schedule, sgd
 from airjax.optim.lookahead import LookaheadState, lookahead_update
@@ -35,6 +36,7 @@ PASS = ("intermediates", "loss", "gradients", "running-statistics")
 UPDATES = ("schedule", "optimizer", "freeze", "lookahead")
 PIXELS = ("normalize", "augmentation", "tta")
 DRAWN = ("normalize", "augmentation", "draws")
+BEGINNING = ("whitening", "dirac", "initial-law")
 
 
 def plant(monkeypatch: pytest.MonkeyPatch, **wrong: Any) -> None:
@@ -407,6 +409,19 @@ def sizes_rounded_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Crops, "size_at", size_at)
 
 
+def descending_filters(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = whiten.whitening_filters
+    monkeypatch.setattr(whiten, "whitening_filters", lambda images, epsilon, ascending: right(images, epsilon))
+
+
+def head_of_a_linear_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model, "unit_uniform", model.default_uniform)
+
+
+def first_bias_of_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model, "bias_uniform", lambda fan_in: nn.initializers.zeros)
+
+
 class Control(NamedTuple):
     """A mistake, the checks that it is run through, and which of them it must turn red."""
 
@@ -451,6 +466,9 @@ MUON_CONTROLS = (
     Control(no_renormalisation, ("schedule", "optimizer", "freeze"), ("optimizer",)),
     Control(first_bias_on_the_schedule_of_all, ("schedule", "optimizer", "freeze"), ("optimizer",)),
     Control(schedule_one_step_early, ("schedule", "optimizer", "freeze"), ("schedule", "optimizer")),
+    Control(descending_filters, BEGINNING, ("whitening",)),
+    Control(head_of_a_linear_layer, BEGINNING, ("initial-law",)),
+    Control(first_bias_of_nothing, BEGINNING, ("initial-law",)),
 )
 
 

@@ -35,6 +35,7 @@ def test_selected_images_have_a_plain_pass_before_their_views(
 
 def test_the_selected_fraction_is_rounded_up() -> None:
     assert [Tta(tta_fraction=0.25).num_selected(count) for count in (1, 4, 5, 10_000)] == [1, 1, 2, 2500]
+    assert [Tta(tta_fraction=fraction).num_selected(100) for fraction in (0.07, 0.28, 0.281)] == [7, 28, 29]
 
 
 def test_flops_are_those_of_245_steps_and_two_and_a_half_passes_of_the_test_set() -> None:
