@@ -26,6 +26,9 @@ CMD ["--help"]
 
 FROM base AS cpu
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
+# What oneDNN's threads need. Debian keeps no older version of it than the newest.
+# hadolint ignore=DL3008
+RUN apt-get update && apt-get install --yes --no-install-recommends libgomp1 && rm -rf /var/lib/apt/lists/*
 RUN pip install --no-cache-dir --constraint /constraints.txt "$(echo /wheels/airjax-*.whl)[cpu,imagenet]"
 USER 1000
 ENTRYPOINT ["airjax"]

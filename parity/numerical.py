@@ -27,23 +27,11 @@ from parity import (
 from parity.check_setup import BOTH, CheckSetup
 from parity.checks_training import DRIFT
 from parity.compare import Comparison, Row, summarize
-from parity.torch_implementation import TorchImplementation
+from parity.torch_implementation import OWN, TorchImplementation
 
 IMAGES = 1600  # of the training split: enough for every check
 SHIFT = 311  # images from one seed's first image to the next one's
-RECIPE_NAMES = (
-    "94",
-    "94-airjax",
-    "94-curriculum",
-    "94-muon",
-    "94-hiverge",
-    "95",
-    "96",
-    "96-faster",
-    "96-paper",
-    "resnet18",
-    "resnet18-80",
-)
+RECIPE_NAMES = tuple(name for name in OWN.recipes if not name.startswith("mini"))  # which are for studies
 
 
 class SuiteStep(NamedTuple):

@@ -10,14 +10,12 @@ from airjax.recipes.published import RECIPES
 from airjax.recipes.recipe import Recipe
 from parity.environment import Device, describe, describe_data
 from parity.study import FRAMEWORKS, Framework, RunOutcome, Study, add_run, open_study
+from parity.torch_implementation import OWN
 from parity.trainers import Reference, StudyJob, make_trainer
 from parity.worker import Worker
 
 RECIPE_NAMES = {
-    "own": (
-        *("94", "94-airjax", "94-curriculum", "94-muon", "94-hiverge", "95", "96", "96-faster", "96-paper"),
-        *("mini", "mini-faster", "mini-muon", "tiny", "resnet18", "resnet18-80"),
-    ),
+    "own": (*OWN.recipes, "tiny"),
     "upstream": ("94", "95", "96-paper", "mini"),
 }
 

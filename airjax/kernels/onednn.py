@@ -10,6 +10,7 @@ import ctypes
 import functools
 import os
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import metadata
@@ -199,7 +200,12 @@ def _loaded() -> Library | None:
         return None
     try:
         library = Library(path)
-    except (OSError, AttributeError, OneDNNError):  # for another system, or without the OpenMP library
+    except (OSError, AttributeError, OneDNNError) as error:  # for another system, or without the OpenMP library
+        warnings.warn(
+            f"{PACKAGE} is installed but does not load ({error}), so that XLA convolves, which takes longer; where "
+            "libgomp.so.1 is missing, install it (Debian: libgomp1)",
+            stacklevel=2,
+        )
         return None
     for stride in STRIDES:
         _register(library, stride)

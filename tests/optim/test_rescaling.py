@@ -64,7 +64,7 @@ def test_with_one_rescaling_in_every_step_nothing_is_counted() -> None:
 
 
 def test_a_proxy_s_kernels_decay_by_the_rate_of_the_step_that_it_learns_in() -> None:
-    decay = decay_afterwards(PRECISIONS["float32"], lambda step: 0.1 * step)
+    decay = decay_afterwards(PRECISIONS["float32"], lambda step: 0.1 * step.astype(jnp.float32))
     kernel, state = jnp.ones((1, 1, 2, 2)), decay.init(None)
     for step in (0, 4, 8):  # a proxy learns in every fourth step
         update, state = decay.update(0 * kernel, at_step(state, jnp.asarray(step, jnp.int32)), kernel)
