@@ -1,45 +1,29 @@
-"""Images per second that a host decodes, crops and resizes for a training: airjax's batches against torchvision's.
+"""Images per second that a host decodes, crops and resizes for a training: airjax's batches against other engines'.
 
-`python -m benchmarks loading FOLDER` takes the JPEGs of FOLDER/CLASS/..., makes the same random resized crops of them
-with each implementation in turn, and appends a line to loading.jsonl. One thread of one process, in seconds of the
-processor, unless --workers says more.
+`python -m benchmarks loading FOLDER` takes the JPEGs of FOLDER/CLASS/..., makes random resized crops of them by the same
+law with each engine that is installed, in turn, and appends a line to loading.jsonl. One thread of one process, in
+seconds of the processor, unless --workers says more.
 """
 
 import argparse
-import functools
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from airjax.stream.batches import open_batches
-from airjax.stream.decode import EXTRA, PURPOSE
 from airjax.stream.images import Source, open_images, split_of
 from airjax.stream.index import map_index, open_index
 from airjax.stream.prepared import Form, prepare
-from airjax.stream.views import TrainView
 from airjax.training.environment import describe
-from airjax.utils.extras import import_extra
 from airjax.utils.units import format_bytes
+from benchmarks.loading_engines import ENGINES, LONGEST, Loader, installed_engines, make_loaders
 from benchmarks.record import add_output_options, save
 from benchmarks.speed import command_line, warn_of_load
 
 FILE = "loading.jsonl"
 PACKAGES = ("grain", "simplejpeg", "opencv-python-headless", "numpy", "pillow")
-AGAINST = ("torch", "torchvision")
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pixels
-LONGEST = 340  # pixels of prepared images: a shorter side of 256 at a shape of 4 to 3
-
-
-class Loader(NamedTuple):
-    """One way to the same batches: a function from the size in pixels to as many batches as are asked for."""
-
-    name: str
-    start: Callable[[int], Iterator[Any]]
 
 
 def main(arguments: list[str]) -> int:
@@ -53,17 +37,24 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--batches", type=int, default=16, help="in a block that is timed, after the first two")
     parser.add_argument("--repeats", type=int, default=5, help="blocks of each, in turn")
-    parser.add_argument("--without-torch", action="store_true", help="measure airjax alone")
+    parser.add_argument(
+        "--against",
+        nargs="*",
+        choices=ENGINES,
+        metavar="ENGINE",
+        help=f"of {', '.join(ENGINES)}; default: all there are",
+    )
     add_output_options(parser)
     options = parser.parse_args(arguments)
     load = warn_of_load()
     with tempfile.TemporaryDirectory() as name:
         sources = _make_sources(options.folder, Path(name))
-        loaders = _loaders(options, sources)
+        engines = installed_engines() if options.against is None else options.against
+        loaders = make_loaders(sources, engines, options.workers, options.batch_size, options.batches + 2)
         rates = {str(size): _measure(loaders, size, options) for size in options.sizes}
         data = _describe_images(sources)
         sources["tree"].file.unlink()  # the index of a tree that is thrown away
-    packages = PACKAGES + (() if options.without_torch else AGAINST)
+    packages = [*PACKAGES, *(package for engine in engines for package in ENGINES[engine])]
     record = {
         "benchmark": "loading",
         "workers": options.workers,
@@ -88,40 +79,6 @@ def _make_sources(folder: Path, scratch: Path) -> dict[str, Source]:
     train = split_of(open_index(tree), "train")
     forms = {kind: Form(LONGEST, kind) for kind in ("jpeg", "raw")}
     return {"tree": train} | {kind: prepare(train, scratch / f"train.{kind}", form) for kind, form in forms.items()}
-
-
-def _loaders(options: argparse.Namespace, sources: dict[str, Source]) -> list[Loader]:
-    import_extra("cv2", EXTRA, PURPOSE).setNumThreads(0)
-    found = [Loader(f"airjax-{name}", functools.partial(_airjax, options, source)) for name, source in sources.items()]
-    if options.without_torch:
-        return found
-    return found + [
-        Loader(f"torchvision-{kind}", functools.partial(_torchvision, options, sources["tree"], kind))
-        for kind in ("float32", "uint8")
-    ]
-
-
-def _airjax(options: argparse.Namespace, source: Source, size: int) -> Iterator[Any]:
-    count = len(open_images(source).labels)
-    epochs = -(-(options.batches + 2) // (count // options.batch_size))
-    view = TrainView(options.batch_size, (size,) * epochs)
-    with open_batches(source, view, workers=options.workers) as batches:
-        yield from batches
-
-
-def _torchvision(options: argparse.Namespace, source: Source, kind: str, size: int) -> Iterator[Any]:
-    # float32 is the usual recipe; uint8 leaves what a device can do to the device, as airjax does.
-    import torch
-
-    datasets, transforms = (import_module(f"torchvision.{part}") for part in ("datasets", "transforms"))
-    torch.set_num_threads(1)
-    usual = (transforms.RandomHorizontalFlip(), transforms.ToTensor(), transforms.Normalize(MEAN, STD))
-    rest = usual if kind == "float32" else (transforms.PILToTensor(),)
-    transform = transforms.Compose([transforms.RandomResizedCrop(size), *rest])
-    dataset = datasets.ImageFolder(map_index(source.file).place / "train", transform)
-    count = options.batch_size * (options.batches + 2)
-    sampler = torch.utils.data.RandomSampler(dataset, replacement=True, num_samples=count)
-    return iter(torch.utils.data.DataLoader(dataset, options.batch_size, sampler=sampler, num_workers=options.workers))
 
 
 def _measure(loaders: list[Loader], size: int, options: argparse.Namespace) -> dict[str, dict[str, Any]]:
@@ -155,9 +112,9 @@ def _block(loader: Loader, size: int, options: argparse.Namespace) -> float:
 
 
 def _ratios(found: dict[str, dict[str, Any]]) -> dict[str, float]:
-    # Of airjax's rate from the tree to each of torchvision's.
+    # Of airjax's rate from the tree to each of the others.
     ours = found["airjax-tree"]["median"]
-    return {name: ours / one["median"] for name, one in found.items() if name.startswith("torchvision")}
+    return {name: ours / one["median"] for name, one in found.items() if not name.startswith("airjax")}
 
 
 def _describe_images(sources: dict[str, Source]) -> dict[str, Any]:

@@ -5,7 +5,13 @@ from typing import Any
 from airjax.report.page import Table, format_markdown
 from airjax.utils.units import format_bytes
 
-NAMES = {"airjax-tree": "the files", "airjax-jpeg": "prepared, JPEG", "airjax-raw": "prepared, raw"}
+NAMES = {
+    "airjax-tree": "the files",
+    "airjax-jpeg": "prepared, JPEG",
+    "airjax-raw": "prepared, raw",
+    "airjax-whole": "prepared, raw, whole images, which the device crops",
+}
+FORMS = {"airjax-jpeg": "jpeg", "airjax-raw": "raw", "airjax-whole": "raw"}  # others read the files
 
 
 def loading_table(records: list[dict[str, Any]]) -> str:
@@ -29,8 +35,7 @@ def _rows(record: dict[str, Any]) -> list[tuple[str, str, str, dict[int, str]]]:
     names = list(next(iter(record["images_per_second"].values())))
     rows = []
     for name in names:
-        form = name.removeprefix("airjax-")
-        space = record["bytes_per_image"].get(form if name in NAMES else "tree")
+        space = record["bytes_per_image"].get(FORMS.get(name, "tree"))
         rates = {
             int(size): f"{found[name]['median']:,.0f} a second" for size, found in record["images_per_second"].items()
         }
@@ -41,18 +46,25 @@ def _rows(record: dict[str, Any]) -> list[tuple[str, str, str, dict[int, str]]]:
 def _note(record: dict[str, Any]) -> str:
     workers = "one thread of one process" if record["workers"] == 0 else f"{record['workers']} worker processes"
     pixels = record["pixels_per_image"]["tree"]
-    ratios = [f"{ratio[name]:.2f} at {size} pixels" for size, ratio in record["ratio"].items() for name in _best(ratio)]
-    against = f" From the files, airjax's rate is that of the faster torchvision times {', '.join(ratios)}."
+    against = _against(record, "the faster torchvision", "torchvision")
+    if any(not name.startswith("torchvision") for ratio in record["ratio"].values() for name in ratio):
+        against += _against(record, "the fastest of all others", "")
     blocks = f"medians of {_blocks(record)} blocks, in seconds of {record['seconds_of']}"
     return (
         f"{record['device']}, {workers}, {record['images']:,} files of {pixels:,.0f} pixels on average, batches of "
         f"{record['batch_size']}, {blocks}; prepared: at most {record['longest']} pixels a side. {record['load']:.1f} "
-        f"processes wanted a core when it began.{against if ratios else ''}"
+        f"processes wanted a core when it began.{against}"
     )
 
 
-def _best(ratio: dict[str, float]) -> list[str]:
-    return [min(ratio, key=ratio.__getitem__)] if ratio else []
+def _against(record: dict[str, Any], whom: str, prefix: str) -> str:
+    # The ratios to the fastest of those engines, at every size.
+    found = {
+        size: [value for name, value in ratio.items() if name.startswith(prefix)]
+        for size, ratio in record["ratio"].items()
+    }
+    ratios = [f"{min(values):.2f} at {size} pixels" for size, values in found.items() if values]
+    return f" From the files, airjax's rate is that of {whom} times {', '.join(ratios)}." if ratios else ""
 
 
 def _blocks(record: dict[str, Any]) -> int:
