@@ -1,7 +1,7 @@
 """Images per second that a host decodes, crops and resizes for a training: airjax's batches against other engines'.
 
-`python -m benchmarks loading FOLDER` takes the JPEGs of FOLDER/CLASS/..., makes random resized crops of them by the same
-law with each engine that is installed, in turn, and appends a line to loading.jsonl. One thread of one process, in
+`python -m benchmarks loading FOLDER` takes the JPEGs of FOLDER/CLASS/..., makes random resized crops of them by the
+same law with each engine that is installed, in turn, and appends a line to loading.jsonl. One thread of one process, in
 seconds of the processor, unless --workers says more.
 """
 

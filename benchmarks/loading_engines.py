@@ -1,7 +1,7 @@
-"""Engines that decode, crop and resize images on a host: airjax's, and others that the field uses, as far as installed.
+"""Engines that decode, crop and resize images on a host: airjax's, and others that the field uses, where installed.
 
-All of them decode JPEGs, take a random box of 8 to 100% of the area in ten tries, resize it, and hand over batches; they
-differ in how a box is resized, which is each engine's usual way or, where there is one, by areas.
+All of them decode JPEGs, take a random box of 8 to 100% of the area in ten tries, resize it, and hand over batches.
+They differ in how a box is resized, which is each engine's usual way or, where there is one, by areas.
 """
 
 import functools

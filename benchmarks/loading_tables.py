@@ -18,20 +18,18 @@ def loading_table(records: list[dict[str, Any]]) -> str:
     """Images per second of every form and size: a row for each form, and the ratio to torchvision from the files."""
     if not records:
         return "Not measured yet: `python -m benchmarks loading FOLDER --keep` adds a line."
-    newest = {(record["device"], record["workers"]): record for record in records}
-    rows = [row for record in newest.values() for row in _rows(record)]
-    sizes = sorted({int(size) for record in newest.values() for size in record["images_per_second"]})
-    heads = ["", "processes", "an image takes", *(f"to {size} pixels" for size in sizes)]
-    cells = [
-        [name, processes, space, *(found.get(size, "") for size in sizes)] for name, processes, space, found in rows
-    ]
-    notes = [_note(record) for record in newest.values()]
-    return "\n\n".join([format_markdown(Table(heads, cells)), *notes])
+    newest = {record["workers"]: record for record in records}
+    return "\n\n".join(part for record in newest.values() for part in (_table(record), _note(record)))
 
 
-def _rows(record: dict[str, Any]) -> list[tuple[str, str, str, dict[int, str]]]:
-    # Name, processes, space, and the rate by pixels.
-    processes = "this one" if record["workers"] == 0 else f"{record['workers']} workers"
+def _table(record: dict[str, Any]) -> str:
+    sizes = [int(size) for size in record["images_per_second"]]
+    heads = ["", "an image takes", *(f"to {size} pixels" for size in sizes)]
+    return format_markdown(Table(heads, [[name, space, *found.values()] for name, space, found in _rows(record)]))
+
+
+def _rows(record: dict[str, Any]) -> list[tuple[str, str, dict[int, str]]]:
+    # Name, space, and the rate by pixels.
     names = list(next(iter(record["images_per_second"].values())))
     rows = []
     for name in names:
@@ -39,12 +37,15 @@ def _rows(record: dict[str, Any]) -> list[tuple[str, str, str, dict[int, str]]]:
         rates = {
             int(size): f"{found[name]['median']:,.0f} a second" for size, found in record["images_per_second"].items()
         }
-        rows.append((NAMES.get(name, name.replace("-", ", ")), processes, format_bytes(space), rates))
+        rows.append((NAMES.get(name, name.replace("-", ", ")), format_bytes(space), rates))
     return rows
 
 
 def _note(record: dict[str, Any]) -> str:
-    workers = "one thread of one process" if record["workers"] == 0 else f"{record['workers']} worker processes"
+    count = record["workers"]
+    workers = (
+        f"{count} process{'es' * (count > 1)} that decode{'s' * (count == 1)}" if count else "one thread of one process"
+    )
     pixels = record["pixels_per_image"]["tree"]
     against = _against(record, "the faster torchvision", "torchvision")
     if any(not name.startswith("torchvision") for ratio in record["ratio"].values() for name in ratio):

@@ -32,7 +32,7 @@ def test_a_measurement_is_a_line_and_a_row_of_the_table(
     table = loading_table([line])
     median = line["images_per_second"]["24"]["airjax-raw"]["median"]
     assert f"{median:,.0f} a second" in table
-    assert "| the files | this one |" in table
+    assert "| the files | " in table
     assert "times" not in table
     rates = {"torchvision-uint8": 1.5, "torchvision-float32": 1.7, "tf.data": 1.2}
     told = loading_table([line | {"ratio": {"24": rates}}])
