@@ -248,14 +248,22 @@ VARIANTS = {
 
 
 def make_variant(
-    variant: Variant, recipe: Recipe, platform: str, steps: int, strategy: Strategy = "sequential"
+    variant: Variant,
+    recipe: Recipe,
+    platform: str,
+    steps: int,
+    strategy: Strategy = "sequential",
+    image_size: int | None = None,
 ) -> tuple[Callable[..., Any], Backend]:
-    """Return what a call of so many steps does to a group, whose arrays have an axis, and what that computes with."""
+    """Return what a call of so many steps does to a group, whose arrays have an axis, and what that computes with.
+
+    Its images are scaled to image_size pixels, as in a phase of a curriculum; None: they are the data's own.
+    """
     convolution = variant.convolution or strategy_convolution(strategy, platform)
     convolution = convolution or default_convolution(PRECISIONS[recipe.precision].compute, platform)
     ours = make_backend(recipe.precision, platform, convolution, variant.driver)
     backend = ours._replace(ops=variant.ops(platform, convolution), unroll=variant.unroll)
-    kind = Kind(variant.frozen, steps)
+    kind = Kind(variant.frozen, steps, image_size)
     return make_group_steps(recipe, backend, kind, strategy, variant.batch_at), backend
 
 

@@ -82,16 +82,19 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--variant", action="append", choices=CHOICES, help="only this, besides the step as it is")
     parser.add_argument("--strategy", choices=STRATEGIES, default="sequential", help="how several networks are trained")
     parser.add_argument("--members", type=int, default=1, metavar="K", help="networks at once; one by default")
+    parser.add_argument("--image-size", type=int, metavar="PIXELS", help="of a curriculum; default: the data's own")
     parser.add_argument("--verbose", action="store_true", help="list the kernels of the step as it is")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
     add_output_options(parser)
     options = parser.parse_args(arguments)
     recipe = get_recipe(options.recipe)
     check_group(options.strategy, options.members)
+    if options.image_size is not None and options.image_size not in {phase.image_size for phase in recipe.phases()}:
+        parser.error(f"image-size is {options.image_size}, but {options.recipe} has no phase of such images")
     name, device = open_target(options.target)
     rows: dict[str, dict[str, Any]] = {}
     for choice in dict.fromkeys((AS_IT_IS, *(options.variant or choices_of(options.strategy)))):
-        step = compile_step(recipe, VARIANTS[choice], device, options.strategy, options.members)
+        step = compile_step(recipe, VARIANTS[choice], device, options.strategy, options.members, options.image_size)
         kernels = list(kernels_of(step.text, recipe))
         if options.verbose and choice == AS_IT_IS:
             for kernel in kernels:
@@ -105,7 +108,9 @@ def main(arguments: list[str]) -> int:
     record = {
         "recipe": options.recipe,
         "batch_size": recipe.batch_size,
-        "flops": {"recipe": recipe.step_flops(), "needed": needed_flops(recipe)},
+        "image_size": options.image_size,
+        "flops": {"recipe": recipe.step_flops(options.image_size)}
+        | ({"needed": needed_flops(recipe)} if options.image_size is None else {}),
         "strategy": options.strategy,
         "members": options.members,
         "variants": rows,
@@ -158,9 +163,14 @@ def open_target(name: str) -> tuple[str, Any]:
 
 
 def compile_step(
-    recipe: Recipe, variant: Variant, device: Any, strategy: Strategy = "sequential", members: int = 1
+    recipe: Recipe,
+    variant: Variant,
+    device: Any,
+    strategy: Strategy = "sequential",
+    members: int = 1,
+    image_size: int | None = None,
 ) -> CompiledStep:
-    """Compile a variant of the steps of a recipe's networks for a GPU."""
+    """Compile a variant of the steps of a recipe's networks for a GPU, with images of the data's size or another."""
     sharding = SingleDeviceSharding(device)
 
     def placed(tree: Any) -> Any:
@@ -168,7 +178,7 @@ def compile_step(
 
     precision = variant.precision or recipe.precision
     recipe = resolve_precision(recipe.override(precision=precision), "gpu")
-    steps, backend = make_variant(variant, recipe, "gpu", STEPS, strategy)
+    steps, backend = make_variant(variant, recipe, "gpu", STEPS, strategy, image_size)
     key, hyper = jax.eval_shape(lambda: make_key(0)), jax.eval_shape(lambda: hyperparameters(recipe))
     size = recipe.inputs.image_size
     images = jax.ShapeDtypeStruct((recipe.train_examples, size, size, recipe.inputs.channels), jnp.uint8)

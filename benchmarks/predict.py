@@ -6,6 +6,7 @@ cards run what is compiled for an H200: they differ in their memory. The first m
 """
 
 import argparse
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -81,23 +82,30 @@ class Program(NamedTuple):
     interleaved: bool = False
 
 
+# The compiled steps of a training, one for each size of its images: the share of all steps, and the program.
+Steps = tuple[tuple[float, Program], ...]
+
+
 def main(arguments: list[str]) -> int:
     """Compile, price, print, and keep a record for each card. Returns the exit code."""
     parser = argparse.ArgumentParser(
         "python -m benchmarks predict", description="What a training should take on a GPU; nothing is measured."
     )
     parser.add_argument("--recipe", default="94", metavar="NAME")
+    parser.add_argument(
+        "--brief", action="store_true", help="the training as it is alone: no choices undone, no groups"
+    )
     parser.add_argument("--card", action="append", choices=CARDS, help="only this; may be repeated")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON: all records")
     add_output_options(parser)
     options = parser.parse_args(arguments)
     recipe = get_recipe(options.recipe)
-    if recipe.resolution is not None:
-        parser.error(f"{options.recipe} has images of several sizes, and a prediction is about steps of one size")
     name, device = open_target(TARGET)
-    steps = {choice: read_program(recipe, VARIANTS[choice], device) for choice in dict.fromkeys((AS_IT_IS, *LEVERS))}
+    choices = (NOT_FROZEN,) if options.brief else LEVERS
+    steps = {choice: read_steps(recipe, VARIANTS[choice], device) for choice in dict.fromkeys((AS_IT_IS, *choices))}
     groups = {
-        group: read_program(recipe, VARIANTS[group.variant], device, group.strategy, group.members) for group in GROUPS
+        group: read_steps(recipe, VARIANTS[group.variant], device, group.strategy, group.members)
+        for group in (() if options.brief else GROUPS)
     }
     told = {"command": command_line("predict", arguments), **describe(), "device": f"compiled for {name}"}
     records = []
@@ -112,21 +120,33 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def read_program(
+def read_steps(
     recipe: Recipe, variant: Variant, device: Any, strategy: Strategy = "sequential", members: int = 1
-) -> Program:
-    """Compile a step, and read its kernels and their products."""
-    text = compile_step(recipe, variant, device, strategy, members).text
-    return Program(list(kernels_of(text, recipe)), products_of(text), members, strategy == "interleaved")
+) -> Steps:
+    """Compile a step of every size of images, and read its kernels and their products."""
+    counts: Counter[int | None] = Counter()
+    for phase in recipe.phases():
+        counts[phase.image_size] += phase.stop - phase.start
+    found = []
+    for size, count in counts.items():
+        text = compile_step(recipe, variant, device, strategy, members, size).text
+        program = Program(list(kernels_of(text, recipe)), products_of(text), members, strategy == "interleaved")
+        found.append((count / recipe.total_steps, program))
+    return tuple(found)
 
 
-def predict(recipe: Recipe, name: str, steps: Mapping[str, Program], groups: Mapping[Group, Program]) -> dict[str, Any]:
+def predict(recipe: Recipe, name: str, steps: Mapping[str, Steps], groups: Mapping[Group, Steps]) -> dict[str, Any]:
     """Return what a record says of a card: seconds of a step and of a run, networks per hour, and the model's
     constants.
+
+    Where images have several sizes, a step is the mean of all steps.
     """
     card, ours = card_of(name), steps[AS_IT_IS]
-    times = step_times(ours.kernels, ours.products, card, launches_of(AS_IT_IS))
-    alone = times.total
+    alone = seconds_per_network(ours, card, launches_of(AS_IT_IS))
+    parts: Counter[str] = Counter()
+    for share, one in ours:
+        times = step_times(one.kernels, one.products, card, launches_of(AS_IT_IS))
+        parts.update({part: share * seconds for part, seconds in times._asdict().items()})
     levers = {
         choice: seconds_per_network(steps[choice], card, launches_of(choice)) for choice in steps if choice != AS_IT_IS
     }
@@ -138,7 +158,11 @@ def predict(recipe: Recipe, name: str, steps: Mapping[str, Program], groups: Map
     }
     per_hour = {title: 3600 / run_seconds(recipe, card, step, step + bias) for title, step in per_group.items()}
     record = {
-        "step": {"seconds": alone, "bound": bound(ours.kernels, ours.products, card), "parts": times._asdict()},
+        "step": {
+            "seconds": alone,
+            "bound": sum(share * bound(one.kernels, one.products, card) for share, one in ours),
+            "parts": dict(parts),
+        },
         "run": {"seconds": run},
         "levers": levers,
         "groups": per_group,
@@ -148,10 +172,14 @@ def predict(recipe: Recipe, name: str, steps: Mapping[str, Program], groups: Map
     return record | compare_with_airbench(recipe, name, run)
 
 
-def seconds_per_network(program: Program, card: Card, launches: Launches) -> float:
+def seconds_per_network(steps: Steps, card: Card, launches: Launches) -> float:
     """Return seconds of a step, divided among the networks that take it; interleaved ones overlap."""
-    overlapped = program.interleaved and launches.side_by_side
-    return step_times(program.kernels, program.products, card, launches, overlapped=overlapped).total / program.members
+    total = 0.0
+    for share, one in steps:
+        overlapped = one.interleaved and launches.side_by_side
+        times = step_times(one.kernels, one.products, card, launches, overlapped=overlapped)
+        total += share * times.total / one.members
+    return total
 
 
 def launches_of_group(group: Group) -> Launches:

@@ -58,16 +58,17 @@ def kernels_table(records: list[dict[str, Any]]) -> str:
 
     Of several networks at once it is the share of one.
     """
-    last: dict[tuple[str, str, str, int], dict[str, dict[str, Any]]] = {}
+    last: dict[tuple[str, str, str, int, int | None], dict[str, dict[str, Any]]] = {}
     for record in records:
-        group = record.get("strategy", "sequential"), record.get("members", 1)
+        group = record.get("strategy", "sequential"), record.get("members", 1), record.get("image_size")
         # A later record may have compiled some of the choices only.
         last.setdefault((record["recipe"], record["device"], *group), {}).update(record["variants"])
     if not last:
         return "Not measured yet: `python -m benchmarks kernels` does."
     cells = []
-    for (recipe, device, strategy, members), rows in last.items():
+    for (recipe, device, strategy, members, pixels), rows in last.items():
         group = f", {strategy}, each of {members} networks" if members > 1 else ""
+        group += f", {pixels} pixels" if pixels else ""
         for name in (name for name in VARIANTS if name in rows):
             row, title = rows[name], f"{recipe}, {device}{group}" if name == "as it is" else name
             sizes = (row["convolution_bytes"], row["other_bytes"], row["memory_bytes"])

@@ -134,7 +134,9 @@ def predicted() -> dict[str, Any]:
     one = Program(kernels, {"conv": Product("forward", 9216, 256, 2304, 256)})
     group = Group("interleaved", 2, launched=predict.SIDE_BY_SIDE)
     two = Program([*kernels, *kernels], one.products, 2, interleaved=True)
-    return predict.predict(RECIPES["94"], "h200", {"as it is": one, predict.NOT_FROZEN: one}, {group: two})
+    return predict.predict(
+        RECIPES["94"], "h200", {"as it is": ((1.0, one),), predict.NOT_FROZEN: ((1.0, one),)}, {group: ((1.0, two),)}
+    )
 
 
 def test_interleaved_networks_fill_each_other_s_waves() -> None:
@@ -148,6 +150,18 @@ def test_interleaved_networks_fill_each_other_s_waves() -> None:
     assert record["networks_per_hour"]["sequential"] == pytest.approx(3600 / record["run"]["seconds"])
     assert record["airbench94_compiled"]["run"] == pytest.approx(476 * 2.4e-3 + 0.158)
     assert record["ratio"] == pytest.approx(record["run"]["seconds"] / record["airbench94_compiled"]["run"])
+
+
+def test_a_step_of_images_of_several_sizes_is_the_mean_of_all_steps() -> None:
+    one = Program([Kernel("other", "GELU", 10**9, 10**9)], {})
+    two = Program([*one.kernels, *one.kernels], {})
+
+    def seconds(*steps: tuple[float, Program]) -> float:
+        return predict.predict(RECIPES["94-airjax"], "h200", {"as it is": steps}, {})["step"]["seconds"]
+
+    alone, both = seconds((1.0, one)), seconds((1.0, two))
+    assert both > 1.9 * alone
+    assert seconds((0.25, one), (0.75, two)) == pytest.approx(0.25 * alone + 0.75 * both)
 
 
 def test_the_table_says_what_is_predicted_and_what_is_measured() -> None:
