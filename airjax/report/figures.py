@@ -1,5 +1,6 @@
 """Draw how networks did: accuracies, learning curves and cost. Several settings have the same colours throughout."""
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,6 +12,7 @@ BAND = (5, 95)  # percentiles of the networks
 MOST_BANDS = 4  # settings
 DOTS = 200  # of a setting: of more networks as many quantiles are shown
 PAIRS = 40  # networks whose gains are shown one by one
+TICKS = 8  # epochs that a narrow axis has room to name
 TEST = "test accuracy, %"
 ROW = 46  # pixels of a setting: its title, and its networks below
 GOLDEN = 0.6180339887  # multiples of it, without their whole parts, spread evenly
@@ -65,8 +67,7 @@ def draw_curve(titles: Sequence[str], values: Sequence[np.ndarray], name: str, w
                 {"setting": title, "epoch": int(epoch) + 1, "mean": mean, "low": float(low), "high": float(high)}
             )
     epochs = max((row["epoch"] for row in rows), default=1)
-    ticks = {"values": [1]} if epochs == 1 else {"tickMinStep": 1, "tickCount": {"expr": f"min({epochs}, width / 60)"}}
-    x = axis("epoch", "epoch", axis={"grid": False, "format": "d"} | ticks)
+    x = axis("epoch", "epoch", axis={"grid": False, "format": "d", "values": epoch_ticks(epochs)})
     x["scale"] = {"zero": False, "nice": False, "domain": [1, epochs] if epochs > 1 else [0, 2]}
     colors = color(list(titles))
     several = any(len(one) > 1 for one in values)
@@ -88,6 +89,12 @@ def draw_curve(titles: Sequence[str], values: Sequence[np.ndarray], name: str, w
         band = {"mark": {"type": "area", "opacity": 0.16}, "encoding": {"x": x, "color": colors} | ends}
         layers.insert(0, band)
     return make_chart(layers, rows, 250, f"{name} after each epoch")
+
+
+def epoch_ticks(epochs: int) -> list[int]:
+    """Return the epochs that an axis names: the first, and multiples of a round number, as many as a phone shows."""
+    step = next(step for step in itertools.chain((1, 2), itertools.count(5, 5)) if epochs <= TICKS * step)
+    return [1, *range(step if step > 1 else 2, epochs + 1, step)]
 
 
 def draw_gains(names: Sequence[str], plain: np.ndarray, averaged: np.ndarray) -> Spec:

@@ -12,6 +12,7 @@ from folders import logits_of, make_networks
 
 import airjax
 from airjax.cli.train_folder import EpochLog
+from airjax.report.figures import epoch_ticks
 from airjax.report.folders import render_folder
 from airjax.report.networks import read_networks
 from airjax.report.networks_page import draw_networks
@@ -86,6 +87,21 @@ def test_plain_accuracies_of_groups_and_trees_are_in_the_records(folder: Path) -
         line.update(more)
     (folder / "runs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert read_networks(folder).gains == {0: pytest.approx((58, 60)), 1: pytest.approx((50, 55))}
+
+
+@pytest.mark.parametrize(
+    ("epochs", "named"),
+    [
+        (1, [1]),
+        (3, [1, 2, 3]),
+        (8, [*range(1, 9)]),
+        (10, [1, 2, 4, 6, 8, 10]),
+        (40, [1, 5, 10, 15, 20, 25, 30, 35, 40]),
+    ],
+)
+def test_axes_name_whole_epochs(epochs: int, named: list[int]) -> None:
+    assert epoch_ticks(epochs) == named
+    assert len(epoch_ticks(200)) <= 9
 
 
 def test_figures_show_what_the_folder_holds(folder: Path) -> None:
