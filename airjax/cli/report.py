@@ -1,12 +1,14 @@
 """The page of a folder: airjax report DIR writes one HTML page, and its figures as PNG files beside it."""
 
 import argparse
+import contextlib
 import sys
 from pathlib import Path
 
 from airjax.cli.console import describe_os_error
 from airjax.data import DataError
-from airjax.report.folders import render_folder
+from airjax.report.folders import kind_of_folder, render_folder, sweep_folders
+from airjax.report.page import Page
 from airjax.report.survey import SurveyError
 from airjax.sweep.store import ResultsError
 from airjax.utils.extras import MissingExtraError, import_extra
@@ -37,7 +39,7 @@ def main(arguments: list[str] | None = None, prog: str = "python -m airjax.repor
 
 
 def write_report(folder: Path, out: Path | None = None, data_dir: Path | None = None, *, mixed: bool = False) -> Path:
-    """Write the report of a folder and return the page.
+    """Write the report of a folder, and of every sweep in a folder of sweeps, and return the page.
 
     Args:
         folder: what `airjax train`, `airjax sweep` or `airjax experiments` wrote to its --out.
@@ -48,8 +50,17 @@ def write_report(folder: Path, out: Path | None = None, data_dir: Path | None = 
     Raises ReportError, SurveyError, ResultsError, DataError, MissingExtraError.
     """
     require_packages()
-    page = render_folder(folder, data_dir, mixed=mixed)
+    page = render_folder(folder, data_dir, mixed=mixed, linked=True)
     out = folder / "report" if out is None else out
+    _write_page(page, out)
+    if kind_of_folder(folder) == "sweeps":
+        for part in sweep_folders(folder):
+            with contextlib.suppress(SurveyError):  # of one without a network, which the page of all names
+                _write_page(render_folder(part, data_dir, mixed=mixed), out / part.relative_to(folder))
+    return out / "report.html"
+
+
+def _write_page(page: Page, out: Path) -> None:
     try:
         # Before the figures are rendered, which takes longer.
         out.mkdir(parents=True, exist_ok=True)
@@ -58,7 +69,6 @@ def write_report(folder: Path, out: Path | None = None, data_dir: Path | None = 
         write_atomically(out / "report.html", page.text.encode())
     except OSError as error:
         raise ReportError(f"cannot write to --out {out}: {error.strerror}") from error
-    return out / "report.html"
 
 
 def require_packages() -> None:

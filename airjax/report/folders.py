@@ -32,8 +32,10 @@ def sweep_folders(folder: Path) -> list[Path]:
     return sorted(file.parent for file in folder.rglob("plan.json"))
 
 
-def render_folder(folder: Path, data_dir: Path | None = None, *, mixed: bool = False) -> Page:
+def render_folder(folder: Path, data_dir: Path | None = None, *, mixed: bool = False, linked: bool = False) -> Page:
     """Render the page of whatever a folder holds; see `read_networks` and `read_survey`.
+
+    linked: whether sweeps have pages of their own, at NAME/report.html beside theirs.
 
     Raises SurveyError, ResultsError, DataError, MissingExtraError.
     """
@@ -43,4 +45,4 @@ def render_folder(folder: Path, data_dir: Path | None = None, *, mixed: bool = F
         case "sweep":
             return render_survey(read_survey(folder, data_dir, mixed=mixed))
         case "sweeps":
-            return render_sweeps(folder, sweep_folders(folder), data_dir, mixed=mixed)
+            return render_sweeps(folder, sweep_folders(folder), data_dir, mixed=mixed, linked=linked)

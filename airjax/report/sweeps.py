@@ -13,8 +13,13 @@ from airjax.report.survey import Survey, SurveyError, read_survey
 from airjax.report.tables import accuracy_table, environment_tables
 
 
-def render_sweeps(folder: Path, parts: Sequence[Path], data_dir: Path | None = None, *, mixed: bool = False) -> Page:
-    """Render the page of a folder of sweeps. One without a finished network is named. Raises as `read_survey` does."""
+def render_sweeps(
+    folder: Path, parts: Sequence[Path], data_dir: Path | None = None, *, mixed: bool = False, linked: bool = False
+) -> Page:
+    """Render the page of a folder of sweeps, with links to their own where these are at NAME/report.html.
+
+    A sweep without a finished network is named. Raises as `read_survey` does.
+    """
     surveys: dict[str, Survey] = {}
     empty: list[str] = []
     for part in parts:
@@ -31,7 +36,7 @@ def render_sweeps(folder: Path, parts: Sequence[Path], data_dir: Path | None = N
         charts[name] = draw_accuracies([one.title for one in shown], [one.accuracies for one in shown])
         grids = draw_dependences([s.fields for s in survey.settings], [s.accuracies for s in survey.settings])
         charts |= {f"{name}-{grid}": chart for grid, chart in grids.items()}
-    return fill_page("sweeps.html", _values(folder, surveys, empty, list(charts)), charts)
+    return fill_page("sweeps.html", _values(folder, surveys, empty, list(charts)) | {"linked": linked}, charts)
 
 
 def _values(folder: Path, surveys: dict[str, Survey], empty: list[str], drawn: Sequence[str]) -> dict[str, Any]:

@@ -309,5 +309,8 @@ def test_a_folder_of_sweeps_has_a_page(sweep: Path, capsys: pytest.CaptureFixtur
     assert main([str(sweep.parent)]) == 0
     text = (sweep.parent / "report" / "report.html").read_text()
     assert "8 of 8 networks of 2 sweeps" in text
+    for link in re.findall(r'<a href="([^"]*/report.html)"', text):
+        assert "Learning curves" in (sweep.parent / "report" / link).read_text()
+    assert text.count('/report.html"') == 1  # the other has no network yet
     assert "later: no network in" in text
     assert "<h2>sweep</h2>" in text
