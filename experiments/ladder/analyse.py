@@ -135,7 +135,7 @@ def draw(record: dict[str, Any]) -> "Figure":
     """Draw the epochs to the target of every method beside the paper's, relative to the whole method."""
     from airjax.report.drawing import COLORS, GREY, make_grid
 
-    figure, grid = make_grid(7.4, 3.6, 1, 2)
+    figure, grid = make_grid(9.4, 3.9, 1, 2)
     epochs = record["series"]["epochs"]
     shown = [name for name in epochs if name.startswith("ladder")], [name for name in epochs if "ladder" not in name]
     whole = epochs[shown[0][-1]]
@@ -150,9 +150,9 @@ def draw(record: dict[str, Any]) -> "Figure":
                 axes.plot(np.array(one["interval"]) / whole["epochs"], [number] * 2, color=COLORS[0], linewidth=1)
         axes.set_yticks(range(len(names)), [name.removeprefix("ladder, ") for name in names])
         axes.invert_yaxis()
-        axes.set_xlabel("epochs / those of the whole method")
+        axes.set_xlabel("epochs, over the whole method's")
     grid[0, 0].set_title("one after another")
-    grid[0, 1].set_title("one removed, or one added")
+    grid[0, 1].set_title("one removed or added")
     figure.supxlabel("point: ours, with its interval; bar: the paper's", fontsize=8)
     return figure
 
