@@ -18,7 +18,7 @@ from airjax.data.dataset import CIFAR10_CLASSES, Dataset
 from airjax.data.info import CIFAR10
 from airjax.recipes.published import RECIPES
 from airjax.recipes.recipe import Recipe
-from airjax.training.environment import describe
+from airjax.training.environment import cpu_kind, describe
 from airjax.training.loop import train
 
 FILE = Path(__file__).with_name("golden.npz")
@@ -112,7 +112,11 @@ def same_environment() -> bool:
     same_versions = all(
         now["versions"][name] == then["versions"][name] for name in ("jax", "jaxlib", "onednn-cpu-gomp")
     )
-    return same_versions and all(now[name] == then[name] for name in ("device", "convolution"))
+    # Processors of one name may be of several generations, for which oneDNN chooses other kernels.
+    same_processor = then.get("cpu") == cpu_kind() and all(
+        now[name] == then[name] for name in ("device", "convolution")
+    )
+    return same_versions and same_processor
 
 
 def main(arguments: list[str]) -> int:
@@ -121,7 +125,7 @@ def main(arguments: list[str]) -> int:
         print("usage: python -m tests.golden write|check [RECIPE...]", file=sys.stderr)
         return 2
     if arguments[0] == "write":
-        content: dict[str, Any] = {"environment": np.array(json.dumps(describe()))}
+        content: dict[str, Any] = {"environment": np.array(json.dumps(describe() | {"cpu": cpu_kind()}))}
         for name, precision in cases():
             print(f"{name} {precision}", flush=True)
             for part, array in compute(name, precision)._asdict().items():

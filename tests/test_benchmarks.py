@@ -769,7 +769,7 @@ def test_torch_is_reached_through_parity_only() -> None:
         names = {alias.name for node in imports for alias in node.names} | {str(node.module) for node in froms}
         found |= {(file.name, name) for name in names if name.split(".")[0] == "torch"}
     # Its import is on the clock of the one, and its DataLoader on that of the other.
-    assert found == {("first_step.py", "torch"), ("loading.py", "torch")}
+    assert found == {("first_step.py", "torch"), ("loading_engines.py", "torch")}
 
 
 def test_made_up_lines_are_scanned_and_have_the_fields_of_real_ones(

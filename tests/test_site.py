@@ -112,7 +112,7 @@ def test_fields_of_a_training_are_listed() -> None:
     recipe = airjax.get_recipe("tiny")
     metrics = StepMetrics(np.ones(recipe.total_steps), np.ones(recipe.total_steps))
     crops = (CropResult(256, 0.875, 0.5, 0.5),)
-    trained = TrainedRun(recipe, 0, {}, metrics, np.zeros((100, 10), np.float32), 0.5, {"train": 1.0}, crops)
+    trained = TrainedRun(recipe, 0, {}, metrics, np.zeros((100, 10), np.float32), 0.5, {"train": 1.0}, crops, 0.4)
     record = train_result.record_run(trained, batches_of=5)
     assert fields_of("a training") == {*record, "setting", "environment"}
     summary = train_result.summarize_runs("tiny", recipe, load_builtin(300, 100), [record])
@@ -127,7 +127,7 @@ def test_fields_of_a_sweep_are_listed(tmp_path: Path) -> None:
     job = Job(plan, tmp_path, None, "auto", "cpu", {"synthetic": source}, None)
     record = run_record(job, next(plan.runs({"synthetic": "f"}, "1")), None)
     writer = Writer(tmp_path, "worker")
-    writer.add(record | {"last_loss": None})
+    writer.add(record | {"last_loss": None, "plain_accuracy": 0.1})
     (line,) = airjax.sweep.store.load(tmp_path).rows
     assert fields_of("a network of a sweep") == set(line) - {"folder"}
 

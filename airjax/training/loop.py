@@ -337,17 +337,20 @@ def _validate(work: Work, variables: Variables, clock: Clock) -> Float[np.ndarra
 
 
 def _evaluate(work: Work, variables: Variables, level: int, clock: Clock, stage: Stage) -> Float[np.ndarray, "k m l"]:
-    # Logits with test-time augmentation at a level. Compile first: that is no part of the evaluation's time.
-    clock.begin("compile")
+    # Logits with test-time augmentation at a level. Compile first: that is no part of the evaluation's time. A group's
+    # own level is compiled before it trains, so that its memory is known.
     images, plan = work.arrays.test_images, work.evaluation
     if work.strategy == "sequential":
+        clock.begin("compile")
         compile_evaluation(work.recipe, level, work.backend, plan, images)
         clock.begin(stage)
         logits = batched_logits(work.recipe, work.backend, variables, images, level, plan)[None]
     else:
         recipe = work.recipe.override(tta_level=level)
-        count = len(jax.tree.leaves(variables)[0])
-        compile_group_evaluation(recipe, work.backend, work.strategy, count, plan, images)
+        if recipe != work.recipe:
+            clock.begin("compile")
+            count = len(jax.tree.leaves(variables)[0])
+            compile_group_evaluation(recipe, work.backend, work.strategy, count, plan, images)
         clock.begin(stage)
         logits = group_logits(recipe, work.backend, work.strategy, variables, images, plan)
     clock.pause()
