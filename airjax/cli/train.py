@@ -340,7 +340,8 @@ def _trainings_on_tree(job: Job, tree: Tree, seeds: Sequence[int], watchers: Wat
     # In groups that share their batches.
     options = job.options
     how: dict[str, Any] = {"validate": _validates(job), "devices": options.devices, "keeping": job.keeping}
-    how["workers"] = default_workers() if options.workers is None else options.workers
+    workers = default_workers()  # all processes ask each other, whichever of them are told how many
+    how["workers"] = workers if options.workers is None else options.workers
     how["called"] = Callbacks(watchers.phase, watchers.step, watchers.epoch)
     for first, group in itertools.groupby(seeds, key=functools.partial(_batches_of, options)):
         part = list(group)
