@@ -54,7 +54,7 @@ def main(arguments: list[str]) -> int:
         rates = {str(size): _measure(loaders, size, options) for size in options.sizes}
         data = _describe_images(sources)
         sources["tree"].file.unlink()  # the index of a tree that is thrown away
-    packages = [*PACKAGES, *(package for engine in engines for package in ENGINES[engine])]
+    packages = [*PACKAGES, *(package for engine in engines for package in ENGINES[engine].packages)]
     record = {
         "benchmark": "loading",
         "workers": options.workers,

@@ -20,14 +20,20 @@ from airjax.stream.index import map_index
 from airjax.stream.views import TrainView
 from airjax.utils.extras import import_extra
 
-# Packages of each engine; the first is what has to be there.
-ENGINES: dict[str, tuple[str, ...]] = {
-    "torchvision": ("torchvision", "torch"),
-    "tf.data": ("tensorflow_cpu",),
-    "SPDL": ("spdl",),
-    "DALI": ("nvidia-dali-cuda120",),
+
+class Engine(NamedTuple):
+    """What an engine is installed as."""
+
+    module: str
+    packages: tuple[str, ...]  # whose versions a record names
+
+
+ENGINES = {
+    "torchvision": Engine("torchvision", ("torchvision", "torch")),
+    "tf.data": Engine("tensorflow", ("tensorflow_cpu",)),
+    "SPDL": Engine("spdl", ("spdl",)),
+    "DALI": Engine("nvidia.dali", ("nvidia-dali-cuda120",)),
 }
-MODULES = {"torchvision": "torchvision", "tf.data": "tensorflow", "SPDL": "spdl", "DALI": "nvidia.dali"}
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pixels
 LONGEST = 340  # pixels of prepared images: a shorter side of 256 at a shape of 4 to 3
 
@@ -49,7 +55,7 @@ class Amount(NamedTuple):
 
 def installed_engines() -> list[str]:
     """Return the names of the engines that are installed beside airjax's."""
-    return [name for name, module in MODULES.items() if _is_installed(module)]
+    return [name for name, engine in ENGINES.items() if _is_installed(engine.module)]
 
 
 def _is_installed(module: str) -> bool:

@@ -65,8 +65,9 @@ def run(experiment: Experiment, options: argparse.Namespace) -> int:
     for package in NEEDED:
         import_extra(package, "report", "an experiment")  # before anything is trained
     if not options.analyse:
-        refuse_unused(experiment, scale, _sweep_options(options))
-        code = train_parts(experiment, scale, out, options.data_dir, _sweep_options(options))
+        arguments = _sweep_options(options)
+        refuse_unused(experiment, scale, arguments)
+        code = train_parts(experiment, scale, out, options.data_dir, arguments)
         if code != EXIT_OK:
             return code
     folders = tuple(folders_of(experiment, scale, out))

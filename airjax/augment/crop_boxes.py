@@ -59,7 +59,7 @@ def _widest_boxes(sizes: Int[np.ndarray, "n 2"], aspect: tuple[float, float]) ->
 
 
 def centre_boxes(sizes: Int[np.ndarray, "n 2"], fraction: float = 1.0) -> Int[np.ndarray, "n 4"]:
-    """Return the square in the middle of each image whose side is a fraction of the shorter side, rounded down, but 1.
+    """Return the square in the middle of each image whose side is a fraction of the shorter side, from 1 pixel.
 
     CC(256, 0.875) of the paper is `fraction=0.875`, resized to 256 pixels; CC(192, 1.0) is the whole shorter side.
     """

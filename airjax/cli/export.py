@@ -77,19 +77,15 @@ def make_parser(prog: str) -> argparse.ArgumentParser:
 
 def _refuse_unused(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     # What would change nothing is a mistake of whoever wrote it.
-    network = options.onnx or options.hub
-    unused = {
-        "--array": network and options.array,
-        "--mixed": network and options.mixed,
-        "--data": not options.onnx and options.data,
-        "--data-dir": not options.onnx and options.data_dir,
-        "--licence": not options.hub and options.licence,
-    }
-    for flag, is_given in unused.items():
-        if is_given:
-            goes_with = {"--licence": "--hub", "--data": "--onnx", "--data-dir": "--onnx"}.get(
-                flag, "a sweep's results"
-            )
+    results = not (options.onnx or options.hub)
+    for flag, value, goes_with, used in (
+        ("--array", options.array, "a sweep's results", results),
+        ("--mixed", options.mixed, "a sweep's results", results),
+        ("--data", options.data, "--onnx", options.onnx),
+        ("--data-dir", options.data_dir, "--onnx", options.onnx),
+        ("--licence", options.licence, "--hub", options.hub),
+    ):
+        if value and not used:
             parser.error(f"{flag} goes with {goes_with} alone")
 
 

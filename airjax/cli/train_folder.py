@@ -28,7 +28,7 @@ from airjax.training.checkpoint import Model, ModelError, load, save_model
 from airjax.training.environment import fingerprint_of
 from airjax.training.events import EpochReport
 from airjax.training.processes import first_does
-from airjax.utils.records import append_line, lock_folder, read_lines, write_atomically, write_json
+from airjax.utils.records import append_line, hold_folder, read_lines, write_atomically, write_json
 
 Record = dict[str, Any]
 OUTPUTS = "outputs"  # a folder of its own: a folder with one .safetensors file in it is a model
@@ -49,12 +49,7 @@ class Contents:
 
 def hold(out: Path) -> IO[str]:
     """Make the folder and keep other processes out of it until the stream is closed. Raises FolderError."""
-    try:
-        return lock_folder(out)
-    except BlockingIOError as error:
-        raise FolderError(f"another process is writing to {out}; wait for it, or choose another --out") from error
-    except OSError as error:
-        raise FolderError(f"cannot write to --out {out}: {error.strerror or error}") from error
+    return hold_folder(out, FolderError)
 
 
 def setting_of(recipe: Recipe, dataset: Dataset | Tree) -> str:

@@ -34,6 +34,9 @@ FORMAT = "2"  # to be raised when the same tree comes to give another index
 Corrupt = Literal["fail", "skip"]
 
 
+Found = tuple[Example, os.stat_result]  # a file, and what the system says of it
+
+
 class Listing(NamedTuple):
     """The images of a split, sorted by class and then by name; the arrays are mapped, not read."""
 
@@ -76,12 +79,13 @@ def open_index(place: str | Path, corrupt: Corrupt = "fail") -> Index:
         tree = tree.resolve()
         other, classes = find_splits(tree)
         splits = {"train": list_examples(tree, "train", classes), "val": list_examples(tree, other, classes)}
-        listed = _listing_digest(splits["train"] + splits["val"], f"{FORMAT} {corrupt} {other} {classes}")
+        found = {split: [(example, example.file.stat()) for example in examples] for split, examples in splits.items()}
+        listed = _listing_digest(found["train"] + found["val"], f"{FORMAT} {corrupt} {other} {classes}")
     name = hashlib.sha256(os.fsencode(f"{tree}\0{corrupt}")).hexdigest()[:16]
     file = cache_folder() / f"tree-{name}.safetensors"
     index = _reusable(file, listed)
     if index is None:
-        _write(file, tree, classes, splits, corrupt, listed)
+        _write(file, tree, classes, found, corrupt, listed)
         index = map_index(file)
     if index.skipped:
         shown = ", ".join(index.skipped[:3])
@@ -120,31 +124,30 @@ def _reusable(file: Path, listed: str) -> Index | None:
     return None
 
 
-def _listing_digest(examples: Iterable[Example], settings: str) -> str:
+def _listing_digest(found: Iterable[Found], settings: str) -> str:
     sha = hashlib.sha256(settings.encode(errors="surrogateescape"))
-    for example in examples:
-        status = example.file.stat()
+    for example, status in found:
         sha.update(os.fsencode(f"{example.name}\0{status.st_size} {status.st_mtime_ns}\n"))
     return sha.hexdigest()
 
 
 def _write(
-    file: Path, tree: Path, classes: tuple[str, ...], splits: dict[str, list[Example]], corrupt: Corrupt, listed: str
+    file: Path, tree: Path, classes: tuple[str, ...], found: dict[str, list[Found]], corrupt: Corrupt, listed: str
 ) -> None:
     arrays, skipped = {}, []
-    for split, examples in splits.items():
-        sizes = _measure(examples, corrupt)
-        kept = [example for example, size in zip(examples, sizes, strict=True) if size is not None]
-        skipped += [example.name for example, size in zip(examples, sizes, strict=True) if size is None]
-        if missing := set(range(len(classes))) - {example.label for example in kept}:
+    for split, files in found.items():
+        sizes = _measure([example for example, _ in files], corrupt)
+        kept = [one for one, size in zip(files, sizes, strict=True) if size is not None]
+        skipped += [example.name for (example, _), size in zip(files, sizes, strict=True) if size is None]
+        if missing := set(range(len(classes))) - {example.label for example, _ in kept}:
             raise DataError(f"{tree}: class {classes[min(missing)]} of {split} has no image that can be decoded")
-        names, lengths = zip(*((os.fsencode(one.name), one.file.stat().st_size) for one in kept), strict=True)
+        names = [os.fsencode(example.name) for example, _ in kept]
         arrays |= {
             f"{split}_names": np.frombuffer(b"".join(names), np.uint8),
             f"{split}_ends": np.cumsum([len(name) for name in names], dtype=np.int64),
-            f"{split}_labels": np.array([example.label for example in kept], np.int32),
+            f"{split}_labels": np.array([example.label for example, _ in kept], np.int32),
             f"{split}_sizes": np.array([size for size in sizes if size is not None], np.int32),
-            f"{split}_lengths": np.array(lengths, np.int64),
+            f"{split}_lengths": np.array([status.st_size for _, status in kept], np.int64),
         }
     details = {"place": json.dumps(str(tree)), "classes": json.dumps(classes), "skipped": json.dumps(skipped)}
     metadata = {**details, "listing": listed, "sha256": arrays_digest(arrays)}

@@ -22,7 +22,7 @@ from airjax.recipes.imagenet_resnet18 import MEAN, STD
 from airjax.stream.images import Source, open_images, split_of
 from airjax.stream.index import Corrupt, open_index
 from airjax.stream.prepared import Form, bytes_needed, contents_of, open_prepared, prepare, require_space
-from airjax.utils.records import lock_folder
+from airjax.utils.records import hold_folder
 
 IMAGENET = "imagenet"  # name of a tree for `--data`
 VARIABLE = "AIRJAX_IMAGENET"
@@ -113,13 +113,7 @@ def prepare_tree(
     with named_in_errors(target):
         if target.resolve() == tree.place:
             raise DataError(f"{target} is the tree itself; name another folder")
-    try:
-        lock = lock_folder(target)
-    except BlockingIOError as error:
-        raise DataError(f"another process is writing to {target}; wait for it, or choose another --out") from error
-    except OSError as error:
-        raise DataError(f"{target} cannot be written: {error.strerror}") from error
-    with lock:
+    with hold_folder(target, DataError):
         return _prepare_splits(tree, target, form or Form(), on_images)
 
 

@@ -19,8 +19,7 @@ from airjax.recipes.recipe import Recipe
 from airjax.sweep.plan import SAME_NUMBERS_SINCE, Plan, Setting
 from airjax.sweep.store import read_plan
 from airjax.sweep.worker import Source
-from airjax.utils.records import lock_folder as lock_one_folder
-from airjax.utils.records import write_json
+from airjax.utils.records import hold_folder, write_json
 from airjax.utils.units import format_bytes
 
 MOST_CLASSES = 256
@@ -134,13 +133,7 @@ def require_space(out: Path, needed: int) -> None:
 @contextlib.contextmanager
 def lock_folder(out: Path) -> Iterator[None]:
     """Make the folder and keep others out of it. Raises SweepError where one is in it, or it cannot be written."""
-    try:
-        lock = lock_one_folder(out)
-    except BlockingIOError as error:
-        raise SweepError(f"another process is writing to {out}; wait for it, or choose another --out") from error
-    except OSError as error:
-        raise SweepError(f"cannot write to --out {out}: {error.strerror}") from error
-    with lock:
+    with hold_folder(out, SweepError):
         yield
 
 

@@ -99,6 +99,16 @@ def lock_folder(folder: Path) -> IO[str]:
     return stream
 
 
+def hold_folder(out: Path, error: type[Exception]) -> IO[str]:
+    """Hold a folder as `lock_folder` does, for a command whose users read an error of this kind. Raises it."""
+    try:
+        return lock_folder(out)
+    except BlockingIOError as busy:
+        raise error(f"another process is writing to {out}; wait for it, or choose another --out") from busy
+    except OSError as failed:
+        raise error(f"cannot write to --out {out}: {failed.strerror or failed}") from failed
+
+
 def plain(value: Any) -> Any:
     """Return a value with None for every number that JSON does not have, and lists for tuples."""
     if isinstance(value, dict):
