@@ -3,6 +3,7 @@
 import io
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -49,6 +50,19 @@ def keep_running() -> None:
         output.keep_running = True
 
 
+def _say_warnings() -> None:
+    # To users without the line of code that it comes from; those to developers as ever.
+    show = warnings.showwarning
+
+    def say(message: Warning | str, category: type[Warning], *where: Any, **how: Any) -> None:
+        if category is UserWarning:
+            print(f"warning: {message}", file=sys.stderr)
+        else:
+            show(message, category, *where, **how)
+
+    warnings.showwarning = say
+
+
 def run_main(main: Callable[[], int], *, keep_running: bool = False) -> NoReturn:
     """Run a command line and end the process with its exit code. To be called once, where a module is run as a program.
 
@@ -57,9 +71,10 @@ def run_main(main: Callable[[], int], *, keep_running: bool = False) -> NoReturn
         keep_running: work on where the output's reader has left or its disk is full: for commands whose results are
             elsewhere. A full disk still ends in EXIT_OUTPUT if all else went well.
 
-    Characters that the terminal does not have are printed as escapes. Ctrl-C ends in EXIT_INTERRUPTED,
-    and JAX that cannot start in EXIT_DEVICE.
+    Characters that the terminal does not have are printed as escapes, warnings to users as one line. Ctrl-C ends in
+    EXIT_INTERRUPTED, and JAX that cannot start in EXIT_DEVICE.
     """
+    _say_warnings()
     output = None
     if sys.stdout is not None:  # None where the descriptor is closed
         sys.stdout.flush()

@@ -1,6 +1,7 @@
 """Snapshots of trainings on disk, from which another process resumes one that was stopped, to the same bits.
 
     DIR/DIGEST/STEP/...      written by orbax, completely or not at all; the last ones are kept
+    DIR/DIGEST/about.json    a digest of what is trained, and how: devices, versions
 
 A snapshot is taken between two calls of a training program. What is random is drawn anew from the keys, so a snapshot
 holds the state of the networks, the metrics so far and the seconds. The digest is of everything that the bits depend
@@ -9,8 +10,8 @@ on: recipe, members, data, how steps are called, versions. So a training never r
 
 import hashlib
 import json
-import logging
 import shutil
+import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,9 +27,11 @@ from airjax.training.environment import versions
 from airjax.training.members import Members, Strategy
 from airjax.training.processes import arrays_from_first, first_does, is_first, several
 from airjax.training.step import StepMetrics, TrainState
+from airjax.utils.records import write_json
 
 METRICS = np.float64  # on disk: exact for every precision
 KEPT = 2  # the one before the last, too, in case the last is damaged
+ABOUT = "about.json"
 
 
 class StoppedError(Exception):
@@ -64,8 +67,8 @@ NOTHING_KEPT = Keeping()
 class Snapshots:
     """The snapshots of one group of networks."""
 
-    def __init__(self, folder: Path, every: int) -> None:
-        self.folder, self.every = folder, every
+    def __init__(self, folder: Path, every: int, about: "About") -> None:
+        self.folder, self.every, self.about = folder, every, about
         self._manager: Any = None
 
     def due(self, epoch: int) -> bool:
@@ -88,6 +91,8 @@ class Snapshots:
         facts = {"calls_done": snapshot.calls_done, "seconds": snapshot.seconds, "dtype": dtype}
         facts |= {} if snapshot.position is None else {"position": snapshot.position}
         manager = self._open()
+        if not (self.folder / ABOUT).exists():
+            write_json(self.folder / ABOUT, self.about._asdict())
         manager.save(
             steps_done,
             args=ocp.args.Composite(arrays=ocp.args.StandardSave(arrays), facts=ocp.args.JsonSave(facts)),
@@ -123,14 +128,30 @@ class Snapshots:
 
     def _newest(self, like: TrainState) -> Snapshot | None:
         if not self.folder.exists():
+            self._warn_of_others()
             return None
         for step in sorted(self._open().all_steps(), reverse=True):
             try:
                 return self._read(step, like)
             except Exception as error:  # whatever a damaged file makes orbax raise
-                logging.getLogger(__name__).warning("passing over the snapshot %s/%s: %s", self.folder, step, error)
+                warnings.warn(f"passing over the snapshot {self.folder}/{step}: {error}", stacklevel=3)
                 self._open().delete(step)  # it is in the way of the next one of that step
         return None
+
+    def _warn_of_others(self) -> None:
+        """Say where snapshots of the same training lie that only another machine or version can take up."""
+        for file in sorted(self.folder.parent.glob(f"*/{ABOUT}")):
+            try:
+                other = About(**json.loads(file.read_text()))
+            except (OSError, ValueError, TypeError):
+                continue  # damaged, or of another version: nobody can tell what it is of
+            if other.training == self.about.training:
+                differences = ", ".join(_differences(other.how, self.about.how))
+                warnings.warn(
+                    f"{file.parent} has snapshots of this training, made with {differences}: it starts anew, since it "
+                    "would not end in the same bits; go on with them there, or remove them",
+                    stacklevel=3,
+                )
 
     def clear(self) -> None:
         """Remove all snapshots: their training is finished."""
@@ -173,29 +194,43 @@ class Snapshots:
         return self._manager
 
 
+class About(NamedTuple):
+    """What the bits of a training depend on."""
+
+    training: str  # digest of recipe, members and data
+    how: dict[str, Any]  # devices and versions by name, for JSON
+
+
+def _differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    names = [name for name in then | now if then.get(name) != now.get(name)]
+    return [f"{name} {then.get(name)} (here: {now.get(name)})" for name in names]
+
+
 def open_snapshots(
     keeping: Keeping, recipe: Recipe, backend: Backend, strategy: Strategy, members: Members, data: Dataset
 ) -> Snapshots | None:
     """Return the snapshots of the training of these members on this data, or None where none are kept."""
-    how = (backend.platform, backend.convolution, backend.driver, backend.unroll, strategy, *device_counts(backend))
+    how = {"driver": backend.driver, "unroll": backend.unroll, "strategy": strategy}
     arrays = jax.random.key_data(members.keys), *jax.tree.leaves((members.hyper, members.selection))
-    return snapshots_of(keeping, [recipe.to_dict(), how, data.fingerprint], arrays)
+    return snapshots_of(keeping, backend, [recipe.to_dict(), data.fingerprint], how, arrays)
 
 
-def device_counts(backend: Backend) -> tuple[int, ...]:
-    """Return how many devices there are, and on a mesh how many share every batch, and of how many processes."""
-    mesh = backend.mesh
-    return (jax.device_count(),) if mesh is None else (jax.device_count(), mesh.size, jax.process_count())
-
-
-def snapshots_of(keeping: Keeping, values: list[Any], arrays: Iterable[Any] = ()) -> Snapshots | None:
-    """Return the snapshots of the training that depends on these values, for JSON, and arrays.
+def snapshots_of(
+    keeping: Keeping, backend: Backend, training: list[Any], how: dict[str, Any], arrays: Iterable[Any] = ()
+) -> Snapshots | None:
+    """Return the snapshots of what is trained, values for JSON and arrays, in a way that has these names.
 
     None where none are kept.
     """
     if keeping.folder is None:
         return None
-    digest = hashlib.sha256(json.dumps([*values, versions()], sort_keys=True, default=str).encode())
+    digest = hashlib.sha256(json.dumps(training, sort_keys=True, default=str).encode())
     for array in arrays:
         digest.update(np.asarray(array).tobytes())
-    return Snapshots(keeping.folder / digest.hexdigest()[:16], keeping.every)
+    mesh = backend.mesh
+    how = {"platform": backend.platform, "convolution": backend.convolution, "devices": jax.device_count()} | how
+    how |= {} if mesh is None else {"devices of a network": mesh.size, "processes": jax.process_count()}
+    # As it is read again from JSON.
+    about = About(digest.hexdigest(), json.loads(json.dumps(how | versions())))
+    name = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
+    return Snapshots(keeping.folder / name, keeping.every, about)

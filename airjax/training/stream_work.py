@@ -11,7 +11,7 @@ from airjax.stream.tree import Tree
 from airjax.stream.views import TrainView
 from airjax.training.events import Callbacks, Clock
 from airjax.training.loop import join
-from airjax.training.snapshots import Keeping, Snapshot, Snapshots, device_counts, snapshots_of
+from airjax.training.snapshots import Keeping, Snapshot, Snapshots, snapshots_of
 from airjax.training.step import StepMetrics, TrainState
 from airjax.training.stream_data import Member
 
@@ -51,8 +51,7 @@ def open_snapshots(
 ) -> Snapshots | None:
     """Return the snapshots of the training of these networks on the batches of a seed, or None where none are kept."""
     others = () if batches_of == members[0].seed else (batches_of,)
-    how = (backend.platform, backend.convolution, *device_counts(backend), list(members), *others)
-    return snapshots_of(keeping, [recipe.to_dict(), how, tree.fingerprint])
+    return snapshots_of(keeping, backend, [recipe.to_dict(), list(members), *others, tree.fingerprint], {})
 
 
 def save(work: StreamWork, progress: Progress, clock: Clock) -> None:

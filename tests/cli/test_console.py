@@ -54,6 +54,22 @@ def test_a_full_disk_is_an_exit_code_of_its_own(mode: str, errors: str) -> None:
     assert (done.returncode, done.stderr) == (74, errors)
 
 
+def test_a_warning_to_users_is_one_line() -> None:
+    script = """
+import sys, warnings
+from airjax.cli.console import run_main
+
+def main():
+    warnings.warn("the index is damaged")
+    warnings.warn("no words for users", RuntimeWarning)
+    return 0
+
+run_main(main)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stderr.startswith("warning: the index is damaged\n<string>:7: RuntimeWarning: no words")
+
+
 @pytest.mark.parametrize(
     ("body", "code", "output", "errors"),
     [

@@ -1,6 +1,5 @@
 """A training that was stopped goes on to the same bits."""
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 import airjax
 from airjax.kernels.backend import Driver
 from airjax.recipes.recipe import Recipe
+from airjax.training import snapshots
 from airjax.training.events import EpochReport
 from airjax.training.loop import TrainedRun, train
 from airjax.training.many import run_many, seed_keys
@@ -74,7 +74,7 @@ def test_snapshots_are_taken_every_so_many_epochs_and_the_last_two_are_kept(
     seen = []
 
     def look(report: EpochReport) -> None:
-        seen.append(sorted(int(folder.name) for folder in tmp_path.glob("*/*")))
+        seen.append(sorted(int(folder.name) for folder in tmp_path.glob("*/[0-9]*")))
 
     train(four, toy, 3, driver="scan", keeping=Keeping(tmp_path), on_epoch=look)
     assert seen == [[], [2], [2, 4], [4, 6]]  # before the snapshot of the epoch, which comes after its report
@@ -103,8 +103,30 @@ def test_another_training_takes_up_no_snapshot(four: Recipe, toy: airjax.Dataset
     assert epochs == [2, 3]
 
 
+def test_snapshots_of_the_same_training_that_another_version_made_are_named(
+    four: Recipe, toy: airjax.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = snapshots.versions()
+    monkeypatch.setattr(snapshots, "versions", lambda: here | {"jax": "0.0.1"})
+    with pytest.raises(StoppedError):
+        train(four, toy, 3, driver="scan", keeping=Keeping(tmp_path, 1, StopAfter(2)))
+    monkeypatch.setattr(snapshots, "versions", lambda: here)
+    (kept,) = tmp_path.iterdir()
+    train(four, toy, 4, driver="scan", keeping=Keeping(tmp_path))  # another training is not concerned
+    said = rf"{kept} has snapshots of this training, made with jax 0.0.1 \(here: {here['jax']}\): it starts anew"
+    epochs: list[int] = []
+    with pytest.warns(UserWarning, match=said):
+        train(
+            four, toy, 3, driver="scan", keeping=Keeping(tmp_path), on_epoch=lambda report: epochs.append(report.epoch)
+        )
+    assert epochs == [0, 1, 2, 3]
+    assert list(tmp_path.iterdir()) == [kept]  # they stay for who can take them up
+    (kept / "about.json").write_text("{")
+    train(four, toy, 3, driver="scan", keeping=Keeping(tmp_path))
+
+
 def test_a_damaged_snapshot_is_passed_over_for_the_one_before(
-    four: Recipe, toy: airjax.Dataset, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    four: Recipe, toy: airjax.Dataset, tmp_path: Path
 ) -> None:
     whole = train(four, toy, 3, driver="scan", keeping=Keeping(tmp_path))
     with pytest.raises(StoppedError):
@@ -114,13 +136,12 @@ def test_a_damaged_snapshot_is_passed_over_for_the_one_before(
         if file.is_file() and "arrays" in str(file):
             file.write_bytes(b"")
     epochs: list[int] = []
-    with caplog.at_level(logging.WARNING):
+    with pytest.warns(UserWarning, match=f"passing over the snapshot {newest}: "):
         resumed = train(
             four, toy, 3, driver="scan", keeping=Keeping(tmp_path), on_epoch=lambda report: epochs.append(report.epoch)
         )
     assert epochs == [2, 3]
     assert_same(resumed, whole)
-    assert "passing over the snapshot" in caplog.text
 
 
 @pytest.mark.parametrize("strategy", ["sequential", "interleaved", "vmap"])
