@@ -2,7 +2,7 @@
 
 from airjax.recipes.airbench96 import AIRBENCH96
 from airjax.recipes.claim import Claim
-from airjax.recipes.mini import MINI
+from airjax.recipes.mini import MINI, scale_down
 from airjax.recipes.selection import ProxySelection
 
 AIRBENCH96_FASTER = AIRBENCH96.override(
@@ -22,11 +22,7 @@ CLAIM = Claim(
     evidence="airbench96_faster: n=200 runs in float16 on an A100; not yet run in full here",
 )
 
-MINI_FASTER = AIRBENCH96_FASTER.override(
-    **{name: MINI.value_of(name) for name in ("batch_size", "train_examples", "test_examples", "widths")},
-    epochs=12.0,
-    proxy_widths=(8, 16, 16),
-)
+MINI_FASTER = scale_down(AIRBENCH96_FASTER, MINI.batch_size).override(epochs=12.0, proxy_widths=(8, 16, 16))
 
 CLAIM_MINI = Claim(
     "96-faster scaled down, for studies on a CPU",

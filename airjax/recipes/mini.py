@@ -2,6 +2,7 @@
 
 from airjax.recipes.airbench94 import AIRBENCH94
 from airjax.recipes.claim import Claim
+from airjax.recipes.recipe import Recipe
 
 MINI = AIRBENCH94.override(
     epochs=3.0,
@@ -11,6 +12,25 @@ MINI = AIRBENCH94.override(
     widths=(16, 32, 32),
     whiten_bias_epochs=1.0,
 )
+
+
+def scale_down(method: Recipe, batch_size: int) -> Recipe:
+    """Return a recipe with the images and widths of mini, batches of this size, and as many epochs as it has.
+
+    The first layer's bias is trained for a third of mini's epochs where that is as in 94. Muon's rates of biases and
+    head are of a loss that is summed over a batch, so they grow as it shrinks.
+    """
+    names = ("train_examples", "test_examples", "widths")
+    if method.value_of("whiten_bias_epochs") == AIRBENCH94.value_of("whiten_bias_epochs"):
+        names += ("whiten_bias_epochs",)
+    factor = method.batch_size / batch_size
+    rates = {name: method.value_of(name) for name in ("bias_learning_rate", "head_learning_rate")}
+    return method.override(
+        batch_size=batch_size,
+        **{name: MINI.value_of(name) for name in names},
+        **{name: round(rate * factor, 4) for name, rate in rates.items() if rate is not None},
+    )
+
 
 CLAIM = Claim(
     "94 scaled down, for studies on a CPU",

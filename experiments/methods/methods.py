@@ -2,14 +2,12 @@
 
 from typing import Any, NamedTuple
 
-from airjax.recipes.mini import MINI
-from airjax.recipes.published import RECIPES
+from airjax.recipes.mini import scale_down
+from airjax.recipes.published import RECIPES, changed_fields
 
-SCALED = ("train_examples", "test_examples", "widths")  # fields that all have from mini
 SGD, MUON, HIVERGE, PROXY = "sgd", "muon", "hiverge", "proxy"
 
-# What a plan changes about each recipe to scale it down. Batches are as large beside mini's as the recipe's are beside
-# those of 94. The rates of biases and head are of the loss summed over a batch, and so are larger for a smaller one.
+# Batches are as large beside mini's as the recipe's are beside those of 94.
 BATCHES = {MUON: 100, HIVERGE: 75}
 
 
@@ -56,17 +54,8 @@ ADDED: dict[str, dict[str, Any]] = {
 
 
 def _scaled(family: str, recipe: str) -> Family:
-    # A recipe for batches of the loss's sum, scaled down as mini is.
-    method, batch = RECIPES[recipe], BATCHES[family]
-    size = {name: _plain(MINI.value_of(name)) for name in SCALED}
-    factor = method.batch_size / batch
-    rates = {name: round(method.value_of(name) * factor, 4) for name in ("bias_learning_rate", "head_learning_rate")}
-    bias = {"whiten_bias_epochs": MINI.value_of("whiten_bias_epochs")} if family == MUON else {}
-    return Family(recipe, size | rates | bias | {"batch_size": batch})
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+    changed = changed_fields(recipe, scale_down(RECIPES[recipe], BATCHES[family]))
+    return Family(recipe, {name: list(value) if isinstance(value, tuple) else value for name, value in changed.items()})
 
 
 FAMILIES = {
