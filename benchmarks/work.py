@@ -18,7 +18,8 @@ from airjax.recipes.recipe import Recipe
 from airjax.training.arrays import to_device
 from airjax.training.backend import backend_of, resolve_precision
 from airjax.training.compile import compile_function
-from airjax.training.evaluate import batched_logits, compile_evaluation, compile_logits, eval_plan
+from airjax.training.eval_plans import eval_plan
+from airjax.training.evaluate import batched_logits, compile_evaluation, compile_logits
 from airjax.training.loop import train, wait
 from airjax.training.members import make_members, strategy_backend
 from airjax.training.programs import Kind, kinds_of, plan_calls, programs_of, steps_per_call

@@ -24,7 +24,7 @@ from airjax.training.backend import backend_of
 from airjax.training.checkpoint import Model, save_model
 from airjax.training.compile import keep_compiled
 from airjax.training.environment import describe
-from airjax.training.evaluate import eval_batch
+from airjax.training.eval_plans import eval_batch
 from airjax.training.events import Stage
 from airjax.training.many import ManyRuns, run_many, seed_keys
 from airjax.training.members import Strategy, make_members

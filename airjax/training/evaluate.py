@@ -4,7 +4,7 @@ import functools
 import math
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,61 +19,11 @@ from airjax.nn.build import Variables, apply_first, apply_rest, init_variables
 from airjax.recipes.recipe import Recipe
 from airjax.training.backend import backend_of
 from airjax.training.compile import compile_function
-from airjax.training.data_parallel import gather_parts, num_devices, own_part
+from airjax.training.data_parallel import gather_parts, own_part
 from airjax.training.eval_parts import compile_choice, compile_part, parts_of
+from airjax.training.eval_plans import EvalPlan, EvalRound, eval_plan, eval_rounds
 from airjax.training.selective import least_confident
 from airjax.utils.seeds import make_key
-
-EVAL_BATCH = {"cpu": 200, "other": 2000}  # images per forward pass: on a CPU, as many as fit its caches
-
-# Forward passes of a call with oneDNN's convolutions, which are as fast in a loop inside a program: every call
-# page-faults the whole temporary buffer.
-EVAL_PASSES = 20
-
-
-class EvalPlan(NamedTuple):
-    """How many images an evaluation computes at once."""
-
-    batch: int  # images of a forward pass
-    passes: int  # forward passes of a call
-    devices: int = 1  # each of which computes so many passes of a call
-
-    @property
-    def images(self) -> int:
-        """Images of a call."""
-        return self.batch * self.passes * self.devices
-
-    def passes_for(self, count: int) -> int:
-        """Return the forward passes, on every device, that a call with so many images needs, the first ones."""
-        return min(self.passes, -(-count // self.batch))
-
-
-def eval_batch(recipe: Recipe, backend: Backend) -> int:
-    """Return the number of images per forward pass of an evaluation."""
-    return min(EVAL_BATCH.get(backend.platform, EVAL_BATCH["other"]), _device_examples(recipe, backend))
-
-
-def _device_examples(recipe: Recipe, backend: Backend) -> int:
-    return math.ceil(recipe.test_examples / num_devices(backend.mesh))
-
-
-def eval_plan(recipe: Recipe, backend: Backend) -> EvalPlan:
-    """Return the fastest sizes for the recipe's test images, with as little padding as possible in the last call."""
-    batch, count, devices = eval_batch(recipe, backend), _device_examples(recipe, backend), num_devices(backend.mesh)
-    if backend.convolution != "onednn":
-        return EvalPlan(batch, 1, devices)
-    passes = math.ceil(count / batch)
-    calls = math.ceil(passes / EVAL_PASSES)
-    passes = math.ceil(passes / calls)
-    return EvalPlan(math.ceil(count / (calls * passes)), passes, devices)
-
-
-def selected_plan(recipe: Recipe, plan: EvalPlan) -> EvalPlan:
-    """Return the sizes for the selected ones of the recipe's test images: as many calls as they need, and no more."""
-    count = recipe.evaluation.num_selected(recipe.test_examples)
-    images = math.ceil(count / math.ceil(count / plan.images) / plan.devices)  # of a call, on each device
-    passes = math.ceil(images / plan.batch)
-    return EvalPlan(math.ceil(images / passes), passes, plan.devices)
 
 
 def level_of(recipe: Recipe, level: int | None) -> int:
@@ -189,13 +139,11 @@ def batched_logits(
     """
     if not len(images):
         return np.zeros((0, recipe.inputs.num_classes), np.float32)
-    plan = plan or eval_plan(recipe, backend)
-    if not recipe.evaluation.selects(level):
-        return _logits_by_calls(recipe, backend, variables, images, level, plan)
-    logits = _logits_by_calls(recipe, backend, variables, images, 0, plan)
-    chosen = least_confident(logits, recipe.evaluation.num_selected(len(images)))
-    plan = selected_plan(recipe, plan)
-    logits[chosen] = _logits_by_calls(recipe, backend, variables, images, level, plan, chosen)
+    first, *rest = eval_rounds(recipe, level, plan or eval_plan(recipe, backend))
+    logits = _logits_by_calls(recipe, backend, variables, images, first)
+    for one in rest:
+        chosen = least_confident(logits, recipe.evaluation.num_selected(len(images)))
+        logits[chosen] = _logits_by_calls(recipe, backend, variables, images, one, chosen)
     return logits
 
 
@@ -203,12 +151,12 @@ def compile_evaluation(
     recipe: Recipe, level: int, backend: Backend, plan: EvalPlan, images: Shaped[Array, "n ..."]
 ) -> None:
     """Compile all that `batched_logits` of images on the device needs."""
-    compile_part(images.shape, images.dtype, plan.images, backend.mesh)
-    compile_logits(recipe, 0 if recipe.evaluation.selects(level) else level, backend, plan)
-    if recipe.evaluation.selects(level):
-        plan = selected_plan(recipe, plan)
-        compile_choice(images.shape, images.dtype, (plan.images,), backend.mesh)
-        compile_logits(recipe, level, backend, plan)
+    for one in eval_rounds(recipe, level, plan):
+        if one.selected:
+            compile_choice(images.shape, images.dtype, (one.plan.images,), backend.mesh)
+        else:
+            compile_part(images.shape, images.dtype, one.plan.images, backend.mesh)
+        compile_logits(recipe, one.level, backend, one.plan)
 
 
 @functools.lru_cache(maxsize=64, typed=True)  # True is 1 to a cache, but no level of test-time augmentation
@@ -230,11 +178,11 @@ def _logits_by_calls(
     backend: Backend,
     variables: Variables,
     images: UInt8[Array | np.ndarray, "n h w c"],
-    level: int,
-    plan: EvalPlan,
+    one: EvalRound,
     chosen: Int[np.ndarray, " m"] | None = None,
 ) -> Float[np.ndarray, "_ l"]:
-    compiled, parts = compile_logits(recipe, level, backend, plan), []
+    plan = one.plan
+    compiled, parts = compile_logits(recipe, one.level, backend, plan), []
     for part, count in parts_of(images, plan.images, chosen):
         parts.append(np.asarray(compiled(variables, part, np.int32(plan.passes_for(count))))[:count])
     return np.concatenate(parts)

@@ -14,13 +14,8 @@ from airjax.nn.build import Variables, init_variables
 from airjax.recipes.recipe import Recipe
 from airjax.training.compile import compile_function
 from airjax.training.eval_parts import chosen_parts, compile_choice, compile_part, parts_of
-from airjax.training.evaluate import (
-    EvalPlan,
-    evaluated_part,
-    evaluation_backend,
-    selected_plan,
-    tta_logits_in_passes,
-)
+from airjax.training.eval_plans import EvalPlan, EvalRound, eval_rounds
+from airjax.training.evaluate import evaluated_part, evaluation_backend, tta_logits_in_passes
 from airjax.training.members import Strategy, over_members
 from airjax.training.selective import least_confident
 from airjax.utils.seeds import make_key
@@ -35,9 +30,11 @@ def compile_group_evaluation(
     images: Shaped[Array, "n ..."],
 ) -> tuple[Any, ...]:
     """Compile all that `group_logits` of images on the device needs, and return the programs of the networks."""
-    compile_part(images.shape, images.dtype, plan.images)
-    if recipe.evaluation.selects(recipe.evaluation.tta_level):
-        compile_choice(images.shape, images.dtype, (num_networks, selected_plan(recipe, plan).images))
+    for one in eval_rounds(recipe, recipe.evaluation.tta_level, plan):
+        if one.selected:
+            compile_choice(images.shape, images.dtype, (num_networks, one.plan.images))
+        else:
+            compile_part(images.shape, images.dtype, one.plan.images)
     return compile_group_logits(recipe, backend, strategy, num_networks, plan)
 
 
@@ -53,14 +50,14 @@ def group_logits(
 
     Where the recipe selects images for all views, it selects for each network its own.
     """
-    evaluation, count = recipe.evaluation, len(images)
-    compiled = compile_group_logits(recipe, backend, strategy, len(jax.tree.leaves(variables)[0]), plan)
-    parts = [np.asarray(compiled[0](variables, part)) for part, _ in parts_of(images, plan.images)]
+    evaluation, count, num_networks = recipe.evaluation, len(images), len(jax.tree.leaves(variables)[0])
+    rounds = eval_rounds(recipe, evaluation.tta_level, plan)
+    first, *rest = compile_group_logits(recipe, backend, strategy, num_networks, plan)
+    parts = [np.asarray(first(variables, part)) for part, _ in parts_of(images, plan.images)]
     logits = np.concatenate(parts, axis=1)[:, :count]
-    if evaluation.selects(evaluation.tta_level):
+    for one, compiled in zip(rounds[1:], rest, strict=True):
         chosen = least_confident(logits, evaluation.num_selected(count))
-        size = selected_plan(recipe, plan).images
-        parts = [np.asarray(compiled[1](variables, part)) for part, _ in chosen_parts(images, chosen, size)]
+        parts = [np.asarray(compiled(variables, part)) for part, _ in chosen_parts(images, chosen, one.plan.images)]
         selected = np.concatenate(parts, axis=1)[:, : chosen.shape[1]]
         np.put_along_axis(logits, chosen[:, :, None], selected, axis=1)
     return logits
@@ -69,19 +66,13 @@ def group_logits(
 def compile_group_logits(
     recipe: Recipe, backend: Backend, strategy: Strategy, num_networks: int, plan: EvalPlan
 ) -> tuple[Any, ...]:
-    """Compile (variables of k networks, images [b,h,w,c] uint8) -> logits [k,b,l], with b the images of the plan.
+    """Compile (variables of k networks, images [b,h,w,c] uint8) -> logits [k,b,l] for each of `eval_rounds`.
 
-    Where the recipe selects images for all views, that is of plain images, and a second program is that of all views,
-    of each network's own images [k,b,h,w,c], with b the images of `selected_plan`.
+    b are the images of a call. A round of selected images takes each network's own ones, [k,b,h,w,c].
     """
-    level, second = recipe.evaluation.tta_level, selected_plan(recipe, plan)
+    rounds = eval_rounds(recipe, recipe.evaluation.tta_level, plan)
     recipe, backend = evaluated_part(recipe), evaluation_backend(backend)
-    if not recipe.evaluation.selects(level):
-        return (_compile_group_logits(recipe, backend, strategy, num_networks, plan, level, False),)
-    return (
-        _compile_group_logits(recipe, backend, strategy, num_networks, plan, 0, False),
-        _compile_group_logits(recipe, backend, strategy, num_networks, second, level, True),
-    )
+    return tuple(_compile_group_logits(recipe, backend, strategy, num_networks, one) for one in rounds)
 
 
 @functools.lru_cache(maxsize=64)
@@ -90,15 +81,15 @@ def _compile_group_logits(
     backend: Backend,
     strategy: Strategy,
     num_networks: int,
-    plan: EvalPlan,
-    level: int,
-    own_images: bool,
+    one: EvalRound,
 ) -> Any:
+    level, plan, own_images = one
+
     def logits(variables: Variables, images: Array) -> Array:
         return tta_logits_in_passes(recipe, backend, variables, images, plan.passes, plan, level)
 
-    one = {"frozen": {}} | jax.eval_shape(lambda: init_variables(recipe, backend, make_key(0)))
-    variables = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((num_networks, *leaf.shape), leaf.dtype), one)
+    network = {"frozen": {}} | jax.eval_shape(lambda: init_variables(recipe, backend, make_key(0)))
+    variables = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((num_networks, *leaf.shape), leaf.dtype), network)
     size = recipe.inputs.image_size
     networks = (num_networks,) if own_images else ()
     images = jax.ShapeDtypeStruct((*networks, plan.images, size, size, recipe.inputs.channels), jnp.uint8)

@@ -24,12 +24,8 @@ from airjax.training.arguments import check_data
 from airjax.training.arrays import to_device
 from airjax.training.backend import resolve_precision
 from airjax.training.data_parallel import Devices, mesh_for, replicate, to_one_device
-from airjax.training.evaluate import (
-    EvalPlan,
-    batched_logits,
-    compile_evaluation,
-    eval_plan,
-)
+from airjax.training.eval_plans import EvalPlan, eval_plan
+from airjax.training.evaluate import batched_logits, compile_evaluation
 from airjax.training.evaluate_group import compile_group_evaluation, group_logits
 from airjax.training.events import Callbacks, Clock, CropResult, EpochReport, Stage
 from airjax.training.members import Members, Strategy, make_members, strategy_backend

@@ -17,7 +17,7 @@ from airjax.recipes.recipe import Recipe
 from airjax.training.arguments import check_choice, check_count, check_data
 from airjax.training.arrays import to_device
 from airjax.training.backend import resolve_precision
-from airjax.training.evaluate import EvalPlan, eval_plan
+from airjax.training.eval_plans import EvalPlan, eval_plan
 from airjax.training.events import Callbacks, Clock, EpochReport, Stage
 from airjax.training.loop import Finished, TrainedRun, Work, compile_group, train_group
 from airjax.training.members import STRATEGIES, Members, Strategy, make_members, strategy_backend

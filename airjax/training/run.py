@@ -21,7 +21,8 @@ from airjax.recipes.published import get_recipe
 from airjax.recipes.recipe import Phase, Recipe
 from airjax.training.backend import backend_of, resolve_precision
 from airjax.training.data_parallel import own_part
-from airjax.training.evaluate import eval_batch, tta_logits
+from airjax.training.eval_plans import eval_batch
+from airjax.training.evaluate import tta_logits
 from airjax.training.selection import proxy_recipe
 from airjax.training.selective import selective_logits
 from airjax.training.step import StepMetrics, TrainState, accuracy_of, averaged_variables, init_state, train_step

@@ -13,7 +13,8 @@ from airjax.recipes.inputs import Inputs
 from airjax.recipes.published import RECIPES
 from airjax.recipes.recipe import Recipe
 from airjax.training.backend import backend_of, resolve_precision
-from airjax.training.evaluate import EvalPlan, compile_logits, eval_plan, tta_logits, tta_logits_in_passes
+from airjax.training.eval_plans import EvalPlan, eval_plan
+from airjax.training.evaluate import compile_logits, tta_logits, tta_logits_in_passes
 
 
 @pytest.mark.parametrize("level", [0, 1, 2])

@@ -19,6 +19,7 @@ from airjax.training import evaluate, programs
 from airjax.training.arrays import to_device
 from airjax.training.backend import backend_of, resolve_precision
 from airjax.training.compile import compilations_at_once
+from airjax.training.eval_plans import eval_plan
 from airjax.training.events import Clock
 from airjax.training.loop import DivergedError, train
 from airjax.training.members import make_members, over_members
@@ -278,7 +279,7 @@ def test_nothing_that_is_traced_asks_which_platform_this_is(
     made = Programs(recipe, backend, "sequential", (members, arrays.train_images, arrays.train_labels))
     for kind in (None, *kinds_of(plan_calls(recipe, backend))):
         made._lower(kind)
-    plan = evaluate.eval_plan(recipe, backend)
+    plan = eval_plan(recipe, backend)
     variables = jax.eval_shape(lambda: init_variables(recipe, backend, make_key(0)))
     images = jax.ShapeDtypeStruct((plan.images, 32, 32, 3), np.uint8)
     logits = partial(evaluate.tta_logits_in_passes, recipe, backend, plan=plan)

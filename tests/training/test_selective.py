@@ -9,7 +9,8 @@ import airjax
 from airjax.nn.build import init_variables
 from airjax.recipes.recipe import Recipe
 from airjax.training.backend import backend_of, resolve_precision
-from airjax.training.evaluate import EvalPlan, batched_logits, compile_evaluation, selected_plan
+from airjax.training.eval_plans import EvalPlan, EvalRound, eval_rounds
+from airjax.training.evaluate import batched_logits, compile_evaluation
 from airjax.training.evaluate_group import compile_group_evaluation, group_logits
 from airjax.training.members import Strategy, strategy_backend
 from airjax.training.selective import least_confident, selective_logits
@@ -90,9 +91,13 @@ def test_each_network_of_a_group_selects_its_own_images(
 
 def test_the_selected_images_take_no_more_calls_than_they_need(recipe: Recipe) -> None:
     test_set = recipe.override(test_examples=10_000, tta_fraction=0.25)
-    assert selected_plan(test_set, EvalPlan(2000, 1)) == EvalPlan(1250, 1)  # two calls instead of five
-    assert selected_plan(test_set, EvalPlan(200, 20)) == EvalPlan(193, 13)  # 2,509 images in one call
-    assert selected_plan(recipe, EvalPlan(40, 1)) == EvalPlan(12, 1)
+    for of, plan, selected in (
+        (test_set, EvalPlan(2000, 1), EvalPlan(1250, 1)),  # two calls instead of five
+        (test_set, EvalPlan(200, 20), EvalPlan(193, 13)),  # 2,509 images in one call
+        (recipe, EvalPlan(40, 1), EvalPlan(12, 1)),
+    ):
+        assert eval_rounds(of, 2, plan) == (EvalRound(0, plan), EvalRound(2, selected, selected=True))
+    assert eval_rounds(recipe, 0, plan) == (EvalRound(0, plan),)
 
 
 def test_predictions_select_among_the_images_of_a_call(recipe: Recipe, toy: airjax.Dataset) -> None:
