@@ -54,8 +54,7 @@ def sweep_rows(plan: str, folder: Path) -> list[dict[str, Any]]:
 def strategies(*landing: Strategy) -> list[Any]:
     """Return all strategies as parameters of a slow test, of which only these are run on every landing.
 
-    What the strategies share is tested with the tiny recipe; a recipe with a proxy has a batched one, and one of the
-    others.
+    What the strategies share is tested with the tiny recipe; a recipe with a proxy has a batched one.
     """
     return [pytest.param(each, marks=() if each in landing else pytest.mark.nightly) for each in STRATEGIES]
 

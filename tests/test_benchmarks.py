@@ -788,6 +788,7 @@ def test_made_up_lines_are_scanned_and_have_the_fields_of_real_ones(
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_every_choice_can_be_undone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     here = [
         name

@@ -89,7 +89,7 @@ def test_the_published_recipes_fit_100_classes_with_nothing_else_changed(toy: ai
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["94", "96"])
+@pytest.mark.parametrize("name", ["94", pytest.param("96", marks=pytest.mark.nightly)])
 def test_the_published_recipes_take_a_step_on_100_classes(name: str) -> None:
     drawn = np.random.default_rng(0)
     images = drawn.integers(0, 256, (1024, 32, 32, 3), np.uint8)

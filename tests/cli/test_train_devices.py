@@ -96,6 +96,7 @@ def test_two_processes_train_the_network_of_one_and_resume_to_the_same_bits(imag
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_two_processes_learn_from_a_tree_of_images_and_resume_to_the_same_bits(tmp_path: Path) -> None:
     for package in ("cv2", "grain", "simplejpeg"):
         pytest.importorskip(package)

@@ -132,7 +132,7 @@ def test_torch_in_bfloat16_on_a_cpu_is_autocast_as_well() -> None:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # torch's compiler warns of torch
-@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.parametrize("autocast", [pytest.param(False, marks=pytest.mark.nightly), True])
 def test_a_compiled_network_trains_as_the_eager_one(toy: airjax.Dataset, tiny: Recipe, *, autocast: bool) -> None:
     runs = [reference.train(tiny, toy, seed=0, compile_mode=mode, autocast=autocast) for mode in (None, "default")]
     np.testing.assert_allclose(runs[1].losses, runs[0].losses, rtol=2e-2 if autocast else 1e-3)

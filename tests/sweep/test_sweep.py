@@ -164,6 +164,7 @@ def test_curves_are_means_over_epochs() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_interleaved_networks_of_a_sweep_are_those_one_after_another(tmp_path: Path, train_here: Any) -> None:
     plan = make_plan(CONTENT | {"keep": {"logits": True}, "grid": {"learning_rate": [5.0, 11.5]}})
     alone, turns = (

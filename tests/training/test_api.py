@@ -80,6 +80,7 @@ def test_images_of_another_kind_are_refused(tiny: Recipe, toy: airjax.Dataset) -
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_the_data_selection_guide_runs_on_mini(cifar10: airjax.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     code = re.search(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)[1]
     assert len(code.splitlines()) < 25

@@ -180,6 +180,7 @@ def test_every_strategy_trains_the_networks_of_single_runs(
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_the_whole_run_as_one_function_is_the_same_training(recipe: Recipe, toy: airjax.Dataset) -> None:
     short = recipe.override(epochs=1.5, precision="float32", newton_schulz_precision="float32")
     check_whole_run(short, toy)

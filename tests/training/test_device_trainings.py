@@ -79,7 +79,10 @@ for devices, recipe, message in (
     [
         {"batchnorm_groups": 4, "precision": "float64"},
         # The hardest examples of a batch are on any device, and so are the images that all views are for.
-        {"proxy": True, "proxy_widths": (4, 4, 4), "tta_fraction": 0.5, "precision": "float64"},
+        pytest.param(
+            {"proxy": True, "proxy_widths": (4, 4, 4), "tta_fraction": 0.5, "precision": "float64"},
+            marks=pytest.mark.nightly,
+        ),
     ],
     ids=["groups", "proxy"],
 )
@@ -117,7 +120,7 @@ assert distance(one, train(few, data, 3, devices=4)) > {MISTAKE}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("groups", [1, 4])
+@pytest.mark.parametrize("groups", [pytest.param(1, marks=pytest.mark.nightly), 4])
 def test_a_tree_of_images_is_trained_on_four_devices_as_on_one(groups: int, tmp_path: Path) -> None:
     for package in ("cv2", "grain", "simplejpeg"):
         pytest.importorskip(package)

@@ -87,7 +87,7 @@ def singles(recipe: Recipe, toy: airjax.Dataset) -> list[TrainedRun]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("strategy", strategies("vmap", "map"))
+@pytest.mark.parametrize("strategy", strategies("vmap"))
 def test_every_strategy_trains_the_networks_of_single_runs(
     recipe: Recipe, toy: airjax.Dataset, singles: list[TrainedRun], strategy: Strategy
 ) -> None:
@@ -105,6 +105,7 @@ def test_every_precision_learns_what_one_batch_shows(precision: str, toy: airjax
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_the_whole_run_as_one_function_is_the_same_training(recipe: Recipe, toy: airjax.Dataset) -> None:
     short = recipe.override(epochs=1.0, precision="float32")
     check_whole_run(short, toy)
