@@ -27,7 +27,7 @@ from airjax.training.environment import describe
 from airjax.training.members import STRATEGIES, Strategy, make_members, over_members
 from airjax.training.run import Arrays, Task, start_run
 from airjax.utils.seeds import make_keys
-from benchmarks.ablation_variants import AS_IT_IS, VARIANTS, Variant, make_variant, threads_of
+from benchmarks.ablation_variants import AS_IT_IS, VARIANTS, Variant, make_variant, undone
 from benchmarks.kernels import check_group
 from benchmarks.record import add_output_options, save, save_block
 from benchmarks.speed import make_noise, warn_of_load
@@ -61,16 +61,16 @@ def main(arguments: list[str]) -> int:
     steps = options.steps or STEPS.get(platform, STEPS["gpu"])
     if options.turns < 1 or steps < 1:
         parser.error("--turns and --steps must be at least 1")
-    names = [AS_IT_IS]
+    recipe, names = get_recipe(options.recipe), [AS_IT_IS]
     for name in options.variant or list(VARIANTS)[1:]:
         if name == AS_IT_IS:
             continue
         variant = VARIANTS[name]
-        possible = platform in variant.platforms and options.strategy in variant.strategies
+        possible = platform in variant.platforms and options.strategy in variant.strategies and variant.concerns(recipe)
         if possible and (variant.driver != "scan" or steps > 1):
             names.append(name)
         elif options.variant:
-            parser.error(f"{name!r} is nothing to measure on a {platform} with --steps {steps}")
+            parser.error(f"{name!r} is nothing to measure of {options.recipe} on a {platform} with --steps {steps}")
     load = warn_of_load()
     group = Group(options.strategy, options.members)
     with warnings.catch_warnings(record=True) as caught:
@@ -139,7 +139,7 @@ def prepare(variant: Variant, recipe: Recipe, group: Group, data: Arrays, steps:
     arrays = members.keys, data.train_images, members.hyper
     state, draws = compile_function(start, *arrays)(*arrays)
     arguments = Task(data.train_images, data.train_labels, draws, members.hyper), jnp.asarray(steps, jnp.int32)
-    with threads_of(variant):
+    with undone(variant):
         lowered = jax.jit(take, donate_argnums=0 if variant.donate else ()).lower(state, *arguments)
     platform = jax.default_backend()
     options = compiler_options(platform, backend.convolution) if variant.compiler is None else {**variant.compiler}
@@ -150,7 +150,7 @@ def prepare(variant: Variant, recipe: Recipe, group: Group, data: Arrays, steps:
     def run() -> None:
         nonlocal state
         state = state._replace(step=jnp.zeros(group.members, jnp.int32))
-        with threads_of(variant):
+        with undone(variant):
             for _ in range(steps if backend.driver == "loop" else 1):
                 state, _ = program(state, *arguments)
             jax.block_until_ready(state)

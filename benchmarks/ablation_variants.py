@@ -2,23 +2,26 @@
 
 import functools
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 from unittest import mock
 
 import jax
 import jax.numpy as jnp
+import optax
 from jax import Array, lax
 
 from airjax.augment.batch import Batch, batch_at
 from airjax.augment.transforms import mirror_where, reflect_pad
 from airjax.kernels import convolution as forms
 from airjax.kernels import first_conv, onednn, reductions
-from airjax.kernels.backend import PRECISIONS, Backend, Driver, Ops, make_backend, make_ops
+from airjax.kernels.backend import PRECISIONS, Backend, Driver, Ops, Precision, make_backend, make_ops
 from airjax.kernels.convolution import Convolution, default_convolution
 from airjax.kernels.ffi import Buffer
 from airjax.kernels.normalization import Moments, batch_moments, normalize_channels
 from airjax.kernels.reductions import Reductions, at_least_float32
+from airjax.optim import muon
+from airjax.recipes.optimizer_muon import Muon
 from airjax.recipes.recipe import PrecisionName, Recipe
 from airjax.training.compile import COMMANDS, COMPILER_OPTIONS
 from airjax.training.members import STRATEGIES, Strategy, strategy_convolution
@@ -40,6 +43,11 @@ class Variant(NamedTuple):
     precision: PrecisionName | None = None  # None: the platform's
     threads: bool = False  # let all threads rearrange oneDNN's kernels
     strategies: tuple[Strategy, ...] = STRATEGIES  # with which there is anything to undo
+    orthogonalize: Callable[[Muon, Precision], optax.GradientTransformation] | None = None  # None: as Muon does
+
+    def concerns(self, recipe: Recipe) -> bool:
+        """Return whether the recipe has what is undone."""
+        return self.orthogonalize is None or isinstance(recipe.optimizer, Muon)
 
 
 def gelu_by_erfc(x: Array) -> Array:
@@ -167,6 +175,33 @@ def with_fused_gradients(platform: str, convolution: Convolution) -> Ops:
     return make_ops(platform, convolution, fuse_gradients=True)
 
 
+def orthogonalized_in_batches(optimizer: Muon, precision: Precision, *, padded: bool) -> optax.GradientTransformation:
+    """Orthogonalise kernels of one shape together, or all of them, filled up with zeros to the largest."""
+
+    def update(updates: Any, _: Any) -> Any:
+        kernels, tree = jax.tree.flatten(updates)
+        flat = [kernel.astype(precision.statistics).reshape(-1, kernel.shape[-1]) for kernel in kernels]
+        tall = [matrix.shape[0] > matrix.shape[1] for matrix in flat]
+        matrices = [matrix.T if is_tall else matrix for matrix, is_tall in zip(flat, tall, strict=True)]
+        largest = tuple(max(matrix.shape[axis] for matrix in matrices) for axis in (0, 1))
+        batches: dict[tuple[int, ...], list[int]] = {}
+        for number, matrix in enumerate(matrices):
+            batches.setdefault(largest if padded else matrix.shape, []).append(number)
+        one = functools.partial(muon.newton_schulz, optimizer=optimizer, dtype=muon.rounded_to(optimizer, precision))
+        for (rows, columns), members in batches.items():
+            filled = [
+                jnp.pad(matrices[m], ((0, rows - len(matrices[m])), (0, columns - matrices[m].shape[1])))
+                for m in members
+            ]
+            for m, whole in zip(members, jax.vmap(one)(jnp.stack(filled)), strict=True):
+                found = whole[: matrices[m].shape[0], : matrices[m].shape[1]]
+                found = found.T if tall[m] else found
+                kernels[m] = found.reshape(kernels[m].shape).astype(kernels[m].dtype)
+        return tree.unflatten(kernels)
+
+    return optax.stateless(update)
+
+
 class AllThreads(onednn.Library):
     """The library, but all threads rearrange its kernels."""
 
@@ -215,6 +250,12 @@ VARIANTS = {
     "weight gradients of small images as they are": Variant(with_plain_weight_gradients, ("gpu",)),
     "pool, BatchNorm and GELU: gradients in two kernels": Variant(with_fused_gradients, ("gpu",)),
     "nothing that is for GPUs alone": Variant(with_nothing_for_gpus, ("gpu",), compiler={}),
+    "Muon: kernels of one shape in a batch": Variant(
+        orthogonalize=functools.partial(orthogonalized_in_batches, padded=False)
+    ),
+    "Muon: all kernels in one batch, filled up with zeros": Variant(
+        orthogonalize=functools.partial(orthogonalized_in_batches, padded=True)
+    ),
     "kernels rearranged by all threads": Variant(threads=True, platforms=("cpu",)),
     # Of several networks at once.
     "convolutions as vmap makes them": Variant(
@@ -268,10 +309,11 @@ def make_variant(
 
 
 @contextmanager
-def threads_of(variant: Variant) -> Iterator[None]:
-    """While it lasts, oneDNN's kernels are rearranged as the variant says."""
-    if not variant.threads:
-        yield
-        return
-    with mock.patch.object(onednn.Library, "run", run_by_all_threads):
+def undone(variant: Variant) -> Iterator[None]:
+    """While it lasts, oneDNN's kernels are rearranged and Muon's made orthogonal as the variant says."""
+    with ExitStack() as stack:
+        if variant.threads:
+            stack.enter_context(mock.patch.object(onednn.Library, "run", run_by_all_threads))
+        if variant.orthogonalize is not None:
+            stack.enter_context(mock.patch.object(muon, "orthogonalize", variant.orthogonalize))
         yield

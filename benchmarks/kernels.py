@@ -30,7 +30,7 @@ from airjax.training.memory import predicted_bytes
 from airjax.training.run import Task, start_run
 from airjax.utils.records import dump_json
 from airjax.utils.seeds import make_key
-from benchmarks.ablation_variants import AS_IT_IS, VARIANTS, Variant, make_variant
+from benchmarks.ablation_variants import AS_IT_IS, VARIANTS, Variant, make_variant, undone
 from benchmarks.executed import executed_flops, graphs_of, needed_flops
 from benchmarks.hlo import ARRAY, step_of
 from benchmarks.profile import names_of_operations, part_of
@@ -93,7 +93,7 @@ def main(arguments: list[str]) -> int:
         parser.error(f"image-size is {options.image_size}, but {options.recipe} has no phase of such images")
     name, device = open_target(options.target)
     rows: dict[str, dict[str, Any]] = {}
-    for choice in dict.fromkeys((AS_IT_IS, *(options.variant or choices_of(options.strategy)))):
+    for choice in dict.fromkeys((AS_IT_IS, *(options.variant or choices_of(options.strategy, recipe)))):
         step = compile_step(recipe, VARIANTS[choice], device, options.strategy, options.members, options.image_size)
         kernels = list(kernels_of(step.text, recipe))
         if options.verbose and choice == AS_IT_IS:
@@ -127,9 +127,9 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def choices_of(strategy: Strategy) -> tuple[str, ...]:
-    """Return the choices that change what is compiled with a strategy."""
-    return tuple(name for name in CHOICES if strategy in VARIANTS[name].strategies)
+def choices_of(strategy: Strategy, recipe: Recipe) -> tuple[str, ...]:
+    """Return the choices that change what is compiled of a recipe with a strategy."""
+    return tuple(name for name in CHOICES if strategy in VARIANTS[name].strategies and VARIANTS[name].concerns(recipe))
 
 
 def check_group(strategy: Strategy, members: int) -> None:
@@ -189,7 +189,7 @@ def compile_step(
     shapes = state, task, jax.ShapeDtypeStruct((), jnp.int32)
     # Kernels of our own are lowered for the device that the mesh names.
     described = AbstractDevice(device.device_kind, device.core_count, "gpu")
-    with use_abstract_mesh(AbstractMesh((), (), abstract_device=described)):
+    with use_abstract_mesh(AbstractMesh((), (), abstract_device=described)), undone(variant):
         traced = jax.jit(steps, donate_argnums=0).trace(*placed(shapes))
         lowered = traced.lower(lowering_platforms=("cuda",))
     options = dict(compiler_options("gpu", backend.convolution) if variant.compiler is None else variant.compiler)

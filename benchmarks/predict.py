@@ -38,8 +38,6 @@ TARGET = "h200"
 NOT_FROZEN = "the first layer's gradient"
 SIDE_BY_SIDE = "graphs with convolutions, kernels side by side"
 AS_VMAP = "convolutions as vmap makes them"
-# Those that the model has no rate for are left out.
-LEVERS = tuple(name for name in choices_of("sequential") if VARIANTS[name].precision != "float32")
 # The same program, launched in other ways.
 LAUNCHES = {
     "every kernel launched by itself": Launches(graphs=False),
@@ -86,6 +84,11 @@ class Program(NamedTuple):
 Steps = tuple[tuple[float, Program], ...]
 
 
+def levers_of(recipe: Recipe) -> tuple[str, ...]:
+    """Return the choices that the model has a rate for."""
+    return tuple(name for name in choices_of("sequential", recipe) if VARIANTS[name].precision != "float32")
+
+
 def main(arguments: list[str]) -> int:
     """Compile, price, print, and keep a record for each card. Returns the exit code."""
     parser = argparse.ArgumentParser(
@@ -101,7 +104,7 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     recipe = get_recipe(options.recipe)
     name, device = open_target(TARGET)
-    choices = (NOT_FROZEN,) if options.brief else LEVERS
+    choices = (NOT_FROZEN,) if options.brief else levers_of(recipe)
     steps = {choice: read_steps(recipe, VARIANTS[choice], device) for choice in dict.fromkeys((AS_IT_IS, *choices))}
     groups = {
         group: read_steps(recipe, VARIANTS[group.variant], device, group.strategy, group.members)

@@ -17,7 +17,10 @@ import numpy as np
 import pytest
 
 import airjax
+from airjax.kernels.backend import PRECISIONS
 from airjax.optim.hyperparameters import hyperparameters
+from airjax.optim.muon import orthogonalize
+from airjax.recipes.optimizer_muon import Muon
 from airjax.recipes.published import RECIPES
 from airjax.recipes.recipe import Recipe
 from airjax.sweep.plan import make_plan
@@ -679,11 +682,13 @@ def test_a_group_that_one_gpu_cannot_have_is_not_compiled(capsys: pytest.Capture
     assert "choose vmap" in capsys.readouterr().err
 
 
-def test_choices_of_groups_are_compiled_for_groups_alone() -> None:
+def test_choices_are_compiled_for_the_groups_and_recipes_that_have_them_alone(tiny: Recipe) -> None:
     of_groups = "convolutions as vmap makes them"
-    assert of_groups in kernels.choices_of("vmap")
-    assert of_groups not in kernels.choices_of("sequential")
-    assert set(kernels.choices_of("vmap")) - {of_groups} == set(kernels.choices_of("sequential"))
+    assert of_groups in kernels.choices_of("vmap", tiny)
+    assert of_groups not in kernels.choices_of("sequential", tiny)
+    assert set(kernels.choices_of("vmap", tiny)) - {of_groups} == set(kernels.choices_of("sequential", tiny))
+    of_muon = set(kernels.choices_of("vmap", RECIPES["94-muon"])) - set(kernels.choices_of("vmap", tiny))
+    assert of_muon == {name for name in ablation_variants.VARIANTS if name.startswith("Muon: ")}
 
 
 def test_networks_are_measured_in_every_combination_or_in_those_that_are_named() -> None:
@@ -789,11 +794,11 @@ def test_made_up_lines_are_scanned_and_have_the_fields_of_real_ones(
 
 @pytest.mark.slow
 @pytest.mark.nightly
-def test_every_choice_can_be_undone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_choice_can_be_undone(tiny: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     here = [
         name
         for name, variant in ablation_variants.VARIANTS.items()
-        if jax.default_backend() in variant.platforms and "sequential" in variant.strategies
+        if jax.default_backend() in variant.platforms and "sequential" in variant.strategies and variant.concerns(tiny)
     ]
     assert ablation.main(["--recipe", "tiny", "--turns", "1", "--steps", "2", "--results", str(tmp_path)]) == 0
     kept = read_lines(tmp_path / ablation.FILE)
@@ -804,10 +809,10 @@ def test_every_choice_can_be_undone(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="asks for choices of another platform")
 def test_choices_that_cannot_be_measured_here_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    for name in ("a scan over the steps", "float16"):
+    for name in ("a scan over the steps", "float16", "Muon: kernels of one shape in a batch"):
         with pytest.raises(SystemExit):
             ablation.main(["--recipe", "tiny", "--variant", name])
-        assert f"{name!r} is nothing to measure on a cpu with --steps 1" in capsys.readouterr().err
+        assert f"{name!r} is nothing to measure of tiny on a cpu with --steps 1" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -822,13 +827,30 @@ def test_an_undone_choice_computes_the_same(tiny: Recipe) -> None:
     def loss(variant: ablation_variants.Variant) -> float:
         _, backend = ablation_variants.make_variant(variant, recipe, jax.default_backend(), 1)
         step = partial(advance, recipe, backend, frozen=("whiten_bias",), batch_at=variant.batch_at)
-        with ablation_variants.threads_of(variant):
+        with ablation_variants.undone(variant):
             _, metrics = jax.jit(step)(state, task)
         return float(metrics.loss)
 
     as_it_is = loss(ablation_variants.Variant())
     for variant in ablation_variants.VARIANTS.values():
         assert loss(variant) == pytest.approx(as_it_is, rel=1e-4)
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_kernels_are_made_orthogonal_in_batches_as_one_by_one(padded: bool) -> None:
+    draw = np.random.default_rng(0).normal
+    shapes = ((3, 3, 5, 8), (3, 3, 8, 8), (3, 3, 5, 8), (1, 1, 3, 9))  # the last one is wider than tall
+    kernels = [jnp.asarray(draw(size=shape), jnp.float32) for shape in shapes]
+    optimizer, precision = Muon(newton_schulz_precision="float32"), PRECISIONS["float32"]
+    found, wanted = (
+        make.update(kernels, make.init(kernels))[0]
+        for make in (
+            ablation_variants.orthogonalized_in_batches(optimizer, precision, padded=padded),
+            orthogonalize(optimizer, precision),
+        )
+    )
+    for one, other in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(one, other, atol=2e-6)
 
 
 def run_without_reader(*arguments: str) -> tuple[int, str]:

@@ -50,14 +50,18 @@ def muon_chain(
 
 def orthogonalize(optimizer: Muon, precision: Precision) -> optax.GradientTransformation:
     """Return a transformation of kernels HWIO, whose matrices have a row for each of their output channels."""
-    exact = precision.statistics == jnp.float64
-    dtype = jnp.float64 if exact else jnp.dtype(optimizer.newton_schulz_precision)
+    dtype = rounded_to(optimizer, precision)
 
     def one(kernel: Float[Array, "h w i o"]) -> Float[Array, "h w i o"]:
         matrix = kernel.astype(precision.statistics).reshape(-1, kernel.shape[-1]).T
         return newton_schulz(matrix, optimizer, dtype).T.reshape(kernel.shape).astype(kernel.dtype)
 
     return optax.stateless(lambda updates, _: jax.tree.map(one, updates))
+
+
+def rounded_to(optimizer: Muon, precision: Precision) -> DTypeLike:
+    """Return the dtype of the matrices that Newton-Schulz iterations multiply."""
+    return jnp.float64 if precision.statistics == jnp.float64 else jnp.dtype(optimizer.newton_schulz_precision)
 
 
 def newton_schulz(matrix: Float[Array, "m n"], optimizer: Muon, dtype: DTypeLike) -> Float[Array, "m n"]:
