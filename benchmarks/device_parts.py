@@ -21,6 +21,7 @@ GPU_VARIANTS = (
     "float16",
 )
 CPU_VARIANTS = ("GELU from erfc",)
+MUON_VARIANTS = ("Muon: kernels of one shape in a batch", "Muon: all kernels in one batch, filled up with zeros")
 # Strategies to train many networks, in the order of their value: each is kept when it is measured.
 GROUPS = ("sequential:1", "interleaved:2", "vmap:2", "interleaved:4")
 # Other recipes whose accuracy is measured on a GPU: the seeds, and the part's limit and least.
@@ -57,8 +58,10 @@ def make_parts(recipe: str, work: Path, gpu: bool, data: tuple[str, ...]) -> lis
     lines = ("--results", str(work / "lines"))
     of = ("--recipe", recipe)
     within = ("--seconds", "{seconds}")
-    ablation = ("-m", "benchmarks.ablation", *of, "--turns", "12", *within, *lines)
+    turns = ("-m", "benchmarks.ablation", "--turns", "12", *within, *lines)
+    ablation = (*turns, *of)
     variants = [part for name in (GPU_VARIANTS if gpu else CPU_VARIANTS) for part in ("--variant", name)]
+    of_muon = ("--recipe", "94-muon", *(part for name in MUON_VARIANTS for part in ("--variant", name)))
     against = ("--against", "compiled", "--repeats", "6", *within, *lines)
     whole = ("--against", "airbench-compiled", "--repeats", "7", *within, *lines)
     others = ("-m", "benchmarks.accuracy", *data, "--no-validate-epochs", *lines)
@@ -86,6 +89,7 @@ def make_parts(recipe: str, work: Path, gpu: bool, data: tuple[str, ...]) -> lis
         Part("networks", 3, 120, ("-m", "benchmarks", "seeds", *of, *data, *networks, *lines), 60, needs_data=True),
         Part("accuracy-100", 4, 180, (*accuracy, "--seeds", "100", *folder), 60, needs_data=True),
         Part("autotuning", 4, 60, (*ablation, "--variant", "as it is"), least=40, own_caches=True),
+        *((Part("step-94-muon", 4, 90, (*turns, *of_muon), least=60),) if gpu and recipe == "94" else ()),
         Part("torch", 4, 130, ("-m", "benchmarks", "step", *of, *against), least=100),
         Part("parity", 4, 500, ("-m", "benchmarks.parity", "statistical", *of, *study), 60, True, undecided=3),
     ]

@@ -19,9 +19,14 @@ ENDINGS = (
 class Example(NamedTuple):
     """An image file and its class."""
 
-    name: str  # of the file, from the data set's folder, with slashes
-    file: Path
+    place: Path  # the data set's folder
+    name: str  # of the file, from there, with slashes
     label: int
+
+    @property
+    def file(self) -> Path:
+        """The file; not kept, since there may be millions."""
+        return self.place / self.name
 
 
 def is_class_folders(place: Path) -> bool:
@@ -78,26 +83,24 @@ def list_examples(place: Path, split: str, classes: Sequence[str]) -> list[Examp
     """
     examples = []
     for label, name in enumerate(classes):
-        found = sorted(_image_files(place / split / name))
+        found = sorted(_image_names(place / split / name, f"{split}/{name}/"), key=lambda file: file.split("/"))
         if not found:
             raise DataError(f"{place / split / name} has no images; remove the class, or put some there")
-        examples += [Example(file.relative_to(place).as_posix(), file, label) for file in found]
+        examples += [Example(place, file, label) for file in found]
     return examples
 
 
-def _image_files(folder: Path) -> Iterator[Path]:
-    for root, folders, files in os.walk(folder, onerror=_raise):
-        folders[:] = [name for name in folders if not _is_hidden(name)]
-        for name in files:
-            if _is_image(name):
-                file = Path(root, name)
-                if not file.is_file():  # a pipe, or a link to nothing
-                    raise DataError(f"{file} is no file that can be read; remove it")
-                yield file
-
-
-def _raise(error: OSError) -> None:
-    raise error
+def _image_names(folder: str | Path, before: str) -> Iterator[str]:
+    # What an entry is, the folder's listing tells: nothing is asked of each file, of which there may be millions.
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir():
+                if not (_is_hidden(entry.name) or entry.is_symlink()):  # a link may lead back to here
+                    yield from _image_names(entry.path, f"{before}{entry.name}/")
+            elif _is_image(entry.name):
+                if not entry.is_file():  # a pipe, or a link to nothing
+                    raise DataError(f"{entry.path} is no file that can be read; remove it")
+                yield before + entry.name
 
 
 def _is_hidden(name: str) -> bool:
@@ -105,4 +108,4 @@ def _is_hidden(name: str) -> bool:
 
 
 def _is_image(name: str) -> bool:
-    return not _is_hidden(name) and Path(name).suffix.lower() in ENDINGS
+    return not _is_hidden(name) and name.lower().endswith(ENDINGS)

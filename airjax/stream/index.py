@@ -11,6 +11,7 @@ import os
 import warnings
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -34,7 +35,15 @@ FORMAT = "2"  # to be raised when the same tree comes to give another index
 Corrupt = Literal["fail", "skip"]
 
 
-Found = tuple[Example, os.stat_result]  # a file, and what the system says of it
+CHUNK = 256  # files whose sizes a thread reads at a time
+
+
+class Found(NamedTuple):
+    """A file, and what the system says of it."""
+
+    example: Example
+    length: int  # bytes
+    changed: int  # when, in nanoseconds
 
 
 class Listing(NamedTuple):
@@ -79,7 +88,7 @@ def open_index(place: str | Path, corrupt: Corrupt = "fail") -> Index:
         tree = tree.resolve()
         other, classes = find_splits(tree)
         splits = {"train": list_examples(tree, "train", classes), "val": list_examples(tree, other, classes)}
-        found = {split: [(example, example.file.stat()) for example in examples] for split, examples in splits.items()}
+        found = {split: [_look_at(example) for example in examples] for split, examples in splits.items()}
         listed = _listing_digest(found["train"] + found["val"], f"{FORMAT} {corrupt} {other} {classes}")
     name = hashlib.sha256(os.fsencode(f"{tree}\0{corrupt}")).hexdigest()[:16]
     file = cache_folder() / f"tree-{name}.safetensors"
@@ -124,10 +133,15 @@ def _reusable(file: Path, listed: str) -> Index | None:
     return None
 
 
+def _look_at(example: Example) -> Found:
+    status = os.stat(f"{example.place}/{example.name}")  # noqa: PTH116 (a Path for each of millions takes longer)
+    return Found(example, status.st_size, status.st_mtime_ns)
+
+
 def _listing_digest(found: Iterable[Found], settings: str) -> str:
     sha = hashlib.sha256(settings.encode(errors="surrogateescape"))
-    for example, status in found:
-        sha.update(os.fsencode(f"{example.name}\0{status.st_size} {status.st_mtime_ns}\n"))
+    for example, length, changed in found:
+        sha.update(os.fsencode(f"{example.name}\0{length} {changed}\n"))
     return sha.hexdigest()
 
 
@@ -136,18 +150,18 @@ def _write(
 ) -> None:
     arrays, skipped = {}, []
     for split, files in found.items():
-        sizes = _measure([example for example, _ in files], corrupt)
+        sizes = _measure(files, corrupt)
         kept = [one for one, size in zip(files, sizes, strict=True) if size is not None]
-        skipped += [example.name for (example, _), size in zip(files, sizes, strict=True) if size is None]
-        if missing := set(range(len(classes))) - {example.label for example, _ in kept}:
+        skipped += [one.example.name for one, size in zip(files, sizes, strict=True) if size is None]
+        if missing := set(range(len(classes))) - {one.example.label for one in kept}:
             raise DataError(f"{tree}: class {classes[min(missing)]} of {split} has no image that can be decoded")
-        names = [os.fsencode(example.name) for example, _ in kept]
+        names = [os.fsencode(one.example.name) for one in kept]
         arrays |= {
             f"{split}_names": np.frombuffer(b"".join(names), np.uint8),
             f"{split}_ends": np.cumsum([len(name) for name in names], dtype=np.int64),
-            f"{split}_labels": np.array([example.label for example, _ in kept], np.int32),
+            f"{split}_labels": np.array([one.example.label for one in kept], np.int32),
             f"{split}_sizes": np.array([size for size in sizes if size is not None], np.int32),
-            f"{split}_lengths": np.array([status.st_size for _, status in kept], np.int64),
+            f"{split}_lengths": np.array([one.length for one in kept], np.int64),
         }
     details = {"place": json.dumps(str(tree)), "classes": json.dumps(classes), "skipped": json.dumps(skipped)}
     metadata = {**details, "listing": listed, "sha256": arrays_digest(arrays)}
@@ -159,12 +173,16 @@ def _write(
         write_atomically(file, head + b"".join(array.tobytes() for array in ordered.values()))
 
 
-def _measure(examples: list[Example], corrupt: Corrupt) -> list[tuple[int, int] | None]:
+def _measure(files: list[Found], corrupt: Corrupt) -> list[tuple[int, int] | None]:
     # Threads are enough: the decoders do their work without Python's lock.
     measure = _decoded_size if corrupt == "skip" else image_size
+
+    def measure_from(start: int) -> list[tuple[int, int] | None]:
+        return [measure(one.example.file) for one in files[start : start + CHUNK]]
+
     try:
         with ThreadPoolExecutor(max(1, os.cpu_count() or 1)) as pool:
-            return list(pool.map(measure, (example.file for example in examples)))
+            return list(chain.from_iterable(pool.map(measure_from, range(0, len(files), CHUNK))))
     except ImageError as error:
         raise DataError(str(error)) from error
 

@@ -53,6 +53,18 @@ def test_names_that_are_no_text_and_deeper_folders_are_indexed(tree: Path) -> No
     assert index.val.sizes[6].tolist() == [9, 8]
 
 
+def test_links_to_classes_and_files_are_followed_and_those_to_deeper_folders_are_not(tree: Path) -> None:
+    (tree / "train" / "n02").rename(tree / "elsewhere")
+    (tree / "train" / "n02").symlink_to(tree / "elsewhere")
+    (tree / "train" / "n03" / "14.JPEG").rename(tree / "moved.JPEG")
+    (tree / "train" / "n03" / "14.JPEG").symlink_to(tree / "moved.JPEG")
+    (tree / "train" / "n01" / "all.jpg").symlink_to(tree / "train")  # would never end
+    index = open_index(tree)
+    assert len(index.train.labels) == 21
+    assert index.train.name(14) == "train/n03/14.JPEG"
+    assert index.train.lengths[14] == (tree / "moved.JPEG").stat().st_size
+
+
 def test_it_is_made_once_and_again_when_the_tree_changes(tree: Path) -> None:
     first = open_index(tree)
     written = first.file.stat().st_ino
