@@ -118,6 +118,12 @@ def test_two_processes_learn_from_a_tree_of_images_and_resume_to_the_same_bits(t
     processes[0].send_signal(signal.SIGTERM)
     stopped = finish(processes)
     assert [status for status, _, _ in stopped] == [143, 143], stopped
+    (kept,) = cut.glob("snapshots/*")
+    taken = {snapshot.name for snapshot in kept.iterdir()}
+    processes = start_two(tree, cut, "--checkpoint-every", "1", method=TREE_METHOD)
+    wait_for(lambda: {snapshot.name for snapshot in kept.iterdir()} - taken, processes)
+    processes[1].kill()  # as a host that is lost
+    assert all(status != 0 for status, _, _ in finish(processes))
     resumed = finish(start_two(tree, cut, "--checkpoint-every", "1", method=TREE_METHOD))
     assert [status for status, _, _ in resumed] == [0, 0], resumed
     assert (cut / "model-0.safetensors").read_bytes() == (whole / "model-0.safetensors").read_bytes()
