@@ -24,6 +24,7 @@ METHOD = ["--recipe", "tiny", *SMALL, "--epochs", "30", "--whiten-bias-epochs", 
 TREE_METHOD = [  # two steps in an epoch, of 21 images
     *["--recipe", "imagenet-resnet18-16", "--widths", "8", "8", "8", "8", "--batch-size", "8", "--epochs", "16"],
     *["--ramp-first", "32", "--ramp-last", "32", "--ramp-multiple", "16", "--test-sizes", "32", "48", "--workers", "1"],
+    "--no-validate-epochs",  # each would start decoders anew
 ]
 
 
