@@ -7,7 +7,7 @@ import itertools
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -83,6 +83,7 @@ class Job(NamedTuple):
     dataset: Dataset | Tree
     environment: dict[str, Any]
     notes: list[str]  # warnings about the data
+    finished: list[Callable[[], None]]  # what removes the snapshots of networks that are trained
     resized: str = ""  # what was done to pictures of one's own
     keeping: Keeping = NOTHING_KEPT  # snapshots of what is in training
     tracker: Opener | None = None  # opens runs of the tracker that is asked for
@@ -128,7 +129,8 @@ def run(options: Options[Recipe], name: str) -> int:
     keep_running()
     with _opened(job, options.out) as found:
         with watch_signals() as request:
-            keeping = Keeping(options.out / "snapshots", options.checkpoint_every or NEVER, request)
+            every = options.checkpoint_every or NEVER
+            keeping = Keeping(options.out / "snapshots", every, request, on_finished=job.finished.append)
             done, code = _train(job._replace(keeping=keeping), found.runs)
         return _report(job, done, request.exit_code if request() and code else code, mixed=found.mixed)
 
@@ -214,7 +216,7 @@ def _prepare(options: Options[Recipe], name: str) -> Job:
         environment = describe()
         if mesh is not None:
             environment |= {"network_devices": mesh.size, "processes": jax.process_count()}
-        return Job(options, name, recipe, dataset, environment, notes, resized)
+        return Job(options, name, recipe, dataset, environment, notes, [], resized)
     except ValueError as error:
         raise UsageError(error) from error
 
@@ -253,9 +255,10 @@ def _train(job: Job, kept: dict[int, dict[str, Any]]) -> tuple[list[dict[str, An
         watchers = Watchers(display, tracking, EpochLog(out))
         try:
             for trained in _trainings(job, missing, watchers):
-                records[trained.seed] = record_run(trained, _shared_batches(job, trained.seed))
+                record = record_run(trained, _shared_batches(job, trained.seed))
                 if out:
-                    first_does(functools.partial(_keep, job, trained, records[trained.seed]))
+                    first_does(functools.partial(_keep, job, trained, record))
+                records[trained.seed] = record
                 watchers.run(trained)
         except KeyboardInterrupt as error:
             if several():  # the others are in the middle of a step, which they cannot end without this process
@@ -329,7 +332,7 @@ def _trainings_one_by_one(job: Job, dataset: Dataset, seeds: Sequence[int], watc
         trained = train(
             job.recipe, dataset, seed, validate=_validates(job), devices=job.options.devices, keeping=job.keeping, **how
         )
-        yield from _finite([trained])
+        yield from _kept(job, [trained])
 
 
 def _validates(job: Job) -> bool:
@@ -352,7 +355,7 @@ def _trainings_on_tree(job: Job, tree: Tree, seeds: Sequence[int], watchers: Wat
             if several():  # of an image that is this process's alone: the others are in the middle of a step
                 end_alone(error, EXIT_USAGE if isinstance(error, DataError) else EXIT_FAILURE)
             raise
-        yield from _finite(runs)
+        yield from _kept(job, runs)
 
 
 def _batches_of(options: Options[Recipe], seed: int) -> int:
@@ -382,9 +385,24 @@ def _trainings_in_groups(
             on_epoch=watchers.epoch if watched else None,
             keeping=job.keeping,
         )
-        yield from _finite(done.runs(part))
+        yield from _kept(job, done.runs(part))
         # What fitted into memory this time is what the next ones try.
         remaining, group = remaining[len(part) :], done.group
+
+
+def _kept(job: Job, runs: Sequence[TrainedRun]) -> Iterator[TrainedRun]:
+    # Their snapshots are removed once whoever takes these networks has kept all, and come back for more.
+    try:
+        yield from _finite(runs)
+    except ArithmeticError:
+        _remove_snapshots(job)
+        raise
+    _remove_snapshots(job)
+
+
+def _remove_snapshots(job: Job) -> None:
+    while job.finished:
+        job.finished.pop()()
 
 
 def _finite(runs: Sequence[TrainedRun]) -> Iterator[TrainedRun]:

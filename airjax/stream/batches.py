@@ -4,6 +4,7 @@ A batch is a function of its number alone. So they are the same for any number o
 interrupted goes on at any batch, of whatever epoch: all that has to be remembered is how many there were.
 """
 
+import contextlib
 import hashlib
 import multiprocessing
 import os
@@ -11,6 +12,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -25,6 +27,7 @@ from airjax.utils.extras import import_extra
 
 # Batches that wait in each worker's queue; as many again wait for it in the process that trains, and one is being made.
 AHEAD = 1
+ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
 class Batch(NamedTuple):
@@ -92,14 +95,18 @@ class Batches:
     """An iterator over batches from a position on, with the processes that make them; to be closed, or in a `with`."""
 
     def __init__(self, batches: BatchSource, iterator: Any, step: int) -> None:
-        self._batches, self._iterator, self._step = batches, iterator, step
+        self._batches, self._iterator, self._step, self._begun = batches, iterator, step, False
 
     def __iter__(self) -> Iterator[Batch]:
         return self
 
     def __next__(self) -> Batch:
         try:
-            batch = next(self._iterator)
+            with contextlib.ExitStack() as stack:
+                if not self._begun:  # the processes start
+                    stack.enter_context(_signals_held_back())
+                batch = next(self._iterator)
+            self._begun = True
         except ImageError as error:
             raise DataError(str(error)) from error
         except RuntimeError as error:  # Grain's, of a process that is no more
@@ -193,12 +200,29 @@ def _parse_no_flags() -> None:
         flags.mark_as_parsed()
 
 
+@contextlib.contextmanager
+def _signals_held_back() -> Iterator[None]:
+    # A process that is started meanwhile has its signals held back, too: until it comes to ignore them, they would end
+    # it. Ours come when this is over.
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # started by the first process that is, it would let signals through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _start_worker(number: int, count: int) -> None:
     del number, count
     # Ctrl-C at a terminal reaches every process, and a cluster's SIGTERM those of a job; the one that trains makes its
     # snapshot of what they still have to give, and ends them.
-    for each in (signal.SIGINT, signal.SIGTERM):
+    for each in ENDING:
         signal.signal(each, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     import_extra("cv2", EXTRA, PURPOSE).setNumThreads(0)  # each worker has its core already
 

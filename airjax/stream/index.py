@@ -168,9 +168,14 @@ def _write(
     # The widest numbers first: each array then starts at a multiple of its own width.
     ordered = dict(sorted(arrays.items(), key=lambda item: -item[1].itemsize))
     head = header_of({name: (array.dtype, array.shape) for name, array in ordered.items()}, metadata)
-    with named_in_errors(file):
+    try:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(file, head + b"".join(array.tobytes() for array in ordered.values()))
+    except OSError as error:
+        raise DataError(
+            f"{file}: the index cannot be written ({error.strerror}); free some room, or set AIRJAX_CACHE to another "
+            "folder"
+        ) from error
 
 
 def _measure(files: list[Found], corrupt: Corrupt) -> list[tuple[int, int] | None]:

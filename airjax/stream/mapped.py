@@ -2,10 +2,11 @@
 
 import json
 import math
+import os
 import struct
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -41,24 +42,24 @@ def map_arrays(file: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
 
     Raises DataError, naming the file, where it is missing, cut short, or not of this form.
     """
-    with named_in_errors(file):
-        total = file.stat().st_size
-        with file.open("rb") as stream:
-            start = stream.read(8)
-            length = struct.unpack("<Q", start)[0] if len(start) == 8 else LARGEST_HEADER + 1
-            text = stream.read(length) if length <= LARGEST_HEADER else b""
-    try:
-        table = json.loads(text)
-        metadata = {str(key): str(value) for key, value in table.pop("__metadata__").items()}
-        arrays = {name: _map(file, entry, 8 + length, total) for name, entry in table.items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(
-            f"{file} is damaged, or not a file of arrays ({error}); remove it, to have it made again"
-        ) from error
+    # Opened once: another process may put a new file in its place.
+    with named_in_errors(file), file.open("rb") as stream:
+        total = os.fstat(stream.fileno()).st_size
+        start = stream.read(8)
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else LARGEST_HEADER + 1
+        text = stream.read(length) if length <= LARGEST_HEADER else b""
+        try:
+            table = json.loads(text)
+            metadata = {str(key): str(value) for key, value in table.pop("__metadata__").items()}
+            arrays = {name: _map(stream, entry, 8 + length, total) for name, entry in table.items()}
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(
+                f"{file} is damaged, or not a file of arrays ({error}); remove it, to have it made again"
+            ) from error
     return arrays, metadata
 
 
-def _map(file: Path, entry: dict[str, Any], base: int, total: int) -> np.ndarray:
+def _map(stream: BinaryIO, entry: dict[str, Any], base: int, total: int) -> np.ndarray:
     dtype, shape = DTYPES[entry["dtype"]], tuple(entry["shape"])
     start, end = entry["data_offsets"]
     if end - start != dtype.itemsize * math.prod(shape) or base + end > total:
@@ -66,7 +67,7 @@ def _map(file: Path, entry: dict[str, Any], base: int, total: int) -> np.ndarray
     if not math.prod(shape):
         return np.zeros(shape, dtype)
     # Without the class memmap, whose instances are slow to index.
-    return np.asarray(np.memmap(file, dtype, "r", base + start, shape))
+    return np.asarray(np.memmap(stream, dtype, "r", base + start, shape))
 
 
 def arrays_digest(arrays: Mapping[str, np.ndarray]) -> str:

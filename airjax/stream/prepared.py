@@ -78,8 +78,9 @@ def prepare(
     form, target = form or Form(), expand(file).absolute()
     images = open_images(source)
     sizes = form.fit(images.sizes)
-    temporary = target.with_name(f".{target.name}.part")  # of a process that was killed the next one writes over
+    temporary = part_of(target)
     try:
+        temporary.unlink(missing_ok=True)
         require_space(target, bytes_needed(images, form))
         with temporary.open("w+b") as stream:
             sha256 = _write(stream, images, sizes, form, contents or {}, on_images or (lambda count: None))
@@ -94,6 +95,11 @@ def prepare(
         temporary.unlink(missing_ok=True)
     sync_folder(target.parent)
     return Source(target, sha256)
+
+
+def part_of(target: Path) -> Path:
+    """Return the file that becomes target once it is whole; what a killed process left of it is of no use."""
+    return target.with_name(f".{target.name}.part")
 
 
 def bytes_needed(images: Images, form: Form) -> int:

@@ -21,7 +21,7 @@ from airjax.data.registry import ALIASES, REGISTRY
 from airjax.recipes.imagenet_resnet18 import MEAN, STD
 from airjax.stream.images import Source, open_images, split_of
 from airjax.stream.index import Corrupt, open_index
-from airjax.stream.prepared import Form, bytes_needed, contents_of, open_prepared, prepare, require_space
+from airjax.stream.prepared import Form, bytes_needed, contents_of, open_prepared, part_of, prepare, require_space
 from airjax.utils.records import hold_folder
 
 IMAGENET = "imagenet"  # name of a tree for `--data`
@@ -123,6 +123,8 @@ def _prepare_splits(tree: Tree, target: Path, form: Form, on_images: Callable[[i
     contents = {"classes": list(tree.classes), "split": tree.split, "tree": tree.fingerprint, "form": asdict(form)}
     pairs = list(zip((tree.train, tree.val), PREPARED, strict=True))
     missing = [(source, name) for source, name in pairs if not _holds(target / name, contents)]
+    for name in PREPARED:
+        part_of(target / name).unlink(missing_ok=True)
     require_space(target / PREPARED[0], sum(bytes_needed(open_images(source), form) for source, _ in missing))
     for source, name in pairs:
         count = len(open_images(source).labels)

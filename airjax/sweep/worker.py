@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -193,8 +193,9 @@ def _results(worker: _Worker, runs: tuple[Run, ...], strategy: Strategy | None) 
         strategy = choose_strategy(worker.job.plan.settings[runs[0].setting].recipe, len(runs))[0]
     together = [runs] if strategy != "sequential" else [(run,) for run in runs]
     for part in together:
+        finished: list[Callable[[], None]] = []
         try:
-            done = _train(worker, part, strategy)
+            done = _train(worker, part, strategy, finished.append)
         except StoppedError:
             raise  # nobody's fault: another worker goes on from the snapshot
         except Exception as error:
@@ -207,9 +208,13 @@ def _results(worker: _Worker, runs: tuple[Run, ...], strategy: Strategy | None) 
             continue
         for place, run in enumerate(part):
             yield Result(run, done, place, None)
+        for clear in finished:  # snapshots of what is written by now
+            clear()
 
 
-def _train(worker: _Worker, runs: tuple[Run, ...], strategy: Strategy) -> ManyRuns:
+def _train(
+    worker: _Worker, runs: tuple[Run, ...], strategy: Strategy, on_finished: Callable[[Callable[[], None]], None]
+) -> ManyRuns:
     plan = worker.job.plan
     settings = [plan.settings[run.setting] for run in runs]
     data, recipe, subsets = worker.datasets[settings[0].data], settings[0].recipe, None
@@ -239,7 +244,7 @@ def _train(worker: _Worker, runs: tuple[Run, ...], strategy: Strategy) -> ManyRu
         keep_variables=plan.keep.networks,
         progress=False,
         on_phase=lambda phase: _say(worker.job, PHASES[phase]),
-        keeping=_keeping(worker.job),
+        keeping=_keeping(worker.job, on_finished),
     )
     try:
         return train()
@@ -249,10 +254,10 @@ def _train(worker: _Worker, runs: tuple[Run, ...], strategy: Strategy) -> ManyRu
         return train(eval_size=max(1, eval_batch(recipe, backend_of(recipe)) // 8))
 
 
-def _keeping(job: Job) -> Keeping:
+def _keeping(job: Job, on_finished: Callable[[Callable[[], None]], None]) -> Keeping:
     if job.checkpoint_every is None:
         return NOTHING_KEPT
-    return Keeping(job.out / "snapshots", job.checkpoint_every, _asked_to_stop.is_set)
+    return Keeping(job.out / "snapshots", job.checkpoint_every, _asked_to_stop.is_set, on_finished)
 
 
 def _say(job: Job, phase: str | None) -> None:

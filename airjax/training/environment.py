@@ -48,16 +48,23 @@ def describe() -> dict[str, Any]:
     from airjax.kernels.convolution import default_convolution
 
     convolution = default_convolution(jnp.float32, default_platform())
-    device = jax.devices()[0]
     return {
-        "device": cpu_name() if device.platform == "cpu" else device.device_kind,
-        "platform": device.platform,
+        "device": device_name(),
+        "platform": jax.devices()[0].platform,
         "num_devices": jax.device_count(),
         "convolution": convolution,
         "settings": settings(),
         "versions": versions(),
         "commit": commit(),
     }
+
+
+def device_name() -> str:
+    """Return the model of the device, and on a CPU the number of cores that this process may use."""
+    import jax
+
+    device = jax.devices()[0]
+    return cpu_name() if device.platform == "cpu" else device.device_kind
 
 
 def settings() -> dict[str, Any]:

@@ -179,12 +179,15 @@ def group_programs(work: Work, members: Members) -> Programs:
 
 
 def train_group(work: Work, members: Members, data: Dataset, clock: Clock) -> Finished:
-    """Train a group of networks, from its last snapshot if there is one, and evaluate them; no snapshot is left."""
+    """Train a group of networks, from its last snapshot if there is one, and evaluate them.
+
+    No snapshot is left, unless keeping.on_finished leaves them.
+    """
     snapshots = open_snapshots(work.keeping, work.recipe, work.backend, work.strategy, members, data)
     work = work._replace(snapshots=snapshots)
     done = run_group(work, group_programs(work, members), members, clock)
     if snapshots is not None:
-        snapshots.clear()
+        work.keeping.on_finished(snapshots.clear)
     return done
 
 
@@ -217,14 +220,16 @@ def run_group(work: Work, programs: Programs, members: Members, clock: Clock) ->
         _compile(programs, kinds_of(calls), clock)
         clock.begin("train")
         recent: list[StepMetrics] = []
-        for segment, kind in calls:
+        stopping = False
+        for left, (segment, kind) in zip(range(len(calls))[::-1], calls, strict=True):
             state, metrics = programs.advance(kind)(state, task, np.int32(segment.num_steps))
             recent.append(wait(metrics, segment.num_steps, work.backend.driver, recent))
             steps_done, calls_done = steps_done + segment.num_steps, calls_done + 1
             if work.called.on_step is not None:
                 latest = -1 if work.backend.driver == "chunks" else max(0, len(recent) - 2)
                 work.called.on_step(steps_done, recent[latest])
-            if work.keeping.should_stop() and steps_done < work.recipe.total_steps:
+            stopping = steps_done < work.recipe.total_steps and work.keeping.should_stop()
+            if stopping and left:
                 clock.pause()
                 _save(work, state, [*history, join(recent, count)], calls_done, steps_done, clock)
                 raise StoppedError(steps_done, work.recipe.total_steps, kept=work.snapshots is not None)
@@ -235,12 +240,15 @@ def run_group(work: Work, programs: Programs, members: Members, clock: Clock) ->
             work.check(history[-1], steps_done)
         if epoch < last_epoch:
             if work.called.on_epoch is not None:
-                plain = _validate(work, programs.variables(state, averaged=False), clock)
+                # One that ends as the training is stopped is reported now or never, but not evaluated.
+                plain = None if stopping else _validate(work, programs.variables(state, averaged=False), clock)
                 work.called.on_epoch(
                     report_epoch(epoch, metrics_of_epoch(work.recipe, epoch, history, count), plain, None, clock)
                 )
-            if work.snapshots is not None and work.snapshots.due(epoch):
+            if stopping or (work.snapshots is not None and work.snapshots.due(epoch)):
                 _save(work, state, history, calls_done, steps_done, clock)
+            if stopping:
+                raise StoppedError(steps_done, work.recipe.total_steps, kept=work.snapshots is not None)
     variables = programs.variables(state, averaged=True)
     del state
     logits = _evaluate(work, variables, work.recipe.evaluation.tta_level, clock, "evaluate")

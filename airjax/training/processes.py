@@ -23,6 +23,7 @@ from airjax.utils.platform import DeviceError, default_platform
 HEARTBEAT = 30  # seconds without a heartbeat after which a process counts as dead
 MEETING = 300  # seconds in which all processes have to start
 PARTING = 60  # seconds in which all processes have to end once one is done
+MESSAGE = 1 << 30  # bytes that a process hands to the others at a time
 
 
 class Meeting(NamedTuple):
@@ -198,8 +199,12 @@ def _from_first(content: bytes) -> bytes:
     # As bytes, because a sum of numbers over the processes would lose the sign of zeros.
     from jax.experimental import multihost_utils
 
-    size = int(multihost_utils.broadcast_one_to_all(np.int32(len(content))))
-    padded = np.zeros(size, np.uint8)
-    if is_first():
-        padded[:] = np.frombuffer(content, np.uint8)
-    return multihost_utils.broadcast_one_to_all(padded).tobytes()
+    # 64-bit numbers would be rounded to 32 bits.
+    whole, rest = multihost_utils.broadcast_one_to_all(np.array(divmod(len(content), MESSAGE), np.int32))
+    parts = []
+    for start in range(0, int(whole) * MESSAGE + int(rest), MESSAGE):
+        part = np.zeros(min(MESSAGE, int(whole) * MESSAGE + int(rest) - start), np.uint8)
+        if is_first():
+            part[:] = np.frombuffer(content, np.uint8, len(part), start)
+        parts.append(multihost_utils.broadcast_one_to_all(part).tobytes())
+    return b"".join(parts)

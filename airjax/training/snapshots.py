@@ -8,8 +8,11 @@ holds the state of the networks, the metrics so far and the seconds. The digest 
 on: recipe, members, data, how steps are called, versions. So a training never resumes from the snapshot of another one.
 """
 
+import errno
 import hashlib
 import json
+import os
+import re
 import shutil
 import warnings
 from collections.abc import Callable, Iterable
@@ -23,7 +26,7 @@ from airjax.data.dataset import Dataset
 from airjax.kernels.backend import Backend
 from airjax.recipes.recipe import Recipe
 from airjax.training.data_parallel import mesh_of, replicate
-from airjax.training.environment import versions
+from airjax.training.environment import device_name, settings, versions
 from airjax.training.members import Members, Strategy
 from airjax.training.processes import arrays_from_first, first_does, is_first, several
 from airjax.training.step import StepMetrics, TrainState
@@ -59,13 +62,18 @@ class Keeping(NamedTuple):
     folder: Path | None = None  # None: nowhere
     every: int = 1  # epochs
     should_stop: Callable[[], bool] = lambda: False  # asked after every call
+    # Handed what removes the snapshots of a training that is finished: to be called once its networks are kept.
+    on_finished: Callable[[Callable[[], None]], None] = lambda clear: clear()
 
 
 NOTHING_KEPT = Keeping()
 
 
 class Snapshots:
-    """The snapshots of one group of networks."""
+    """The snapshots of one group of networks.
+
+    One that cannot be read is passed over, and stays: it may be the disk that fails, or the memory.
+    """
 
     def __init__(self, folder: Path, every: int, about: "About") -> None:
         self.folder, self.every, self.about = folder, every, about
@@ -93,12 +101,14 @@ class Snapshots:
         manager = self._open()
         if not (self.folder / ABOUT).exists():
             write_json(self.folder / ABOUT, self.about._asdict())
-        manager.save(
-            steps_done,
-            args=ocp.args.Composite(arrays=ocp.args.StandardSave(arrays), facts=ocp.args.JsonSave(facts)),
-            force=True,
-        )
-        manager.wait_until_finished()
+        items = ocp.args.Composite(arrays=ocp.args.StandardSave(arrays), facts=ocp.args.JsonSave(facts))
+        try:
+            if steps_done in manager.all_steps():  # one that was passed over
+                manager.delete(steps_done)
+            manager.save(steps_done, args=items, force=True)
+            manager.wait_until_finished()
+        except ValueError as error:  # TensorStore's, of a full disk, too
+            raise _os_error(error, self.folder) from error
 
     def restore(self, like: TrainState) -> Snapshot | None:
         """Return the newest snapshot that is complete, on the device, or None. like is a state of the same networks.
@@ -135,7 +145,6 @@ class Snapshots:
                 return self._read(step, like)
             except Exception as error:  # whatever a damaged file makes orbax raise
                 warnings.warn(f"passing over the snapshot {self.folder}/{step}: {error}", stacklevel=3)
-                self._open().delete(step)  # it is in the way of the next one of that step
         return None
 
     def _warn_of_others(self) -> None:
@@ -201,6 +210,12 @@ class About(NamedTuple):
     how: dict[str, Any]  # devices and versions by name, for JSON
 
 
+def _os_error(error: ValueError, folder: Path) -> OSError:
+    number = re.search(r"os_error_code='(\d+)'", str(error))
+    code = int(number[1]) if number else errno.EIO
+    return OSError(code, f"a snapshot cannot be written: {os.strerror(code)}", str(folder))
+
+
 def _differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
     names = [name for name in then | now if then.get(name) != now.get(name)]
     return [f"{name} {then.get(name)} (here: {now.get(name)})" for name in names]
@@ -228,9 +243,9 @@ def snapshots_of(
     for array in arrays:
         digest.update(np.asarray(array).tobytes())
     mesh = backend.mesh
-    how = {"platform": backend.platform, "convolution": backend.convolution, "devices": jax.device_count()} | how
+    how = {"device": device_name(), "devices": jax.device_count(), "convolution": backend.convolution} | how
     how |= {} if mesh is None else {"devices of a network": mesh.size, "processes": jax.process_count()}
     # As it is read again from JSON.
-    about = About(digest.hexdigest(), json.loads(json.dumps(how | versions())))
+    about = About(digest.hexdigest(), json.loads(json.dumps(settings() | versions() | how)))
     name = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
     return Snapshots(keeping.folder / name, keeping.every, about)

@@ -6,6 +6,7 @@ come from, and that a call is one step. Several networks may share their batches
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
+from typing import NoReturn
 
 import jax
 import numpy as np
@@ -122,7 +123,7 @@ def train_members(
     work = StreamWork(recipe, backend, tree, members, view, hyper, workers, snapshots=snapshots, **how)
     runs = _run(work, clock)
     if snapshots is not None:
-        snapshots.clear()
+        keeping.on_finished(snapshots.clear)
     return runs
 
 
@@ -138,7 +139,10 @@ def _run(work: StreamWork, clock: Clock) -> list[TrainedRun]:
         while progress.steps_done < work.recipe.total_steps:
             progress = _train_epoch(work, feed, progress, clock)
             if progress.steps_done < work.recipe.total_steps:
-                end_epoch(work, progress, clock)
+                stopping = work.keeping.should_stop()
+                end_epoch(work, progress, clock, stopping=stopping)
+                if stopping:
+                    _stop(work, progress)
     if progress.steps_done > begun.steps_done:  # the evaluation takes long, and may be killed
         save(work, progress, clock)
     return finish(work, progress, clock)
@@ -187,15 +191,20 @@ def _train_epoch(work: StreamWork, feed: Iterator[StreamBatch], progress: Progre
             # epoch's first step is waited for.
             latest = recent[max(0, len(recent) - 2)]
             work.called.on_step(steps_done, StepMetrics(*(np.asarray(column) for column in latest)))
-        if work.keeping.should_stop() and steps_done < recipe.total_steps:
-            save(work, Progress(state, [*history, *recent], steps_done, batches), clock)
-            raise StoppedError(steps_done, recipe.total_steps, kept=work.snapshots is not None)
+        if steps_done < stop and work.keeping.should_stop():
+            here = Progress(state, [*history, *recent], steps_done, batches)
+            save(work, here, clock)
+            _stop(work, here)
     wait_in_python(recent[-1])
     jax.block_until_ready(state)
     clock.pause()
     done = join(recent, len(work.members))
     _require_finite(work, done, steps_done)
     return Progress(state, [*history, done], steps_done, batches)
+
+
+def _stop(work: StreamWork, progress: Progress) -> NoReturn:
+    raise StoppedError(progress.steps_done, work.recipe.total_steps, kept=work.snapshots is not None)
 
 
 def _require_finite(work: StreamWork, metrics: StepMetrics, steps_done: int) -> None:

@@ -21,18 +21,21 @@ from airjax.training.stream_eval import (
 from airjax.training.stream_work import Progress, StreamWork, save
 
 
-def end_epoch(work: StreamWork, progress: Progress, clock: Clock) -> None:
-    """Report the epoch that is over, and take a snapshot where one is due."""
+def end_epoch(work: StreamWork, progress: Progress, clock: Clock, *, stopping: bool) -> None:
+    """Report the epoch that is over, and take a snapshot where one is due.
+
+    Where the training is stopped here, the networks are not evaluated: that takes long.
+    """
     epoch = progress.steps_done // work.recipe.steps_per_epoch - 1
     if work.called.on_epoch is not None:
         plain = None
-        if work.validate:
+        if work.validate and not stopping:
             networks = [_network(progress.state, k, variables_of) for k in range(len(work.members))]
             (found,) = _evaluate(work, networks, clock, "validate")
             plain = _mean_accuracy(work, found.plain)
         metrics = metrics_of_epoch(work.recipe, epoch, progress.history, len(work.members))
         work.called.on_epoch(report_epoch(epoch, metrics, plain, None, clock))
-    if work.snapshots is not None and work.snapshots.due(epoch):
+    if stopping or (work.snapshots is not None and work.snapshots.due(epoch)):
         save(work, progress, clock)
 
 

@@ -9,11 +9,15 @@ from airjax.recipes.recipe import Recipe
 from airjax.stream.batches import Position
 from airjax.stream.tree import Tree
 from airjax.stream.views import TrainView
+from airjax.training.environment import versions
 from airjax.training.events import Callbacks, Clock
 from airjax.training.loop import join
 from airjax.training.snapshots import Keeping, Snapshot, Snapshots, snapshots_of
 from airjax.training.step import StepMetrics, TrainState
 from airjax.training.stream_data import Member
+
+# Packages that make the pixels.
+DECODERS = ("opencv-python-headless", "pillow", "simplejpeg")
 
 
 class StreamWork(NamedTuple):
@@ -51,7 +55,8 @@ def open_snapshots(
 ) -> Snapshots | None:
     """Return the snapshots of the training of these networks on the batches of a seed, or None where none are kept."""
     others = () if batches_of == members[0].seed else (batches_of,)
-    return snapshots_of(keeping, backend, [recipe.to_dict(), list(members), *others, tree.fingerprint], {})
+    training = [recipe.to_dict(), list(members), *others, tree.fingerprint]
+    return snapshots_of(keeping, backend, training, dict(versions(DECODERS)))
 
 
 def save(work: StreamWork, progress: Progress, clock: Clock) -> None:

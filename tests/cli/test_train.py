@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import re
@@ -513,6 +514,25 @@ def test_a_signal_writes_a_snapshot_and_the_same_command_goes_on_to_the_same_bit
     models = [airjax.load(tmp_path / name / "model-0.safetensors") for name in ("whole", "cut")]
     jax.tree.map(np.testing.assert_array_equal, models[0].variables, models[1].variables)
     assert list((tmp_path / "cut" / "snapshots").iterdir()) == []
+
+
+@pytest.mark.usefixtures("small_builtin")
+def test_a_network_that_cannot_be_written_is_not_trained_again(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    command = [*TINY, "--epochs", "3", "--checkpoint-every", "1", "--quiet", "--out", str(tmp_path)]
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "model-0.safetensors")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("airjax.cli.train.keep_run", full)
+        assert main(command) == 1
+    assert "0 of 1 networks are finished; rerunning the same command resumes" in capsys.readouterr().err
+    assert list(tmp_path.glob("snapshots/*/[0-9]*"))
+    assert main(command) == 0
+    assert [line["epoch"] for line in read_lines(tmp_path / "epochs.jsonl")] == [1, 2, 3, 3]
+    assert not list(tmp_path.glob("snapshots/*"))
 
 
 def test_checkpoints_need_a_folder_and_whole_epochs(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

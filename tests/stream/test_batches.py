@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -99,6 +100,26 @@ def test_signals_of_a_job_leave_workers_to_the_process_that_trains(train: Source
             os.kill(the_worker().pid or 0, each)
         found += list(batches)
     assert all(map(same, alone, found))
+
+
+def test_signals_while_a_worker_starts_leave_it_too(train: Source) -> None:
+    alone, sent = list(open_batches(train, VIEW)), []
+
+    def signal_it() -> None:
+        while not sent:
+            for child in multiprocessing.active_children():
+                if "grain" in child.name and child.pid:
+                    for each in (signal.SIGTERM, signal.SIGINT):
+                        os.kill(child.pid, each)
+                        sent.append(each)
+
+    watcher = threading.Thread(target=signal_it)
+    watcher.start()
+    with open_batches(train, VIEW, workers=1) as batches:
+        found = list(batches)
+    watcher.join()
+    assert all(map(same, alone, found))
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
 
 
 def test_a_worker_that_is_lost_is_an_error_with_a_remedy(train: Source) -> None:

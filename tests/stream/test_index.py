@@ -1,5 +1,6 @@
 """The index of a tree: what is in it, when it is made again, and what is refused."""
 
+import json
 import os
 import shutil
 import sys
@@ -10,6 +11,7 @@ import pytest
 from tree_files import CLASSES, encode, make_pixels, side_lengths, write_tree
 
 import airjax
+from airjax.stream import mapped
 from airjax.stream.index import open_index
 from airjax.utils.extras import MissingExtraError
 
@@ -89,6 +91,33 @@ def test_a_damaged_index_is_named_and_made_again(tree: Path) -> None:
     index.file.write_bytes(content[:-50])
     with pytest.warns(UserWarning, match=r"damaged .* bytes, but should have"):
         assert open_index(tree).sha256 == index.sha256
+
+
+def test_a_cache_that_cannot_be_written_is_named(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("AIRJAX_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(
+        airjax.DataError, match=r"index cannot be written \(Not a directory\); .*AIRJAX_CACHE to another"
+    ):
+        open_index(tree)
+
+
+def test_an_index_that_is_replaced_while_it_is_opened_is_the_old_one(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = open_index(tree)
+    old, (other,) = index.file.read_bytes(), [index.file.with_name("other")]
+    other.write_bytes(old[:-400] + bytes(400))
+    parse = json.loads
+
+    def replaced(text: bytes) -> object:
+        if other.exists():
+            other.replace(index.file)
+        return parse(text)
+
+    monkeypatch.setattr(mapped.json, "loads", replaced)
+    arrays, metadata = mapped.map_arrays(index.file)
+    assert mapped.arrays_digest(arrays) == metadata["sha256"]
 
 
 def test_sizes_are_read_by_content_whatever_the_name(tree: Path) -> None:

@@ -10,6 +10,8 @@ import pytest
 from tree_files import write_tree
 
 import airjax
+from airjax.stream import prepared
+from airjax.stream import tree as stream_tree
 from airjax.stream.batches import open_batches
 from airjax.stream.images import Source, open_images, split_of
 from airjax.stream.index import open_index
@@ -161,10 +163,20 @@ def test_the_room_for_both_splits_is_asked_for_before_either_is_written(
     assert {file.name for file in (tmp_path / "made").iterdir()} <= {"lock"}
 
 
-def test_what_a_killed_process_left_is_written_over_and_one_at_work_is_left_alone(tmp_path: Path) -> None:
+def test_what_a_killed_process_left_is_written_over_and_one_at_work_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tree, made = open_tree(write_tree(tmp_path / "tree")), tmp_path / "made"
     made.mkdir()
     (made / ".train.safetensors.part").write_bytes(b"half")
+    right = prepared.require_space
+
+    def require_space(target: Path, needed: int) -> None:
+        assert not list(target.parent.glob(".*.part"))  # which would take the room
+        right(target, needed)
+
+    for module in (stream_tree, prepared):
+        monkeypatch.setattr(module, "require_space", require_space)
     with lock_folder(made), pytest.raises(airjax.DataError, match=r"another process is writing to .*made; wait for it"):
         prepare_tree(tree, made)
     prepare_tree(tree, made)

@@ -29,6 +29,14 @@ def test_processes_ask_each_other_whether_to_stop_in_every_so_many_calls(monkeyp
     assert asked == [0, 0]
 
 
+def test_what_the_first_process_hands_over_may_be_larger_than_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "MESSAGE", 7)
+    arrays = [np.arange(5, dtype=np.float32), np.array([-0.0, np.nan]), np.zeros((0, 3), np.int32)]
+    for one, other in zip(arrays, processes.arrays_from_first(arrays), strict=True):
+        assert one.tobytes() == other.tobytes()
+        assert (one.shape, one.dtype) == (other.shape, other.dtype)
+
+
 def test_processes_on_the_same_cores_share_them_and_others_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sharing_cores() == 1  # alone
     eight = set(range(8))

@@ -1,5 +1,7 @@
 """A training that was stopped goes on to the same bits."""
 
+import errno
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +64,47 @@ def test_a_stopped_training_goes_on_to_the_bits_of_an_uninterrupted_one(
     assert list((tmp_path / "cut").iterdir()) == []  # of what is finished nothing is left
 
 
+@pytest.mark.parametrize(("driver", "calls"), [("chunks", (2, 1)), ("scan", (1, 1))])  # those of an epoch
+def test_an_epoch_that_ends_as_the_training_is_stopped_is_reported_once(
+    four: Recipe, toy: airjax.Dataset, tmp_path: Path, driver: Driver, calls: tuple[int, int]
+) -> None:
+    reports: list[EpochReport] = []
+    arguments: dict[str, Any] = {"driver": driver, "validate": True, "on_epoch": reports.append}
+    for count in calls:
+        with pytest.raises(StoppedError):
+            train(four, toy, 3, keeping=Keeping(tmp_path, 1, StopAfter(count)), **arguments)
+    train(four, toy, 3, keeping=Keeping(tmp_path), **arguments)
+    assert [report.epoch for report in reports] == [0, 1, 2, 3]
+    assert [report.validation_accuracy is None for report in reports] == [True, True, False, False]
+
+
+def test_snapshots_stay_until_the_network_is_kept_where_that_is_asked_for(
+    four: Recipe, toy: airjax.Dataset, tmp_path: Path
+) -> None:
+    finished: list[Callable[[], None]] = []
+    train(four, toy, 3, driver="scan", keeping=Keeping(tmp_path, on_finished=finished.append))
+    assert list(tmp_path.glob("*/6"))
+    (clear,) = finished
+    clear()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_snapshot_that_cannot_be_written_is_an_error_of_the_system(
+    four: Recipe, toy: airjax.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full:
+        def all_steps(self) -> list[int]:
+            return []
+
+        def save(self, *_: object, **__: object) -> None:
+            raise ValueError("OUT_OF_RANGE: Error writing \"x\": No space left on device [os_error_code='28']")
+
+    monkeypatch.setattr(snapshots.Snapshots, "_open", lambda self: self.folder.mkdir(exist_ok=True) or Full())
+    with pytest.raises(OSError, match="a snapshot cannot be written: No space left on device") as raised:
+        train(four, toy, 3, driver="scan", keeping=Keeping(tmp_path))
+    assert raised.value.errno == errno.ENOSPC
+
+
 def test_without_a_folder_a_stop_keeps_nothing(four: Recipe, toy: airjax.Dataset) -> None:
     with pytest.raises(StoppedError) as stopped:
         train(four, toy, 3, keeping=Keeping(should_stop=StopAfter(1)))
@@ -107,13 +150,17 @@ def test_snapshots_of_the_same_training_that_another_version_made_are_named(
     four: Recipe, toy: airjax.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = snapshots.versions()
+    device = snapshots.device_name()
     monkeypatch.setattr(snapshots, "versions", lambda: here | {"jax": "0.0.1"})
+    monkeypatch.setattr(snapshots, "device_name", lambda: "abacus")
     with pytest.raises(StoppedError):
         train(four, toy, 3, driver="scan", keeping=Keeping(tmp_path, 1, StopAfter(2)))
     monkeypatch.setattr(snapshots, "versions", lambda: here)
+    monkeypatch.setattr(snapshots, "device_name", lambda: device)
     (kept,) = tmp_path.iterdir()
     train(four, toy, 4, driver="scan", keeping=Keeping(tmp_path))  # another training is not concerned
-    said = rf"{kept} has snapshots of this training, made with jax 0.0.1 \(here: {here['jax']}\): it starts anew"
+    differences = rf"jax 0.0.1 \(here: {here['jax']}\), device abacus \(here: .*\)"
+    said = f"{kept} has snapshots of this training, made with {differences}: it starts anew"
     epochs: list[int] = []
     with pytest.warns(UserWarning, match=said):
         train(
@@ -136,10 +183,15 @@ def test_a_damaged_snapshot_is_passed_over_for_the_one_before(
         if file.is_file() and "arrays" in str(file):
             file.write_bytes(b"")
     epochs: list[int] = []
+    there: list[bool] = []
+
+    def look(report: EpochReport) -> None:
+        epochs.append(report.epoch)
+        there.append(newest.exists())
+
     with pytest.warns(UserWarning, match=f"passing over the snapshot {newest}: "):
-        resumed = train(
-            four, toy, 3, driver="scan", keeping=Keeping(tmp_path), on_epoch=lambda report: epochs.append(report.epoch)
-        )
+        resumed = train(four, toy, 3, driver="scan", keeping=Keeping(tmp_path), on_epoch=look)
+    assert there == [True, True]  # the disk may be at fault; then the one of the same step takes its place
     assert epochs == [2, 3]
     assert_same(resumed, whole)
 

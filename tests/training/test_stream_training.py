@@ -117,6 +117,20 @@ def test_one_that_is_stopped_in_the_middle_of_an_epoch_ends_in_the_same_bits(
     assert not same_bits(whole.metrics, other.metrics)
 
 
+def test_an_epoch_that_ends_as_the_training_is_stopped_is_reported_once(
+    tree: Tree, whole: TrainedRun, tmp_path: Path
+) -> None:
+    reports: list[EpochReport] = []
+    steps = iter(range(1, STEPS))
+    keeping = Keeping(tmp_path, 100, lambda: next(steps) == 3)
+    with pytest.raises(StoppedError, match="stopped after step 3 of 8"):
+        train_stream(RECIPE, tree, 3, keeping=keeping, validate=True, on_epoch=reports.append)
+    resumed = train_stream(RECIPE, tree, 3, keeping=Keeping(tmp_path), validate=True, on_epoch=reports.append)
+    assert [report.epoch for report in reports] == list(range(len(reports)))
+    assert [report.validation_accuracy is None for report in reports] == [True, False, False]
+    assert same_bits(whole.logits, resumed.logits)
+
+
 def test_one_that_is_killed_while_it_is_evaluated_is_not_trained_again(
     tree: Tree, whole: TrainedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
