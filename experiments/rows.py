@@ -8,7 +8,16 @@ from jaxtyping import Float
 
 from airjax.stats.equivalence import mean_difference
 from airjax.stats.intervals import mean_interval
-from experiments.verdict import NOT_COMPARABLE, Interval, Verdict, judge_direction, judge_exact, judge_value
+from experiments.verdict import (
+    AGREES,
+    NOT_COMPARABLE,
+    Interval,
+    Verdict,
+    judge_direction,
+    judge_exact,
+    judge_value,
+    widen,
+)
 
 GAIN = 1.0  # any number of the sign of a gain
 ACCURACY_MARGIN = 0.05  # percentage points: what counts as the same accuracy (docs/parity.md's margin of development)
@@ -29,11 +38,21 @@ class Row(NamedTuple):
     note: str = ""
 
 
-def value_row(cell: str, accuracies: Float[np.ndarray, " _"], paper: float | None, scale: str) -> Row:
-    """Compare a mean accuracy, in percent, with the paper's. On a CPU's scale it is of another network: never."""
-    interval = mean_interval(accuracies, whole=100.0)
-    verdict = value_verdict(interval, paper, ACCURACY_MARGIN, scale)
-    return Row(cell, float(accuracies.mean()), interval, len(accuracies), paper, verdict)
+def value_row(
+    cell: str,
+    accuracies: Float[np.ndarray, " _"],
+    paper: float | None,
+    scale: str,
+    margin: float = ACCURACY_MARGIN,
+    paper_n: int | None = None,
+) -> Row:
+    """Compare a mean accuracy, in percent, with the paper's. On a CPU's scale it is of another network: never.
+
+    paper_n: networks that the paper's is of, where that is known.
+    """
+    interval, ours, n = mean_interval(accuracies, whole=100.0), float(accuracies.mean()), len(accuracies)
+    judged = widen(interval, ours, n, paper_n) if _spreads(accuracies) else None
+    return Row(cell, ours, interval, n, paper, value_verdict(judged, paper, margin, scale))
 
 
 def difference_row(
@@ -42,19 +61,25 @@ def difference_row(
     second: Float[np.ndarray, " _"],
     paper: float | None,
     scale: str,
+    margin: float = ACCURACY_MARGIN,
+    paper_n: int | None = None,
 ) -> Row:
     """Compare the difference of two mean accuracies, the second minus the first, with the paper's.
 
     On the paper's scale by its value, on a CPU's by its sign alone; where the paper has no number (None), whether it is
-    above zero. The interval and p are Welch's.
+    above zero. The interval and p are Welch's. Networks of which either have no spread resolve nothing.
+
+    paper_n: networks that each of the paper's means is of, the fewer where they differ, where that is known.
     """
     n = min(len(first), len(second))
     if n < 2:
         difference = float(second.mean() - first.mean())
-        return Row(cell, difference, None, n, paper, effect_verdict(None, paper, ACCURACY_MARGIN, scale), "points")
+        return Row(cell, difference, None, n, paper, effect_verdict(None, paper, margin, scale), "points")
     found = mean_difference(first, second, whole=100.0)
-    verdict = effect_verdict(found.interval95, paper, ACCURACY_MARGIN, scale)
-    return Row(cell, found.difference, found.interval95, n, paper, verdict, "points", p=found.p)
+    ours, interval = found.difference, found.interval95
+    judged = interval if _spreads(first, second) else None
+    verdict = effect_verdict(judged, paper, margin, scale, widen(judged, ours, n, paper_n))
+    return Row(cell, ours, interval, n, paper, verdict, "points", p=found.p)
 
 
 def effect_row(
@@ -67,16 +92,22 @@ def effect_row(
     margin: float,
     unit: str = "",
     decimals: int = 2,
+    paper_n: int | None = None,
 ) -> Row:
     """Compare an effect, which is zero where there is none, from its bootstrap distribution.
 
     Where the paper has no number (None), it is asked whether the effect is above zero.
 
-    The interval is the middle 95% of the distribution, p twice the fraction of it on the other side of zero.
+    The interval is the middle 95% of the distribution, p twice the fraction of it on the other side of zero; neither is
+    known of a single network.
+
+    paper_n: networks that the paper's is of, where that is known.
     """
-    interval = percentiles(resampled)
-    verdict = effect_verdict(interval, paper, margin, scale)
-    return Row(cell, float(ours), interval, n, paper, verdict, unit, decimals, bootstrap_p(resampled))
+    ours, interval, p = float(ours), None, None
+    if n > 1:
+        interval, p = percentiles(resampled), bootstrap_p(resampled)
+    verdict = effect_verdict(interval, paper, margin, scale, widen(interval, ours, n, paper_n))
+    return Row(cell, ours, interval, n, paper, verdict, unit, decimals, p)
 
 
 def exact_row(cell: str, ours: float, paper: float, unit: str = "", decimals: int = 0, tolerance: float = 0.0) -> Row:
@@ -89,17 +120,30 @@ def value_verdict(interval: Interval | None, paper: float | None, margin: float,
     return NOT_COMPARABLE if scale == "cpu" or paper is None else judge_value(interval, paper, margin)
 
 
-def effect_verdict(interval: Interval | None, paper: float | None, margin: float, scale: str) -> Verdict:
-    """Judge an effect: by its value on the paper's scale, by its sign on a CPU's, and without a number as a gain."""
+def effect_verdict(
+    interval: Interval | None, paper: float | None, margin: float, scale: str, widened: Interval | None = None
+) -> Verdict:
+    """Judge an effect: by value and sign on the paper's scale, by its sign on a CPU's, and without a number as a gain.
+
+    widened: what is judged on the paper's scale, with the chance that is in the paper's number; None: the interval.
+    """
     if paper is None:
         return judge_direction(interval, GAIN)
-    return judge_direction(interval, paper) if scale == "cpu" else judge_value(interval, paper, margin)
+    if scale == "cpu":
+        return judge_direction(interval, paper)
+    judged = interval if widened is None else widened
+    verdict = judge_value(judged, paper, margin)
+    # No effect at all is within the margin of one that is smaller than it: the sign has to be the paper's, too.
+    return judge_direction(judged, paper) if verdict == AGREES else verdict
 
 
 def percentiles(resampled: Float[np.ndarray, " _"]) -> Interval | None:
-    """Return the middle 95% of a bootstrap distribution; None where one resample in twenty could not be estimated."""
+    """Return the middle 95% of a bootstrap distribution.
+
+    None where one resample in twenty could not be estimated, or all are the same: networks without spread.
+    """
     known = resampled[~np.isnan(resampled)]
-    if len(known) < 0.95 * len(resampled) or not len(known):
+    if len(known) < 0.95 * len(resampled) or not len(known) or np.ptp(known) == 0:
         return None
     low, high = np.percentile(known, (2.5, 97.5))
     return float(low), float(high)
@@ -121,6 +165,11 @@ def row_from(values: dict[str, Any]) -> Row:
     # JSON has no infinity: an end that is missing is one.
     ends = None if interval is None else (_end(interval[0], -math.inf), _end(interval[1], math.inf))
     return Row(**{**values, "interval": ends})
+
+
+def _spreads(*samples: Float[np.ndarray, " _"]) -> bool:
+    # Two networks that happen to be as accurate as each other say nothing about chance.
+    return all(np.ptp(values) > 0 for values in samples)
 
 
 def _end(value: float | None, missing: float) -> float:

@@ -50,7 +50,11 @@ def is_complete(plan: Plan, folder: Path) -> bool:
         return False
     kept = read_plan(folder)
     described = json.loads(json.dumps([setting.described for setting in plan.settings]))
-    return list(kept["settings"].values()) == described and len(kept["seeds"]) == len(plan.seeds)
+    return (
+        kept["recipe"] == plan.base
+        and list(kept["settings"].values()) == described
+        and set(kept["seeds"]) == set(plan.seeds)
+    )
 
 
 def format_plan(content: dict[str, Any]) -> str:

@@ -21,7 +21,8 @@ def judge_value(interval: Interval | None, paper: float, margin: float) -> Verdi
 
     Args:
         interval: 95% interval of ours; None where there are too few networks for one.
-        paper: the paper's value, in the same unit, taken as exact.
+        paper: the paper's value, in the same unit, taken as exact: where it is known of how many networks it is, the
+            interval is to be that of `widen`.
         margin: largest distance that counts as the same, in the same unit; set before anything is trained.
 
     Raises ValueError for a margin that is not positive, or an interval whose ends are not in order.
@@ -34,6 +35,24 @@ def judge_value(interval: Interval | None, paper: float, margin: float) -> Verdi
     if paper - margin <= low and high <= paper + margin:
         return AGREES
     return NOT_RESOLVED if low <= paper <= high else DIFFERS
+
+
+def widen(interval: Interval | None, ours: float, n: int, paper_n: int | None) -> Interval | None:
+    """Widen our interval by the chance that is in the paper's number, to be judged by; what is printed stays ours.
+
+    Variances add: if the paper's networks spread as ours do, it is by the square root of 1 + n / paper_n, about ours.
+
+    Args:
+        interval: 95% interval of ours; None where there are too few networks for one.
+        ours: our number.
+        n: networks that it is of.
+        paper_n: networks that the paper's is of; None where that is not known, which leaves the interval as it is.
+    """
+    if interval is None or paper_n is None:
+        return interval
+    factor = math.sqrt(1 + n / paper_n)
+    low, high = (ours + factor * (end - ours) for end in interval)
+    return low, high
 
 
 def judge_direction(interval: Interval | None, paper: float) -> Verdict:

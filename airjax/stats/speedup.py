@@ -1,5 +1,6 @@
 """Compute how many epochs a better method saves: Jordan 2024, section 5.2."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -39,3 +40,13 @@ def effective_speedup(curve: ErrorCurve, epochs: float, error: float) -> float:
     0.27 is 27% longer; infinite where no training of the curve's method gets there.
     """
     return curve.epochs_for(error) / epochs - 1
+
+
+def relative_speedup(curve: ErrorCurve, own: float, error: float) -> float:
+    """Compute by the curve alone how much longer its method would train for another method's error than for its own.
+
+    Both after the same training. Exactly 0 for equal errors, though no curve goes through every point that it is fitted
+    to; infinite where no training of the curve's method gets to the other's error, and NaN where none gets to its own.
+    """
+    before = curve.epochs_for(own)
+    return curve.epochs_for(error) / before - 1 if math.isfinite(before) else math.nan

@@ -81,7 +81,7 @@ def analyse(context: Context) -> Analysis:
             **_gains(panel, random, others, scale),
         }
         rows += [row for several in gains.values() for row in several.values()]
-        rows += _speedup_rows(panel, random, others, scale)
+        rows += [row for several in _speedups(panel, random, others, scale).values() for row in several.values()]
         rows += _accuracy_rows(panel, random, scale)
         series += [
             {"panel": panel.name, "name": name, "epochs": epochs, "gain": row.ours, "interval": row.interval}
@@ -112,26 +112,37 @@ def _gains(panel: Panel, random: Accuracies, others: dict[str, Accuracies], scal
         }
         for name, found in others.items()
     }
-    for epochs in random:
-        p_values = {name: rows[epochs].p for name, rows in gains.items() if epochs in rows}
-        known = {name: p for name, p in p_values.items() if p is not None}
-        for name, p in (holm(known) if known else {}).items():
-            row = gains[name][epochs]
-            verdict = row.verdict if p < LEVEL else NOT_RESOLVED
-            gains[name][epochs] = row._replace(verdict=verdict, note=f"of {len(known)}, by Holm: p = {p:.2g}")
-    return {name: rows for name, rows in gains.items() if rows}
+    return _adjusted(gains)
 
 
-def _speedup_rows(panel: Panel, random: Accuracies, others: dict[str, Accuracies], scale: str) -> Iterator[Row]:
+def _speedups(
+    panel: Panel, random: Accuracies, others: dict[str, Accuracies], scale: str
+) -> dict[str, dict[float, Row]]:
     if len(random) < len(EPOCHS):  # the curve has three numbers
-        return
+        return {}
     places = [(name, epochs) for name, found in others.items() for epochs in found]
     groups = [others[name][epochs] for name, epochs in places]
     at = [epochs for _, epochs in places]
-    values, resampled = find_speedups(list(random), list(random.values()), groups, RESAMPLES, at)
+    values, resampled = find_speedups(list(random), list(random.values()), groups, RESAMPLES, at, relative=True)
+    rows: dict[str, dict[float, Row]] = {name: {} for name in others}
     for number, (name, epochs) in enumerate(places):
         cell, n = f"effective speedup of {name}, {epochs:g} epochs, {panel.name}", len(groups[number])
-        yield effect_row(cell, values[number], resampled[:, number], n, None, scale, SPEEDUP_MARGIN, "%", 1)
+        drawn = resampled[:, number]
+        rows[name][epochs] = effect_row(cell, values[number], drawn, n, None, scale, SPEEDUP_MARGIN, "%", 1)
+    return _adjusted(rows)
+
+
+def _adjusted(found: dict[str, dict[float, Row]]) -> dict[str, dict[float, Row]]:
+    # All of one length are compared with the same random draws: their p-values are adjusted together.
+    adjusted = {name: dict(rows) for name, rows in found.items() if rows}
+    for epochs in {epochs for rows in adjusted.values() for epochs in rows}:
+        p_values = {name: rows[epochs].p for name, rows in adjusted.items() if epochs in rows}
+        known = {name: p for name, p in p_values.items() if p is not None}
+        for name, p in (holm(known) if known else {}).items():
+            row = adjusted[name][epochs]
+            verdict = row.verdict if p < LEVEL else NOT_RESOLVED
+            adjusted[name][epochs] = row._replace(verdict=verdict, note=f"of {len(known)}, by Holm: p = {p:.2g}")
+    return adjusted
 
 
 def _accuracy_rows(panel: Panel, random: Accuracies, scale: str) -> Iterator[Row]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from airjax.stats.speedup import effective_speedup, fit_errors
+from airjax.stats.speedup import effective_speedup, fit_errors, relative_speedup
 from experiments.cells import Cells, read_cells
 from experiments.experiment import Analysis, Context, Experiment, Resolution, part, plan_parts
 from experiments.known import pilot_sd
@@ -78,29 +78,46 @@ def find_speedups(
     alternating: Accuracies,
     resamples: int = RESAMPLES,
     at: list[float] | None = None,
+    *,
+    relative: bool = False,
 ) -> tuple[Float[np.ndarray, " u"], Float[np.ndarray, "{resamples} u"]]:
     """Find the effective speedup in percent at each length, and its bootstrap distribution over the networks.
 
-    at: the lengths of the second method, where they are not those of the first, whose curve is fitted. NaN where no
-    error curve fits, as where the errors do not fall; at most LARGEST.
+    At most LARGEST. NaN where no error curve fits, as where the errors do not fall; and in a bootstrap of networks
+    without any spread, a single one among them.
+
+    Args:
+        lengths: epochs of the first method, whose curve is fitted.
+        random: its networks' accuracies.
+        alternating: those of the second method's.
+        resamples: how many.
+        at: lengths of the second method, if relative all of them among the first's; None: the same ones.
+        relative: for where the sign is judged: over the epochs that the curve has for the first method's own error. It
+            goes through no point exactly, so that by the paper's formula, over the epochs trained, a method without
+            any effect has a speedup that is not 0.
     """
     generator, at = np.random.default_rng(0), lengths if at is None else at
 
     def resample(groups: Accuracies) -> np.ndarray:
         return np.stack([generator.choice(one, (resamples, len(one))).mean(1) for one in groups], axis=1)
 
+    def speedups(random: np.ndarray, alternating: np.ndarray) -> np.ndarray:
+        try:
+            curve = fit_errors(np.array(lengths), random)
+        except (ValueError, RuntimeError):
+            return np.full(len(at), np.nan)
+        if relative:
+            own = [random[lengths.index(epochs)] for epochs in at]
+            found = [relative_speedup(curve, *pair) for pair in zip(own, alternating, strict=True)]
+        else:
+            found = [effective_speedup(curve, *pair) for pair in zip(at, alternating, strict=True)]
+        return 100 * np.minimum(found, LARGEST)
+
     pairs = zip(100 - resample(random), 100 - resample(alternating), strict=True)
     first, second = (100 - np.array([one.mean() for one in groups]) for groups in (random, alternating))
-    return _speedups(lengths, first, at, second), np.stack([_speedups(lengths, one, at, other) for one, other in pairs])
-
-
-def _speedups(lengths: list[float], random: np.ndarray, at: list[float], alternating: np.ndarray) -> np.ndarray:
-    try:
-        curve = fit_errors(np.array(lengths), random)
-    except (ValueError, RuntimeError):
-        return np.full(len(at), np.nan)
-    found = [effective_speedup(curve, e, error) for e, error in zip(at, alternating, strict=True)]
-    return 100 * np.minimum(found, LARGEST)
+    resampled = np.stack([speedups(one, other) for one, other in pairs])
+    alike = np.array([np.ptp(one) == 0 for one in alternating]) | any(np.ptp(one) == 0 for one in random)
+    return speedups(first, second), np.where(alike, np.nan, resampled)
 
 
 def _speedup_rows(panel: Panel, scale: str) -> Iterator[Row]:
@@ -108,7 +125,8 @@ def _speedup_rows(panel: Panel, scale: str) -> Iterator[Row]:
     if len(panel.lengths) < len(EPOCHS):  # the curve has three numbers
         return
     random, alternating = panel.by_flip["random"], panel.by_flip["alternating"]
-    found, resampled = find_speedups(panel.lengths, random, alternating, resamples=RESAMPLES)
+    relative = scale == "cpu"  # where the sign alone is judged
+    found, resampled = find_speedups(panel.lengths, random, alternating, RESAMPLES, relative=relative)
     for number, (epochs, reported) in enumerate(zip(panel.lengths, paper, strict=True)):
         if reported is not None:
             n = min(len(random[number]), len(alternating[number]))

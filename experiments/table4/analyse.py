@@ -13,6 +13,7 @@ from experiments.experiment import Analysis, Context, Experiment, Resolution, pa
 from experiments.known import study_sd
 from experiments.rows import Row, difference_row, effect_row, effect_verdict, value_row, value_verdict
 from experiments.table4.spread import Statistic, bootstrap_difference, distribution_sd, test_set_sd
+from experiments.verdict import widen
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,6 +29,7 @@ PAPER = {
     ("larger", 0): (94.32, 0.142, 0.020, 0.0269),
     ("larger", 2): (94.97, 0.116, 0.018, 0.0444),
 }
+PAPER_N = 10_000  # networks behind each of them
 SD_MARGIN, CACE_MARGIN = 0.01, 0.002  # percentage points; the error itself
 BINS = 20  # of the figure
 
@@ -85,13 +87,15 @@ def _difference_rows(
     # How the second differs from the first in the table's columns.
     a, b, paired = groups[first], groups[second], first[0] == second[0]
     reported = [after - before for before, after in zip(PAPER[first], PAPER[second], strict=True)]
-    yield difference_row(f"change of mean accuracy {name}", a.accuracies, b.accuracies, reported[0], scale)
+    cell = f"change of mean accuracy {name}"
+    yield difference_row(cell, a.accuracies, b.accuracies, reported[0], scale, paper_n=PAPER_N)
     statistics: dict[str, Statistic] = {"test-set sd": test_set_sd, "distribution-wise sd": distribution_sd}
     n = min(len(a.accuracies), len(b.accuracies))
     for (column, statistic), paper in zip(statistics.items(), reported[1:], strict=False):
         ours = statistic(b.correct) - statistic(a.correct)
         resampled = bootstrap_difference(statistic, a.correct, b.correct, paired=paired)
-        yield effect_row(f"change of {column} {name}", ours, resampled, n, paper, scale, SD_MARGIN, "points", 3)
+        cell = f"change of {column} {name}"
+        yield effect_row(cell, ours, resampled, n, paper, scale, SD_MARGIN, "points", 3, PAPER_N)
     yield _calibration_row(f"change of CACE {name}", a.head(n), b.head(n), paired, reported[3], scale)
 
 
@@ -109,24 +113,25 @@ def _calibration_row(cell: str, a: Group, b: Group, paired: bool, paper: float, 
     whole = [error(count_votes(group.predictions, classes), group) for group in (a, b)]
     ours = whole[1] - whole[0]
     interval = (ours - 1.96 * error_of_whole, ours + 1.96 * error_of_whole)
-    verdict = effect_verdict(interval, paper, CACE_MARGIN, scale)
+    verdict = effect_verdict(interval, paper, CACE_MARGIN, scale, widen(interval, ours, runs, PAPER_N))
     p = math.erfc(abs(ours) / error_of_whole / math.sqrt(2)) if error_of_whole else 1.0
     return Row(cell, ours, interval, runs, paper, verdict, "", 4, p)
 
 
 def _column_rows(cell: tuple[str, int], group: Group, scale: str) -> Iterator[Row]:
     name, paper = f"{SIZES[cell[0]]}, {LEVELS[cell[1]]}", PAPER[cell]
-    yield value_row(f"mean accuracy, {name}", group.accuracies, paper[0], scale)
+    yield value_row(f"mean accuracy, {name}", group.accuracies, paper[0], scale, paper_n=PAPER_N)
     n, classes = len(group.accuracies), _classes(group)
     statistics: dict[str, Statistic] = {"test-set sd": test_set_sd, "distribution-wise sd": distribution_sd}
     for (column, statistic), reported in zip(statistics.items(), paper[1:], strict=False):
-        interval = run_interval(statistic, group.correct)
-        verdict = value_verdict(interval, reported, SD_MARGIN, scale)
-        yield Row(f"{column}, {name}", statistic(group.correct), interval, n, reported, verdict, "points", 3)
+        ours, interval = statistic(group.correct), run_interval(statistic, group.correct)
+        verdict = value_verdict(widen(interval, ours, n, PAPER_N), reported, SD_MARGIN, scale)
+        yield Row(f"{column}, {name}", ours, interval, n, reported, verdict, "points", 3)
     votes, halves = count_votes(group.predictions, classes), half_votes(group.predictions, classes)
+    ours = reliability(votes, group.labels).error
     interval = vote_interval(lambda part: reliability(part, group.labels).error, votes, halves, 2.0)
-    verdict = value_verdict(interval, paper[3], CACE_MARGIN, scale)
-    yield Row(f"CACE, {name}", reliability(votes, group.labels).error, interval, n, paper[3], verdict, "", 4)
+    verdict = value_verdict(widen(interval, ours, n, PAPER_N), paper[3], CACE_MARGIN, scale)
+    yield Row(f"CACE, {name}", ours, interval, n, paper[3], verdict, "", 4)
 
 
 def _classes(group: Group) -> int:

@@ -30,6 +30,7 @@ from experiments.table2.analyse import find_speedups
 from experiments.table2.paper import ACCURACIES, SPEEDUPS
 from experiments.table4 import analyse as table4
 from experiments.table4 import spread
+from experiments.table5.analyse import PAPER as TABLE5_PAPER
 from experiments.train import folders_of, is_complete
 from experiments.views import view_folder
 
@@ -170,6 +171,39 @@ def test_speedups_of_the_papers_own_accuracies_are_the_papers() -> None:
         assert found == pytest.approx(reported, rel=0.02, abs=0.3)
 
 
+def test_a_speedup_without_an_effect_is_none_where_the_sign_is_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    lengths, means = [8.0, 16.0, 32.0, 64.0], (50.0, 57.0, 60.0, 61.0)  # which no power law goes through
+    spread = 0.1 * np.array([-1.0, 0.0, 1.0])
+    random = [mean + spread for mean in means]
+    by_paper, _ = find_speedups(lengths, random, random, 3)
+    assert abs(by_paper).max() > 1
+    found, resampled = find_speedups(lengths, random, random, 200, relative=True)
+    assert (found == 0).all()
+    for low, high in np.percentile(resampled[:, :2], (2.5, 97.5), axis=0).T:
+        assert low < 0 < high
+    better, _ = find_speedups(lengths, random, [random[1] + 1.0], 3, [16.0], relative=True)
+    assert better[0] > 0
+    monkeypatch.setattr(table2, "RESAMPLES", 20)
+    monkeypatch.setattr(derandomised, "RESAMPLES", 20)
+    panel = table2.Panel("94", False, False, lengths, {"random": random, "alternating": random})
+    rows = {scale: list(table2._speedup_rows(panel, scale)) for scale in ("cpu", "paper")}
+    assert [row.ours for row in rows["cpu"]] == [0.0] * 4
+    assert [row.ours for row in rows["paper"]] == pytest.approx(list(by_paper))
+    by_length = dict(zip(lengths, random, strict=True))
+    drawn = derandomised._speedups(derandomised.PANELS["paper"][0], by_length, {"none": by_length}, "paper")
+    assert [row.ours for row in drawn["none"].values()] == [0.0] * 4
+
+
+def test_speedups_of_networks_without_spread_have_no_interval() -> None:
+    spread = 0.1 * np.array([-1.0, 0.0, 1.0])
+    lengths, random = [1.0, 2.0, 4.0, 8.0], [mean + spread for mean in (40.0, 50.0, 55.0, 57.5)]
+    single = [random[0][:1], *random[1:]]
+    found, resampled = find_speedups(lengths, random, single, 3)
+    assert np.isfinite(found).all()
+    assert np.isnan(resampled).all(0).tolist() == [True, False, False, False]
+    assert np.isnan(find_speedups(lengths, single, random, 3)[1]).all()
+
+
 def test_speedups_of_errors_that_rise_are_none() -> None:
     rising = [np.array([value, value]) for value in (60.0, 50.0, 40.0, 30.0)]
     found, resampled = find_speedups([1.0, 2.0, 4.0, 8.0], rising, rising, resamples=3)
@@ -188,7 +222,7 @@ def test_derandomised_draws_are_compared_with_random_ones(tmp_path: Path, monkey
         gain -= 3.0 * (augmentation.order == "flip-flop") + 1.5 * (augmentation.flip == "random")
         return 100 - (20 + 200 / epochs) + gain + 0.3 * quantile(seed, 110 if setting.recipe.epochs == 16 else 12)
 
-    monkeypatch.setattr(derandomised, "RESAMPLES", 20)
+    monkeypatch.setattr(derandomised, "RESAMPLES", 400)  # enough for a p-value that Holm's method leaves below 0.05
     rows = analyse("derandomised", tmp_path, accuracy)
     control = rows["alternating minus random flip (control), 16 epochs, mini, no cutout, no TTA"]
     assert (control.ours, control.n, control.verdict) == (pytest.approx(1.5), 110, "agrees")
@@ -217,6 +251,21 @@ def test_a_gain_of_several_is_resolved_by_its_adjusted_p_value() -> None:
     assert row.p is not None
     assert row.p < 0.05 < 2 * row.p
     assert row.note == f"of 2, by Holm: p = {2 * row.p:.2g}"
+
+
+def test_a_speedup_of_several_is_resolved_by_its_adjusted_p_value() -> None:
+    spread = np.array([quantile(seed, 50) for seed in range(50)])
+    panel = derandomised.PANELS["cpu"][0]
+    random = {e: 100 - (20 + 200 / e) + spread for e in (8.0, 16.0, 32.0, 64.0)}
+    one = {16.0: random[16.0] + 0.45}
+    alone = derandomised._speedups(panel, random, {"one": one}, "cpu")["one"][16.0]
+    several = {"one": one, **{f"none {n}": {16.0: random[16.0]} for n in range(30)}}
+    row = derandomised._speedups(panel, random, several, "cpu")["one"][16.0]
+    assert (alone.verdict, row.verdict) == ("agrees", "not resolved at this n")
+    assert row.p is not None
+    assert row.p < 0.05 < 31 * row.p
+    assert row.note.startswith("of 31, by Holm: p = ")
+    assert not derandomised._speedups(panel, {16.0: random[16.0]}, {"one": one}, "cpu")  # no curve
 
 
 @pytest.mark.parametrize(("more", "verdict"), [(0.1, "agrees"), (0.4, "differs"), (0.9, "differs")])
@@ -403,3 +452,19 @@ def test_table5_says_whether_large_networks_begin_to_learn(
     # The losses that are made up: 2.0 over the epoch and 1.0 at its end, less than log 10 of the toy's classes.
     assert (start.ours, start.verdict) == (2.0, "agrees")
     assert rows["loss of the last step, 96-paper, one epoch of CIFAR-100"].ours == 1.0
+
+
+@pytest.mark.parametrize(("sd", "verdict"), [(0.01, "agrees"), (0.11, "not resolved at this n")])
+def test_table5_compares_the_networks_at_the_papers_scale(tmp_path: Path, sd: float, verdict: str) -> None:
+    def accuracy(setting: Setting, seed: int) -> float:
+        network = "airbench" if setting.recipe.value_of("tta_level") else "resnet"
+        cutout = setting.recipe.augmentation.cutout > 0
+        return TABLE5_PAPER[network, setting.data, cutout] + sd * quantile(seed, 5)
+
+    rows = {row.cell: row for row in make_up_paper("table5", tmp_path, accuracy, 5).rows}
+    differences = {cell: row for cell, row in rows.items() if cell.startswith("airbench minus ResNet-18")}
+    assert [round(row.paper or 0, 2) for row in differences.values()] == [0.06, 0.04, 1.73, 1.72]
+    assert all(row.ours == pytest.approx(row.paper) for row in differences.values())
+    assert {row.verdict for row in differences.values()} == {verdict}
+    assert {row.verdict for row in rows.values() if " minus " not in row.cell} == {"agrees"}
+    assert len(rows) == 4 + 6 + 12

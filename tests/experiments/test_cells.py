@@ -1,5 +1,6 @@
 """Networks by the fields of their recipes, from folders of sweeps."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -64,6 +65,9 @@ def test_a_folder_is_complete_for_its_own_plan_alone(sweep: Path) -> None:
     assert is_complete(PLAN, sweep)
     assert not is_complete(MORE, sweep)
     assert not is_complete(OTHER, sweep)
+    assert not is_complete(dataclasses.replace(PLAN, base="mini"), sweep)
+    assert not is_complete(dataclasses.replace(PLAN, seeds=[0, 1, 7]), sweep)
+    assert is_complete(dataclasses.replace(PLAN, seeds=[0, 1, 2]), sweep)
     assert not is_complete(PLAN, sweep.with_name("nowhere"))
 
 

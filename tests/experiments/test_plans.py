@@ -62,6 +62,12 @@ def test_the_numbers_of_networks_are_those_of_the_plans() -> None:
     assert CLOSE == 42
 
 
+def test_what_the_paper_says_of_96_is_of_its_own_version() -> None:
+    of_96 = [file for file in PLANS if file.parent.name == "table2" and file.name.startswith("paper-96")]
+    assert {load_plan(file, "cpu").base for file in (*of_96, HERE / "fig3" / "paper-large.toml")} == {"96-paper"}
+    assert len(of_96) == 2
+
+
 def test_derandomised_plans_have_the_draws_that_the_analysis_names() -> None:
     changes = [setting.changes for file in PLANS if file.parent.name == "derandomised" for setting in plan_of(file)]
     drawn = {name: {one[name] for one in changes if name in one} for name in RANDOM}

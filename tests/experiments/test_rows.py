@@ -54,6 +54,48 @@ def test_a_bootstrap_that_often_fails_has_no_interval() -> None:
     assert effect_row("cell", 1.0, resampled, 2, 5.0, "cpu", 1.0).verdict == "not resolved at this n"
 
 
+def test_an_effect_smaller_than_the_margin_agrees_by_its_sign_too() -> None:
+    spread = 0.01 * np.array([-1.0, 0.0, 1.0, 0.0])
+    none = difference_row("cell", 94 + spread, 94 + spread, 0.03, "paper")
+    assert none.interval is not None
+    assert none.interval[0] < 0 < none.interval[1] < 0.03  # no effect, and all of it within 0.05 of the paper's
+    assert none.verdict == "not resolved at this n"
+    assert difference_row("cell", 94 + spread, 94.03 + spread, 0.03, "paper").verdict == "agrees"
+    assert difference_row("cell", 94 + spread, 93.98 + spread, 0.02, "paper").verdict == "differs"
+    assert difference_row("cell", 94 + spread, 94.03 + spread, 0.3, "paper").verdict == "differs"  # by its value
+
+
+def test_the_papers_networks_have_chance_too() -> None:
+    exact = value_row("94", CLOSE, 93.97, "paper")  # at the edge of the interval
+    assert exact._replace(verdict="agrees") == value_row("94", CLOSE, 93.97, "paper", margin=0.1)
+    assert exact.verdict == "differs"
+    known = value_row("94", CLOSE, 93.97, "paper", paper_n=3)
+    assert known == exact._replace(verdict="not resolved at this n")  # what is printed is the same
+    spread = 0.01 * np.array([-1.0, 0.0, 1.0, 0.0])
+    pair = 94 + spread, 94.1 + spread
+    assert difference_row("cell", *pair, 0.115, "paper", 0.03).verdict == "agrees"
+    assert difference_row("cell", *pair, 0.115, "paper", 0.03, 4).verdict == "not resolved at this n"
+    assert difference_row("cell", 94 + spread, 94.015 + spread, 0.1, "cpu").verdict == "agrees"
+    # The sign of ours is not the paper's chance.
+    assert difference_row("cell", 94 + spread, 94.015 + spread, 0.1, "cpu", paper_n=1).verdict == "agrees"
+    resampled = np.linspace(0.9, 1.1, 101)
+    assert effect_row("cell", 1.0, resampled, 8, 1.0, "paper", 0.1).verdict == "agrees"
+    assert effect_row("cell", 1.0, resampled, 8, 1.0, "paper", 0.1, paper_n=8).verdict == "not resolved at this n"
+
+
+@pytest.mark.parametrize("scale", ["cpu", "paper"])
+def test_networks_without_spread_resolve_nothing(scale: str) -> None:
+    same = np.full(3, 94.0)
+    assert value_row("94", same, 94.0, "paper").verdict == "not resolved at this n"
+    for first, second in ((same, same + 0.3), (same, CLOSE + 0.3), (CLOSE, same + 0.3), (same[:1], same + 0.3)):
+        for paper in (0.3, -0.3, None):
+            assert difference_row("cell", first, second, paper, scale).verdict == "not resolved at this n"
+    for resampled, n in ((np.full(100, 5.0), 7), (np.arange(1.0, 101.0), 1)):
+        for paper in (5.0, -5.0, None):
+            row = effect_row("cell", 5.0, resampled, n, paper, scale, 200.0)
+            assert (row.verdict, row.interval, row.p) == ("not resolved at this n", None, None)
+
+
 def test_rows_survive_a_results_file() -> None:
     effect = effect_row("cell", 400.0, np.arange(1.0, 9.0), 7, 5.0, "cpu", 1.0, "%", 1)
     # JSON has no infinity.

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from experiments.verdict import judge_direction, judge_exact, judge_value
+from experiments.verdict import judge_direction, judge_exact, judge_value, widen
 
 
 @pytest.mark.parametrize(
@@ -66,3 +66,10 @@ def test_exact_numbers_agree_to_within_rounding() -> None:
     assert judge_exact(24, 24) == "agrees"
     assert judge_exact(24.001, 24) == "differs"
     assert judge_exact(24.001, 24, 0.01) == "agrees"
+
+
+def test_an_interval_is_widened_about_our_number_by_the_papers_chance() -> None:
+    assert widen((93.9, 94.2), 94.0, 30, 10) == pytest.approx((93.8, 94.4))  # by the square root of 1 + 3
+    assert widen((93.9, 94.2), 94.0, 30, None) == (93.9, 94.2)
+    assert widen((0.5, math.inf), 1.0, 30, 10) == (0.0, math.inf)
+    assert widen(None, 94.0, 1, 10) is None

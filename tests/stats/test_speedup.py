@@ -1,7 +1,9 @@
+import math
+
 import numpy as np
 import pytest
 
-from airjax.stats.speedup import ErrorCurve, effective_speedup, fit_errors
+from airjax.stats.speedup import ErrorCurve, effective_speedup, fit_errors, relative_speedup
 
 EPOCHS = np.array([10.0, 20.0, 40.0, 80.0])
 # Jordan 2024, Table 6: accuracy in % after 10, 20, 40 and 80 epochs with random and with alternating flip.
@@ -45,3 +47,11 @@ def test_errors_that_do_not_fall_are_refused() -> None:
         fit_errors(EPOCHS, np.array([6.0, 5.0, 5.5, 4.0]))
     with pytest.raises(ValueError, match="at least 4"):
         fit_errors(EPOCHS[:3], np.array([6.0, 5.0, 4.0]))
+
+
+def test_a_relative_speedup_is_none_for_equal_errors() -> None:
+    curve = ErrorCurve(5.0, 20.0, -1.0)  # 20 epochs to 6%, 40 to 5.5%
+    assert relative_speedup(curve, 6.0, 5.5) == pytest.approx(1.0)
+    assert relative_speedup(curve, 6.123, 6.123) == 0
+    assert relative_speedup(curve, 6.0, 5.0) == float("inf")
+    assert math.isnan(relative_speedup(curve, 5.0, 4.0))
