@@ -255,10 +255,9 @@ def _train(job: Job, kept: dict[int, dict[str, Any]]) -> tuple[list[dict[str, An
         watchers = Watchers(display, tracking, EpochLog(out))
         try:
             for trained in _trainings(job, missing, watchers):
-                record = record_run(trained, _shared_batches(job, trained.seed))
+                records[trained.seed] = record_run(trained, _shared_batches(job, trained.seed))
                 if out:
-                    first_does(functools.partial(_keep, job, trained, record))
-                records[trained.seed] = record
+                    first_does(functools.partial(_keep, job, trained, records[trained.seed]))
                 watchers.run(trained)
         except KeyboardInterrupt as error:
             if several():  # the others are in the middle of a step, which they cannot end without this process
