@@ -60,8 +60,8 @@ def make_parts(recipe: str, work: Path, gpu: bool, data: tuple[str, ...]) -> lis
     within = ("--seconds", "{seconds}")
     turns = ("-m", "benchmarks.ablation", "--turns", "12", *within, *lines)
     ablation = (*turns, *of)
-    variants = [part for name in (GPU_VARIANTS if gpu else CPU_VARIANTS) for part in ("--variant", name)]
-    of_muon = ("--recipe", "94-muon", *(part for name in MUON_VARIANTS for part in ("--variant", name)))
+    variants = _named(GPU_VARIANTS if gpu else CPU_VARIANTS)
+    of_muon = ("--recipe", "94-muon", *_named(MUON_VARIANTS))
     against = ("--against", "compiled", "--repeats", "6", *within, *lines)
     whole = ("--against", "airbench-compiled", "--repeats", "7", *within, *lines)
     others = ("-m", "benchmarks.accuracy", *data, "--no-validate-epochs", *lines)
@@ -93,3 +93,7 @@ def make_parts(recipe: str, work: Path, gpu: bool, data: tuple[str, ...]) -> lis
         Part("torch", 4, 130, ("-m", "benchmarks", "step", *of, *against), least=100),
         Part("parity", 4, 500, ("-m", "benchmarks.parity", "statistical", *of, *study), 60, True, undecided=3),
     ]
+
+
+def _named(variants: tuple[str, ...]) -> list[str]:
+    return [part for name in variants for part in ("--variant", name)]

@@ -102,9 +102,7 @@ class Batches:
 
     def __next__(self) -> Batch:
         try:
-            with contextlib.ExitStack() as stack:
-                if not self._begun:  # the processes start
-                    stack.enter_context(_signals_held_back())
+            with contextlib.nullcontext() if self._begun else _signals_held_back():  # the processes start
                 batch = next(self._iterator)
             self._begun = True
         except ImageError as error:

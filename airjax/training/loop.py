@@ -9,7 +9,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import jax
 import numpy as np
@@ -221,7 +221,7 @@ def run_group(work: Work, programs: Programs, members: Members, clock: Clock) ->
         clock.begin("train")
         recent: list[StepMetrics] = []
         stopping = False
-        for left, (segment, kind) in zip(range(len(calls))[::-1], calls, strict=True):
+        for number, (segment, kind) in enumerate(calls, start=1):
             state, metrics = programs.advance(kind)(state, task, np.int32(segment.num_steps))
             recent.append(wait(metrics, segment.num_steps, work.backend.driver, recent))
             steps_done, calls_done = steps_done + segment.num_steps, calls_done + 1
@@ -229,10 +229,9 @@ def run_group(work: Work, programs: Programs, members: Members, clock: Clock) ->
                 latest = -1 if work.backend.driver == "chunks" else max(0, len(recent) - 2)
                 work.called.on_step(steps_done, recent[latest])
             stopping = steps_done < work.recipe.total_steps and work.keeping.should_stop()
-            if stopping and left:
+            if stopping and number < len(calls):
                 clock.pause()
-                _save(work, state, [*history, join(recent, count)], calls_done, steps_done, clock)
-                raise StoppedError(steps_done, work.recipe.total_steps, kept=work.snapshots is not None)
+                _stop(work, state, [*history, join(recent, count)], calls_done, steps_done, clock)
         jax.block_until_ready(state)
         clock.pause()
         history.append(join(recent, count))
@@ -245,10 +244,10 @@ def run_group(work: Work, programs: Programs, members: Members, clock: Clock) ->
                 work.called.on_epoch(
                     report_epoch(epoch, metrics_of_epoch(work.recipe, epoch, history, count), plain, None, clock)
                 )
-            if stopping or (work.snapshots is not None and work.snapshots.due(epoch)):
-                _save(work, state, history, calls_done, steps_done, clock)
             if stopping:
-                raise StoppedError(steps_done, work.recipe.total_steps, kept=work.snapshots is not None)
+                _stop(work, state, history, calls_done, steps_done, clock)
+            if work.snapshots is not None and work.snapshots.due(epoch):
+                _save(work, state, history, calls_done, steps_done, clock)
     variables = programs.variables(state, averaged=True)
     del state
     logits = _evaluate(work, variables, work.recipe.evaluation.tta_level, clock, "evaluate")
@@ -275,6 +274,13 @@ def _save(
     if work.snapshots is not None:
         metrics = join(history, len(history[0].loss))
         work.snapshots.save(Snapshot(state, metrics, calls_done, dict(clock.seconds)), steps_done)
+
+
+def _stop(
+    work: Work, state: TrainState, history: list[StepMetrics], calls_done: int, steps_done: int, clock: Clock
+) -> NoReturn:
+    _save(work, state, history, calls_done, steps_done, clock)
+    raise StoppedError(steps_done, work.recipe.total_steps, kept=work.snapshots is not None)
 
 
 def metrics_of_epoch(recipe: Recipe, epoch: int, history: Sequence[StepMetrics], count: int) -> StepMetrics:

@@ -201,9 +201,9 @@ def _from_first(content: bytes) -> bytes:
 
     # 64-bit numbers would be rounded to 32 bits.
     whole, rest = multihost_utils.broadcast_one_to_all(np.array(divmod(len(content), MESSAGE), np.int32))
-    parts = []
-    for start in range(0, int(whole) * MESSAGE + int(rest), MESSAGE):
-        part = np.zeros(min(MESSAGE, int(whole) * MESSAGE + int(rest) - start), np.uint8)
+    size, parts = int(whole) * MESSAGE + int(rest), []
+    for start in range(0, size, MESSAGE):
+        part = np.zeros(min(MESSAGE, size - start), np.uint8)
         if is_first():
             part[:] = np.frombuffer(content, np.uint8, len(part), start)
         parts.append(multihost_utils.broadcast_one_to_all(part).tobytes())

@@ -1,11 +1,12 @@
 """Snapshots of trainings on disk, from which another process resumes one that was stopped, to the same bits.
 
     DIR/DIGEST/STEP/...      written by orbax, completely or not at all; the last ones are kept
-    DIR/DIGEST/about.json    a digest of what is trained, and how: devices, versions
+    DIR/DIGEST/about.json    a digest of what is trained, and how: devices, settings, versions
 
 A snapshot is taken between two calls of a training program. What is random is drawn anew from the keys, so a snapshot
 holds the state of the networks, the metrics so far and the seconds. The digest is of everything that the bits depend
-on: recipe, members, data, how steps are called, versions. So a training never resumes from the snapshot of another one.
+on: recipe, members, data, how steps are called, devices, settings, versions. So a training never resumes from the
+snapshot of another one.
 """
 
 import errno
@@ -207,7 +208,7 @@ class About(NamedTuple):
     """What the bits of a training depend on."""
 
     training: str  # digest of recipe, members and data
-    how: dict[str, Any]  # devices and versions by name, for JSON
+    how: dict[str, Any]  # devices, settings and versions by name, for JSON
 
 
 def _os_error(error: ValueError, folder: Path) -> OSError:

@@ -142,7 +142,7 @@ def _run(work: StreamWork, clock: Clock) -> list[TrainedRun]:
                 stopping = work.keeping.should_stop()
                 end_epoch(work, progress, clock, stopping=stopping)
                 if stopping:
-                    _stop(work, progress)
+                    _stop(work, progress, clock)
     if progress.steps_done > begun.steps_done:  # the evaluation takes long, and may be killed
         save(work, progress, clock)
     return finish(work, progress, clock)
@@ -192,9 +192,7 @@ def _train_epoch(work: StreamWork, feed: Iterator[StreamBatch], progress: Progre
             latest = recent[max(0, len(recent) - 2)]
             work.called.on_step(steps_done, StepMetrics(*(np.asarray(column) for column in latest)))
         if steps_done < stop and work.keeping.should_stop():
-            here = Progress(state, [*history, *recent], steps_done, batches)
-            save(work, here, clock)
-            _stop(work, here)
+            _stop(work, Progress(state, [*history, *recent], steps_done, batches), clock)
     wait_in_python(recent[-1])
     jax.block_until_ready(state)
     clock.pause()
@@ -203,7 +201,8 @@ def _train_epoch(work: StreamWork, feed: Iterator[StreamBatch], progress: Progre
     return Progress(state, [*history, done], steps_done, batches)
 
 
-def _stop(work: StreamWork, progress: Progress) -> NoReturn:
+def _stop(work: StreamWork, progress: Progress, clock: Clock) -> NoReturn:
+    save(work, progress, clock)
     raise StoppedError(progress.steps_done, work.recipe.total_steps, kept=work.snapshots is not None)
 
 

@@ -24,7 +24,7 @@ from airjax.training.stream_work import Progress, StreamWork, save
 def end_epoch(work: StreamWork, progress: Progress, clock: Clock, *, stopping: bool) -> None:
     """Report the epoch that is over, and take a snapshot where one is due.
 
-    Where the training is stopped here, the networks are not evaluated: that takes long.
+    Where the training is stopped here, the networks are not evaluated, which takes long; its stop takes the snapshot.
     """
     epoch = progress.steps_done // work.recipe.steps_per_epoch - 1
     if work.called.on_epoch is not None:
@@ -35,7 +35,7 @@ def end_epoch(work: StreamWork, progress: Progress, clock: Clock, *, stopping: b
             plain = _mean_accuracy(work, found.plain)
         metrics = metrics_of_epoch(work.recipe, epoch, progress.history, len(work.members))
         work.called.on_epoch(report_epoch(epoch, metrics, plain, None, clock))
-    if stopping or (work.snapshots is not None and work.snapshots.due(epoch)):
+    if not stopping and work.snapshots is not None and work.snapshots.due(epoch):
         save(work, progress, clock)
 
 
