@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import airjax
-from airjax.cli import train_folder
+from airjax.cli import train, train_folder
 from airjax.cli.train import main
 from airjax.cli.train_options import parse
 from airjax.recipes.published import RECIPES
@@ -526,7 +526,7 @@ def test_a_network_that_cannot_be_written_is_not_trained_again(
         raise OSError(errno.ENOSPC, "No space left on device", "model-0.safetensors")
 
     with monkeypatch.context() as patch:
-        patch.setattr("airjax.cli.train.keep_run", full)
+        patch.setattr(train, "keep_run", full)
         assert main(command) == 1
     assert "rerunning the same command resumes" in capsys.readouterr().err
     assert list(tmp_path.glob("snapshots/*/[0-9]*"))
