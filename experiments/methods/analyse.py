@@ -11,7 +11,7 @@ from airjax.recipes.recipe import Recipe
 from experiments.cells import Cells, read_cells
 from experiments.experiment import Analysis, Context, Experiment, Part, Resolution, Scale
 from experiments.known import pilot_sd
-from experiments.methods.methods import FAMILIES, METHODS, Method
+from experiments.methods.methods import FAMILIES, METHODS, Method, base_of
 from experiments.rounds import follow_rounds
 from experiments.rows import Row, effect_row, percentiles
 from experiments.search import Crossing, Points, Round, Search, bracket, estimate_close, find_crossing, next_lengths
@@ -20,8 +20,8 @@ from experiments.verdict import NOT_COMPARABLE
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SEARCH = Search(50.0, (3.0, 6.0, 12.0), 2, (Round((0.85, 1.0, 1.2), 4), Round((0.92, 1.0, 1.08), 10)))
-FACTORS = (0.5, 1.0, 2.0)  # of the recipe's learning rate, which is of another size of network
+SEARCH = Search(50.0, (1.5, 3.0, 6.0, 12.0), 2, (Round((0.85, 1.0, 1.2), 4), Round((0.92, 1.0, 1.08), 10)))
+FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)  # of the recipe's learning rate, which is of another size of network
 MARGIN = 3.0  # percent of the operations
 COARSE = "round-0"
 STEPS = (100, 200, 400, 800)  # that the figure marks
@@ -68,12 +68,19 @@ def recipe_of(method: Method, epochs: float) -> Recipe:
 def choose(cells: Cells, method: Method) -> Chosen:
     """Choose the learning rate that takes the fewest epochs to the target, and estimate these.
 
-    After the first round there is one rate, and its lengths are close to the target.
+    Of rates that are as good by that (past the target at the shortest length, or at none) it is the most accurate at
+    the end that tells. After the first round there is one rate, and its lengths are close to the target.
     """
     rates = rates_in(cells, method)
-    estimate = bracket if len(rates) > 1 else estimate_close
-    tried = [Chosen(rate, estimate(points_of(cells, method, rate), SEARCH.target)) for rate in rates]
-    return min(tried, key=lambda one: one.epochs)
+    if len(rates) == 1:
+        return Chosen(rates[0], estimate_close(points_of(cells, method, rates[0]), SEARCH.target))
+
+    def by_epochs(chosen: Chosen) -> tuple[float, float]:
+        points = points_of(cells, method, chosen.learning_rate)
+        telling = min(points) if chosen.epochs <= min(points) else max(points)
+        return chosen.epochs, -float(points[telling].mean())
+
+    return min((Chosen(rate, bracket(points_of(cells, method, rate), SEARCH.target)) for rate in rates), key=by_epochs)
 
 
 def rates_in(cells: Cells, method: Method) -> list[float]:
@@ -102,8 +109,10 @@ def analyse(context: Context) -> Analysis:
         method: find_crossing(_points_close(close, method), SEARCH.target, seed)
         for seed, method in enumerate(METHODS)  # a bootstrap of its own for each: ratios take them as independent
     }
-    rows = [row for method in METHODS for row in _cost_rows(method, found[method])]
-    rows += [_saved_row(method, found) for method in METHODS if method != METHODS[0]]
+    rows = [_rate_row(close, method, found[method].networks) for method in METHODS]
+    rows += [row for method in METHODS for row in _cost_rows(method, found[method])]
+    bases = {method: base_of(method) for method in METHODS}
+    rows += [_saved_row(method, base, found) for method, base in bases.items() if base is not None]
     series = [_series_of(first, close, method, found[method]) for method in METHODS]
     data = {"target": SEARCH.target, "methods": series}
     return Analysis(rows, data, every.networks, every.diverged, every.content)
@@ -112,6 +121,15 @@ def analyse(context: Context) -> Analysis:
 def _points_close(close: Cells, method: Method) -> Points:
     (rate,) = rates_in(close, method)  # the one that the first round chose
     return points_of(close, method, rate)
+
+
+def _rate_row(close: Cells, method: Method, networks: int) -> Row:
+    # As a multiple of the recipe's own: at an end of those tried, the best may lie beyond.
+    (rate,) = rates_in(close, method)
+    factor = FACTORS[learning_rates(method).index(rate)]
+    note = "" if min(FACTORS) < factor < max(FACTORS) else "an end of those tried"
+    cell = f"best learning rate, {method.name}"
+    return Row(cell, factor, None, networks, None, NOT_COMPARABLE, "of the recipe's", 2, note=note)
 
 
 def _cost_rows(method: Method, crossing: Crossing) -> Iterator[Row]:
@@ -132,8 +150,7 @@ def _gigaflops(method: Method, epochs: float) -> float:
     return recipe_of(method, 30.0).training_flops / 30.0 * epochs / 1e9
 
 
-def _saved_row(method: Method, found: dict[Method, Crossing]) -> Row:
-    base = METHODS[0]
+def _saved_row(method: Method, base: Method, found: dict[Method, Crossing]) -> Row:
     cost, of_base = (_gigaflops(one, 1.0) for one in (method, base))
     after, before = found[method], found[base]
     resampled = 100 * (1 - cost * after.resampled / (of_base * before.resampled))

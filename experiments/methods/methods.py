@@ -2,13 +2,13 @@
 
 from typing import Any, NamedTuple
 
-from airjax.recipes.mini import scale_down
+from airjax.recipes.mini import MINI, scale_down
 from airjax.recipes.published import RECIPES, changed_fields
 
-SGD, MUON, HIVERGE, PROXY = "sgd", "muon", "hiverge", "proxy"
+SGD, MUON, HIVERGE, DEEP, PROXY = "sgd", "muon", "hiverge", "96", "proxy"
 
 # Batches are as large beside mini's as the recipe's are beside those of 94.
-BATCHES = {MUON: 100, HIVERGE: 75}
+BATCHES = {MUON: 100, HIVERGE: 75, DEEP: MINI.batch_size}
 
 
 class Family(NamedTuple):
@@ -48,7 +48,8 @@ class Method(NamedTuple):
 CURRICULUM, TAIL, CROPS = "curriculum", "tail", "low-discrepancy crops"
 ADDED: dict[str, dict[str, Any]] = {
     CURRICULUM: {"curriculum": True},
-    TAIL: {"tail": True},
+    # 94-curriculum's, a quarter as long: these trainings have about a quarter of its steps.
+    TAIL: {"tail": True, "tail_steps": 1, "tail_lead": 2, "tail_every": 1},
     CROPS: {"crop_sampling": "low-discrepancy"},
 }
 
@@ -62,12 +63,14 @@ FAMILIES = {
     SGD: Family("mini", {}),
     MUON: _scaled(MUON, "94-muon"),
     HIVERGE: _scaled(HIVERGE, "94-hiverge"),
+    DEEP: _scaled(DEEP, "96"),
     PROXY: Family("mini-faster", {}),
 }
 METHODS = (
     Method(SGD),
     Method(SGD, (CROPS,)),
     Method(SGD, (CURRICULUM,)),
+    Method(DEEP),
     Method(PROXY),
     Method(MUON),
     Method(MUON, (CROPS,)),
@@ -77,3 +80,9 @@ METHODS = (
     Method(MUON, (CURRICULUM, TAIL, CROPS)),
     Method(HIVERGE),
 )
+
+
+def base_of(method: Method) -> Method | None:
+    """Return the method that one is said to save operations over: of its size of network; None for these themselves."""
+    base = Method(DEEP if method.family in (DEEP, PROXY) else SGD)
+    return None if method == base else base

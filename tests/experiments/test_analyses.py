@@ -14,12 +14,13 @@ from made_up import quantile, write_sweep, write_view
 import airjax
 from airjax.data import registry
 from airjax.sweep.plan import Setting, make_plan
-from experiments.cells import Cell
+from experiments.cells import Cell, read_cells
 from experiments.derandomised import analyse as derandomised
 from experiments.experiment import Analysis, Context, Experiment, Part, Scale
 from experiments.ladder.analyse import LADDER_EXPERIMENT, SEARCHES
 from experiments.ladder.features import ADDED, ALL, FEATURES, LADDER, REMOVED, WHITENED, fields_of, methods, rung
-from experiments.methods.analyse import METHODS_EXPERIMENT
+from experiments.methods.analyse import METHODS_EXPERIMENT, choose
+from experiments.methods.methods import METHODS
 from experiments.page import results_table
 from experiments.record import draw, rows_of, save
 from experiments.registry import EXPERIMENTS
@@ -352,22 +353,29 @@ def test_methods_are_compared_at_their_best_learning_rates_by_steps_and_operatio
     def accuracy(setting: Setting, seed: int) -> float:
         recipe = setting.recipe
         muon, hiverge = recipe.value_of("newton_schulz_steps") is not None, recipe.value_of("activation") == "silu"
-        family = "hiverge" if hiverge else "muon" if muon else "proxy" if recipe.selection is not None else "sgd"
-        needed = {"sgd": 6.0, "proxy": 5.0, "muon": 4.0, "hiverge": 3.5}[family]
-        best = {"sgd": 11.5, "proxy": 9.0, "muon": 0.48, "hiverge": 0.1025}[family]
+        deep = "96" if recipe.value_of("convs_per_block") == 3 else "sgd"
+        family = "hiverge" if hiverge else "muon" if muon else "proxy" if recipe.selection is not None else deep
+        needed = {"sgd": 6.0, "96": 6.0, "proxy": 5.0, "muon": 4.0, "hiverge": 3.5}[family]
+        best = {"sgd": 11.5, "96": 18.0, "proxy": 36.0, "muon": 0.48, "hiverge": 0.1025}[family]
         needed *= 0.9 if recipe.augmentation.crop_sampling == "low-discrepancy" else 1.0
         wrong = abs(math.log2(recipe.value_of("learning_rate") / best))
         return 50 + 14 * math.log(recipe.epochs / needed) - 5 * wrong + 0.3 * quantile(seed, 14)
 
     folders = make_up(METHODS_EXPERIMENT, tmp_path, accuracy)
-    assert len(folders) == 3 * 4
+    assert len(folders) == 3 * 5
     found = METHODS_EXPERIMENT.analyse(Context("cpu", folders, None))
     rows = {row.cell: row for row in found.rows}
-    assert found.networks == 11 * (9 * 2 + 3 * 4 + 3 * 10)
+    assert found.networks == 12 * (20 * 2 + 3 * 4 + 3 * 10)
     assert rows["steps to 50%, sgd"].ours == pytest.approx(6 * 60, rel=0.01)
     assert rows["steps to 50%, muon"].ours == pytest.approx(4 * 30, rel=0.01)
     rates = {one["name"]: one["learning_rate"] for one in found.series["methods"]}
-    assert (rates["sgd"], rates["muon"], rates["hiverge"], rates["proxy"]) == (11.5, 0.48, 0.1025, 9.0)
+    assert (rates["sgd"], rates["muon"], rates["hiverge"], rates["proxy"]) == (11.5, 0.48, 0.1025, 36.0)
+    best = rows["best learning rate, proxy"]
+    assert (best.ours, best.note) == (4.0, "an end of those tried")
+    assert (rows["best learning rate, 96"].ours, rows["best learning rate, 96"].note) == (2.0, "")
+    # Half the images of each batch are learnt from, for the proxy's own cost; and five sixths of the epochs.
+    assert (rows["operations saved by proxy over 96"].ours or 0) > 100 / 6
+    assert not {"operations saved by 96 over sgd", "operations saved by proxy over sgd"} & set(rows)
     saved = rows["operations saved by sgd + low-discrepancy crops over sgd"]
     assert saved.ours == pytest.approx(10, abs=1)
     assert (saved.verdict, saved.paper, saved.n) == ("agrees", None, 42)
@@ -376,6 +384,24 @@ def test_methods_are_compared_at_their_best_learning_rates_by_steps_and_operatio
     # Thirds of 24, 28 and 32 pixels, whose blocks have 11, 13 and 15 pixels a side, and so on.
     assert 0.7 < (small.ours or 0) / (whole.ours or 1) < 0.85
     draw(METHODS_EXPERIMENT, save(METHODS_EXPERIMENT, "cpu", found, tmp_path / "results"), tmp_path / "results")
+
+
+@pytest.mark.parametrize(("level", "telling"), [(60.0, 1.5), (20.0, 12.0)])
+def test_of_learning_rates_that_need_as_many_epochs_the_most_accurate_is_kept(
+    tmp_path: Path, level: float, telling: float
+) -> None:
+    # All pass 50% before the shortest length, or none passes; where that does not tell, accuracy at the other end would
+    # choose another rate.
+    def accuracy(setting: Setting, seed: int) -> float:
+        rate, epochs = setting.recipe.value_of("learning_rate"), setting.recipe.epochs
+        return level + math.log(epochs) - abs(math.log2(rate / (23.0 if epochs == telling else 5.75)))
+
+    folders = []
+    for part in METHODS_EXPERIMENT.parts("cpu", tmp_path):
+        if part.name == "round-0-sgd":
+            write_sweep(part.load(), tmp_path / part.name, accuracy)
+            folders.append(tmp_path / part.name)
+    assert choose(read_cells(folders), METHODS[0]).learning_rate == 23.0
 
 
 def test_fig3_compares_lengths_and_sizes(tmp_path: Path) -> None:
