@@ -1,12 +1,30 @@
 """Files in the official formats of data sets, made by tests: folders, archives and what may be wrong with them."""
 
+import contextlib
 import gzip
 import io
 import os
 import pickle
 import tarfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
+
+NOBODY = 65534  # user who owns nothing
+
+
+@contextlib.contextmanager
+def forbidden(folder: Path) -> Iterator[None]:
+    """A folder into which this process may not look, whoever runs the tests."""
+    user, mode = os.geteuid(), folder.stat().st_mode
+    folder.chmod(0)
+    if user == 0:  # may look into everything
+        os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+        folder.chmod(mode)
 
 
 def write_folder(folder: Path, files: dict[str, bytes]) -> Path:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import get_args
 
 from airjax.data import DataError
+from airjax.data.place import expand_readable, named_in_errors
 from airjax.stream.index import Corrupt
 from airjax.stream.prepared import Form, Kind
 from airjax.stream.tree import PREPARED, Tree, is_prepared, open_tree, prepare_tree
@@ -31,12 +32,14 @@ def main(arguments: list[str] | None = None, prog: str = "airjax data prepare") 
             print(f"warning: {warning.message}", file=sys.stderr)
         if is_prepared(tree.place):
             raise DataError(f"{options.tree} is prepared already; name the tree that it was made of")
-        before = written_files(options.out)
-        prepared = prepare_tree(tree, options.out, form, show_progress(len(tree.train_labels) + len(tree.val_labels)))
+        out = expand_readable(options.out)
+        with named_in_errors(out):
+            before = written_files(out)
+        prepared = prepare_tree(tree, out, form, show_progress(len(tree.train_labels) + len(tree.val_labels)))
     except (DataError, MissingExtraError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USAGE
-    print(describe(prepared, new=written_files(options.out) != before))
+    print(describe(prepared, new=written_files(out) != before))
     return EXIT_OK
 
 

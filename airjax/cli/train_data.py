@@ -4,7 +4,7 @@ from airjax.cli.train_options import Options, UsageError
 from airjax.data import Dataset, load_data
 from airjax.data.class_folders import is_class_folders
 from airjax.data.dataset import describe_resized
-from airjax.data.place import expand_readable
+from airjax.data.place import expand_readable, named_in_errors
 from airjax.recipes.recipe import Recipe
 from airjax.stream.batches import require_packages
 from airjax.stream.tree import IMAGENET, VARIABLE, Tree, find_tree, is_prepared
@@ -66,7 +66,9 @@ def _open_tree(options: Options[Recipe], name: str) -> Tree:
             "another, or --group of them on the same batches; leave it out"
         )
     place = expand_readable(options.data)
-    if options.data != IMAGENET and not (is_class_folders(place) or is_prepared(place)):
+    with named_in_errors(place):
+        known = options.data == IMAGENET or is_class_folders(place) or is_prepared(place)
+    if not known:
         raise UsageError(
             f"data is {options.data}, but recipe {name} learns from a tree of images: name its folder, or the one that "
             f"airjax data prepare made of it, with --data {IMAGENET} --data-dir TREE or {VARIABLE}, or with --data TREE"

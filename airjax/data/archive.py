@@ -17,7 +17,10 @@ from airjax.data.dataset import DataError
 TARS = ".tar, .tar.gz, .tar.bz2, .tar.xz"
 KINDS = f"{TARS}, .zip"
 LIMIT = 1 << 30  # bytes that an archive read in memory may unpack to: CIFAR-10 is a sixth of it
-_DAMAGED = (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, zlib.error, lzma.LZMAError, RuntimeError)
+_DAMAGED = (
+    *(tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, zlib.error, lzma.LZMAError, RuntimeError),
+    ValueError,  # zipfile's, of an offset or a name that cannot be
+)
 _COMPRESSED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 
 
@@ -30,7 +33,7 @@ def read_members(content: bytes, source: str, title: str, wanted: set[str]) -> d
     with _said_to_be_damaged(source):
         if content[:2] == b"PK":
             return dict(_zip_members(content, source, title, wanted))
-        return dict(_tar_members(_decompress(content, source, title), wanted))
+        return dict(_tar_members(_decompress(content, source, title), source, title, wanted))
 
 
 def stream_members(
@@ -93,11 +96,15 @@ def _zip_members(content: bytes, source: str, title: str, wanted: set[str]) -> I
                 yield path, found
 
 
-def _tar_members(content: bytes, wanted: set[str]) -> Iterator[tuple[PurePosixPath, bytes]]:
+def _tar_members(content: bytes, source: str, title: str, wanted: set[str]) -> Iterator[tuple[PurePosixPath, bytes]]:
+    left = LIMIT  # of a sparse member the archive has only a small part of what it unpacks to
     with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
         for member in archive:
             path = PurePosixPath(member.name)
             if _counts(path, wanted) and member.isfile() and (file := archive.extractfile(member)) is not None:
+                left -= member.size
+                if left < 0:
+                    raise _too_large(source, title)
                 yield path, file.read()
 
 
@@ -113,8 +120,12 @@ def _decompress(content: bytes, source: str, title: str) -> bytes:
 def _read(file: IO[bytes], source: str, title: str, limit: int = LIMIT) -> bytes:
     content = file.read(limit + 1)
     if len(content) > limit:
-        raise DataError(f"{source} unpacks to more than {LIMIT >> 30} GiB, so it is not {title}")
+        raise _too_large(source, title)
     return content
+
+
+def _too_large(source: str, title: str) -> DataError:
+    return DataError(f"{source} unpacks to more than {LIMIT >> 30} GiB, so it is not {title}")
 
 
 def _counts(path: PurePosixPath, wanted: set[str]) -> bool:

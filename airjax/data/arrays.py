@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import tokenize
 import warnings
 import zipfile
 import zlib
@@ -16,7 +17,10 @@ from airjax.data.place import named_in_errors
 
 NAMES = ("x_train", "y_train", "x_test", "y_test")
 CLASSES = "classes"  # an array of text with the names of the classes; may be missing
-_DAMAGED = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, KeyError, RuntimeError, MemoryError)
+_DAMAGED = (
+    *(zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, KeyError, RuntimeError, MemoryError),
+    *(SyntaxError, tokenize.TokenError),  # an array's head is read as a Python literal
+)
 
 
 def load_npz(place: Path, image_size: int | None = None) -> Dataset:

@@ -1,5 +1,6 @@
 """The user's cache of parsed data sets: one checksummed file each, written whole or not at all."""
 
+import contextlib
 import json
 import os
 import stat
@@ -69,10 +70,19 @@ def save_cached(file: Path, dataset: Dataset) -> None:
 
 
 def load_cached(file: Path) -> Dataset | None:
-    """Load a data set from the cache; None where it is not there. A damaged file is warned about, and removed."""
+    """Load a data set from the cache; None where it is not there.
+
+    A damaged file is warned about, and removed; one that may not be read is warned about.
+    """
     from safetensors import SafetensorError, safe_open
 
-    if not file.exists():
+    try:
+        if not file.exists():
+            return None
+        with file.open("rb"):
+            pass
+    except OSError as error:
+        warnings.warn(f"{file}: cannot read the cache ({error.strerror}); reading the source again", stacklevel=2)
         return None
     try:
         with safe_open(file, framework="numpy") as content:
@@ -109,7 +119,11 @@ def find_cached(fingerprint: str) -> Dataset | None:
     """Find the data set in the cache that has a fingerprint, named by its content; None where it has none."""
     from safetensors import SafetensorError, safe_open
 
-    for file in sorted(cache_folder().glob("*.safetensors")):
+    try:
+        files = sorted(cache_folder().glob("*.safetensors"))
+    except OSError:  # a folder that may not be looked into
+        return None
+    for file in files:
         try:
             with safe_open(file, framework="numpy") as content:
                 found = (content.metadata() or {}).get("sha256") == fingerprint
@@ -122,4 +136,5 @@ def find_cached(fingerprint: str) -> Dataset | None:
 
 def _damaged(file: Path, reason: str) -> None:
     warnings.warn(f"{file}: the cached data set is damaged ({reason}); reading it from its source again", stacklevel=3)
-    file.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # on a disk that is only read
+        file.unlink(missing_ok=True)

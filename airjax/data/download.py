@@ -1,8 +1,10 @@
 """Download official files: checked by md5, moved into place when complete, resumed where they stopped."""
 
+import contextlib
 import functools
 import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -13,6 +15,7 @@ MIRRORED = "cifar-10-binary.tar.gz"  # what AIRJAX_MIRROR is the address of, unl
 CONNECT_TIMEOUT = 5  # seconds
 READ_TIMEOUT = 30  # seconds without a byte
 CHUNK = 1 << 14  # bytes; a broken connection loses less than this
+LOG = logging.getLogger(__name__)
 
 
 class Remote(NamedTuple):
@@ -36,7 +39,7 @@ def places(remote: Remote) -> tuple[str, ...]:
 
 
 def download(remote: Remote, folder: Path, title: str, remedy: str) -> Path:
-    """Path of the file in folder, fetched from the first address that works.
+    """Path of the file in folder, fetched from the first address that works, or by another process meanwhile.
 
     Raises DataError, naming each host and its failure, where none works; title is the data set's, in messages.
     """
@@ -45,16 +48,38 @@ def download(remote: Remote, folder: Path, title: str, remedy: str) -> Path:
     pooch.get_logger().setLevel("WARNING")
     fetch = functools.partial(resume_download, name=remote.name)
     failures = []
-    for url in places(remote):
-        try:
-            return Path(pooch.retrieve(url, f"md5:{remote.md5}", remote.name, folder, downloader=fetch))  # pyright: ignore[reportArgumentType]
-        # requests' own errors derive from OSError; pooch reports a wrong checksum as ValueError.
-        except (OSError, ValueError) as error:
-            if isinstance(error, ValueError):
-                _partial(folder / remote.name).unlink(missing_ok=True)
-            logging.getLogger(__name__).debug("%s: %s", url, error)
-            failures.append(f"{urlsplit(url).netloc or url}: {_reason(error)}")
+    with alone(folder, remote.name):
+        for url in places(remote):
+            try:
+                return Path(pooch.retrieve(url, f"md5:{remote.md5}", remote.name, folder, downloader=fetch))  # pyright: ignore[reportArgumentType]
+            # pooch reports a wrong checksum as ValueError; requests' own errors derive from OSError, some from both.
+            except (OSError, ValueError) as error:
+                if not isinstance(error, OSError):
+                    _partial(folder / remote.name).unlink(missing_ok=True)
+                LOG.debug("%s: %s", url, error)
+                failures.append(f"{urlsplit(url).netloc or url}: {_reason(error)}")
     raise DataError(f"{title} is not here, and cannot be downloaded ({'; '.join(failures)}); {remedy}")
+
+
+@contextlib.contextmanager
+def alone(folder: Path, name: str) -> Iterator[None]:
+    """Keep other processes from downloading the file of that name: they wait, and then find it.
+
+    Two that write one partial file would spoil it.
+    """
+    import fcntl
+
+    with contextlib.ExitStack() as held:
+        # Where it cannot be locked it may still be written to; if not, the download says so.
+        with contextlib.suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = held.enter_context((folder / f".{name}.lock").open("w"))
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                LOG.warning("another process is downloading %s; waiting for it", name)
+                fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _reason(error: Exception) -> str:

@@ -54,7 +54,11 @@ def _load_images(name: str | Path, data_dir: str | Path | None, image_size: int 
         return _load_own(name, image_size)
     if image_size is not None:
         raise DataError(f"image-size is {image_size}, but the images of {name} keep theirs; only your own are scaled")
-    return _load_auto(data_dir) if entry is None else entry.load(data_dir)
+    if entry is None:
+        return _load_auto(data_dir)
+    if data_dir is not None and not entry.has_files:
+        raise DataError(f"data-dir is {shortened(data_dir)}, but {name} is {entry.origin}; leave it out")
+    return entry.load(data_dir)
 
 
 def is_own(name: str) -> bool:

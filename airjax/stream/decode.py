@@ -41,21 +41,23 @@ def decode(content: bytes, name: str) -> UInt8[np.ndarray, "h w 3"]:
     """
     simplejpeg = import_extra("simplejpeg", EXTRA, PURPOSE)
     try:
-        if content.startswith(JPEG) and simplejpeg.decode_jpeg_header(content)[2] not in OTHER_COLOURS:
-            return _by_libjpeg(content, simplejpeg)
-        return _by_pillow(content)
+        pixels = _by_libjpeg(content, simplejpeg) if content.startswith(JPEG) else None
+        return _by_pillow(content) if pixels is None else pixels
     except Exception as error:  # Pillow's decoders raise whatever a damaged file leads them to
         reason = str(error) or type(error).__name__
         raise ImageError(f"{name} cannot be decoded: {reason}; mend or remove it, or skip what is damaged") from error
 
 
-def _by_libjpeg(content: bytes, simplejpeg: Any) -> UInt8[np.ndarray, "h w 3"]:
+def _by_libjpeg(content: bytes, simplejpeg: Any) -> UInt8[np.ndarray, "h w 3"] | None:
+    # None: it is left to Pillow. libjpeg stops at its first warning, and may not have come to one of real damage.
     try:
+        if simplejpeg.decode_jpeg_header(content)[2] in OTHER_COLOURS:
+            return None
         return simplejpeg.decode_jpeg(content, "RGB")
     except ValueError as error:
-        if SUPERFLUOUS not in str(error):
-            raise
-        return simplejpeg.decode_jpeg(content, "RGB", strict=False)
+        if SUPERFLUOUS in str(error):
+            return None
+        raise
 
 
 def _by_pillow(content: bytes) -> UInt8[np.ndarray, "h w 3"]:

@@ -71,6 +71,7 @@ class Index(NamedTuple):
     val: Listing
     skipped: tuple[str, ...]  # names of the files that were left out
     sha256: str  # of names, labels, sizes and lengths
+    listed: str  # SHA-256 of names, lengths and times of change: another one where a file was written again
 
     def listing(self, split: Literal["train", "val"]) -> Listing:
         """Return one of the two splits."""
@@ -114,19 +115,22 @@ def map_index(file: Path) -> Index:
         place, classes, skipped = (json.loads(metadata[key]) for key in ("place", "classes", "skipped"))
     except (KeyError, ValueError) as error:
         raise DataError(f"{file} is no index of a tree of images; remove it, to have it made again") from error
-    return Index(Path(place), file, tuple(classes), parts[0], parts[1], tuple(skipped), metadata["sha256"])
+    told = metadata["sha256"], metadata["listing"]
+    return Index(Path(place), file, tuple(classes), parts[0], parts[1], tuple(skipped), *told)
 
 
 def _reusable(file: Path, listed: str) -> Index | None:
-    if not file.exists():
-        return None
     try:
+        if not file.exists():
+            return None
         arrays, metadata = map_arrays(file)
         if metadata.get("listing") != listed:
             return None
         if arrays_digest(arrays) == metadata.get("sha256"):
             return map_index(file)
         reason = "its checksum is wrong"
+    except OSError:  # a folder that may not be looked into, or, as will be said, written to
+        return None
     except DataError as error:
         reason = str(error)
     warnings.warn(f"{file}: the index is damaged ({reason}); making it again", stacklevel=3)

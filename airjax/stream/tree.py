@@ -21,13 +21,23 @@ from airjax.data.registry import ALIASES, REGISTRY
 from airjax.recipes.imagenet_resnet18 import MEAN, STD
 from airjax.stream.images import Source, open_images, split_of
 from airjax.stream.index import Corrupt, open_index
-from airjax.stream.prepared import Form, bytes_needed, contents_of, open_prepared, part_of, prepare, require_space
+from airjax.stream.prepared import (
+    Form,
+    bytes_needed,
+    contents_of,
+    open_prepared,
+    part_of,
+    prepare,
+    require_space,
+    verify_prepared,
+)
 from airjax.utils.records import hold_folder
 
 IMAGENET = "imagenet"  # name of a tree for `--data`
 VARIABLE = "AIRJAX_IMAGENET"
 STATISTICS = Statistics(MEAN, STD)  # of every tree, as is usual
 PREPARED = ("train.safetensors", "val.safetensors")
+LISTED = "listed"  # in what is said of a split: it changes with the times of the files, and a fingerprint must not
 
 Tested = Literal["test", "validation"]
 
@@ -46,6 +56,8 @@ class Tree:
     val: Source
     split: Tested
     """What the images are that it is tested on."""
+    listed: str = ""
+    """SHA-256 of names, lengths and times of change of all files; empty for prepared images."""
     labels: None = None  # other labels than the folders' are not known
     resized: int = 0  # pictures that were scaled when it was read: none, a training crops them
     content: Content = "unknown"
@@ -92,6 +104,7 @@ def open_tree(place: str | Path, corrupt: Corrupt = "fail") -> Tree:
         split_of(index, "train"),
         split_of(index, "val"),
         "test" if other == "test" else "validation",
+        index.listed,
     )
 
 
@@ -102,8 +115,8 @@ def prepare_tree(
 
     Args:
         tree: what `open_tree` returned.
-        folder: made where it is not there. A split that is there already, of the same tree in the same form, stays, so
-            that a call which was interrupted goes on; another one is replaced when the new one is whole.
+        folder: made where it is not there. A split that is there already and whole, of the same files in the same form,
+            stays, so that a call which was interrupted goes on; another one is replaced when the new one is whole.
         form: size and kind of the images.
         on_images: called with how many images are done, of both splits.
 
@@ -120,7 +133,8 @@ def prepare_tree(
 def _prepare_splits(tree: Tree, target: Path, form: Form, on_images: Callable[[int], None] | None) -> Tree:
     done = 0
     # Of which tree, and how: so that a split which is there is not made again, and both are of the same.
-    contents = {"classes": list(tree.classes), "split": tree.split, "tree": tree.fingerprint, "form": asdict(form)}
+    told = {"tree": tree.fingerprint, LISTED: tree.listed, "form": asdict(form)}
+    contents = {"classes": list(tree.classes), "split": tree.split, **told}
     pairs = list(zip((tree.train, tree.val), PREPARED, strict=True))
     missing = [(source, name) for source, name in pairs if not _holds(target / name, contents)]
     for name in PREPARED:
@@ -162,15 +176,19 @@ def _open_prepared_tree(folder: Path) -> Tree:
     contents = contents_of(val)
     if not contents or contents != contents_of(train):
         raise DataError(f"{folder} has splits of different trees; airjax data prepare writes both")
+    contents.pop(LISTED, None)
     fingerprint = hashlib.sha256(f"{train.sha256} {val.sha256} {contents}".encode()).hexdigest()
     return Tree(_name_of(folder), folder, tuple(contents["classes"]), fingerprint, train, val, contents["split"])
 
 
 def _holds(file: Path, contents: dict[str, Any]) -> bool:
     try:
-        return file.is_file() and contents_of(open_prepared(file)) == contents
+        if not file.is_file() or contents_of(open_prepared(file)) != contents:
+            return False
+        verify_prepared(open_prepared(file))
     except DataError:  # damaged: it is made again
         return False
+    return True
 
 
 def _from(done: int, on_images: Callable[[int], None] | None) -> Callable[[int], None] | None:

@@ -1,13 +1,17 @@
 """airjax data prepare: a tree of images resized once, and what learns from it."""
 
+import tempfile
 from pathlib import Path
 
 import pytest
+from data_files import forbidden
 from tree_files import SMALL, write_tree
 
+import airjax
 from airjax.cli.data import main
 from airjax.cli.train import EXIT_OK, EXIT_USAGE
 from airjax.cli.train import main as train
+from airjax.stream.tree import open_tree
 from airjax.utils.records import read_lines
 
 for package in ("grain", "simplejpeg", "cv2"):
@@ -34,6 +38,31 @@ def test_a_prepared_tree_trains_the_networks_of_the_tree_where_nothing_is_resize
     # Found again by the variable, from its folder, as the same data.
     assert train([*SMALL, "--data", str(tmp_path / "small"), "--out", str(tmp_path / "out-small"), "--json"]) == EXIT_OK
     assert "kept from" in capsys.readouterr().out
+
+
+def test_a_home_folder_is_found_and_said_to_be_written(
+    tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for word in ("wrote", "nothing to do in"):
+        assert main(["prepare", str(tree), "--out=~/small", "--longest", "30"]) == EXIT_OK
+        assert capsys.readouterr().out.startswith(f"{word} {tmp_path}/small: 21 images")
+
+
+def test_a_folder_or_cache_that_may_not_be_looked_into_is_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:  # tests' own are not for everyone to read
+        place = Path(folder)
+        place.chmod(0o755)
+        tree, out = write_tree(place / "three"), place / "small"
+        monkeypatch.setenv("AIRJAX_CACHE", str(place / "cache"))
+        assert main(["prepare", str(tree), "--out", str(out), "--longest", "30"]) == EXIT_OK
+        with forbidden(out):
+            assert main(["prepare", str(tree), "--out", str(out), "--longest", "30"]) == EXIT_USAGE
+        assert f"error: {out}" in capsys.readouterr().err
+        with forbidden(place / "cache"), pytest.raises(airjax.DataError, match=r"tree-.* the index cannot be written"):
+            open_tree(tree)
 
 
 @pytest.mark.parametrize(

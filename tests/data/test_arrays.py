@@ -114,6 +114,12 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
         file.write_bytes(part)
         with pytest.raises(airjax.DataError, match=r"cut.npz is no \.npz of plain arrays, or is damaged"):
             load_data(file)
+    # The checksum of an array of several blocks is known after its head has been read.
+    content = write(file, x_train=np.zeros((12, 32, 32, 3), np.uint8)).read_bytes()
+    for wrong in (b"(descr'", b"{'descr(", b"{'descr\n"):
+        file.write_bytes(content.replace(b"{'descr'", wrong))
+        with pytest.raises(airjax.DataError, match=r"cut.npz is no \.npz of plain arrays, or is damaged"):
+            load_data(file)
     np.save(tmp_path / "one.npy", np.zeros(3))
     (tmp_path / "one.npy").rename(file)
     with pytest.raises(airjax.DataError, match=r"cut.npz is no \.npz of plain arrays"):

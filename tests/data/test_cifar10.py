@@ -3,6 +3,8 @@
 The archives here are made up: the official layout with images that are nearly all zero, and a tenth of them.
 """
 
+import contextlib
+import errno
 import gzip
 import hashlib
 import lzma
@@ -10,6 +12,7 @@ import os
 import pickle
 import subprocess
 import sys
+import tarfile
 import tempfile
 import threading
 import time
@@ -20,12 +23,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data_files import Hostile, tar_of, write_archive, write_folder, zip_of
+from data_files import Hostile, forbidden, tar_of, write_archive, write_folder, zip_of
 
 import airjax
 from airjax.data import cifar10 as module
 from airjax.data import download, load_data
-from airjax.data.cache import cache_folder
+from airjax.data.cache import cache_folder, find_cached, load_cached
 from airjax.data.cifar import PIXELS
 from airjax.data.download import CHUNK, Remote
 from airjax.data.unpickle import load_plain_pickle
@@ -150,6 +153,28 @@ def test_an_unwritable_cache_costs_a_warning_only(
         assert airjax.load_cifar10(sources["binary folder"]).name == "custom"
 
 
+def test_a_cache_that_may_not_be_read_costs_a_warning_only(
+    sources: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = airjax.load_cifar10(sources["binary folder"])
+    [cached] = cache_folder().glob("*.safetensors")
+    assert find_cached(dataset.fingerprint) is not None
+    with forbidden(cached.parent):
+        with pytest.warns(UserWarning, match=r"cannot read the cache \(Permission denied\); reading the source again"):
+            assert load_cached(cached) is None
+        assert find_cached(dataset.fingerprint) is None
+    # A damaged one that cannot be removed either is read again from its source.
+    cached.write_bytes(b"damaged")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refuse)
+        with pytest.warns(UserWarning, match="cached data set is damaged"):
+            assert load_cached(cached) is None
+
+
 def test_a_missing_place_says_where_to_put_the_files(tmp_path: Path) -> None:
     with pytest.raises(airjax.DataError, match=r"nowhere does not exist. Put cifar-10-binary.tar.gz or"):
         airjax.load_cifar10(tmp_path / "nowhere")
@@ -199,6 +224,22 @@ def test_a_corrupted_archive_is_refused(sources: dict[str, Path], tmp_path: Path
     (tmp_path / "bad.tar.gz").write_bytes(content)
     with pytest.raises(airjax.DataError, match="truncated or damaged archive"):
         airjax.load_cifar10(tmp_path / "bad.tar.gz")
+
+
+def test_a_sparse_member_takes_no_more_memory_than_any_other(tmp_path: Path) -> None:
+    member = tarfile.TarInfo("cifar-10-batches-bin/data_batch_1.bin")  # of 1 PiB, in an archive of 10 KiB
+    member.pax_headers = {"GNU.sparse.map": "0,0", "GNU.sparse.size": str(1 << 50)}
+    with tarfile.open(tmp_path / "sparse.tar", "w", format=tarfile.PAX_FORMAT) as archive:
+        archive.addfile(member)
+    with pytest.raises(airjax.DataError, match=r"sparse.tar unpacks to more than 1 GiB, so it is not CIFAR-10$"):
+        airjax.load_cifar10(tmp_path / "sparse.tar")
+
+
+def test_a_zip_whose_names_are_no_text_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "names.zip"
+    file.write_bytes(zip_of({"\u00e9": b"content"}).replace("\u00e9".encode(), b"\xff\xff"))
+    with pytest.raises(airjax.DataError, match=r"names.zip: truncated or damaged archive"):
+        airjax.load_cifar10(file)
 
 
 def test_another_archive_is_refused(tmp_path: Path) -> None:
@@ -367,6 +408,15 @@ def test_a_damaged_or_odd_pickle_is_refused(tmp_path: Path, content: bytes) -> N
         airjax.load_cifar10(folder)
 
 
+DOWNLOAD = """
+import sys
+from pathlib import Path
+from airjax.data.download import Remote, download
+remote = Remote("cifar-10-binary.tar.gz", sys.argv[3], 0, (sys.argv[2],))
+download(remote, Path(sys.argv[1]), "CIFAR-10", "put it there")
+"""
+
+
 class Server:
     """Serves one file on the loopback address, with ranges, counting bytes; may stop early or send garbage."""
 
@@ -416,6 +466,10 @@ def download_archive(folder: Path, urls: tuple[str, ...], checksum: str) -> Path
     return download.download(Remote("cifar-10-binary.tar.gz", checksum, 0, urls), folder, "CIFAR-10", "put it there")
 
 
+def visible(folder: Path) -> list[str]:
+    return sorted(file.name for file in folder.iterdir() if not file.name.startswith("."))
+
+
 def test_a_download_is_checked_cached_and_not_repeated(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "REMOTE", module.REMOTE._replace(md5=md5(server.content)))
     monkeypatch.setenv("AIRJAX_MIRROR", server.url)
@@ -430,7 +484,7 @@ def test_a_wrong_md5_is_refused_naming_both(server: Server, tmp_path: Path) -> N
         download_archive(tmp_path, (server.url,), "0" * 32)
     assert "0" * 32 in str(raised.value)
     assert md5(server.content) in str(raised.value)
-    assert list(tmp_path.iterdir()) == []
+    assert visible(tmp_path) == []
 
 
 def test_the_next_source_is_tried(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -446,24 +500,19 @@ def test_a_broken_download_goes_on_where_it_stopped(server: Server, tmp_path: Pa
     assert len(server.content) > 3 * CHUNK
     with pytest.raises(airjax.DataError, match="cannot be downloaded"):
         download_archive(tmp_path, (server.url,), md5(server.content))
-    [partial] = tmp_path.iterdir()
-    assert partial.name == "cifar-10-binary.tar.gz.partial"
+    assert visible(tmp_path) == ["cifar-10-binary.tar.gz.partial"]
+    partial = tmp_path / "cifar-10-binary.tar.gz.partial"
     done = partial.stat().st_size
     assert CHUNK < done <= 2 * CHUNK
     server.stop_after = None
     assert download_archive(tmp_path, (server.url,), md5(server.content)).read_bytes() == server.content
     assert server.ranges == [0, done]
-    assert [file.name for file in tmp_path.iterdir()] == ["cifar-10-binary.tar.gz"]
+    assert visible(tmp_path) == ["cifar-10-binary.tar.gz"]
 
 
 def test_a_killed_download_goes_on_where_it_stopped(server: Server, tmp_path: Path) -> None:
     server.pause = 0.05
-    script = (
-        "from airjax.data.download import Remote, download; from pathlib import Path; import sys;"
-        "remote = Remote('cifar-10-binary.tar.gz', sys.argv[3], 0, (sys.argv[2],));"
-        "download(remote, Path(sys.argv[1]), 'CIFAR-10', 'put it there')"
-    )
-    command = [sys.executable, "-c", script, str(tmp_path), server.url, md5(server.content)]
+    command = [sys.executable, "-c", DOWNLOAD, str(tmp_path), server.url, md5(server.content)]
     partial = tmp_path / "cifar-10-binary.tar.gz.partial"
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as downloading:
         deadline = time.monotonic() + 60
@@ -475,6 +524,30 @@ def test_a_killed_download_goes_on_where_it_stopped(server: Server, tmp_path: Pa
     assert 0 < done < len(server.content)
     assert download_archive(tmp_path, (server.url,), md5(server.content)).read_bytes() == server.content
     assert server.ranges == [0, done]
+
+
+def test_a_file_that_another_process_is_downloading_is_waited_for(server: Server, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", DOWNLOAD, str(tmp_path), server.url, md5(server.content)]
+    name = "cifar-10-binary.tar.gz"
+    with contextlib.ExitStack() as held:
+        held.enter_context(download.alone(tmp_path, name))
+        waiting = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        assert waiting.stderr is not None
+        assert waiting.stderr.readline() == f"another process is downloading {name}; waiting for it\n"
+        (tmp_path / name).write_bytes(server.content)
+        with pytest.raises(subprocess.TimeoutExpired):
+            waiting.wait(timeout=0.2)
+    waiting.communicate(timeout=60)
+    assert waiting.returncode == 0
+    assert server.ranges == []
+
+
+def test_an_address_that_is_none_loses_nothing_of_what_is_there(server: Server, tmp_path: Path) -> None:
+    partial = tmp_path / "cifar-10-binary.tar.gz.partial"
+    partial.write_bytes(server.content[:1000])
+    file = download_archive(tmp_path, ("mirror.example/none", server.url), md5(server.content))
+    assert file.read_bytes() == server.content
+    assert server.ranges == [1000]
 
 
 @pytest.mark.usefixtures("no_network")

@@ -34,6 +34,8 @@ def test_a_name_that_is_none_is_refused_with_those_that_are() -> None:
 def test_image_size_and_data_dir_where_they_mean_nothing(tmp_path: Path) -> None:
     with pytest.raises(airjax.DataError, match="image-size is 64, but the images of synthetic keep theirs"):
         load_data("synthetic", image_size=64)
+    with pytest.raises(airjax.DataError, match="data-dir is /nowhere, but builtin is made on the spot; leave it out"):
+        load_data("builtin", "/nowhere")
     for size in (0, 513):
         with pytest.raises(airjax.DataError, match=f"image-size is {size}, but it must be from 1 to 512 pixels"):
             load_data(tmp_path, image_size=size)

@@ -74,6 +74,18 @@ def test_superfluous_bytes_are_no_damage(tmp_path: Path) -> None:
     assert np.array_equal(decode_file(file), as_torchvision(file))
 
 
+@pytest.mark.parametrize("marker", [b"\xff\xdb", b"\xff\xda", b"\xff\xd0"])
+def test_superfluous_bytes_hide_no_damage_and_none_are_taken_for_it(marker: bytes, tmp_path: Path) -> None:
+    file, content = tmp_path / "more.JPEG", encode(make_pixels(5, 200, 160), restart_marker_blocks=4)
+    place = content.index(marker)
+    more = content[:place] + b"\1\2\3" + content[place:]
+    file.write_bytes(more)
+    assert np.array_equal(decode_file(file), as_torchvision(file))
+    file.write_bytes(more[: len(more) // 2])
+    with pytest.raises(ImageError, match=r"more.JPEG cannot be decoded: .*truncated"):
+        decode_file(file)
+
+
 def test_what_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match=r"none.JPEG cannot be read: No such file"):
         decode_file(tmp_path / "none.JPEG")

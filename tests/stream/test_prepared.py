@@ -1,5 +1,6 @@
 """Prepared splits: the same examples in one file, checked, and written whole or not at all."""
 
+import os
 import resource
 import shutil
 from pathlib import Path
@@ -89,6 +90,27 @@ def test_a_prepared_tree_is_the_tree_with_other_pixels(tree: Path, tmp_path: Pat
     assert told == [21, 27]
     other = prepare_tree(before, tmp_path / "other", Form(longest=30, quality=80))
     assert other.fingerprint != after.fingerprint
+
+
+def test_a_split_is_prepared_again_where_its_records_are_damaged_or_its_files_were_written_again(
+    tree: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "small"
+    first = prepare_tree(open_tree(tree), folder, Form(longest=30))
+    file = folder / "train.safetensors"
+    content = file.read_bytes()
+    file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert prepare_tree(open_tree(tree), folder, Form(longest=30)).fingerprint == first.fingerprint
+    assert file.read_bytes() == content
+    # As long as before: only the time of change says that it is another one. Nothing else depends on that.
+    image = next((tree / "train").rglob("*.JPEG"))
+    os.utime(image, ns=(0, 1_000_000_000))
+    before = file.stat().st_ino
+    assert prepare_tree(open_tree(tree), folder, Form(longest=30)).fingerprint == first.fingerprint
+    assert file.stat().st_ino != before
+    after = file.stat().st_ino
+    prepare_tree(open_tree(tree), folder, Form(longest=30))
+    assert file.stat().st_ino == after
 
 
 def test_a_folder_that_is_no_whole_tree_is_refused(tree: Path, train: Source, tmp_path: Path) -> None:
