@@ -9,6 +9,7 @@ from airjax.utils.units import format_seconds
 from experiments.cells import count_finished
 from experiments.experiment import Experiment, Scale
 from experiments.trainings import count_trained
+from experiments.views import view_folder
 
 
 class Forecast(NamedTuple):
@@ -19,6 +20,8 @@ class Forecast(NamedTuple):
     flops: float
     seconds: float | None  # with one worker; None where nothing was measured on this kind of device
     missing: str = ""  # why a part cannot be trained here
+    again: int = 0  # evaluations of trained networks in another way
+    evaluated: int = 0  # of these
 
     @property
     def text(self) -> str:
@@ -26,13 +29,14 @@ class Forecast(NamedTuple):
         if not self.planned:
             return self.missing or "no training"
         time = "time: nothing was measured on this device" if self.seconds is None else format_seconds(self.seconds)
-        state = f"{self.finished:,} of {self.planned:,} networks finished; all: {self.flops:.3g} FLOP, {time}"
+        again = f", {self.evaluated:,} of {self.again:,} evaluated again" if self.again else ""
+        state = f"{self.finished:,} of {self.planned:,} networks finished{again}; all: {self.flops:.3g} FLOP, {time}"
         return f"{state}; {self.missing}" if self.missing else state
 
 
 def forecast(experiment: Experiment, scale: Scale, out: Path) -> Forecast:
     """Predict the cost of the parts that are known so far: of a search, that is up to the round that it has reached."""
-    planned, finished, flops, seconds, missing = 0, 0, 0.0, 0.0, []
+    planned, finished, again, evaluated, flops, seconds, missing = 0, 0, 0, 0, 0.0, 0.0, []
     for part in experiment.parts(scale, out):
         try:
             plan = part.load()
@@ -42,6 +46,9 @@ def forecast(experiment: Experiment, scale: Scale, out: Path) -> Forecast:
         work, time = predict_cost(plan)
         share = _views_share(plan, part.views)
         planned, finished = planned + plan.num_runs, finished + min(plan.num_runs, count_finished(out / part.name))
+        again += plan.num_runs * len(part.views)
+        views = (view_folder(out / part.name, level) for level in part.views)
+        evaluated += sum(min(plan.num_runs, count_finished(folder)) for folder in views)
         flops += work * (1 + share)
         seconds = None if seconds is None or time is None else seconds + time * (1 + share)
     for training in experiment.trainings(scale):
@@ -49,7 +56,7 @@ def forecast(experiment: Experiment, scale: Scale, out: Path) -> Forecast:
         flops += training.seeds * training.load().flops
         time = training.seconds
         seconds = None if seconds is None or time is None else seconds + training.seeds * time
-    return Forecast(planned, finished, flops, seconds, "; ".join(missing))
+    return Forecast(planned, finished, flops, seconds, "; ".join(missing), again, evaluated)
 
 
 def _views_share(plan: Plan, levels: tuple[int, ...]) -> float:

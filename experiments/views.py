@@ -12,7 +12,7 @@ from airjax.data import Dataset
 from airjax.recipes.recipe import Recipe
 from airjax.sweep.find_data import find_data
 from airjax.sweep.store import ResultsError, Writer, completed_ids, load, read_plan
-from airjax.utils.records import lock_folder, write_json
+from airjax.utils.records import hold_folder, write_json
 
 SHOWN = 60.0  # seconds between two lines of progress
 
@@ -26,10 +26,10 @@ def evaluate_views(sweep: Path, level: int, data_dir: Path | None = None) -> Non
     """Evaluate the networks of a finished sweep that are not evaluated at that level yet.
 
     A network counts from the moment that its line is on disk, as in the sweep itself. Raises ResultsError for a sweep
-    that kept no networks, DataError where its data is unavailable, and OSError where another process is at it.
+    that kept no networks, or where another process is at it, and DataError where its data is unavailable.
     """
     out, plan, results = view_folder(sweep, level), read_plan(sweep), load(sweep, mixed=True).only(error=None)
-    with lock_folder(out):
+    with hold_folder(out, ResultsError):
         done = completed_ids(out)
         rows = [row for row in results.rows if row["id"] not in done]
         if not rows:

@@ -10,9 +10,6 @@ from airjax.kernels.reductions import at_least_float32
 from airjax.recipes.augmentation import Padding
 from airjax.recipes.inputs import Inputs
 
-CIFAR_MEAN = (0.4914, 0.4822, 0.4465)  # per channel, of pixels in [0, 1]
-CIFAR_STD = (0.2470, 0.2435, 0.2616)
-
 
 def normalize(images: Real[Array, "n h w c"], inputs: Inputs, dtype: DTypeLike) -> Float[Array, "n h w c"]:
     """Shift and scale images to zero mean and unit variance per channel, computed in dtype. (§3)"""

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import NoReturn
 
 
 class StopRequest:
@@ -21,6 +22,24 @@ class StopRequest:
     def exit_code(self) -> int:
         """Return the exit code of a process that a signal ended: 130 after Ctrl-C, 143 after SIGTERM."""
         return 128 + (self.signal or 0)
+
+
+class TerminatedError(KeyboardInterrupt):
+    """SIGTERM, where it ends what Ctrl-C does."""
+
+
+@contextmanager
+def interrupted_by_sigterm() -> Iterator[None]:
+    """Have SIGTERM raise TerminatedError in the block, as Ctrl-C raises KeyboardInterrupt."""
+
+    def end(*_: object) -> NoReturn:
+        raise TerminatedError("ended by SIGTERM")
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import itertools
 import math
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ import numpy as np
 from rich.console import Console
 
 from airjax.cli.console import describe_os_error
+from airjax.cli.stopping import TerminatedError, interrupted_by_sigterm
 from airjax.data import DataError
 from airjax.stats.intervals import mean_interval
 from airjax.sweep.cluster import ClusterError, ClusterPool, NodeLostError
@@ -24,9 +26,9 @@ from airjax.sweep.plan import Plan, PlanError, Run, load_plan, title
 from airjax.sweep.pool import LocalPool
 from airjax.sweep.shard import WHOLE, Shard, own_shard, parse_shard, prepared_alone
 from airjax.sweep.status import clear_phases, read_phases
-from airjax.sweep.store import ResultsError, Writer, completed_ids, load, read_plan
+from airjax.sweep.store import ResultsError, Writer, completed_ids, read_plan, tally
 from airjax.sweep.watch import Watch, print_line
-from airjax.sweep.worker import Chunk, Job, Outcome, Report, WorkerError, run_record, train_chunk, worker_name
+from airjax.sweep.worker import Chunk, Job, Outcome, Report, Source, WorkerError, run_record, train_chunk, worker_name
 from airjax.training.environment import describe
 from airjax.training.members import STRATEGIES
 from airjax.training.snapshots import StoppedError
@@ -36,7 +38,7 @@ from airjax.utils.platform import DeviceError
 from airjax.utils.records import append_line, read_lines
 from airjax.utils.units import format_bytes, format_seconds
 
-EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
+EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_TERMINATED = 0, 1, 2, 130, 143
 CHUNK = 8  # networks that a worker is given at once
 TRIES = 2  # of a network whose worker died; it may have been the network's fault
 COUNTED = 3_000_000  # networks of a plan that are counted one by one
@@ -54,16 +56,17 @@ def main(arguments: list[str] | None = None, prog: str = "python -m airjax.sweep
         if options.dry_run:
             print_prediction(load_plan(options.plan), options.workers or 1, local=options.cluster is None)
             return EXIT_OK
-        return run_sweep(options)
+        with interrupted_by_sigterm():
+            return run_sweep(options)
     except (PlanError, SweepError, ResultsError, DataError, DeviceError, ClusterError, WorkerError) as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USAGE
     except OSError as error:
         print(f"error: {describe_os_error(error)}", file=sys.stderr)
         return EXIT_FAILED
-    except KeyboardInterrupt:
-        print("interrupted before anything was trained", file=sys.stderr)
-        return EXIT_INTERRUPTED
+    except KeyboardInterrupt as error:
+        print(f"{str(error) or 'interrupted'} before anything was trained", file=sys.stderr)
+        return _code_of(error)
 
 
 def run_sweep(options: argparse.Namespace) -> int:
@@ -81,27 +84,41 @@ def run_sweep(options: argparse.Namespace) -> int:
         with own_shard(out, shard):
             data = check_data(plan, data_dir)
             with prepared_alone(out, shard):
-                names = prepare_folder(plan, out, data)
+                names = prepare_folder(plan, out, data, functools.partial(_require_room, plan, out, data, shard))
             finished = planned_ids(plan, names, completed_ids(out))
             mine, total = sum(map(shard.has, finished)), count_runs(plan, names, shard)
             missing = total - mine
             of_all = "" if shard == WHOLE else f" of the {plan.num_runs:,}, shard {shard.number} of {shard.num_shards}"
             print(f"{total:,} networks{of_all}, {mine:,} of them finished before", flush=True)
-            require_space(out, plan.disk_bytes * missing // plan.num_runs)
             job = Job(plan, out, data_dir, options.strategy, pool.platform, data, options.checkpoint_every)
             chunks = make_chunks(plan, names, finished, options.chunk, shard)
             try:
                 failed = _train_all(job, pool, chunks, missing, options.minutes)
-            except (KeyboardInterrupt, ClusterError) as error:
+            except (KeyboardInterrupt, ClusterError, BrokenProcessPool) as error:
                 reason = str(error) or "interrupted"
+                if isinstance(error, BrokenProcessPool):
+                    reason = f"no worker process is left ({reason})"
                 kept = len(planned_ids(plan, names, completed_ids(out)))
                 print(
                     f"{reason}; {kept} of {plan.num_runs} networks are in {out}; rerunning the same command resumes",
                     file=sys.stderr,
                 )
-                return EXIT_FAILED if isinstance(error, ClusterError) else EXIT_INTERRUPTED
+                return _code_of(error)
     print_status(out)
     return EXIT_FAILED if failed else EXIT_OK
+
+
+def _require_room(plan: Plan, out: Path, data: dict[str, Source], shard: Shard, names: list[str]) -> None:
+    # Of what is left of the sweep, or of a shard of it.
+    left = count_runs(plan, names, shard) - sum(map(shard.has, planned_ids(plan, names, completed_ids(out))))
+    classes = {name: source.classes for name, source in data.items() if source.classes}
+    require_space(out, plan.disk_bytes(classes) * left // plan.num_runs)
+
+
+def _code_of(error: BaseException) -> int:
+    if isinstance(error, TerminatedError):
+        return EXIT_TERMINATED
+    return EXIT_INTERRUPTED if isinstance(error, KeyboardInterrupt) else EXIT_FAILED
 
 
 def count_runs(plan: Plan, names: Sequence[str], shard: Shard) -> int:
@@ -138,7 +155,7 @@ def print_prediction(plan: Plan, workers: int, *, local: bool) -> None:
     """Print what the plan would cost, on this machine or on a cluster of such."""
     flops, total = predict_cost(plan)
     print(f"{len(plan.settings)} settings, {plan.num_runs:,} networks, {flops:.3g} FLOP")
-    print(f"disk: {format_bytes(plan.disk_bytes)}")
+    print(f"disk: {format_bytes(plan.disk_bytes())}")
     if total is None:
         print("time: nothing was measured on this device; python -m benchmarks.seeds does")
     elif local and describe()["platform"] == "cpu":
@@ -161,33 +178,27 @@ def predict_cost(plan: Plan) -> tuple[float, float | None]:
 
 def print_status(out: Path) -> None:
     """Print how far a sweep has got, and what it shows so far."""
-    plan, results = read_plan(out), load(out, mixed=True)
-    errors = [row for row in results.rows if row["error"]]
-    diverged = sum(row["diverged"] for row in results.rows)
+    plan, found = read_plan(out), tally(out)
     console = Console()
     print_line(
         console,
-        f"{len(results.rows) - len(errors)} of {plan['num_runs']} networks, {len(errors)} failed, {diverged} diverged",
+        f"{found.networks} of {plan['num_runs']} networks, {len(found.errors)} failed, {found.diverged} diverged",
     )
     for name, source in plan.get("data", {}).items():
         split = ", validation images" if source.get("split") == "validation" else ""
         labels = f", labels {source['labels']}" if source.get("labels") else ""
         print_line(console, f"{name}: {source['content']} content{labels}{split}")
-    for conflict in results.conflicts:
-        print_line(console, f"network {conflict.id} was trained twice, with different results")
-    accuracies: dict[str, list[float]] = {}
-    for row in results.rows:
-        if row["accuracy"] is not None:
-            accuracies.setdefault(row["setting"], []).append(100 * row["accuracy"])
+    for name in found.conflicts:
+        print_line(console, f"network {name} was trained twice, with different results")
     for name, described in plan["settings"].items():
         text = title(described)
-        if mine := accuracies.get(name):
+        if mine := found.accuracies.get(name):
             interval = mean_interval(mine, whole=100.0)
             spread = f" (95%: {interval[0]:.2f} to {interval[1]:.2f})" if interval else ""
             text += f": accuracy {np.mean(mine):.2f}%{spread}, n={len(mine)}"
         print_line(console, f"  {text}")
-    for row in errors[:5]:
-        print_line(console, f"  network {row['id']} failed: {row['error']}")
+    for name, error in found.errors[:5]:
+        print_line(console, f"  network {name} failed: {error}")
 
 
 def _status(out: Path) -> int:
@@ -243,6 +254,7 @@ def _drain(
         if not waiting:
             return
         ready, _ = concurrent.futures.wait(waiting, TURN, concurrent.futures.FIRST_COMPLETED)
+        pool.stop_late()
         for future in ready:
             _settle(job, future, waiting.pop(future), again, environments, writer, watch, minutes)
         watch.refresh()
@@ -264,7 +276,7 @@ def _settle(
     chunk, tries, moves = attempt
     try:
         outcomes, environment = future.result()
-    except (TimeoutError, ProcessExpired, NodeLostError, StoppedError) as error:
+    except (concurrent.futures.CancelledError, ProcessExpired, NodeLostError, StoppedError) as error:
         clear_phases(job.out)  # of the worker that is gone; the others say soon what they do next
         finished = completed_ids(job.out)
         left = tuple(run for run in chunk.runs if run.id not in finished)
@@ -290,7 +302,7 @@ def _give_up(job: Job, writer: Writer, run: Run, reason: str) -> Outcome:
 
 
 def _reason(error: BaseException, minutes: float | None) -> str:
-    if isinstance(error, TimeoutError):
+    if isinstance(error, concurrent.futures.CancelledError):
         return f"took longer than {minutes:g} minutes"
     return f"its process died: {error}"
 

@@ -7,16 +7,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, UInt
 
 from airjax.kernels.reductions import Reductions, at_least_float32
+
+# Side of the largest windows whose pixels are compared one after another. Larger ones, the last pool's of large images,
+# would be a program of thousands of operations.
+ONE_BY_ONE = 8
 
 
 def max_pool(x: Float[Array, "n h w c"], size: int, reductions: Reductions) -> Float[Array, "n h//{size} w//{size} c"]:
     """Take the maximum of disjoint size x size windows; rows and columns that fill no window are dropped.
 
-    A tie's gradient goes to the first element, as in torch. The gradient needs one byte for each window; that of XLA's
-    own reduce_window (select-and-scatter) is slow everywhere.
+    A tie's gradient goes to the first element, as in torch. The gradient needs one byte for each window, or two of more
+    than 16 x 16 pixels; that of XLA's own reduce_window (select-and-scatter) is slow everywhere.
     """
     with jax.named_scope("pool"):
         out: Any = _max_pool(x, size, reductions)
@@ -25,6 +29,8 @@ def max_pool(x: Float[Array, "n h w c"], size: int, reductions: Reductions) -> F
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
 def _max_pool(x: Array, size: int, reductions: Reductions) -> Array:
+    if size > ONE_BY_ONE:
+        return _windows(x, size).max(3)
     first, *others = _pixels(at_least_float32(x), size)
     for other in others:
         first = lax.select(first >= other, first, other)
@@ -33,10 +39,13 @@ def _max_pool(x: Array, size: int, reductions: Reductions) -> Array:
 
 def max_pool_choices(
     x: Float[Array, "n h w c"], size: int, reductions: Reductions
-) -> tuple[Float[Array, "n h//{size} w//{size} c"], UInt8[Array, "n h//{size} w//{size} c"]]:
+) -> tuple[Float[Array, "n h//{size} w//{size} c"], UInt[Array, "n h//{size} w//{size} c"]]:
     """Return `max_pool` of x, and which pixel of its window each result is: numbered by rows, the first of equals."""
+    if size > ONE_BY_ONE:
+        taken = _windows(x, size).argmax(3).astype(_number_type(size))
+        return reductions.materialize((_max_pool(x, size, reductions), taken))
     best, *others = _pixels(at_least_float32(x), size)
-    taken = jnp.zeros(best.shape, jnp.uint8)
+    taken = jnp.zeros(best.shape, _number_type(size))
     for number, other in enumerate(others, start=1):
         kept = best >= other
         best, taken = lax.select(kept, best, other), lax.select(kept, taken, jnp.full_like(taken, number))
@@ -56,7 +65,7 @@ def _max_pool_backward(size: int, reductions: Reductions, saved: tuple[Array, Ar
     # half precision.
     cotangent = lax.optimization_barrier(cotangent)
     bits = lax.bitcast_convert_type(cotangent, f"uint{8 * cotangent.dtype.itemsize}")
-    index = jnp.arange(size**2, dtype=jnp.uint8).reshape(1, 1, size, 1, size, 1)
+    index = jnp.arange(size**2, dtype=_number_type(size)).reshape(1, 1, size, 1, size, 1)
     windows = (count, rows, 1, columns, 1, channels)
     spread = jnp.where(taken.reshape(windows) == index, bits.reshape(windows), jnp.zeros((), bits.dtype))
     spread = spread.reshape(count, rows * size, columns * size, channels)
@@ -65,6 +74,19 @@ def _max_pool_backward(size: int, reductions: Reductions, saved: tuple[Array, Ar
 
 
 _max_pool.defvjp(_max_pool_forward, _max_pool_backward)
+
+
+def _number_type(size: int) -> Any:
+    # That holds the number of any pixel of a window.
+    return jnp.uint8 if size**2 <= 256 else jnp.uint16
+
+
+def _windows(x: Array, size: int) -> Array:
+    # [n, rows, columns, pixels of a window by rows, c]
+    count, height, width, channels = x.shape
+    rows, columns = height // size, width // size
+    parts = x[:, : rows * size, : columns * size].reshape(count, rows, size, columns, size, channels)
+    return parts.swapaxes(2, 3).reshape(count, rows, columns, size**2, channels)
 
 
 def _pixels(x: Array, size: int) -> list[Array]:

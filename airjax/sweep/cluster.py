@@ -100,14 +100,17 @@ class ClusterPool:
     def schedule(self, function: Callable[[Chunk], Report], chunk: Chunk, seconds: float | None) -> "Future[Report]":
         """Have a worker call a function of a chunk, for so many seconds at most.
 
-        The future raises what the function raised, TimeoutError, pebble.ProcessExpired where the worker died,
-        NodeLostError where its machine did, or ClusterError where no machine is left.
+        The future raises what the function raised, CancelledError where it took longer, pebble.ProcessExpired where the
+        worker died, NodeLostError where its machine did, or ClusterError where no machine is left.
         """
         task = _Task(Future(), function, chunk, seconds)
         self._queue.append(task)
         if self._error is not None:
             raise self._error
         return task.future
+
+    def stop_late(self) -> None:
+        """Cancel what has taken too long: nothing to do here, the cluster's own thread does it."""
 
     def close(self) -> None:
         """End all workers, whatever they are doing, and leave the cluster."""
@@ -219,7 +222,8 @@ class ClusterPool:
             if busy.deadline is not None and now > busy.deadline:
                 del self._busy[reference]
                 self._ray.kill(busy.hand.actor)
-                busy.task.future.set_exception(TimeoutError())
+                busy.task.future.cancel()
+                busy.task.future.set_running_or_notify_cancel()  # who waits for it hears of it
 
     def _end_workers(self) -> None:
         for actor in [*self._starting.values(), *(hand.actor for hand in self._hands())]:

@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 import warnings
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,12 @@ def check_data(plan: Plan, data_dir: Path | None) -> dict[str, Source]:
         if plan.labels:
             source = source._replace(whole=whole.fingerprint, labels=plan.labels, labels_place=resolved(labels_place))
         found[name] = source
+    counts = {source.classes for source in found.values()}
+    if plan.keep.logits and len(counts) > 1:
+        raise SweepError(
+            f"the data sets have {', '.join(f'{source.classes} ({name})' for name, source in found.items())} classes, "
+            "but logits are kept of as many for every network; leave keep.logits out, or make a sweep of each"
+        )
     return found
 
 
@@ -73,13 +79,17 @@ def _source(plan: Plan, name: str, whole: Dataset, place: str | None) -> Source:
         plan.validation,
         whole.fingerprint if plan.validation else None,
         plan.image_size,
+        classes=len(data.classes),
     )
 
 
-def prepare_folder(plan: Plan, out: Path, data: dict[str, Source]) -> list[str]:
+def prepare_folder(
+    plan: Plan, out: Path, data: dict[str, Source], check: Callable[[list[str]], None] = lambda names: None
+) -> list[str]:
     """Write what the folder is to hold, plan.json, and return the ids of the plan's settings.
 
-    Raises SweepError where it holds another sweep, one whose networks are not all in the plan.
+    check is called with these before anything is written. Raises SweepError where it holds another sweep, one whose
+    networks are not all in the plan.
     """
     version = SAME_NUMBERS_SINCE
     file = out / "plan.json"
@@ -89,6 +99,7 @@ def prepare_folder(plan: Plan, out: Path, data: dict[str, Source]) -> list[str]:
     names = [name for name, _ in named]
     if old and not _extends(plan, names, old):
         raise SweepError(f"{out} holds another sweep (see {file}); choose another --out")
+    check(names)
     described = {
         "recipe": plan.base,
         "num_runs": plan.num_runs,

@@ -33,7 +33,7 @@ import json
 import math
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -156,14 +156,19 @@ class Plan:
         """Networks to train."""
         return len(self.settings) * len(self.seeds) * (self.subsets.count if self.subsets else 1)
 
-    @property
-    def disk_bytes(self) -> int:
-        """Return what the results take on disk: a record for each network, and its arrays."""
+    def disk_bytes(self, classes: Mapping[str, int] | None = None) -> int:
+        """Return what the results take on disk: a record for each network, and its arrays.
+
+        classes: how many each data set has; those that are not there have CIFAR-10's ten.
+        """
         epochs = max(math.ceil(setting.recipe.epochs) for setting in self.settings)
         total = 0
-        for recipe in (setting.recipe for setting in self.settings):
-            arrays = recipe.test_examples * (21 if self.keep.logits else 1) + 8 * epochs
-            total += RECORD_BYTES + arrays + (4 * recipe.num_params if self.keep.networks else 0)
+        for setting in self.settings:
+            inputs = setting.recipe.inputs
+            inputs = replace(inputs, num_classes=(classes or {}).get(setting.data, inputs.num_classes))
+            logits = 2 * inputs.num_classes if self.keep.logits else 0
+            params = setting.recipe.network.num_params(inputs) if self.keep.networks else 0
+            total += RECORD_BYTES + setting.recipe.test_examples * (1 + logits) + 8 * epochs + 4 * params
         return total * (self.num_runs // len(self.settings))
 
     def runs(self, fingerprints: Mapping[str, str], version: str) -> Iterator[Run]:

@@ -6,8 +6,10 @@ import multiprocessing
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from airjax.sweep.devices import Devices, claim_device, find_devices, share_cores
@@ -15,6 +17,7 @@ from airjax.sweep.worker import Chunk, Job, Report, start_worker
 from airjax.utils.platform import DeviceError
 
 LIFETIME = 500  # chunks after which a worker is replaced: compilation caches grow
+GRACE = 10.0  # seconds that a worker has for the steps under way and a snapshot, where it takes any
 DIES_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 
 
@@ -39,11 +42,15 @@ class LocalPool:
         elif all_devices:
             self._ordinals = ()
         self._ends = contextlib.ExitStack()
+        self._limits: dict[Future[Report], float] = {}  # seconds that each may take
+        self._began: dict[Future[Report], float] = {}  # when a worker was first seen to work on it
 
     def start(self, job: Job) -> None:
         """Start the workers."""
-        from pebble import ProcessPool
+        from pebble import CONSTS, ProcessPool
 
+        if job.checkpoint_every is not None:
+            CONSTS.term_timeout = GRACE
         claims = self._ends.enter_context(tempfile.TemporaryDirectory(prefix="airjax-devices-"))
         self._pool = ProcessPool(
             max_workers=self.workers,
@@ -57,11 +64,32 @@ class LocalPool:
         self._ends.callback(self._pool.stop)
 
     def schedule(self, function: Callable[[Chunk], Report], chunk: Chunk, seconds: float | None) -> "Future[Report]":
-        """Have a worker call a function of a chunk, for so many seconds at most.
+        """Have a worker call a function of a chunk, for so many seconds at most (`stop_late`).
 
-        The future raises what the function raised, TimeoutError, or pebble.ProcessExpired where the worker died.
+        The future raises what the function raised, CancelledError where it took longer, or pebble.ProcessExpired where
+        the worker died. Raises BrokenProcessPool, as the future may, where no worker can be started.
         """
-        return self._pool.schedule(function, args=[chunk], timeout=seconds)
+        try:
+            future = self._pool.schedule(function, args=[chunk])
+        except RuntimeError as error:
+            raise BrokenProcessPool(str(error)) from error
+        if seconds is not None:
+            self._limits[future] = seconds
+        return future
+
+    def stop_late(self) -> None:
+        """Cancel what has taken too long, with its worker: to be called now and then.
+
+        pebble's own limit is by a clock that may be set.
+        """
+        now = time.monotonic()
+        for future in [future for future in self._limits if future.running()]:
+            began = self._began.setdefault(future, now)
+            if now - began > self._limits[future]:
+                future.cancel()
+        for future in [future for future in self._limits if future.done()]:
+            del self._limits[future]
+            self._began.pop(future, None)
 
     def close(self) -> None:
         """End all workers, whatever they are doing."""

@@ -15,9 +15,10 @@ line is on disk; its arrays are there before.
 import json
 import math
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -27,8 +28,6 @@ from airjax.utils.records import append_line, read_lines, sync_folder, write_jso
 
 ARRAYS = {"predictions": np.dtype(np.uint8), "curves": np.dtype(np.float32), "logits": np.dtype(np.float16)}
 FILES = {"predictions": "predictions.u8", "curves": "curves.f32", "logits": "logits.f16"}
-# What two records of the same network have to agree in.
-OUTCOME = ("accuracy", "diverged", "error")
 
 
 class ResultsError(ValueError):
@@ -80,6 +79,32 @@ class Conflict(NamedTuple):
     second: dict[str, Any]
 
 
+class Outcome(NamedTuple):
+    """What two records of the same network have to agree in."""
+
+    accuracy: float | None
+    diverged: bool
+    error: str | None
+
+    def judge(self, later: "Outcome") -> Literal["stands", "is replaced", "conflicts"]:
+        """Say what becomes of the first record of a network when there is a later one."""
+        if later.error:
+            return "stands"
+        if self.error:
+            return "is replaced"  # it worked when it was tried again
+        return "stands" if self == later else "conflicts"
+
+
+class Tally(NamedTuple):
+    """How far a sweep has got, in little memory: there may be millions of networks."""
+
+    networks: int  # finished
+    diverged: int  # of them
+    errors: list[tuple[str, str]]  # ids of networks that failed, and why
+    conflicts: list[str]  # ids of networks with two records that say different things
+    accuracies: dict[str, list[float]]  # in percent, by setting
+
+
 class Results(NamedTuple):
     """Everything that the workers of a sweep have finished."""
 
@@ -126,15 +151,15 @@ def load(out: str | Path, *, mixed: bool = False) -> Results:
     Raises ResultsError.
     """
     out = Path(out)
-    if not any((out / name).exists() for name in ("workers", "plan.json")):
-        raise ResultsError(f"{out} is not the folder of a sweep: it has no workers in it")
+    _require_sweep(out)
     rows: dict[str, dict[str, Any]] = {}
     conflicts = []
     for record in _records(out):
         first = rows.setdefault(record["id"], record)
-        if first.get("error") and not record.get("error"):
-            rows[record["id"]] = record  # it worked when it was tried again
-        elif not record.get("error") and any(first.get(name) != record.get(name) for name in OUTCOME):
+        fate = _outcome(first).judge(_outcome(record))
+        if fate == "is replaced":
+            rows[record["id"]] = record
+        elif fate == "conflicts":
             conflicts.append(Conflict(record["id"], first, record))
     environments = {record["environment"] for record in rows.values()} - {None}  # nowhere: given up
     if len(environments) > 1 and not mixed:
@@ -148,6 +173,37 @@ def load(out: str | Path, *, mixed: bool = False) -> Results:
 def completed_ids(out: Path) -> set[str]:
     """Return the networks that need not be trained again: all that are there, but for those that failed."""
     return {record["id"] for record in _records(out) if not record.get("error")}
+
+
+def tally(out: Path) -> Tally:
+    """Count what a sweep has finished so far. Raises ResultsError where there is none."""
+    _require_sweep(out)
+    found: dict[str, tuple[str, Outcome]] = {}
+    conflicts = []
+    for record in _records(out):
+        name, outcome = record["id"], _outcome(record)
+        first = found.setdefault(name, (sys.intern(record["setting"]), outcome))[1]
+        fate = first.judge(outcome)
+        if fate == "is replaced":
+            found[name] = (found[name][0], outcome)
+        elif fate == "conflicts":
+            conflicts.append(name)
+    errors = [(name, outcome.error) for name, (_, outcome) in found.items() if outcome.error]
+    accuracies: dict[str, list[float]] = {}
+    for setting, outcome in found.values():
+        if outcome.accuracy is not None:
+            accuracies.setdefault(setting, []).append(100 * outcome.accuracy)
+    diverged = sum(outcome.diverged for _, outcome in found.values())
+    return Tally(len(found) - len(errors), diverged, errors, conflicts, accuracies)
+
+
+def _outcome(record: dict[str, Any]) -> Outcome:
+    return Outcome(record.get("accuracy"), bool(record.get("diverged")), record.get("error"))
+
+
+def _require_sweep(out: Path) -> None:
+    if not any((out / name).exists() for name in ("workers", "plan.json")):
+        raise ResultsError(f"{out} is not the folder of a sweep: it has no workers in it")
 
 
 def _records(out: Path) -> Iterator[dict[str, Any]]:

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any, NamedTuple
 
 import jax
@@ -17,7 +18,8 @@ import numpy as np
 
 from airjax.data import DataError, Dataset, load_data
 from airjax.data.registry import find_entry
-from airjax.sweep.plan import Plan, Run
+from airjax.recipes.recipe import Recipe
+from airjax.sweep.plan import Plan, Run, Setting
 from airjax.sweep.status import write_phase
 from airjax.sweep.store import Writer
 from airjax.training.backend import backend_of
@@ -58,6 +60,7 @@ class Source(NamedTuple):
     image_size: int | None = None  # pixels to which images of one's own were scaled
     labels: str | None = None  # of CIFAR-10's images, in the place of its own
     labels_place: str | None = None  # where their file was
+    classes: int | None = None  # how many there are
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,7 @@ class _Worker(NamedTuple):
 
 _job: Job | None = None
 _worker: _Worker | None = None
+_in_training = threading.Event()
 _asked_to_stop = threading.Event()
 
 
@@ -125,7 +129,22 @@ def start_worker(job: Job) -> None:
     _job = job
     if job.checkpoint_every is not None:
         # A machine that is taken away says so some seconds before: enough for a snapshot.
-        signal.signal(signal.SIGTERM, lambda *_: _asked_to_stop.set())
+        _stop_at_sigterm()
+
+
+def _stop_at_sigterm() -> None:
+    # A chunk in training ends with a snapshot and is handed back; a process that waits for one ends as before.
+    before = signal.getsignal(signal.SIGTERM)
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if _in_training.is_set():
+            _asked_to_stop.set()
+        elif callable(before):
+            before(number, frame)
+        else:
+            os._exit(128 + number)
+
+    signal.signal(signal.SIGTERM, stop)
 
 
 def worker_name() -> str:
@@ -140,10 +159,15 @@ def train_chunk(chunk: Chunk) -> Report:
     """
     global _worker  # noqa: PLW0603 see start_worker
     assert _job is not None
+    _in_training.set()
     try:
         _worker = _worker or _check_and_load(_job)
         outcomes = [_finish(_worker, *each) for each in _results(_worker, chunk.runs, _job.strategy)]
+    except StoppedError:
+        _asked_to_stop.clear()  # or no later chunk would get further
+        raise
     finally:
+        _in_training.clear()
         _say(_job, None)
     return Report(outcomes, _worker.environment)
 
@@ -217,9 +241,8 @@ def _train(
 ) -> ManyRuns:
     plan = worker.job.plan
     settings = [plan.settings[run.setting] for run in runs]
-    data, recipe, subsets = worker.datasets[settings[0].data], settings[0].recipe, None
-    info, examples = data.info, (recipe.train_examples, recipe.test_examples)
-    recipe = recipe.fit_to(*examples, info.inputs(), symmetric=info.symmetric)
+    data, subsets = worker.datasets[settings[0].data], None
+    recipe = _fit(settings[0], data)
     if plan.subsets is not None:
         pool = settings[0].pool
         subsets = np.stack([plan.subsets.indices(run.subset or 0, pool) for run in runs])
@@ -254,6 +277,11 @@ def _train(
         return train(eval_size=max(1, eval_batch(recipe, backend_of(recipe)) // 8))
 
 
+def _fit(setting: Setting, data: Dataset) -> Recipe:
+    recipe, info = setting.recipe, data.info
+    return recipe.fit_to(recipe.train_examples, recipe.test_examples, info.inputs(), symmetric=info.symmetric)
+
+
 def _keeping(job: Job, on_finished: Callable[[Callable[[], None]], None]) -> Keeping:
     if job.checkpoint_every is None:
         return NOTHING_KEPT
@@ -285,8 +313,10 @@ def _finish(worker: _Worker, run: Run, done: ManyRuns | None, place: int, error:
     if job.plan.keep.networks:
         networks = worker.writer.folder / "networks"
         networks.mkdir(exist_ok=True)
-        classes = worker.datasets[job.plan.settings[run.setting].data].classes
-        model = Model(done.recipe, done.variables[place], classes)
+        # Networks of a chunk share a program, but not the values that it is given, such as the learning rate.
+        setting = job.plan.settings[run.setting]
+        data = worker.datasets[setting.data]
+        model = Model(_fit(setting, data), done.variables[place], data.classes)
         save_model(networks / f"{run.id}.safetensors", model)
     worker.writer.add(record, arrays)
     return Outcome(run.id, run.setting, accuracy, diverged, None)

@@ -10,6 +10,7 @@ snapshot of another one.
 """
 
 import errno
+import functools
 import hashlib
 import json
 import os
@@ -42,8 +43,12 @@ class StoppedError(Exception):
     """A training that was asked to stop, and has written a snapshot where it keeps any."""
 
     def __init__(self, steps_done: int, total_steps: int, *, kept: bool) -> None:
-        self.steps_done, self.kept = steps_done, kept
+        self.steps_done, self.total_steps, self.kept = steps_done, total_steps, kept
         super().__init__(f"stopped after step {steps_done} of {total_steps}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # So that it comes back from another process: an exception is made again of its message alone.
+        return functools.partial(StoppedError, kept=self.kept), (self.steps_done, self.total_steps)
 
 
 class Snapshot(NamedTuple):

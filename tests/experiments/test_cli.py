@@ -3,9 +3,12 @@
 from pathlib import Path
 
 import pytest
+from made_up import write_sweep, write_view
 
 from experiments import cli
+from experiments.forecast import forecast
 from experiments.registry import EXPERIMENTS
+from experiments.views import view_folder
 
 
 def test_an_experiment_without_that_scale_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -33,6 +36,17 @@ def test_list_names_what_this_version_lacks(tmp_path: Path, capsys: pytest.Captu
     shown = capsys.readouterr().out
     assert "0 of 400 networks finished" in shown
     assert "fig1" not in shown  # which has one scale, the other
+
+
+def test_a_forecast_counts_networks_that_are_evaluated_again(tmp_path: Path) -> None:
+    found = forecast(EXPERIMENTS["table4"], "cpu", tmp_path)
+    assert (found.planned, found.finished, found.again, found.evaluated) == (1600, 0, 1600, 0)
+    assert "0 of 1,600 networks finished, 0 of 1,600 evaluated again; all: " in found.text
+    part = next(EXPERIMENTS["table4"].parts("cpu", tmp_path))
+    write_sweep(part.load(), tmp_path / part.name, lambda setting, seed: 40.0)
+    write_view(tmp_path / part.name, view_folder(tmp_path / part.name, part.views[0]), part.views[0], 1.0)
+    found = forecast(EXPERIMENTS["table4"], "cpu", tmp_path)
+    assert (found.finished, found.evaluated) == (1000, 1000)
 
 
 def test_training_options_are_those_of_a_sweep() -> None:

@@ -46,6 +46,21 @@ def test_a_ties_gradient_goes_to_the_first_element() -> None:
     assert gradient[0, :, :, 0].tolist() == [[1, 0], [0, 0]]
 
 
+@pytest.mark.parametrize("size", [8, 9, 16, 17, 63])
+def test_a_large_window_has_its_maximum_and_gradient_at_the_first_of_the_largest(size: int) -> None:
+    x = np.asarray(normal(1, 3, size + 1, 2 * size, 4)).round(1)  # with equals; the last row fills no window
+    windows = x[:, :size].reshape(3, size, 2, size, 4).transpose(0, 2, 1, 3, 4).reshape(3, 2, size**2, 4)
+    out, pullback = jax.vjp(lambda x: OPS.max_pool(x, size), jnp.asarray(x))
+    assert np.array_equal(out[:, 0], windows.max(2))
+    weights = np.asarray(normal(2, 3, 1, 2, 4))
+    expected = np.zeros_like(windows)
+    np.put_along_axis(expected, windows.argmax(2)[:, :, None], weights[:, 0, :, None], 2)
+    gradient = np.asarray(pullback(jnp.asarray(weights))[0])
+    assert not gradient[:, size:].any()
+    ours = gradient[:, :size].reshape(3, size, 2, size, 4).transpose(0, 2, 1, 3, 4).reshape(3, 2, size**2, 4)
+    assert np.array_equal(ours, expected)
+
+
 def test_max_pool_of_three_takes_the_largest_of_nine() -> None:
     x = normal(0, 4, 3, 3, 6)
     assert np.array_equal(OPS.max_pool(x, 3)[:, 0, 0], x.max(axis=(1, 2)))

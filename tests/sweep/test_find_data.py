@@ -113,6 +113,6 @@ def test_a_plan_says_what_its_networks_are_tested_on(toy: airjax.Dataset) -> Non
         {"recipe": "tiny", "data": "synthetic", "validation": 44, "seeds": 1, "set": {"test_examples": 44}}
     )
     drawn = toy.with_validation(44)
-    expected = Source(drawn.fingerprint, "unknown", None, "validation", 44, toy.fingerprint, None)
+    expected = Source(drawn.fingerprint, "unknown", None, "validation", 44, toy.fingerprint, None, classes=10)
     assert check_data(plan, None) == {"synthetic": expected}
     assert find_data("synthetic", expected._asdict()).split == "validation"

@@ -43,8 +43,10 @@ def test_a_grid_is_every_combination() -> None:
 
 def test_disk_is_the_records_and_the_arrays() -> None:
     content = {"recipe": "mini", "seeds": 10, "grid": {"epochs": [2.0, 3.5]}}
-    assert make_plan(content).disk_bytes == 20 * (400 + 2000 + 4 * 8)
-    assert make_plan(content | {"keep": {"logits": True}}).disk_bytes == 20 * (400 + 2000 * 21 + 4 * 8)
+    assert make_plan(content).disk_bytes() == 20 * (400 + 2000 + 4 * 8)
+    logits = make_plan(content | {"keep": {"logits": True}})
+    assert logits.disk_bytes() == 20 * (400 + 2000 * 21 + 4 * 8)
+    assert logits.disk_bytes({logits.settings[0].data: 100}) == 20 * (400 + 2000 * 201 + 4 * 8)
 
 
 def test_cases_are_one_setting_each() -> None:
@@ -264,7 +266,7 @@ def test_as_many_seeds_as_there_are_cost_nothing() -> None:
     plan = make_plan({"recipe": "tiny", "seeds": 2**32, "subsets": {"count": 10**6, "fraction": 0.5}})
     assert plan.num_runs == 2**32 * 10**6
     assert next(plan.runs(FINGERPRINTS, "1")).seed == 0
-    assert plan.disk_bytes > 0
+    assert plan.disk_bytes() > 0
 
 
 def test_ids_do_not_depend_on_how_a_number_is_written() -> None:

@@ -1,20 +1,25 @@
+import concurrent.futures
 import contextlib
+import itertools
 import os
 import signal
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import jax
 import pytest
 from pebble import ProcessExpired
 
+from airjax.sweep import pool as pools
 from airjax.sweep import worker as workers
 from airjax.sweep.devices import Devices
 from airjax.sweep.plan import Run, make_plan
 from airjax.sweep.pool import LocalPool
 from airjax.sweep.worker import Chunk, Job, Report
+from airjax.training.snapshots import StoppedError
 from airjax.utils.platform import DeviceError
 
 CHUNK = Chunk((Run("id", 0, 0, None),))
@@ -39,12 +44,16 @@ def fail(chunk: Chunk) -> Report:
     raise workers.WorkerError("not here")
 
 
+def stop(chunk: Chunk) -> Report:
+    raise StoppedError(3, 8, kept=True)
+
+
 def hang(chunk: Chunk) -> Report:
     time.sleep(1000)
     raise AssertionError
 
 
-def die(chunk: Chunk) -> Report:
+def die(*_: object) -> Report:
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError
 
@@ -64,10 +73,36 @@ def test_a_chunk_comes_back_or_says_why_not(tmp_path: Path) -> None:
             pool.schedule(fail, CHUNK, None).result()
         with pytest.raises(ProcessExpired):
             pool.schedule(die, CHUNK, None).result()
-        with pytest.raises(TimeoutError):
-            pool.schedule(hang, CHUNK, 0.1).result()
+        with pytest.raises(StoppedError, match="stopped after step 3 of 8") as stopped:
+            pool.schedule(stop, CHUNK, None).result()
+        assert (stopped.value.steps_done, stopped.value.kept) == (3, True)
+        late = pool.schedule(hang, CHUNK, 0.1)
+        while not late.done():
+            pool.stop_late()
+            concurrent.futures.wait([late], 0.1)
+        with pytest.raises(concurrent.futures.CancelledError):
+            late.result()
         again = pool.schedule(look_around, CHUNK, None).result()
         assert again.environment["process"] != report.environment["process"]
+
+
+def test_a_clock_that_is_set_gives_nothing_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with started(tmp_path, 1) as pool:
+        under_way = pool.schedule(look_around, CHUNK, 60)
+        clock = itertools.count(2_000_000_000, 1_000_000)
+        monkeypatch.setattr(time, "time", lambda: float(next(clock)))
+        while not under_way.done():
+            pool.stop_late()
+            concurrent.futures.wait([under_way], 0.05)
+        assert under_way.result().environment["ids"] == ["id"]
+
+
+def test_workers_that_cannot_start_end_the_pool_and_not_with_a_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pools, "_start", die)
+    with started(tmp_path, 1) as pool, pytest.raises(BrokenProcessPool):
+        pool.schedule(look_around, CHUNK, None).result()
 
 
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="GPUs are not shared")

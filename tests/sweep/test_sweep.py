@@ -29,6 +29,7 @@ from airjax.sweep import worker as workers
 from airjax.sweep.cluster import NodeLostError
 from airjax.sweep.folder import planned_ids, prepare_folder
 from airjax.sweep.plan import SAME_NUMBERS_SINCE, Plan, Subsets, identity_of, make_plan, subset_of
+from airjax.sweep.status import read_phases
 from airjax.sweep.watch import Watch
 from airjax.sweep.worker import Chunk, Job, Outcome, Report, Source
 from airjax.training import self_check
@@ -179,6 +180,19 @@ def test_interleaved_networks_of_a_sweep_are_those_one_after_another(tmp_path: P
 
 
 @pytest.mark.slow
+def test_a_kept_network_has_the_values_that_it_was_trained_with(tmp_path: Path, train_here: Any) -> None:
+    plan = make_plan(CONTENT | {"seeds": 1, "keep": {"networks": True}, "grid": {"learning_rate": [5.0, 11.5]}})
+    files: dict[str, list[bytes]] = {}
+    for strategy in ("sequential", "interleaved"):  # the first of them one after another, the second in one chunk
+        found = train_here(job_of(plan, tmp_path / strategy, strategy=strategy))
+        for row in sorted(found.rows, key=lambda row: row["id"]):
+            file = Path(row["folder"]) / "networks" / f"{row['id']}.safetensors"
+            assert airjax.load(file).recipe.optimizer.learning_rate == row["changes"]["learning_rate"]
+            files.setdefault(strategy, []).append(file.read_bytes())
+    assert files["interleaved"] == files["sequential"]
+
+
+@pytest.mark.slow
 def test_a_diverged_network_is_recorded_and_counted(tmp_path: Path, train_here: Any) -> None:
     plan = make_plan(CONTENT | {"seeds": 2, "grid": {"learning_rate": [11.5, 1e9]}, "set": {"bias_scale": 1e6}})
     found = train_here(job_of(plan, tmp_path, strategy="vmap"))
@@ -223,7 +237,8 @@ def test_a_disk_without_room_trains_nothing(
     (tmp_path / "plan.toml").write_text('recipe = "tiny"\ndata = "builtin"\nseeds = 100\n[set]\ntrain_examples = 256\n')
     assert main([str(tmp_path / "plan.toml"), "--out", str(tmp_path / "out")]) == 2
     assert "needs 51.6 kB, but" in capsys.readouterr().err
-    assert not (tmp_path / "out" / "workers").exists()
+    # Nothing in the folder keeps a smaller plan out.
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["lock"]
 
 
 @pytest.fixture
@@ -372,6 +387,9 @@ class LosesMachines:
             outcomes = [Outcome(run.id, run.setting, 0.5, False, None) for run in chunk.runs]
             future.set_result(Report(outcomes, {"environment": "e"}))
         return future
+
+    def stop_late(self) -> None:
+        """Nothing takes any time."""
 
 
 @pytest.mark.parametrize(
@@ -561,6 +579,56 @@ def test_a_dry_run_trains_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "2 settings, 2,000 networks" in output
     assert "disk: 1.0 MB" in output
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_sigterm_to_a_worker_or_to_all_leaves_a_snapshot(tmp_path: Path) -> None:
+    plan = tmp_path / "plan.toml"
+    # Many seconds of training, of which no step takes long.
+    plan.write_text('recipe = "tiny"\ndata = "builtin"\nseeds = 1\n[set]\nepochs = 200.0\n')
+    runs = {}
+    for name in ("whole", "cut"):
+        command = [sys.executable, "-m", "airjax.sweep", plan, "--out", tmp_path / name, "--checkpoint-every", "10000"]
+        signals = [] if name == "whole" else ["worker", "driver"]
+        while True:
+            with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as sweeping:
+                for target in signals:
+                    worker = await_training(tmp_path / name)
+                    os.kill(worker if target == "worker" else sweeping.pid, signal.SIGTERM)
+                    await_snapshot(tmp_path / name, again=target == "driver")
+                _, errors = sweeping.communicate(timeout=300)
+            if not signals:
+                break
+            signals = []
+            assert sweeping.returncode == 143, errors
+            assert "ended by SIGTERM; 0 of 1 networks are in" in errors
+            assert "rerunning the same command resumes" in errors
+        assert sweeping.returncode == 0, errors
+        runs[name] = results.load(tmp_path / name)
+    assert [row["error"] for row in runs["cut"].rows] == [None]
+    for name in ("predictions", "curves"):
+        np.testing.assert_array_equal(runs["cut"].array(name), runs["whole"].array(name))
+
+
+def await_training(out: Path) -> int:
+    """Wait until a worker trains, and return its process."""
+    deadline = time.monotonic() + 200
+    while time.monotonic() < deadline:
+        for worker, phase in read_phases(out).items():
+            if phase == "training":
+                time.sleep(1.0)  # some steps
+                return int(worker.rpartition("-")[2])
+        time.sleep(0.05)
+    raise AssertionError("no worker trains")
+
+
+def await_snapshot(out: Path, *, again: bool) -> None:
+    """Wait until there is a snapshot, or another one."""
+    wanted, deadline = 2 if again else 1, time.monotonic() + 100
+    while len(list((out / "snapshots").glob("*/[0-9]*"))) < wanted:
+        assert time.monotonic() < deadline, "no snapshot is written"
+        time.sleep(0.05)
 
 
 def test_a_stopped_worker_leaves_a_snapshot_and_the_next_one_goes_on(
