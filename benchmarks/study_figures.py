@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from airjax.data import Dataset
-from airjax.report.drawing import COLORS, GREY, make_axes, make_grid
+from airjax.report.drawing import COLORS, GREY, even_edges, make_axes, make_grid
 from airjax.stats.datamodels import Datamodels, strongest
 from airjax.stats.variance import Reliability
 
@@ -15,7 +15,7 @@ NEIGHBOURS = 5  # training images shown on either side
 def draw_accuracies(accuracy: np.ndarray, independent_sd: float) -> Figure:
     """Accuracies of the runs in percent, and how they would spread if images were independent of each other."""
     figure, axes = make_axes(6.4, 3.0)
-    _, edges, _ = axes.hist(accuracy, bins=30, color=BLUE, alpha=0.5, label=f"{len(accuracy)} networks")
+    _, edges, _ = axes.hist(accuracy, even_edges(accuracy), color=BLUE, alpha=0.5, label=f"{len(accuracy)} networks")
     grid = np.linspace(accuracy.min(), accuracy.max(), 300)
     area = len(accuracy) * (edges[1] - edges[0])
     for sd, color, label in (

@@ -140,11 +140,12 @@ def _classes(group: Group) -> int:
 
 def draw(record: dict[str, Any]) -> "Figure":
     """Draw the accuracies of the runs of the base size, and how often a class is right that so many vote for."""
-    from airjax.report.drawing import COLORS, GREY, make_grid
+    from airjax.report.drawing import COLORS, GREY, even_edges, make_grid
 
     figure, grid = make_grid(7.4, 3.0, 1, 2)
+    edges = even_edges(np.concatenate([one["accuracies"] for one in record["series"].values()]))
     for (name, one), color in zip(record["series"].items(), COLORS, strict=False):
-        grid[0, 0].hist(one["accuracies"], bins=30, color=color, alpha=0.5, label=name)
+        grid[0, 0].hist(one["accuracies"], edges, color=color, alpha=0.5, label=name)
         pairs, votes, right = (np.array(one[key], float) for key in ("pairs", "votes", "right"))
         filled = pairs > 0
         grid[0, 1].plot(votes[filled] / pairs[filled], right[filled] / pairs[filled], "o-", color=color, markersize=3)
