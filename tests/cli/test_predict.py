@@ -11,9 +11,8 @@ from PIL import Image
 
 import airjax
 from airjax.cli import predict
-from airjax.nn.build import init_variables
 from airjax.recipes.recipe import Recipe
-from airjax.training.backend import backend_of
+from tests.networks import initial
 
 CLASSES = ("Flugzeug", "Auto", "Vögel", "猫", "Hirsch", "Hund", "Frosch", "Pferd", "Schiff", "LKW")
 
@@ -22,7 +21,7 @@ CLASSES = ("Flugzeug", "Auto", "Vögel", "猫", "Hirsch", "Hund", "Frosch", "Pfe
 def model_file(tmp_path_factory: pytest.TempPathFactory, tiny: Recipe) -> Path:
     file = tmp_path_factory.mktemp("model") / "model.safetensors"
     recipe = tiny.override(precision="float32")
-    variables = init_variables(recipe, backend_of(recipe), jax.random.key(0))
+    variables = initial(recipe)
     # Zeros would give every class the same probability.
     variables["frozen"] = jax.tree.map(
         lambda zeros: jax.random.normal(jax.random.key(1), zeros.shape), variables["frozen"]

@@ -1,3 +1,4 @@
+import functools
 from typing import Any
 
 import jax
@@ -12,6 +13,7 @@ from airjax.nn.build import apply_eval, apply_train, init_variables, make_module
 from airjax.recipes.published import RECIPES
 from airjax.recipes.recipe import Recipe
 from airjax.training.backend import backend_of
+from tests.networks import classify, classify_in_training, initial
 
 
 def test_dirac_filters_pass_their_channels_and_the_rest_is_uniform() -> None:
@@ -32,7 +34,7 @@ def test_square_layer_starts_as_the_exact_identity() -> None:
 
 
 def test_initial_values_of_94() -> None:
-    variables = jax.tree.map(np.asarray, init_variables(RECIPES["94"], backend_of(RECIPES["94"]), jax.random.key(0)))
+    variables = jax.tree.map(np.asarray, initial(RECIPES["94"]))
     head = variables["params"]["head"]
     assert stats.kstest(head.ravel(), stats.uniform(-0.0625, 0.125).cdf).pvalue > 1e-4
     assert not variables["params"]["whiten"]["bias"].any()
@@ -42,18 +44,13 @@ def test_initial_values_of_94() -> None:
 
 def test_initial_values_of_94_muon_are_a_head_of_unit_deviation_and_a_random_bias() -> None:
     recipe = RECIPES["94-muon"]
-    ours, those_of_94 = (
-        jax.tree.map(np.asarray, init_variables(one, backend_of(one), jax.random.key(0))["params"])
-        for one in (recipe, RECIPES["94"])
-    )
+    ours, those_of_94 = (jax.tree.map(np.asarray, initial(one)["params"]) for one in (recipe, RECIPES["94"]))
     assert ours["head"].std(ddof=1) == pytest.approx(1, rel=1e-6)
     np.testing.assert_allclose(
         ours["head"] / ours["head"][0, 0], those_of_94["head"] / those_of_94["head"][0, 0], rtol=1e-5
     )
-    biases = [
-        init_variables(recipe, backend_of(recipe), jax.random.key(seed))["params"]["whiten"]["bias"]
-        for seed in range(20)
-    ]
+    bias_of = jax.jit(lambda key: init_variables(recipe, backend_of(recipe), key)["params"]["whiten"]["bias"])
+    biases = [bias_of(jax.random.key(seed)) for seed in range(20)]
     bound = 12**-0.5
     assert stats.kstest(np.ravel(biases), stats.uniform(-bound, 2 * bound).cdf).pvalue > 1e-4
     np.testing.assert_array_equal(ours["block2"]["conv1"], those_of_94["block2"]["conv1"])
@@ -61,7 +58,7 @@ def test_initial_values_of_94_muon_are_a_head_of_unit_deviation_and_a_random_bia
 
 def test_a_head_of_half_precision_has_unit_deviation_too() -> None:
     recipe = RECIPES["94-muon"].override(precision="float16")
-    head = init_variables(recipe, backend_of(recipe), jax.random.key(0))["params"]["head"]
+    head = initial(recipe)["params"]["head"]
     assert head.dtype == "float16"
     assert np.asarray(head, np.float64).std(ddof=1) == pytest.approx(1, rel=1e-3)
 
@@ -77,23 +74,23 @@ def test_laws_are_traced_to_initialise_a_network_and_not_to_use_it(
 
     monkeypatch.setattr(airbench, "dirac_uniform", law)
     backend = backend_of(tiny)
-    variables = init_variables(tiny, backend, jax.random.key(0))
+    variables = jax.eval_shape(functools.partial(init_variables, tiny, backend), jax.random.key(0))
     assert drawn
     drawn.clear()
-    apply_train(tiny, backend, variables, jnp.zeros((2, 32, 32, 3)))
-    apply_eval(tiny, backend, variables, jnp.zeros((2, 32, 32, 3)))
+    for use in (apply_train, apply_eval):
+        jax.eval_shape(functools.partial(use, tiny, backend), variables, jnp.zeros((2, 32, 32, 3)))
     assert not drawn
 
 
 def test_first_convolution_without_whitening_is_an_ordinary_trained_one(tiny: Recipe) -> None:
     plain = tiny.override(whiten=False)
-    variables = init_variables(plain, backend_of(plain), jax.random.key(0))
+    variables = initial(plain)
     assert "frozen" not in variables
     first = jax.tree.map(np.asarray, variables["params"]["whiten"])
     assert 0.2 < np.abs(first["kernel"]).max() <= 12**-0.5
     assert 0.1 < np.abs(first["bias"]).max() <= 12**-0.5
     plain = plain.override(whiten_bias=False)
-    no_bias = init_variables(plain, backend_of(plain), jax.random.key(0))
+    no_bias = initial(plain)
     assert "bias" not in no_bias["params"]["whiten"]
 
 
@@ -119,11 +116,11 @@ def test_intermediate_shapes(name: str) -> None:
 
 def test_running_statistics_keep_the_old_share_and_take_the_unbiased_variance(tiny: Recipe) -> None:
     recipe = tiny.override(precision="float32")
-    variables = init_variables(recipe, backend_of(recipe), jax.random.key(0))
+    variables = initial(recipe)
     kernel = jax.random.normal(jax.random.key(2), (2, 2, 3, 24))
     variables["frozen"] = {"whiten": {"kernel": kernel}}
     images = jax.random.normal(jax.random.key(1), (8, 32, 32, 3))
-    _, updated = apply_train(recipe, backend_of(recipe), variables, images)
+    _, updated = classify_in_training(recipe, variables, images)
     # The first normalised tensor, recomputed: identity-initialised convolution of the whitened image, pooled.
     x = jax.lax.conv_general_dilated(images, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
     pre = np.asarray(jax.nn.gelu(x, approximate=False))[:, :30, :30, :8]
@@ -135,12 +132,12 @@ def test_running_statistics_keep_the_old_share_and_take_the_unbiased_variance(ti
 
 def test_inference_does_not_depend_on_the_other_images(tiny: Recipe) -> None:
     recipe = tiny.override(precision="float32")
-    variables = init_variables(recipe, backend_of(recipe), jax.random.key(0))
+    variables = initial(recipe)
     variables["frozen"]["whiten"]["kernel"] = jax.random.normal(jax.random.key(2), (2, 2, 3, 24))
     images = jax.random.normal(jax.random.key(1), (4, 32, 32, 3))
     assert np.allclose(
-        apply_eval(recipe, backend_of(recipe), variables, images)[:1],
-        apply_eval(recipe, backend_of(recipe), variables, images[:1]),
+        classify(recipe, variables, images)[:1],
+        classify(recipe, variables, images[:1]),
         atol=1e-5,
     )
 
@@ -150,7 +147,7 @@ def test_inference_does_not_depend_on_the_other_images(tiny: Recipe) -> None:
 )
 def test_precision_of_parameters_and_logits(tiny: Recipe, precision: str, params: str, norm: str) -> None:
     recipe = tiny.override(precision=precision)
-    variables = init_variables(recipe, backend_of(recipe), jax.random.key(0))
+    variables = initial(recipe)
     assert variables["params"]["block1"]["conv1"].dtype == params
     assert variables["params"]["block1"]["norm1"]["bias"].dtype == "float32"
     images = jnp.zeros((2, 32, 32, 3), precision)

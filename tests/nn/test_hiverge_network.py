@@ -1,5 +1,7 @@
 """SiLU in the blocks, and BatchNorm in half precision."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,11 +9,12 @@ import pytest
 
 from airjax.kernels.backend import PRECISIONS, make_ops
 from airjax.kernels.silu import silu
-from airjax.nn.build import apply_eval, apply_train, init_variables
+from airjax.nn.build import apply_eval
 from airjax.nn.layers import BatchNorm
 from airjax.optim.groups import group_dtype
 from airjax.recipes.recipe import Recipe
 from airjax.training.backend import backend_of
+from tests.networks import classify_in_training, initial
 
 
 def test_silu_is_x_times_its_logistic_function_and_so_is_its_gradient() -> None:
@@ -36,8 +39,8 @@ def test_blocks_have_silu_and_the_first_convolution_gelu(tiny: Recipe, changes: 
         return x
 
     ops = backend.ops._replace(gelu=lambda x: noted("gelu", x), silu=lambda x: noted("silu", x))
-    variables = init_variables(recipe, backend, jax.random.key(0))
-    apply_eval(recipe, backend._replace(ops=ops), variables, jnp.ones((2, 32, 32, 3)))
+    use = functools.partial(apply_eval, recipe, backend._replace(ops=ops))
+    jax.eval_shape(use, initial(recipe), jnp.ones((2, 32, 32, 3)))
     convs = recipe.network.convs_per_block  # pyright: ignore[reportAttributeAccessIssue]
     assert used == [("gelu", 31)] + [("silu", size) for size in (15, 7, 3) for _ in range(convs)]
 
@@ -50,13 +53,13 @@ def test_batchnorm_is_halved_where_all_else_is(tiny: Recipe, precision: str, par
     recipe = tiny.override(precision=precision, batchnorm_half=True)
     backend = backend_of(recipe)
     images = jax.random.normal(jax.random.key(1), (4, 32, 32, 3)).astype(backend.precision.compute)
-    variables = init_variables(recipe, backend, jax.random.key(0))
-    _, statistics = apply_train(recipe, backend, variables, images)
+    variables = initial(recipe)
+    _, statistics = classify_in_training(recipe, variables, images)
     assert {leaf.dtype.name for leaf in jax.tree.leaves((variables["batch_stats"], statistics))} == {running}
     assert variables["params"]["block1"]["norm1"]["bias"].dtype == params
     assert jnp.dtype(group_dtype(recipe, "norm_bias", PRECISIONS[precision])) == params
     plain = recipe.override(batchnorm_half=False)
-    same = apply_train(plain, backend, init_variables(plain, backend, jax.random.key(0)), images)[1]
+    same = classify_in_training(plain, initial(plain), images, backend)[1]
     assert {leaf.dtype.name for leaf in jax.tree.leaves(same)} == {"float32"}
     for ours, exact in zip(jax.tree.leaves(statistics), jax.tree.leaves(same), strict=True):
         assert np.array_equal(ours, exact.astype(running))

@@ -3,20 +3,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from airjax.nn.build import apply_eval, apply_train, init_variables, make_module
+from airjax.nn.build import apply_train, init_variables, make_module
 from airjax.recipes.published import RECIPES
-from airjax.recipes.recipe import Recipe
 from airjax.training.backend import backend_of
+from tests.networks import classify, classify_in_training, initial
 
 SMALL = RECIPES["resnet18"].override(widths=(4, 6, 8, 10), precision="float32")
 
 
 def images(count: int) -> jax.Array:
     return jnp.asarray(np.random.default_rng(0).standard_normal((count, 32, 32, 3)), jnp.float32)
-
-
-def initial(recipe: Recipe) -> dict:
-    return init_variables(recipe, backend_of(recipe), jax.random.key(0))
 
 
 def test_stages_halve_the_image_and_the_head_sees_its_mean() -> None:
@@ -35,7 +31,7 @@ def test_stages_halve_the_image_and_the_head_sees_its_mean() -> None:
 
 def test_weights_have_the_default_law_and_batch_norm_starts_as_itself() -> None:
     recipe = RECIPES["resnet18"].override(precision="float32")
-    params = jax.tree.map(np.asarray, jax.jit(lambda: initial(recipe)["params"])())
+    params = jax.tree.map(np.asarray, initial(recipe)["params"])
     kernel = params["stage4_block2"]["conv2"]
     bound = (9 * 512) ** -0.5
     assert kernel.std() == pytest.approx(bound / 3**0.5, rel=0.01)
@@ -52,9 +48,8 @@ def test_a_block_whose_convolutions_are_zero_passes_its_input_on() -> None:
     variables = initial(SMALL)
     for kernel in ("conv1", "conv2"):
         variables["params"]["stage1_block2"][kernel] *= 0
-    _, updated = make_module(SMALL, backend_of(SMALL)).apply(
-        variables, images(2), train=True, mutable=["intermediates", "batch_stats"]
-    )
+    module, mutable = make_module(SMALL, backend_of(SMALL)), ["intermediates", "batch_stats"]
+    _, updated = jax.jit(lambda v, x: module.apply(v, x, train=True, mutable=mutable))(variables, images(2))
     sown = updated["intermediates"]
     assert np.array_equal(sown["stage1_block2"]["output"][0], sown["stage1_block1"]["output"][0])
     assert sown["stage1_block1"]["output"][0].min() == 0
@@ -77,10 +72,8 @@ def test_half_precision_keeps_batch_norm_in_float32(precision: str) -> None:
 
 def test_evaluation_uses_the_running_statistics() -> None:
     variables, x = initial(SMALL), images(4)
-    backend = backend_of(SMALL)
-    _, stats = apply_train(SMALL, backend, variables, x)
+    _, stats = classify_in_training(SMALL, variables, x)
     moved = {**variables, "batch_stats": stats}
-    assert not np.allclose(apply_eval(SMALL, backend, variables, x), apply_eval(SMALL, backend, moved, x))
-    assert np.allclose(
-        apply_eval(SMALL, backend, moved, x)[:1], apply_eval(SMALL, backend, moved, x[:1]), rtol=1e-4, atol=1e-5
-    )
+    logits = classify(SMALL, moved, x)
+    assert not np.allclose(classify(SMALL, variables, x), logits)
+    assert np.allclose(logits[:1], classify(SMALL, moved, x[:1]), rtol=1e-4, atol=1e-5)

@@ -11,10 +11,9 @@ import pytest
 from safetensors.numpy import save_file
 
 import airjax
-from airjax.nn.build import init_variables
 from airjax.recipes.recipe import Recipe
-from airjax.training.backend import backend_of
 from airjax.training.checkpoint import named_tensors
+from tests.networks import initial
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +36,7 @@ def test_save_load_predict_is_exact(trained: airjax.Trained, toy: airjax.Dataset
 
 def test_half_precision_and_unwhitened_networks_survive(tiny: Recipe, tmp_path: Path) -> None:
     recipe = tiny.override(precision="float16", whiten=False)
-    variables = init_variables(recipe, backend_of(recipe), jax.random.key(0)) | {"frozen": {}}
+    variables = initial(recipe) | {"frozen": {}}
     airjax.save_model(tmp_path / "m", airjax.Model(recipe, variables))
     loaded = airjax.load(tmp_path / "m")
     assert jax.tree.structure(loaded.variables) == jax.tree.structure(variables)
@@ -64,7 +63,7 @@ def test_missing_damaged_and_foreign_files_are_told_apart(trained: airjax.Traine
 def fresh(tiny: Recipe) -> airjax.Model:
     """A network that was never trained: cheap, and its tensors may be changed."""
     recipe = tiny.override(precision="float32")
-    variables = jax.tree.map(np.array, init_variables(recipe, backend_of(recipe), jax.random.key(0)))
+    variables = jax.tree.map(np.array, initial(recipe))
     return airjax.Model(recipe, variables)
 
 

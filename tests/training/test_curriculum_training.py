@@ -13,7 +13,6 @@ import airjax
 from airjax.augment.batch import batch_at
 from airjax.augment.resize import resize
 from airjax.kernels.backend import make_backend
-from airjax.nn.build import apply_eval, init_variables
 from airjax.optim.hyperparameters import hyperparameters
 from airjax.recipes.published import RECIPES
 from airjax.recipes.recipe import Recipe
@@ -22,6 +21,7 @@ from airjax.training.loop import TrainedRun, train
 from airjax.training.members import Strategy
 from airjax.training.programs import kinds_of, plan_calls, steps_per_call
 from airjax.training.run import Segment, Task, advance, segments, start_run
+from tests.networks import classify, initial
 from tests.recipe_trainings import (
     check_members,
     check_resumed,
@@ -98,17 +98,21 @@ def test_a_step_sees_the_batch_of_full_size_scaled_down(recipe: Recipe, toy: air
         return batch
 
     hyper, backend, data = hyperparameters(recipe), backend_of(recipe), airjax.to_device(toy, recipe)
-    state, draws = start_run(recipe, backend, airjax.make_key(0), data.train_images, hyper)
+    start = jax.jit(functools.partial(start_run, recipe, backend))
+    state, draws = start(airjax.make_key(0), data.train_images, hyper)
     task = Task(data.train_images, data.train_labels, draws, hyper)
-    take = functools.partial(advance, recipe, backend, state, task, batch_at=note)
-    _, small = take(image_size=24)
+
+    def take(batch_at: Any, image_size: int | None = None) -> Any:
+        step = functools.partial(advance, recipe, backend, image_size=image_size, batch_at=batch_at)
+        return jax.jit(step)(state, task)[1]
+
+    small = take(note, image_size=24)
 
     def scaled(*arguments: Any, **options: Any) -> Any:
         batch = batch_at(*arguments, **options)
         return batch._replace(images=resize(batch.images, 24))
 
-    _, expected = advance(recipe, backend, state, task, batch_at=scaled)
-    _, whole = take()
+    expected, whole = take(scaled), take(note)
     assert seen == [(16, 32, 32, 3)] * 2
     assert float(small.loss) == float(expected.loss)
     assert abs(float(small.loss) - float(whole.loss)) > 1e-5
@@ -126,8 +130,8 @@ def test_a_curriculum_of_the_data_s_own_size_changes_nothing(tiny: Recipe, toy: 
 @pytest.mark.parametrize("size", [9, 24, 32, 40])
 def test_images_of_any_size_go_through_one_head(size: int, pool: str) -> None:
     recipe = RECIPES["tiny"].override(final_pool=pool)
-    variables = init_variables(recipe, backend_of(recipe), jax.random.key(0))
-    logits = apply_eval(recipe, backend_of(recipe), variables, jnp.ones((2, size, size, 3)))
+    variables = initial(recipe)
+    logits = classify(recipe, variables, jnp.ones((2, size, size, 3)))
     assert logits.shape == (2, 10)
 
 

@@ -8,25 +8,25 @@ import pytest
 import airjax
 from airjax.augment.transforms import normalize
 from airjax.kernels.onednn import onednn_available
-from airjax.nn.build import apply_eval, init_variables
 from airjax.recipes.inputs import Inputs
 from airjax.recipes.published import RECIPES
 from airjax.recipes.recipe import Recipe
 from airjax.training.backend import backend_of, resolve_precision
 from airjax.training.eval_plans import EvalPlan, eval_plan
 from airjax.training.evaluate import compile_logits, tta_logits, tta_logits_in_passes
+from tests.networks import classify, initial
 
 
 @pytest.mark.parametrize("level", [0, 1, 2])
 def test_logits_are_averaged_with_the_methods_weights(tiny: Recipe, toy: airjax.Dataset, level: int) -> None:
     recipe = resolve_precision(tiny)
-    variables = init_variables(recipe, backend_of(recipe), jax.random.key(0))
+    variables = initial(recipe)
     variables["frozen"]["whiten"]["kernel"] = jax.random.normal(jax.random.key(1), (2, 2, 3, 24))
     images = jnp.asarray(toy.test_images[:3])
     x = np.asarray(normalize(images, Inputs(), jnp.float32))
 
     def net(view: np.ndarray) -> np.ndarray:
-        return np.asarray(apply_eval(recipe, backend_of(recipe), variables, jnp.asarray(view)))
+        return np.asarray(classify(recipe, variables, jnp.asarray(view)))
 
     def mirrored(view: np.ndarray) -> np.ndarray:
         return 0.5 * net(view) + 0.5 * net(view[:, :, ::-1])
@@ -40,7 +40,7 @@ def test_logits_are_averaged_with_the_methods_weights(tiny: Recipe, toy: airjax.
 
 def test_passes_give_the_logits_of_one(tiny: Recipe, toy: airjax.Dataset) -> None:
     recipe = resolve_precision(tiny)
-    variables = init_variables(recipe, backend_of(recipe), jax.random.key(0))
+    variables = initial(recipe)
     variables["frozen"]["whiten"]["kernel"] = jax.random.normal(jax.random.key(1), (2, 2, 3, 24))
     images = jnp.asarray(toy.test_images[:12])
     expected, backend, plan = tta_logits(recipe, variables, images), backend_of(recipe), EvalPlan(batch=4, passes=3)
@@ -53,7 +53,7 @@ def test_passes_give_the_logits_of_one(tiny: Recipe, toy: airjax.Dataset) -> Non
 @pytest.mark.skipif(not onednn_available(), reason="oneDNN is not installed, or does not load")
 def test_views_that_fill_no_whole_passes_give_the_same_logits(tiny: Recipe, toy: airjax.Dataset) -> None:
     recipe = resolve_precision(tiny)
-    variables = init_variables(recipe, backend_of(recipe), jax.random.key(0))
+    variables = initial(recipe)
     variables["frozen"]["whiten"]["kernel"] = jax.random.normal(jax.random.key(1), (2, 2, 3, 24))
     images = jnp.asarray(toy.test_images[:14])
     backend, plan = backend_of(recipe, convolution="onednn"), EvalPlan(batch=14, passes=1)  # three images at once
@@ -76,7 +76,7 @@ def test_an_evaluation_looped_over_inside_takes_hardly_an_image_too_many(example
 @pytest.mark.parametrize("level", [3, -1, True, 1.5, "2"])
 def test_other_levels_are_refused_wherever_they_come_in(tiny: Recipe, toy: airjax.Dataset, level: Any) -> None:
     recipe = resolve_precision(tiny)
-    model = airjax.Model(recipe, {"frozen": {}} | init_variables(recipe, backend_of(recipe), jax.random.key(0)))
+    model = airjax.Model(recipe, {"frozen": {}} | initial(recipe))
     airjax.infer(model, toy.test_images[:1], tta_level=1)  # its program is kept, and True is equal to 1
     message = f"tta-level is {level!r}, but it must be a whole number from 0 to 2"
     with pytest.raises(ValueError, match=message):
@@ -91,7 +91,7 @@ def test_other_levels_are_refused_wherever_they_come_in(tiny: Recipe, toy: airja
 
 def test_numpys_whole_numbers_are_levels(tiny: Recipe, toy: airjax.Dataset) -> None:
     recipe = resolve_precision(tiny)
-    model = airjax.Model(recipe, {"frozen": {}} | init_variables(recipe, backend_of(recipe), jax.random.key(0)))
+    model = airjax.Model(recipe, {"frozen": {}} | initial(recipe))
     images = toy.test_images[:2]
     assert np.array_equal(airjax.infer(model, images, tta_level=np.int64(1)), airjax.infer(model, images, tta_level=1))
 
@@ -107,7 +107,7 @@ def test_recipes_that_differ_in_no_evaluation_share_its_program(tiny: Recipe) ->
 
 def test_without_mirrored_views_an_image_stands_for_both(tiny: Recipe, toy: airjax.Dataset) -> None:
     recipe = resolve_precision(tiny).override(tta_mirror=False)
-    variables = init_variables(recipe, backend_of(recipe), jax.random.key(0))
+    variables = initial(recipe)
     variables["frozen"]["whiten"]["kernel"] = jax.random.normal(jax.random.key(1), (2, 2, 3, 24))
     images = jnp.asarray(toy.test_images[:3])
     plain = tta_logits(recipe, variables, images, 0)

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 import airjax
-from airjax.nn.build import init_variables
 from airjax.recipes.recipe import Recipe
 from airjax.training.backend import backend_of, resolve_precision
 from airjax.training.eval_plans import EvalPlan, EvalRound, eval_rounds
@@ -14,6 +13,7 @@ from airjax.training.evaluate import batched_logits, compile_evaluation
 from airjax.training.evaluate_group import compile_group_evaluation, group_logits
 from airjax.training.members import Strategy, strategy_backend
 from airjax.training.selective import least_confident, selective_logits
+from tests.networks import initial
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def recipe(tiny: Recipe) -> Recipe:
 def networks(recipe: Recipe, count: int) -> list:
     found = []
     for seed in range(count):
-        one = {"frozen": {}} | init_variables(recipe, backend_of(recipe), jax.random.key(seed))
+        one = {"frozen": {}} | initial(recipe, seed)
         one["frozen"] = {"whiten": {"kernel": jax.random.normal(jax.random.key(100 + seed), (2, 2, 3, 24))}}
         found.append(one)
     return found

@@ -1,3 +1,6 @@
+import functools
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -32,8 +35,14 @@ def started(tiny: Recipe, toy: airjax.Dataset) -> tuple:
     recipe = resolve_precision(tiny.override(batch_size=8))
     images, labels = jnp.asarray(toy.train_images[:256]), jnp.asarray(toy.train_labels[:256])
     hyper = hyperparameters(recipe)
-    state, draws = start_run(recipe, backend_of(recipe), jax.random.key(0), images, hyper)
+    start = jax.jit(functools.partial(start_run, recipe, backend_of(recipe)))
+    state, draws = start(jax.random.key(0), images, hyper)
     return recipe, state, batch_at(recipe, images, labels, draws, state.step), hyper
+
+
+@functools.partial(jax.jit, static_argnums=0, static_argnames="frozen")
+def take_step(recipe: Recipe, state: Any, batch: Any, hyper: Any, frozen: tuple[str, ...] = ()) -> Any:
+    return train_step(recipe, state, batch, hyper, frozen=frozen)
 
 
 def convolutions_of(recipe: Recipe, started: tuple, frozen: tuple[str, ...]) -> int:
@@ -55,8 +64,8 @@ def test_freezing_the_bias_saves_its_part_of_the_backward_pass(started: tuple) -
 
 def test_freezing_stops_the_bias_and_nothing_else(started: tuple) -> None:
     recipe, state, batch, hyper = started
-    trained, _ = train_step(recipe, state, batch, hyper, frozen=())
-    frozen, metrics = train_step(recipe, state, batch, hyper, frozen=("whiten_bias",))
+    trained, _ = take_step(recipe, state, batch, hyper)
+    frozen, metrics = take_step(recipe, state, batch, hyper, frozen=("whiten_bias",))
     assert not np.array_equal(trained.params["whiten"]["bias"], state.params["whiten"]["bias"])
     assert np.array_equal(frozen.params["whiten"]["bias"], state.params["whiten"]["bias"])
     assert np.allclose(trained.params["head"], frozen.params["head"], rtol=1e-5, atol=1e-6)
@@ -68,13 +77,10 @@ def test_freezing_stops_the_bias_and_nothing_else(started: tuple) -> None:
 def test_the_last_network_is_lookaheads_slow_copy(started: tuple) -> None:
     recipe, state, batch, hyper = started
     for _ in range(2):
-        state, _ = train_step(recipe, state, batch, hyper, frozen=())
+        state, _ = take_step(recipe, state, batch, hyper)
     assert not np.array_equal(averaged_variables(state)["params"]["head"], state.params["head"])
     assert np.array_equal(averaged_variables(state)["params"]["head"], state.lookahead.slow[0]["head"])
     plain = recipe.override(lookahead=False)
-    assert (
-        start_run(plain, backend_of(plain), jax.random.key(0), jnp.zeros((256, 32, 32, 3), jnp.uint8), hyper)[
-            0
-        ].lookahead
-        is None
-    )
+    start = functools.partial(start_run, plain, backend_of(plain))
+    begun, _ = jax.eval_shape(start, jax.random.key(0), jnp.zeros((256, 32, 32, 3), jnp.uint8), hyper)
+    assert begun.lookahead is None

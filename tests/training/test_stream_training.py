@@ -13,7 +13,7 @@ from tree_files import write_tree
 import airjax
 from airjax.augment.batch import Batch
 from airjax.augment.transforms import mirror_where, normalize
-from airjax.nn.build import apply_eval, init_variables
+from airjax.nn.build import init_variables
 from airjax.optim.hyperparameters import hyperparameters
 from airjax.recipes.published import RECIPES
 from airjax.stream.batches import open_batches
@@ -29,6 +29,7 @@ from airjax.training.step import StepMetrics, init_state, train_step
 from airjax.training.stream_data import Member, fit_tree
 from airjax.training.stream_loop import train_members, train_stream
 from airjax.utils.seeds import make_key
+from tests.networks import classify
 
 cv2 = pytest.importorskip("cv2")
 for package in ("grain", "simplejpeg"):
@@ -176,7 +177,7 @@ def test_both_test_crops_are_the_squares_in_the_middle_and_views_are_mirrored(tr
             part = image[top : top + side, left : left + side]
             pixels.append(cv2.resize(part, (size, size), interpolation=cv2.INTER_AREA))
         x = normalize(jnp.asarray(np.stack(pixels)), recipe.inputs, jnp.float32)
-        plain, mirrored = (apply_eval(recipe, backend_of(recipe), whole.variables, y) for y in (x, x[:, :, ::-1]))
+        plain, mirrored = (classify(recipe, whole.variables, y) for y in (x, x[:, :, ::-1]))
         mean = np.asarray(plain + mirrored) / 2
         labels = tree.val_labels
         assert (crop.size, crop.fraction) == (size, fraction)
