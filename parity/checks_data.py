@@ -18,7 +18,7 @@ from airjax.recipes.recipe import Recipe
 from airjax.utils.seeds import make_key
 from parity import torch_optimizer
 from parity.check_setup import BOTH, CheckSetup, at_precision, jax_precision
-from parity.compare import Comparison, Place, compare
+from parity.compare import Comparison, Place, compare, measured
 
 
 def check_normalize(setup: CheckSetup) -> Iterator[Comparison]:
@@ -87,6 +87,8 @@ def check_schedule(setup: CheckSetup) -> Iterator[Comparison]:
 def check_whitening(setup: CheckSetup) -> Iterator[Comparison]:
     """Compare the filters up to sign, their Gram matrix (which knows neither sign nor order), and what they do. (§2)
 
+    That the second half is the negative of the first is compared exactly.
+
     Rounding errs alike in every direction of patches, and the filters divide by the square roots of the eigenvalues. So
     what is compared is multiplied by them again: else the smallest eigenvalue's error alone would decide.
     """
@@ -109,6 +111,8 @@ def check_whitening(setup: CheckSetup) -> Iterator[Comparison]:
             exact, exact_moment = theirs, moment
         if exact is None or exact_moment is None:
             raise ValueError("the float32 rows of this check are measured against float64: compute both")
+        # What follows knows no signs.
+        yield measured(place, "second half beside the first, negated", float(np.abs(ours[12:] + ours[:12]).max()), 0.0)
         rounded = None if precision == "float64" else theirs
         yield compare(place, "inverse Gram matrix", _inverse_gram(ours), _inverse_gram(exact), _inverse_gram(rounded))
         values = np.linalg.eigvalsh(exact_moment)[:: 1 if ascending else -1]

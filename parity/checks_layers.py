@@ -97,7 +97,7 @@ def _residual_cases(
 
 
 def check_cancellation(setup: CheckSetup) -> Iterator[Comparison]:
-    """BatchNorm of values far from zero in float32: E[x^2] - E[x]^2 would lose the variance. (§10)"""
+    """BatchNorm of values far from zero in float32: E[x^2] - E[x]^2 would lose the variance. (§1)"""
     x = 100 + np.random.default_rng(setup.seed).standard_normal((8, 8, 8, 5)).astype(np.float32)
     ours = run(_airjax_batch_norm, jnp.asarray(x), jnp.zeros(5, jnp.float32))
     theirs = _torch_batch_norm(torch.as_tensor(x.transpose(0, 3, 1, 2)).double(), torch.zeros(5, dtype=torch.float64))

@@ -79,7 +79,8 @@ class Comparison(NamedTuple):
     @property
     def passed(self) -> bool:
         """Say whether the difference is within tolerance."""
-        return self.absolute <= self.allowed
+        # Where PyTorch's array holds an infinity, it is also what is allowed.
+        return math.isfinite(self.absolute) and self.absolute <= self.allowed
 
 
 class Place(NamedTuple):
@@ -145,4 +146,6 @@ def summarize(comparisons: list[Comparison]) -> list[Row]:
 def _closeness(comparison: Comparison) -> float:
     if comparison.absolute == 0:
         return 0.0
-    return comparison.absolute / comparison.allowed if comparison.allowed > 0 else math.inf
+    if not math.isfinite(comparison.absolute) or not comparison.allowed > 0:
+        return math.inf
+    return comparison.absolute / comparison.allowed

@@ -117,7 +117,13 @@ def to_state_dict(recipe: Recipe, variables: Variables) -> dict[str, Tensor]:
         if entry.path in leaves
     }
     _check(recipe, {key: value.shape for key, value in tensors.items()}, ["/".join(path) for path in leaves])
-    state = {key: torch.from_numpy(value) for key, value in tensors.items()}
+    # torch does not know numpy's bfloat16, which is 16 bits to it.
+    state = {
+        key: torch.from_numpy(value.view(np.int16)).view(torch.bfloat16)
+        if value.dtype == jnp.bfloat16
+        else torch.from_numpy(value)
+        for key, value in tensors.items()
+    }
     for name, shape in constants(recipe).items():
         counter = name.endswith("num_batches_tracked")
         like = state[name.rsplit(".", 1)[0] + ".running_mean"]
@@ -141,7 +147,8 @@ def to_variables(recipe: Recipe, state: dict[str, Tensor]) -> Variables:
     trained = [k for k, value in scales.items() if k.endswith(".weight") and not (dense(k, value) == 1).all()]
     if trained:
         raise ConvertError(f"airjax has no BatchNorm scale, but {', '.join(trained)} is not 1 everywhere")
-    precision = backend_of(recipe).precision
+    precision, half = backend_of(recipe).precision, recipe.value_of("batchnorm_half")
+    params, running = (precision.params, precision.compute) if half else (precision.statistics, precision.statistics)
     variables: Variables = {"params": {}, "frozen": {}, "batch_stats": {}}
     for entry in entries(recipe):
         *folders, last = entry.path
@@ -149,7 +156,8 @@ def to_variables(recipe: Recipe, state: dict[str, Tensor]) -> Variables:
         for folder in folders:
             node = node.setdefault(folder, {})
         of_norm = len(entry.path) > 2 and entry.path[-2].startswith("norm")
-        dtype = precision.statistics if of_norm else precision.params
+        of_params = params if of_norm else precision.params
+        dtype = running if folders[0] == "batch_stats" else of_params
         with np.errstate(over="ignore"):  # the check of the values says it
             values = jnp.asarray(_permuted(entry, arrays[entry.torch_key], TO_JAX), dtype)
         if fault := value_fault("/".join(entry.path), np.asarray(values)):

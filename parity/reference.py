@@ -211,9 +211,11 @@ def train_step(
 
 
 @torch.no_grad()
-def tta_logits(forward: Callable[[Tensor], Tensor], images: Tensor, level: int, *, uniform: bool = False) -> Tensor:
+def tta_logits(
+    forward: Callable[[Tensor], Tensor], images: Tensor, level: int, *, uniform: bool = False, mirrored: bool = True
+) -> Tensor:
     """Weighted mean of the logits [N,10] over the views of normalised images [N,3,32,32]. (§5)"""
-    views = tta_views(images, level, uniform=uniform)
+    views = tta_views(images, level, uniform=uniform, mirrored=mirrored)
     return sum((weight * forward(view) for weight, view in views), start=torch.zeros(()).to(images))
 
 
@@ -225,8 +227,8 @@ def evaluate(
 
     def logits_of(level: int, images: Tensor) -> Tensor:
         batches = images.split(EVAL_BATCH[torch.device(device).type])
-        uniform = evaluation.tta_uniform
-        return torch.cat([tta_logits(network, normalize(batch, dtype), level, uniform=uniform) for batch in batches])
+        how = {"uniform": evaluation.tta_uniform, "mirrored": evaluation.tta_mirror}
+        return torch.cat([tta_logits(network, normalize(batch, dtype), level, **how) for batch in batches])
 
     pixels = torch.as_tensor(images, device=device)
     plain, full = (functools.partial(logits_of, level) for level in (0, evaluation.tta_level))
@@ -269,10 +271,13 @@ def _compiled(
         train_bias(recipe, network, step)
         compiled(scale_at(recipe, images, step)).sum().backward()
     computed.eval()
-    count = min(EVAL_BATCH[torch.device(device).type], recipe.test_examples)
-    # By way of the views, whose strides differ.
-    views = images[:1].expand(count, -1, -1, -1).contiguous(memory_format=torch.channels_last)
-    tta_logits(compiled, views, recipe.evaluation.tta_level)
+    level, batch, count = recipe.evaluation.tta_level, EVAL_BATCH[torch.device(device).type], recipe.test_examples
+    counts = [count, recipe.evaluation.num_selected(count)] if recipe.evaluation.selects(level) else [count]
+    # Every size that a batch of them has, the last one's included.
+    for size in sorted({min(batch, number) for number in counts} | {number % batch for number in counts} - {0}):
+        # By way of the views, whose strides differ.
+        views = images[:1].expand(size, -1, -1, -1).contiguous(memory_format=torch.channels_last)
+        tta_logits(compiled, views, level)
     computed.train()
     train_bias(recipe, network, 0)
     network.load_state_dict(before)

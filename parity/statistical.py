@@ -12,6 +12,7 @@ from parity.environment import Device, describe, describe_data
 from parity.study import FRAMEWORKS, Framework, RunOutcome, Study, add_run, open_study
 from parity.torch_implementation import OWN
 from parity.trainers import Reference, StudyJob, make_trainer
+from parity.upstream_trainer import OTHERWISE, require_recipe
 from parity.worker import Worker
 
 RECIPE_NAMES = {
@@ -50,6 +51,17 @@ def plan_study(
         raise ValueError(f"margin is {margin}, but it must be more than 0 and less than 100 percentage points")
     if name not in RECIPE_NAMES[reference]:
         raise ValueError(f"recipe is {name!r}, but the {reference} reference has {', '.join(RECIPE_NAMES[reference])}")
+    if reference == "upstream":
+        require_recipe(recipe)
+        if device == "cuda" and recipe.precision not in ("auto", "float16"):
+            raise ValueError(
+                f"airbench trains in float16 on a GPU, but precision is {recipe.precision}; leave it at auto, or "
+                f"{OTHERWISE}"
+            )
+    elif (groups := recipe.network.batchnorm_groups) > 1:
+        raise ValueError(
+            f"batchnorm_groups is {groups}, but the PyTorch reference normalises a batch as a whole; leave it at 1"
+        )
     original = RECIPES[name].flat()
     return {
         "recipe": name,

@@ -85,11 +85,16 @@ def augment_epoch(recipe: Recipe, prepared: Tensor, draws: TensorDraws, epoch: i
     return images
 
 
-def tta_views(images: Tensor, level: int, *, uniform: bool = False) -> list[tuple[float, Tensor]]:
+def tta_views(
+    images: Tensor, level: int, *, uniform: bool = False, mirrored: bool = True
+) -> list[tuple[float, Tensor]]:
     """Return the weighted views of test-time augmentation: level 0, 1 or 2. The weights add up to 1. (§5)"""
     if uniform:
-        views = tta_views(images, level)
+        views = tta_views(images, level, mirrored=mirrored)
         return [(1 / len(views), view) for _, view in views]
+    if level > 0 and not mirrored:
+        # Each view is followed by its mirror, which has the same weight.
+        return [(2 * weight, view) for weight, view in tta_views(images, level)[::2]]
     if level == 0:
         return [(1.0, images)]
     if level == 1:

@@ -75,10 +75,10 @@ class CompiledTrainer:
         # Returns the network that the training ends on.
         recipe, current = self.recipe, self.training
         optimizer, scheduler = make_optimizer(recipe, current.network)
-        step, freezes = 0, airbench_network(recipe).whiten_bias_epochs or math.inf
+        step, freezes = 0, airbench_network(recipe).whiten_bias_epochs
         for epoch in range(math.ceil(recipe.epochs)):
             stop = clock.time("train")
-            if current is self.training and epoch >= freezes:
+            if current is self.training and freezes is not None and epoch >= freezes:
                 current = self.frozen
                 current.network.load_state_dict(self.training.network.state_dict())
                 before = optimizer.state_dict(), scheduler.state_dict()

@@ -13,6 +13,7 @@ from torch import nn
 
 from airjax.data.dataset import Dataset
 from airjax.recipes.recipe import Recipe
+from parity.kinds import nesterov_optimizer
 from parity.torch_network import dtype_of
 from parity.upstream_cpu import load_package, on_cpu
 from parity.upstream_package import (
@@ -23,21 +24,36 @@ from parity.upstream_package import (
     train_arguments,
 )
 
+OTHERWISE = "compare with our own PyTorch reference"  # of an error: what else to do
 WHITEN_EXAMPLES = 5000  # of the training images, always
-FIXED = (
-    "flip", "order", "whiten", "whiten_bias", "dirac", "schedule_start", "schedule_peak", "schedule_end", "lookahead",
-    "lookahead_every", "lookahead_decay", "final_pool", "curriculum", "tail", "crop_sampling", "cutout_sampling",
-    "antithetic",
-)  # fmt: skip
+# What the package takes from a recipe; all else is in its code, as the default recipe has it.
+TAKEN = {
+    "epochs", "batch_size", "train_examples", "test_examples", "precision", "widths", "convs_per_block", "residual",
+    "batchnorm_momentum", "whiten_examples", "whiten_bias_epochs", "learning_rate", "weight_decay", "momentum",
+    "bias_scale", "label_smoothing", "translate", "cutout", "tta_level",
+}  # fmt: skip
 
 
 def require_recipe(recipe: Recipe) -> None:
-    """Raise ValueError for a recipe that the package cannot train."""
+    """Raise ValueError for a recipe that the package cannot train; the message names the field and the remedy."""
     functions_of(recipe)
-    for name in FIXED:
-        has, asked = Recipe().value_of(name), recipe.value_of(name)
-        if has != asked:
-            raise ValueError(f"airbench trains with {name} {has} only, not {asked}")
+    nesterov_optimizer(recipe)
+    for name, has in Recipe().flat().items():
+        asked = recipe.value_of(name)
+        if name not in TAKEN and asked != has:
+            raise ValueError(f"airbench trains with {name} {has} only, not {asked}; leave it at {has}, or {OTHERWISE}")
+    whitened, freezes = recipe.value_of("whiten_examples"), recipe.value_of("whiten_bias_epochs")
+    if min(whitened, recipe.train_examples) != min(WHITEN_EXAMPLES, recipe.train_examples):
+        raise ValueError(
+            f"airbench whitens on {WHITEN_EXAMPLES} images, but whiten_examples is {whitened}; leave it at "
+            f"{WHITEN_EXAMPLES}, or {OTHERWISE}"
+        )
+    # The package compares the number of the epoch, airjax that of the step.
+    if freezes is not None and freezes % 1:
+        raise ValueError(
+            f"airbench freezes the first bias between two epochs, but whiten_bias_epochs is {freezes}; round it, or "
+            f"{OTHERWISE}"
+        )
 
 
 def open_package(recipe: Recipe, device: str) -> contextlib.AbstractContextManager[Any]:
@@ -77,10 +93,6 @@ class Trainer:
 
     def __init__(self, recipe: Recipe, data: Dataset, device: str = "cpu") -> None:
         require_recipe(recipe)
-        if min(recipe.value_of("whiten_examples"), recipe.train_examples) != min(
-            WHITEN_EXAMPLES, recipe.train_examples
-        ):
-            raise ValueError(f"airbench whitens on {WHITEN_EXAMPLES} images, not {recipe.value_of('whiten_examples')}")
         self.recipe, self.data, self.device = recipe, data.head(recipe.train_examples, recipe.test_examples), device
 
     def train(self, seed: int) -> tuple[np.ndarray, dict[str, float]]:

@@ -25,10 +25,13 @@ from airjax.optim.schedule import learning_rate_factor
 from airjax.recipes.crops import Crops
 from airjax.recipes.curriculum import Curriculum
 from airjax.recipes.optimizer_muon import Muon
+from airjax.recipes.published import RECIPES
 from airjax.training import evaluate as tta
 from airjax.training import selection, selective, step, stream_step
 from airjax.training.selective import least_confident
 from parity import checks_selection
+from parity.check_setup import CheckSetup, narrow
+from parity.checks_initialisation import check_initialisation
 from parity.numerical import run_suite
 from parity.torch_implementation import OWN
 
@@ -414,6 +417,16 @@ def descending_filters(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(whiten, "whitening_filters", lambda images, epsilon, ascending: right(images, epsilon))
 
 
+def second_half_without_the_minus(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = whiten.whitening_filters
+
+    def filters(*arguments: Any, **named: Any) -> Any:
+        first, _ = jnp.split(right(*arguments, **named), 2, axis=-1)
+        return jnp.concatenate([first, first], axis=-1)
+
+    monkeypatch.setattr(whiten, "whitening_filters", filters)
+
+
 def head_of_a_linear_layer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model, "unit_uniform", model.default_uniform)
 
@@ -448,6 +461,7 @@ CONTROLS = (
     Control(cells_in_reading_order, DRAWN, ("draws",)),
     Control(opposite_in_the_rows_alone, DRAWN, ("draws",)),
     Control(an_order_twice_forwards, DRAWN, ("draws",)),
+    Control(second_half_without_the_minus, ("normalize", "whitening"), ("whitening",)),
 )
 
 
@@ -545,6 +559,25 @@ def test_planted_mistake_turns_its_checks_red_and_no_others(
     result = run_suite(OWN, builtin, recipes=(recipe,), checks=control.watched, precisions=precisions)
     assert {row.check for row in result.rows} == set(control.watched)
     assert {row.check for row in result.rows if not row.passed} == set(control.red)
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "key", "factor"),
+    [*(("94-muon", model, "0.bias", factor) for factor in (0.0, 0.5, 2.0)), ("resnet18", resnet, "fc.bias", 0.5)],
+)
+def test_a_bias_of_few_channels_on_another_scale_turns_the_initial_law_red(
+    name: str,
+    module: Any,
+    key: str,
+    factor: float,
+    monkeypatch: pytest.MonkeyPatch,
+    builtin: tuple[str, np.ndarray, np.ndarray],
+) -> None:
+    right = module.bias_uniform
+    monkeypatch.setattr(module, "bias_uniform", lambda fan_in: lambda *arguments: factor * right(fan_in)(*arguments))
+    setup = CheckSetup(name, narrow(RECIPES[name]), *builtin[1:], OWN, ("float32",))
+    failed = {comparison.name.split()[0] for comparison in check_initialisation(setup) if not comparison.passed}
+    assert failed == {key}
 
 
 def test_a_mistake_in_the_updates_shows_in_the_trajectory(

@@ -13,10 +13,10 @@ from airjax.recipes.published import RECIPES
 from airjax.recipes.recipe import Recipe
 from airjax.training.api import infer
 from airjax.training.backend import backend_of
-from airjax.training.checkpoint import Model, load, save_model
+from airjax.training.checkpoint import Model, load, named_tensors, needed_tensors, save_model
 from parity import reference
 from parity.__main__ import main
-from parity.convert import ConvertError, entries, to_state_dict, to_variables
+from parity.convert import ConvertError, entries, export_model, import_model, to_state_dict, to_variables
 from parity.states import arbitrary_state, cast
 from parity.torch_network import build_network
 
@@ -143,6 +143,24 @@ def test_import_writes_a_model_that_loads(tmp_path: Path) -> None:
     torch.save(cast(arbitrary_state(recipe, seed=0), "float16"), state)
     assert main(["import", str(state), str(model), "--recipe", "tiny"]) == 0
     assert load(model).recipe == recipe
+
+
+@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+def test_batchnorm_in_half_precision_is_imported_as_airjax_has_it_and_exported_again(
+    precision: Any, tmp_path: Path
+) -> None:
+    recipe = RECIPES["tiny"].override(precision=precision, batchnorm_half=True)
+    file, model, again = tmp_path / "state.pt", tmp_path / "model.safetensors", tmp_path / "again.pt"
+    state = cast(arbitrary_state(recipe, seed=0), "float32")
+    torch.save(state, file)
+    import_model(file, model, recipe)
+    types = {name: leaf.dtype for name, leaf in named_tensors(load(model).variables).items()}
+    assert types == {name: leaf.dtype for name, leaf in needed_tensors(recipe).items()}
+    export_model(model, again)
+    exported = torch.load(again)
+    build_network(recipe).load_state_dict(exported, strict=True)
+    half = getattr(torch, precision)
+    assert torch.equal(exported["2.norm1.running_mean"], state["2.norm1.running_mean"].to(half))
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,10 @@
 import json
 import math
+import re
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -81,6 +83,21 @@ def test_two_results_of_pytorch_that_are_no_rounding_apart_measure_nothing() -> 
 def test_missing_numbers_and_other_shapes_never_pass(wrong: list[float]) -> None:
     place = Place("training", "94", "float64")
     assert not compare(place, "a", wrong, [1.0, 1.0]).passed
+
+
+def test_an_infinity_of_pytorch_allows_nothing() -> None:
+    place = Place("gradients", "94", "float64")
+    infinite = compare(place, "a", [1.0, 1.0], [math.inf, 1.0])
+    assert not infinite.passed
+    (row,) = summarize([measured(place, "b", 1.0, 2.0), infinite])
+    assert (row.worst, row.passed) == ("a", False)
+
+
+def test_sections_that_are_referred_to_are_in_the_document() -> None:
+    root = Path(__file__).parents[2]
+    sections = set(re.findall(r"^#+ (§[\d.]+)", (root / "docs" / "recipes.md").read_text(), re.MULTILINE))
+    for file in (root / "parity").glob("*.py"):
+        assert set(re.findall(r"§\d+(?:\.\d+)?", file.read_text())) <= sections, file.name
 
 
 def test_a_row_shows_the_worst_array_and_fails_with_any() -> None:

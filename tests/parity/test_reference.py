@@ -7,13 +7,14 @@ import torch
 
 import airjax
 from airjax.augment.transforms import normalize as airjax_normalize
+from airjax.augment.views import sides_of, take_view, views_of
 from airjax.data.builtin import load_builtin
 from airjax.data.dataset import Dataset
 from airjax.recipes.published import RECIPES
 from airjax.recipes.recipe import Recipe
 from parity import reference
 from parity.torch_draws import sample_draws
-from parity.torch_images import normalize
+from parity.torch_images import normalize, tta_views
 from parity.torch_network import build_network, dtype_of, init_network, second_moment, whitening_filters
 from parity.torch_optimizer import learning_rate_factor, lookahead_decay, make_optimizer
 
@@ -41,6 +42,7 @@ def same(a: torch.nn.Module, b: torch.nn.Module) -> bool:
         {"whiten": False, "whiten_bias": False, "translate": 0, "flip": "none", "order": "fixed"},
         {"whiten_bias_epochs": 0.5, "order": "replacement", "flip": "alternating-hash", "momentum": 0.0},
         {"tta_level": 0, "label_smoothing": 0.0},
+        {"tta_mirror": False},
         {"crop_sampling": "low-discrepancy", "order": "flip-flop"},
         {"antithetic": True},
         {"whiten_ascending": True, "whiten_bias_random": True, "unit_head": True},
@@ -71,6 +73,45 @@ def test_every_switch_trains_and_changes_the_numbers(changes: dict[str, Any], da
         assert not np.array_equal(other.logits, trained.logits) or not np.array_equal(other.losses, trained.losses), (
             name
         )
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize(("level", "uniform"), [(0, False), (1, False), (2, False), (2, True)])
+def test_views_and_their_weights_are_those_of_airjax(level: int, *, uniform: bool, mirrored: bool) -> None:
+    images = np.random.default_rng(0).standard_normal((2, 9, 9, 3)).astype(np.float32)
+    theirs = tta_views(torch.as_tensor(images.transpose(0, 3, 1, 2)), level, uniform=uniform, mirrored=mirrored)
+    ours = views_of(level, uniform=uniform, mirrored=mirrored)
+    sides = sides_of(jnp.asarray(images), level, ours)
+    for (weight, view), wanted in zip(theirs, ours, strict=True):
+        assert weight == wanted.weight
+        np.testing.assert_array_equal(view.permute(0, 2, 3, 1), take_view(*sides, wanted, level))
+
+
+def test_every_size_of_an_evaluation_s_batches_is_compiled_before_the_clock(
+    data: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+
+    def compiled(network: torch.nn.Module, mode: str) -> Any:
+        def forward(images: torch.Tensor) -> torch.Tensor:
+            if not network.training:
+                seen.append(len(images))
+            return network(images)
+
+        forward.eval = network.eval
+        return forward
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    monkeypatch.setitem(reference.EVAL_BATCH, "cpu", 12)
+    # Of 40 images the last 4 are a batch, and of the 20 that are selected the last 8.
+    for recipe, sizes in ((short(), {12, 4}), (short(tta_fraction=0.5), {12, 4, 8})):
+        network = init_network(recipe, torch.Generator().manual_seed(0))
+        forward = reference.forward_of(recipe, network, "cpu", "default")
+        warmed = set(seen)
+        seen.clear()
+        reference.evaluate(forward, data.test_images, recipe.evaluation, torch.float32)
+        assert warmed == set(seen) == sizes
+        seen.clear()
 
 
 def test_a_seed_determines_the_run_and_another_one_changes_it(data: Dataset) -> None:

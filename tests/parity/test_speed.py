@@ -163,12 +163,16 @@ def test_the_compiled_package_is_compiled_once_for_all_its_trainings(toy: airjax
     assert np.abs(logits[0] - first).max() > 1e-2
 
 
-def test_the_compiled_package_steps_as_the_package_does(toy: airjax.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("whiten_bias_epochs", [1.0, 0.0, None])
+def test_the_compiled_package_steps_as_the_package_does(
+    whiten_bias_epochs: float | None, toy: airjax.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if not importlib.util.find_spec("airbench"):
         pytest.skip(f"the released package is not installed: {INSTALL}")
     monkeypatch.setattr(torch, "compile", lambda network, mode: network)
     recipe = RECIPES["mini"].override(
-        train_examples=300, test_examples=100, widths=(8, 8, 8), epochs=3.0, precision="float64"
+        **{"train_examples": 300, "test_examples": 100, "widths": (8, 8, 8), "epochs": 3.0, "precision": "float64"},
+        whiten_bias_epochs=whiten_bias_epochs,
     )
     trainer, plain = CompiledTrainer(recipe, toy), Trainer(recipe, toy)
     start = upstream.init(recipe, seed=1)

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import airjax
+from airjax.recipes.optimizer import Piecewise, Sgd
 from airjax.recipes.published import RECIPES
 from airjax.recipes.recipe import Recipe
 from airjax.training.backend import resolve_precision
@@ -22,8 +23,12 @@ from parity.study import FRAMEWORKS, RunOutcome, load_study
 from parity.torch_network import dtype_of
 from parity.trainers import StudyJob, make_trainer
 from parity.upstream_cpu import INSTALL
+from parity.upstream_trainer import TAKEN
 from parity.worker import Worker, WorkerError
 
+needs_package = pytest.mark.skipif(
+    importlib.util.find_spec("airbench") is None, reason=f"airbench is not installed: {INSTALL}"
+)
 MARGINS = {"0.5": ("open", 3), "10": ("equivalent", 0)}
 
 
@@ -93,9 +98,8 @@ def test_a_diverging_training_is_an_outcome(toy: airjax.Dataset, tiny: Recipe) -
         assert outcome.correct.shape == (100,)
 
 
+@needs_package
 def test_the_released_package_trains_from_seeds(toy: airjax.Dataset) -> None:
-    if not importlib.util.find_spec("airbench"):
-        pytest.skip(f"the released package is not installed: {INSTALL}")
     recipe = RECIPES["mini"].override(train_examples=300, test_examples=100, widths=(8, 8, 8), epochs=1.5)
     train = make_trainer(StudyJob("torch", "upstream", recipe, toy, "cpu"))
     first, second, again = train(0), train(1), train(0)
@@ -126,6 +130,74 @@ def test_a_process_tells_what_went_wrong(toy: airjax.Dataset, tiny: Recipe) -> N
 def test_bad_plans_are_refused(toy: airjax.Dataset, tiny: Recipe, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         plan_of(tiny, toy, **changes)
+
+
+def test_batchnorm_of_groups_is_refused_since_the_reference_has_none(toy: airjax.Dataset, tiny: Recipe) -> None:
+    with pytest.raises(ValueError, match=r"batchnorm_groups is 2, .* leave it at 1"):
+        plan_of(tiny.override(batchnorm_groups=2), toy)
+
+
+BESIDE_PACKAGE: dict[str, Any] = {"runs": 4, "margin": 5.0, "reference": "upstream"}
+
+
+@needs_package
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"whiten_epsilon": 1e-3},
+        {"logit_scale": 1.0},
+        {"activation": "silu"},
+        {"final_pool": "mean"},
+        {"unit_head": True},
+        {"batchnorm_groups": 2},
+        {"batchnorm_epsilon": 1e-5},
+        {"proxy": True},
+        {"drop_remainder": False},
+        {"padding": "zero"},
+        {"brightness": 0.1},
+        {"tta_uniform": True},
+        {"tta_mirror": False},
+        {"tta_fraction": 0.5},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_a_study_of_what_the_package_would_ignore_is_refused(toy: airjax.Dataset, change: dict[str, Any]) -> None:
+    ((name, value),) = change.items()
+    has = RECIPES["mini"].value_of(name)
+    message = f"airbench trains with {name} {has} only, not {value}; leave it at {has}, or compare with our own"
+    with pytest.raises(ValueError, match=message):
+        plan_study("mini", RECIPES["mini"].override(**change), toy, **BESIDE_PACKAGE, device="cpu")
+
+
+@needs_package
+@pytest.mark.parametrize(
+    ("change", "device", "message"),
+    [
+        ({"whiten_bias_epochs": 1.5}, "cpu", "between two epochs, but whiten_bias_epochs is 1.5; round it, or compare"),
+        ({"whiten_examples": 100}, "cpu", "whitens on 5000 images, but whiten_examples is 100; leave it at 5000, or"),
+        ({"precision": "float32"}, "cuda", "in float16 on a GPU, but precision is float32; leave it at auto, or"),
+        ({"schedule": Piecewise()}, "cpu", "airbench trains with schedule_start 0.2 only"),
+        ({"optimizer": Sgd()}, "cpu", "this recipe's optimizer is not airbench's"),
+    ],
+)
+def test_a_study_of_what_the_package_does_otherwise_is_refused(
+    toy: airjax.Dataset, change: dict[str, Any], device: Any, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        plan_study("mini", RECIPES["mini"].override(**change), toy, **BESIDE_PACKAGE, device=device)
+
+
+@needs_package
+def test_every_field_that_the_package_takes_may_be_changed(toy: airjax.Dataset) -> None:
+    changes = {
+        **{"epochs": 2.0, "batch_size": 60, "train_examples": 240, "test_examples": 90, "precision": "float64"},
+        **{"widths": (8, 9, 10), "convs_per_block": 3, "residual": "after-activation", "batchnorm_momentum": 0.9},
+        **{"whiten_examples": 4000, "whiten_bias_epochs": None, "learning_rate": 9.0, "weight_decay": 0.012},
+        **{"momentum": 0.9, "bias_scale": 32.0, "label_smoothing": 0.1, "translate": 4, "cutout": 12, "tta_level": 1},
+    }
+    assert set(changes) == TAKEN
+    plan = plan_study("mini", RECIPES["mini"].override(**changes), toy, **BESIDE_PACKAGE, device="cpu")
+    assert plan["changed"] == changes
 
 
 class FakeWorker:
