@@ -90,6 +90,7 @@ def run_sweep(options: argparse.Namespace) -> int:
             missing = total - mine
             of_all = "" if shard == WHOLE else f" of the {plan.num_runs:,}, shard {shard.number} of {shard.num_shards}"
             print(f"{total:,} networks{of_all}, {mine:,} of them finished before", flush=True)
+            require_space(out, _bytes_of(plan, data, missing))
             job = Job(plan, out, data_dir, options.strategy, pool.platform, data, options.checkpoint_every)
             chunks = make_chunks(plan, names, finished, options.chunk, shard)
             try:
@@ -109,10 +110,15 @@ def run_sweep(options: argparse.Namespace) -> int:
 
 
 def _require_room(plan: Plan, out: Path, data: dict[str, Source], shard: Shard, names: list[str]) -> None:
-    # Of what is left of the sweep, or of a shard of it.
-    left = count_runs(plan, names, shard) - sum(map(shard.has, planned_ids(plan, names, completed_ids(out))))
+    # For what is left of the sweep, or of a shard of it.
+    finished = planned_ids(plan, names, completed_ids(out))
+    left = count_runs(plan, names, shard) - sum(map(shard.has, finished))
+    require_space(out, _bytes_of(plan, data, left))
+
+
+def _bytes_of(plan: Plan, data: dict[str, Source], networks: int) -> int:
     classes = {name: source.classes for name, source in data.items() if source.classes}
-    require_space(out, plan.disk_bytes(classes) * left // plan.num_runs)
+    return plan.disk_bytes(classes) * networks // plan.num_runs
 
 
 def _code_of(error: BaseException) -> int:

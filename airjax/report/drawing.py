@@ -41,18 +41,18 @@ def make_grid(width: float, height: float, rows: int, columns: int, sharex: bool
         return figure, figure.subplots(rows, columns, squeeze=False, sharex=sharex)
 
 
-def even_edges(values: np.ndarray, bins: int = 30) -> np.ndarray:
+def even_edges(values: np.ndarray, bins: int = 30) -> list[float]:
     """Return the edges of about so many bins for percentages that are multiples of a step, as accuracies are.
 
     Every bin holds as many of the multiples: others would make every third or fifth bin a spike.
     """
     levels = np.unique(np.round(values, 4))  # some were computed in float32
     if len(levels) < 2:
-        return levels[0] + np.array([-0.5, 0.5])
+        return [levels[0] - 0.5, levels[0] + 0.5]
     step = np.diff(levels).min()
     width = step * max(1, round((levels[-1] - levels[0]) / step / bins))
     count = int(np.ceil((levels[-1] - levels[0] + step / 2) / width))
-    return levels[0] - step / 2 + width * np.arange(count + 1)
+    return (levels[0] - step / 2 + width * np.arange(count + 1)).tolist()
 
 
 def render_figure(figure: Figure, kind: Literal["svg", "png"]) -> bytes:

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import json
 import os
 import shutil
 import sys
@@ -19,7 +20,7 @@ from airjax.recipes.recipe import Recipe
 from airjax.sweep.plan import SAME_NUMBERS_SINCE, Plan, Setting
 from airjax.sweep.store import read_plan
 from airjax.sweep.worker import Source
-from airjax.utils.records import hold_folder, write_json
+from airjax.utils.records import dump_json, hold_folder, write_json
 from airjax.utils.units import format_bytes
 
 MOST_CLASSES = 256
@@ -88,8 +89,8 @@ def prepare_folder(
 ) -> list[str]:
     """Write what the folder is to hold, plan.json, and return the ids of the plan's settings.
 
-    check is called with these before anything is written. Raises SweepError where it holds another sweep, one whose
-    networks are not all in the plan.
+    check is called with these before anything is written; not where the folder holds this very plan. Raises SweepError
+    where it holds another sweep, one whose networks are not all in the plan.
     """
     version = SAME_NUMBERS_SINCE
     file = out / "plan.json"
@@ -99,7 +100,6 @@ def prepare_folder(
     names = [name for name, _ in named]
     if old and not _extends(plan, names, old):
         raise SweepError(f"{out} holds another sweep (see {file}); choose another --out")
-    check(names)
     described = {
         "recipe": plan.base,
         "num_runs": plan.num_runs,
@@ -111,7 +111,9 @@ def prepare_folder(
         "recipes": [recipe for _, recipe in named],
         "data": {name: source._asdict() for name, source in data.items()},
     }
-    write_json(file, described)
+    if old is None or json.loads(file.read_text()) != json.loads(dump_json(described)):
+        check(names)
+        write_json(file, described)
     return names
 
 
