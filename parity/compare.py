@@ -42,7 +42,7 @@ TOLERANCES: dict[str, Tolerance] = {
     "selection": Tolerance(0.0, 0.0, EXACT),
     "proxy": Tolerance(1e-11, 0.0, FLOAT64 + "; each step amplifies the differences of the steps before"),
     "tail": Tolerance(1e-13, 0.0, FLOAT64 + ", over all averages"),
-    "trajectory": Tolerance(1e-11, 0.0, FLOAT64 + "; each step amplifies the differences of the steps before"),
+    "trajectory": Tolerance(1e-10, 0.0, FLOAT64 + "; each step amplifies the differences of the steps before"),
     "tta": Tolerance(1e-12, 0.0, FLOAT64 + ", through the whole network and the views' mean"),
     "boxes": Tolerance(0.0, 0.0, EXACT),
     "area": Tolerance(0.0, 0.501, "half a level, by which bytes are rounded, and float32 sums"),
