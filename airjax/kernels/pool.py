@@ -1,6 +1,7 @@
 """Max-pool with a gradient of a byte for each window, and the blur that may come before a stride. (§1, Table 3)"""
 
 import functools
+import itertools
 from typing import Any
 
 import jax
@@ -98,12 +99,63 @@ def _pixels(x: Array, size: int) -> list[Array]:
 def overlapping_max_pool(x: Float[Array, "n h w c"]) -> Float[Array, "n (h+1)//2 (w+1)//2 c"]:
     """Take the maximum of 3x3 windows that begin at every second pixel, one before the first. (Table 3)
 
-    A tie's gradient goes to the first element, as in torch: it is XLA's own, for pixels may be the largest of several
-    windows.
+    A tie's gradient goes to the first element, as in torch; a NaN is the largest of its windows. A pixel may be the
+    largest of several windows: their gradients are summed in float32 at least. XLA's own gradient of reduce_window
+    (select-and-scatter) is slow everywhere.
     """
-    lowest = np.array(-np.inf, x.dtype)
     with jax.named_scope("pool"):
-        return lax.reduce_window(x, lowest, lax.max, (1, 3, 3, 1), (1, 2, 2, 1), ((0, 0), (1, 1), (1, 1), (0, 0)))
+        out: Any = _overlapping(x)
+    return out
+
+
+@jax.custom_vjp
+def _overlapping(x: Array) -> Array:
+    return _overlapping_choices(x)[0]
+
+
+def _overlapping_choices(x: Array) -> tuple[Array, Array]:
+    # The maxima, and which pixel of its window each is, by rows.
+    rows, columns = ((size + 1) // 2 for size in x.shape[1:3])
+    padded = jnp.pad(at_least_float32(x), ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-np.inf)
+    best, *others = (
+        padded[:, row : row + 2 * rows - 1 : 2, column : column + 2 * columns - 1 : 2]
+        for row, column in itertools.product(range(3), repeat=2)
+    )
+    taken = jnp.zeros(best.shape, jnp.uint8)
+    for number, other in enumerate(others, start=1):
+        kept = (best >= other) | jnp.isnan(best)
+        best, taken = lax.select(kept, best, other), lax.select(kept, taken, jnp.full_like(taken, number))
+    return best.astype(x.dtype), taken
+
+
+def _overlapping_forward(x: Array) -> tuple[Array, tuple[Array, Array]]:
+    out, taken = _overlapping_choices(x)
+    return out, (taken, jnp.zeros((0, *x.shape[1:3], 0), x.dtype))
+
+
+def _overlapping_backward(saved: tuple[Array, Array], cotangent: Array) -> tuple[Array]:
+    taken, (_, height, width, _) = saved[0], saved[1].shape
+    count, rows, columns, channels = cotangent.shape
+    # One window more to the right and below, whose choice is none.
+    taken = jnp.pad(taken, ((0, 0), (0, 1), (0, 1), (0, 0)), constant_values=9)
+    wide = jnp.pad(at_least_float32(lax.optimization_barrier(cotangent)), ((0, 0), (0, 1), (0, 1), (0, 0)))
+
+    def part(row: int, column: int) -> Array:
+        # What the pixels at (row, column) of their windows have of them; 2 is 0 of the next window.
+        total = jnp.zeros(cotangent.shape, wide.dtype)
+        for below, right in itertools.product(range(1 if row == 1 else 2), range(1 if column == 1 else 2)):
+            place = 3 * (row - 2 * below) + column - 2 * right
+            here = (slice(None), slice(below, below + rows), slice(right, right + columns))
+            total = total + jnp.where(taken[here] == place, wide[here], 0)
+        return total
+
+    # Pixels by fours: the one in the middle of a window, and those right of it, below it, and below and right.
+    fours = jnp.stack([jnp.stack([part(row, 1), part(row, 2)], axis=3) for row in (1, 2)], axis=2)
+    whole = fours.reshape(count, 2 * rows, 2 * columns, channels)
+    return (whole[:, :height, :width].astype(cotangent.dtype),)
+
+
+_overlapping.defvjp(_overlapping_forward, _overlapping_backward)
 
 
 def blur(x: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:

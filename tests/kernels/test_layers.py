@@ -11,6 +11,7 @@ from scipy import special
 from airjax.kernels import reductions
 from airjax.kernels.backend import make_ops
 from airjax.kernels.normalization import batch_moments
+from airjax.kernels.pool import overlapping_max_pool
 
 OPS = make_ops("cpu", "native")
 
@@ -64,6 +65,35 @@ def test_a_large_window_has_its_maximum_and_gradient_at_the_first_of_the_largest
 def test_max_pool_of_three_takes_the_largest_of_nine() -> None:
     x = normal(0, 4, 3, 3, 6)
     assert np.array_equal(OPS.max_pool(x, 3)[:, 0, 0], x.max(axis=(1, 2)))
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 3), (8, 8), (7, 10)])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_overlapping_windows_have_xla_s_maxima_and_gradients(height: int, width: int, dtype: str) -> None:
+    def reference(x: jax.Array) -> jax.Array:
+        window, stride, edges = (1, 3, 3, 1), (1, 2, 2, 1), ((0, 0), (1, 1), (1, 1), (0, 0))
+        return lax.reduce_window(x, np.array(-np.inf, x.dtype), lax.max, window, stride, edges)
+
+    x = normal(0, 3, height, width, 4).round(0).astype(dtype)  # with equals
+    theirs, pull_theirs = jax.vjp(reference, x)
+    ours, pull_ours = jax.vjp(overlapping_max_pool, x)
+    assert np.array_equal(ours, theirs)
+    weights = normal(1, *ours.shape).round(2).astype(dtype)
+    (expected,), (gradient,) = pull_theirs(weights), pull_ours(weights)
+    assert gradient.dtype == dtype
+    # XLA rounds after every addition.
+    assert np.allclose(
+        gradient.astype(np.float32), expected.astype(np.float32), atol=1e-6 if dtype == "float32" else 0.05
+    )
+
+
+def test_a_nan_is_the_largest_of_its_windows() -> None:
+    x = jnp.zeros((1, 6, 6, 1)).at[0, 1, 1, 0].set(jnp.nan)
+    assert np.isnan(overlapping_max_pool(x))[0, :, :, 0].tolist() == [
+        [True, True, False],
+        [True, True, False],
+        [False] * 3,
+    ]
 
 
 def test_gelu_is_exact() -> None:
