@@ -15,7 +15,7 @@ import numpy as np
 from airjax.data.content import digest
 from airjax.data.dataset import DataError, Dataset, named_by_content
 from airjax.data.info import Statistics
-from airjax.data.place import expand
+from airjax.data.place import ABSENT, expand
 from airjax.utils.records import write_atomically
 
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
@@ -77,12 +77,11 @@ def load_cached(file: Path) -> Dataset | None:
     from safetensors import SafetensorError, safe_open
 
     try:
-        if not file.exists():
-            return None
         with file.open("rb"):
             pass
     except OSError as error:
-        warnings.warn(f"{file}: cannot read the cache ({error.strerror}); reading the source again", stacklevel=2)
+        if error.errno not in ABSENT:
+            warnings.warn(f"{file}: cannot read the cache ({error.strerror}); reading the source again", stacklevel=2)
         return None
     try:
         with safe_open(file, framework="numpy") as content:

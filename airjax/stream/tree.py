@@ -183,10 +183,11 @@ def _open_prepared_tree(folder: Path) -> Tree:
 
 def _holds(file: Path, contents: dict[str, Any]) -> bool:
     try:
-        if not file.is_file() or contents_of(open_prepared(file)) != contents:
+        source = open_prepared(file)
+        if contents_of(source) != contents:
             return False
-        verify_prepared(open_prepared(file))
-    except DataError:  # damaged: it is made again
+        verify_prepared(source)
+    except DataError:  # missing or damaged: it is made again
         return False
     return True
 

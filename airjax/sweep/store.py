@@ -79,14 +79,14 @@ class Conflict(NamedTuple):
     second: dict[str, Any]
 
 
-class Outcome(NamedTuple):
+class Told(NamedTuple):
     """What two records of the same network have to agree in."""
 
     accuracy: float | None
     diverged: bool
     error: str | None
 
-    def judge(self, later: "Outcome") -> Literal["stands", "is replaced", "conflicts"]:
+    def judge(self, later: "Told") -> Literal["stands", "is replaced", "conflicts"]:
         """Say what becomes of the first record of a network when there is a later one."""
         if later.error:
             return "stands"
@@ -156,7 +156,7 @@ def load(out: str | Path, *, mixed: bool = False) -> Results:
     conflicts = []
     for record in _records(out):
         first = rows.setdefault(record["id"], record)
-        fate = _outcome(first).judge(_outcome(record))
+        fate = _told(first).judge(_told(record))
         if fate == "is replaced":
             rows[record["id"]] = record
         elif fate == "conflicts":
@@ -178,27 +178,26 @@ def completed_ids(out: Path) -> set[str]:
 def tally(out: Path) -> Tally:
     """Count what a sweep has finished so far. Raises ResultsError where there is none."""
     _require_sweep(out)
-    found: dict[str, tuple[str, Outcome]] = {}
+    found: dict[str, tuple[str, Told]] = {}
     conflicts = []
     for record in _records(out):
-        name, outcome = record["id"], _outcome(record)
-        first = found.setdefault(name, (sys.intern(record["setting"]), outcome))[1]
-        fate = first.judge(outcome)
+        name, entry = record["id"], (sys.intern(record["setting"]), _told(record))
+        fate = found.setdefault(name, entry)[1].judge(entry[1])
         if fate == "is replaced":
-            found[name] = (found[name][0], outcome)
+            found[name] = entry
         elif fate == "conflicts":
             conflicts.append(name)
-    errors = [(name, outcome.error) for name, (_, outcome) in found.items() if outcome.error]
+    errors = [(name, told.error) for name, (_, told) in found.items() if told.error]
     accuracies: dict[str, list[float]] = {}
-    for setting, outcome in found.values():
-        if outcome.accuracy is not None:
-            accuracies.setdefault(setting, []).append(100 * outcome.accuracy)
-    diverged = sum(outcome.diverged for _, outcome in found.values())
+    for setting, told in found.values():
+        if told.accuracy is not None:
+            accuracies.setdefault(setting, []).append(100 * told.accuracy)
+    diverged = sum(told.diverged for _, told in found.values())
     return Tally(len(found) - len(errors), diverged, errors, conflicts, accuracies)
 
 
-def _outcome(record: dict[str, Any]) -> Outcome:
-    return Outcome(record.get("accuracy"), bool(record.get("diverged")), record.get("error"))
+def _told(record: dict[str, Any]) -> Told:
+    return Told(record.get("accuracy"), bool(record.get("diverged")), record.get("error"))
 
 
 def _require_sweep(out: Path) -> None:

@@ -18,10 +18,10 @@ import numpy as np
 
 from airjax.data import DataError, Dataset, load_data
 from airjax.data.registry import find_entry
-from airjax.recipes.recipe import Recipe
-from airjax.sweep.plan import Plan, Run, Setting
+from airjax.sweep.plan import Plan, Run
 from airjax.sweep.status import write_phase
 from airjax.sweep.store import Writer
+from airjax.training.arrays import fit_recipe
 from airjax.training.backend import backend_of
 from airjax.training.checkpoint import Model, save_model
 from airjax.training.compile import keep_compiled
@@ -242,7 +242,7 @@ def _train(
     plan = worker.job.plan
     settings = [plan.settings[run.setting] for run in runs]
     data, subsets = worker.datasets[settings[0].data], None
-    recipe = _fit(settings[0], data)
+    recipe = fit_recipe(settings[0].recipe, data)
     if plan.subsets is not None:
         pool = settings[0].pool
         subsets = np.stack([plan.subsets.indices(run.subset or 0, pool) for run in runs])
@@ -275,11 +275,6 @@ def _train(
         if not is_out_of_memory(error):
             raise
         return train(eval_size=max(1, eval_batch(recipe, backend_of(recipe)) // 8))
-
-
-def _fit(setting: Setting, data: Dataset) -> Recipe:
-    recipe, info = setting.recipe, data.info
-    return recipe.fit_to(recipe.train_examples, recipe.test_examples, info.inputs(), symmetric=info.symmetric)
 
 
 def _keeping(job: Job, on_finished: Callable[[Callable[[], None]], None]) -> Keeping:
@@ -316,7 +311,7 @@ def _finish(worker: _Worker, run: Run, done: ManyRuns | None, place: int, error:
         # Networks of a chunk share a program, but not the values that it is given, such as the learning rate.
         setting = job.plan.settings[run.setting]
         data = worker.datasets[setting.data]
-        model = Model(_fit(setting, data), done.variables[place], data.classes)
+        model = Model(fit_recipe(setting.recipe, data), done.variables[place], data.classes)
         save_model(networks / f"{run.id}.safetensors", model)
     worker.writer.add(record, arrays)
     return Outcome(run.id, run.setting, accuracy, diverged, None)
