@@ -816,6 +816,7 @@ def test_choices_that_cannot_be_measured_here_are_refused(capsys: pytest.Capture
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_an_undone_choice_computes_the_same(tiny: Recipe) -> None:
     images = jnp.asarray(np.random.default_rng(0).integers(0, 256, (tiny.train_examples, 32, 32, 3), np.uint8))
     labels = np.zeros(tiny.train_examples, np.int32)

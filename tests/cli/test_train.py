@@ -406,6 +406,7 @@ def test_help_explains_every_field_with_the_recipes_defaults(capsys: pytest.Capt
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_a_second_start_finds_everything_compiled(tmp_path: Path) -> None:
     def start(cache: Path, **more: str) -> tuple[dict, str]:
         environment = {

@@ -70,6 +70,7 @@ def wait_for(condition: Callable[[], Any], processes: Sequence[subprocess.Popen[
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_two_processes_train_the_network_of_one_and_resume_to_the_same_bits(images: Path, tmp_path: Path) -> None:
     whole, cut, single = (tmp_path / name for name in ("whole", "cut", "single"))
     first, second = finish(start_two(images, whole))

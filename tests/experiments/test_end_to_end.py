@@ -89,6 +89,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_after_a_kill_the_same_command_trains_the_rest(tmp_path: Path) -> None:
     script, out = tmp_path / "run.py", tmp_path / "out"
     script.write_text(SCRIPT)

@@ -3,7 +3,7 @@ import math
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +36,28 @@ from parity.torch_implementation import OWN
 Pixels = tuple[str, np.ndarray, np.ndarray]
 
 
-@pytest.mark.parametrize("step", SUITE, ids=lambda step: step.checks[0])
-def test_check_holds_against_the_reference(step: SuiteStep, pixels: Pixels) -> None:
-    result = run_suite(OWN, pixels, checks=step.checks)
+# One recipe of each kind of network, optimizer, selection and draws: what a landing runs the two longest steps with.
+EACH_KIND = ("94", "94-airjax", "94-hiverge", "96-faster", "resnet18")
+LONGEST = ("intermediates", "trajectory")
+
+
+def cases() -> Iterator[Any]:
+    for step in SUITE:
+        name = step.checks[0]
+        if name in LONGEST:
+            others = tuple(recipe for recipe in numerical.RECIPE_NAMES if recipe not in EACH_KIND)
+            yield pytest.param(step, EACH_KIND, id=name)
+            yield pytest.param(step, others, id=f"{name}-others", marks=[pytest.mark.slow, pytest.mark.nightly])
+        else:
+            yield pytest.param(step, numerical.RECIPE_NAMES, id=name)
+
+
+@pytest.mark.parametrize(("step", "recipes"), cases())
+def test_check_holds_against_the_reference(step: SuiteStep, recipes: tuple[str, ...], pixels: Pixels) -> None:
+    result = run_suite(OWN, pixels, checks=step.checks, recipes=recipes)
     print("", *map(numerical.format_row, result.rows), sep="\n")
     assert {row.check for row in result.rows} == set(step.checks)
-    recipes = {"any"} if step.once else set(numerical.RECIPE_NAMES)
-    assert {row.recipe for row in result.rows if row.check != "tta"} <= recipes
+    assert {row.recipe for row in result.rows if row.check != "tta"} <= ({"any"} if step.once else set(recipes))
     assert [row for row in result.rows if not row.passed] == []
 
 

@@ -582,6 +582,7 @@ def test_a_dry_run_trains_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_sigterm_to_a_worker_or_to_all_leaves_a_snapshot(tmp_path: Path) -> None:
     plan = tmp_path / "plan.toml"

@@ -120,7 +120,8 @@ assert distance(one, train(few, data, 3, devices=4)) > {MISTAKE}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("groups", [pytest.param(1, marks=pytest.mark.nightly), 4])
+@pytest.mark.nightly
+@pytest.mark.parametrize("groups", [1, 4])
 def test_a_tree_of_images_is_trained_on_four_devices_as_on_one(groups: int, tmp_path: Path) -> None:
     for package in ("cv2", "grain", "simplejpeg"):
         pytest.importorskip(package)

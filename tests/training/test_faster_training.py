@@ -68,6 +68,7 @@ def test_a_stopped_training_of_both_networks_goes_on_to_the_same_bits(
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_a_sweep_of_fractions_trains_one_network_for_each_setting_and_seed(tmp_path: Path) -> None:
     rows = sweep_rows(PLAN, tmp_path)
     assert sorted((row["changes"]["proxy_keep"], row["seed"]) for row in rows) == [
