@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from airjax.cli.console import run_main
-from airjax.stats.datamodels import PENALTIES, column_correlations, fit_datamodels
+from airjax.stats.datamodels import PENALTIES, fit_datamodels, left_out_correlations
 from airjax.training.environment import describe, versions
 from airjax.utils.records import dump_json
 from benchmarks.record import add_output_options, save
@@ -107,7 +107,7 @@ def _fit_sklearn(seen: np.ndarray, outputs: np.ndarray, alpha_per_target: bool) 
     chosen = np.searchsorted(alphas, np.broadcast_to(found.alpha_, outputs.shape[1]))
     left_out = np.take_along_axis(found.cv_results_, chosen[None, :, None], axis=2)[:, :, 0]
     penalties = np.array(PENALTIES)[chosen if alpha_per_target else chosen[0]]
-    return penalties, found.coef_.T, column_correlations(left_out, outputs)
+    return penalties, found.coef_.T, left_out_correlations(left_out, outputs)
 
 
 def _alone(fit: Callable[..., tuple[np.ndarray, ...]], size: tuple[int, int, int]) -> Fit:

@@ -121,6 +121,12 @@ def load_data_of(cell: Cell, data_dir: Path | None) -> Dataset:
 
 def _cells_of(folder: Path, mixed: bool) -> Iterator[Cell]:
     results, plan = load(folder, mixed=mixed).only(error=None), read_plan(folder)
+    if results.conflicts:
+        first = results.conflicts[0].id
+        raise ResultsError(
+            f"{folder} has {len(results.conflicts)} networks that were trained twice, with different results (the "
+            f"first is {first}): python -m airjax.sweep status {folder} lists them"
+        )
     for (name, described), plain in zip(plan["settings"].items(), plan["recipes"], strict=True):
         recipe = Recipe.from_dict(plain)
         yield Cell(recipe, recipe.flat() | {"data": described["data"]}, folder, results.only(setting=name))

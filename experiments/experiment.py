@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from airjax.stats.power import runs_to_resolve
+from airjax.stats.power import runs_for_equivalence, runs_to_resolve
 from airjax.sweep.plan import Plan, load_plan, make_plan
 from experiments.rows import Row
 from experiments.trainings import Training
@@ -37,6 +37,7 @@ class Resolution(NamedTuple):
     """A difference that a plan is made to find, with probability 0.9, by a two-sided test of level 0.05.
 
     Of several comparisons whose p-values are adjusted together it is the one with the smallest: the level is divided.
+    Where equality is to be shown, it is the margin that the whole 95% interval has to lie within, if means are equal.
     """
 
     cells: str  # which are compared
@@ -44,10 +45,13 @@ class Resolution(NamedTuple):
     sd: float  # of one network's accuracy, percentage points: what is assumed
     runs: int  # networks of each that the plan has
     comparisons: int = 1  # whose p-values are adjusted together
+    equality: bool = False  # is to be shown, not a difference
 
     @property
     def needed(self) -> int:
         """Networks of each that it takes."""
+        if self.equality:
+            return runs_for_equivalence(self.sd, self.sd, self.difference, alpha=0.025 / self.comparisons)
         return runs_to_resolve(self.difference, self.sd, self.sd, alpha=0.05 / self.comparisons)
 
 

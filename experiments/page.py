@@ -10,12 +10,12 @@ from airjax.utils.records import write_atomically
 from experiments.experiment import HERE, Experiment, Scale
 from experiments.record import RESULTS, figure_file, latest, rows_of
 from experiments.rows import Row
-from experiments.verdict import AGREES, DIFFERS, NOT_COMPARABLE, NOT_RESOLVED
+from experiments.verdict import AGREES, DIFFERS, NOT_COMPARABLE, NOT_IN_PAPER, NOT_RESOLVED
 
 BEGIN, END = "<!-- python -m airjax experiments page writes {} from here -->", "<!-- to here -->"
 SCALE_NAMES: dict[Scale, str] = {"cpu": "CPU scale", "paper": "the paper's scale"}
 ONE_PAGE = HERE.parent / "docs" / "experiments.md"
-VERDICTS = (AGREES, DIFFERS, NOT_RESOLVED, NOT_COMPARABLE)
+VERDICTS = (AGREES, DIFFERS, NOT_RESOLVED, NOT_IN_PAPER, NOT_COMPARABLE)
 
 
 def write_pages(experiments: dict[str, Experiment], folder: Path = RESULTS) -> list[Path]:

@@ -6,11 +6,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from airjax.stats.equivalence import mean_difference
+from airjax.stats.equivalence import mean_difference, paired_difference
 from airjax.stats.intervals import mean_interval
 from experiments.verdict import (
     AGREES,
     NOT_COMPARABLE,
+    NOT_IN_PAPER,
     Interval,
     Verdict,
     judge_direction,
@@ -63,22 +64,29 @@ def difference_row(
     scale: str,
     margin: float = ACCURACY_MARGIN,
     paper_n: int | None = None,
+    *,
+    paired: bool = False,
+    claimed: bool = True,
 ) -> Row:
     """Compare the difference of two mean accuracies, the second minus the first, with the paper's.
 
     On the paper's scale by its value, on a CPU's by its sign alone; where the paper has no number (None), whether it is
-    above zero. The interval and p are Welch's. Networks of which either have no spread resolve nothing.
+    above zero. The interval and p are Welch's, or of paired networks Student's. Networks of which either have no spread
+    resolve nothing.
 
     paper_n: networks that each of the paper's means is of, the fewer where they differ, where that is known.
+    paired: the same networks, in the same order, twice.
+    claimed: whether the paper's number is more than chance.
     """
     n = min(len(first), len(second))
     if n < 2:
         difference = float(second.mean() - first.mean())
-        return Row(cell, difference, None, n, paper, effect_verdict(None, paper, margin, scale), "points")
-    found = mean_difference(first, second, whole=100.0)
+        verdict = effect_verdict(None, paper, margin, scale, claimed=claimed)
+        return Row(cell, difference, None, n, paper, verdict, "points")
+    found = (paired_difference if paired else mean_difference)(first, second, whole=100.0)
     ours, interval = found.difference, found.interval95
-    judged = interval if _spreads(first, second) else None
-    verdict = effect_verdict(judged, paper, margin, scale, widen(judged, ours, n, paper_n))
+    judged = interval if _spreads(first, second) and interval[0] < interval[1] else None
+    verdict = effect_verdict(judged, paper, margin, scale, widen(judged, ours, n, paper_n), claimed=claimed)
     return Row(cell, ours, interval, n, paper, verdict, "points", p=found.p)
 
 
@@ -93,6 +101,9 @@ def effect_row(
     unit: str = "",
     decimals: int = 2,
     paper_n: int | None = None,
+    *,
+    largest: float = math.inf,
+    claimed: bool = True,
 ) -> Row:
     """Compare an effect, which is zero where there is none, from its bootstrap distribution.
 
@@ -102,12 +113,16 @@ def effect_row(
     known of a single network.
 
     paper_n: networks that the paper's is of, where that is known.
+    largest: an effect that stands for all that are at least so large; where all resamples are, that is evidence.
+    claimed: whether the paper's number is more than chance.
     """
-    ours, interval, p = float(ours), None, None
-    if n > 1:
-        interval, p = percentiles(resampled), bootstrap_p(resampled)
-    verdict = effect_verdict(interval, paper, margin, scale, widen(interval, ours, n, paper_n))
-    return Row(cell, ours, interval, n, paper, verdict, unit, decimals, p)
+    ours, interval, p, note = float(ours), None, None, ""
+    if n > 1 and not math.isnan(ours):
+        interval, p = percentiles(resampled, largest), bootstrap_p(resampled, largest)
+    if interval is not None and max(ours, interval[1]) >= largest:
+        note = f"{largest:,g}{unit} stands for any larger effect, and for no end"
+    verdict = effect_verdict(interval, paper, margin, scale, widen(interval, ours, n, paper_n), claimed=claimed)
+    return Row(cell, ours, interval, n, paper, verdict, unit, decimals, p, note)
 
 
 def exact_row(cell: str, ours: float, paper: float, unit: str = "", decimals: int = 0, tolerance: float = 0.0) -> Row:
@@ -121,38 +136,48 @@ def value_verdict(interval: Interval | None, paper: float | None, margin: float,
 
 
 def effect_verdict(
-    interval: Interval | None, paper: float | None, margin: float, scale: str, widened: Interval | None = None
+    interval: Interval | None,
+    paper: float | None,
+    margin: float,
+    scale: str,
+    widened: Interval | None = None,
+    *,
+    claimed: bool = True,
 ) -> Verdict:
     """Judge an effect: by value and sign on the paper's scale, by its sign on a CPU's, and without a number as a gain.
 
     widened: what is judged on the paper's scale, with the chance that is in the paper's number; None: the interval.
+    claimed: whether the paper's effect is more than chance: the sign of another one is none to agree with.
     """
     if paper is None:
         return judge_direction(interval, GAIN)
     if scale == "cpu":
-        return judge_direction(interval, paper)
+        return judge_direction(interval, paper) if claimed else NOT_IN_PAPER
     judged = interval if widened is None else widened
     verdict = judge_value(judged, paper, margin)
     # No effect at all is within the margin of one that is smaller than it: the sign has to be the paper's, too.
-    return judge_direction(judged, paper) if verdict == AGREES else verdict
+    return judge_direction(judged, paper) if verdict == AGREES and claimed else verdict
 
 
-def percentiles(resampled: Float[np.ndarray, " _"]) -> Interval | None:
+def percentiles(resampled: Float[np.ndarray, " _"], largest: float = math.inf) -> Interval | None:
     """Return the middle 95% of a bootstrap distribution.
 
-    None where one resample in twenty could not be estimated, or all are the same: networks without spread.
+    None where one resample in twenty could not be estimated, or all are the same: networks without spread. But all may
+    be the largest value, which stands for any larger one.
     """
     known = resampled[~np.isnan(resampled)]
-    if len(known) < 0.95 * len(resampled) or not len(known) or np.ptp(known) == 0:
+    if len(known) < 0.95 * len(resampled) or not len(known):
+        return None
+    if np.ptp(known) == 0 and known[0] < largest:
         return None
     low, high = np.percentile(known, (2.5, 97.5))
     return float(low), float(high)
 
 
-def bootstrap_p(resampled: Float[np.ndarray, " _"]) -> float | None:
+def bootstrap_p(resampled: Float[np.ndarray, " _"], largest: float = math.inf) -> float | None:
     """Compute a two-sided p-value of no effect from a bootstrap distribution; None where it is none."""
     known = resampled[~np.isnan(resampled)]
-    if percentiles(resampled) is None:
+    if percentiles(resampled, largest) is None:
         return None
     # With one added, since no finite number of resamples shows that a probability is zero.
     below, above = (1 + (known <= 0).sum()) / (1 + len(known)), (1 + (known >= 0).sum()) / (1 + len(known))

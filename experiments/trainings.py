@@ -4,6 +4,7 @@ The sweep engine hands its workers data sets in memory. Here each cell has a fol
 resumes; one after another trains.
 """
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -78,14 +79,45 @@ class CellAccuracies(NamedTuple):
     tta: Float[np.ndarray, " r"]  # percent, with mirrored views
 
 
-def read_cell(training: Training, out: Path) -> list[CellAccuracies]:
-    """Read the accuracies of a cell's networks on every test crop. Raises ResultsError where networks are missing."""
-    lines = _lines(out / training.name, training.seeds)
+def read_trained(trainings: Sequence[Training], out: Path, *, mixed: bool = False) -> dict[str, list[CellAccuracies]]:
+    """Read the accuracies of all networks on every test crop, by the names of their cells.
+
+    Raises ResultsError where networks are missing, are of another recipe than the cell's, or are of several
+    environments (versions, devices) unless they are to be mixed.
+    """
+    found = {training.name: _read_lines(training, out / training.name) for training in trainings}
+    environments = {line["environment"] for lines in found.values() for line in lines}
+    if len(environments) > 1 and not mixed:
+        raise ResultsError(f"the networks are of {len(environments)} environments; --mixed pools them")
+    return {name: _accuracies(lines) for name, lines in found.items()}
+
+
+def _read_lines(training: Training, folder: Path) -> list[dict[str, Any]]:
+    lines = _lines(folder, training.seeds)
     if len(lines) < training.seeds:
         raise ResultsError(
-            f"{out / training.name} has {len(lines)} of {training.seeds} networks; rerunning the experiment trains the "
-            "others"
+            f"{folder} has {len(lines)} of {training.seeds} networks; rerunning the experiment trains the others"
         )
+    kept, meant = _recipe_of(folder).flat(), training.load().flat()
+    # The tree that is meant and the one at hand may differ in size, and a precision may have been asked for.
+    for name in sorted(meant.keys() - {"train_examples", "test_examples", "precision"}):
+        if kept.get(name) != meant[name]:
+            raise ResultsError(
+                f"{folder} has networks of {name} = {kept.get(name)}, but the experiment now has {meant[name]}; move "
+                "the folder away and rerun the experiment"
+            )
+    return lines
+
+
+def _recipe_of(folder: Path) -> Recipe:
+    file = folder / "recipe.json"
+    try:
+        return Recipe.from_dict(json.loads(file.read_text())["recipe"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ResultsError(f"{file} is not the recipe of a training: {error}") from error
+
+
+def _accuracies(lines: list[dict[str, Any]]) -> list[CellAccuracies]:
     several = zip(*(line["test_crops"] for line in lines), strict=True)
     return [
         CellAccuracies(

@@ -3,12 +3,15 @@
 import math
 from typing import Literal
 
-Verdict = Literal["agrees", "differs", "not resolved at this n", "not comparable at this scale"]
+Verdict = Literal[
+    "agrees", "differs", "not resolved at this n", "not resolved in the paper", "not comparable at this scale"
+]
 Interval = tuple[float, float]
 
 AGREES: Verdict = "agrees"
 DIFFERS: Verdict = "differs"
 NOT_RESOLVED: Verdict = "not resolved at this n"
+NOT_IN_PAPER: Verdict = "not resolved in the paper"
 NOT_COMPARABLE: Verdict = "not comparable at this scale"
 
 

@@ -5,7 +5,7 @@ from typing import Any, Literal
 import numpy as np
 
 from airjax.stats.agreement import compare_examples
-from airjax.stats.equivalence import bootstrap_interval, compare_distributions, compare_means, holm
+from airjax.stats.equivalence import compare_distributions, compare_means, holm, sd_interval
 from airjax.stats.intervals import mean_interval
 from parity.study import FRAMEWORKS, Study
 
@@ -77,7 +77,7 @@ def _describe(study: Study, framework: Any, accuracies: np.ndarray) -> dict[str,
             "mean": float(accuracies.mean()),
             "mean_interval": mean_interval(accuracies, whole=100.0),
             "sd": float(accuracies.std(ddof=1)),
-            "sd_interval": bootstrap_interval(accuracies, "std"),
+            "sd_interval": sd_interval(accuracies),
             "min": float(accuracies.min()),
             "max": float(accuracies.max()),
         }

@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Integer
 
 from airjax.report.probabilities import softmax
-from airjax.stats.equivalence import bootstrap_interval
-from airjax.stats.intervals import mean_interval
+from airjax.stats.equivalence import paired_difference
+from airjax.stats.intervals import mean_interval, sd_interval
 from airjax.stats.variance import (
     Variance,
     count_votes,
@@ -96,7 +96,7 @@ def summarize(results: Results, labels: np.ndarray | None, num_classes: int | No
         networks=len(accuracies),
         diverged=sum(row["diverged"] for row in results.rows),
         mean=Estimate(float(accuracies.mean()), mean_interval(accuracies, whole=100.0)),
-        sd=Estimate(float(accuracies.std(ddof=1)), bootstrap_interval(accuracies, "std")) if several else None,
+        sd=Estimate(float(accuracies.std(ddof=1)), sd_interval(accuracies)) if several else None,
         lowest=float(accuracies.min()),
         highest=float(accuracies.max()),
         gain=_gain(results),
@@ -115,10 +115,11 @@ def _gain(results: Results) -> Estimate | None:
     pairs = [(row["accuracy"], row["plain_accuracy"]) for row in results.rows if row.get("plain_accuracy") is not None]
     if not pairs:
         return None
-    gains = 100 * np.array([averaged - plain for averaged, plain in pairs])
-    # A gain is from -100 to 100 points; the interval is one of numbers from 0.
-    interval = mean_interval(100 + gains, whole=200.0)
-    return Estimate(float(gains.mean()), interval and (interval[0] - 100, interval[1] - 100))
+    averaged, plain = 100 * np.array(pairs).T
+    if len(pairs) < 2:
+        return Estimate(float(averaged[0] - plain[0]), None)
+    found = paired_difference(plain, averaged, whole=100.0)
+    return Estimate(found.difference, found.interval95)
 
 
 def sum_logits(results: Results) -> np.ndarray | None:
@@ -173,8 +174,8 @@ def accuracies_by_class(
 
 
 def _distribution_sd(variance: Variance) -> Estimate:
-    value, reach = variance.distribution, 1.96 * variance.standard_error
-    return Estimate(_signed_root(value), (_signed_root(value - reach), _signed_root(value + reach)))
+    low, high = map(_signed_root, variance.distribution_interval)
+    return Estimate(_signed_root(variance.distribution), (low, high))
 
 
 def _signed_root(variance: float) -> float:

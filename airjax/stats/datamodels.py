@@ -27,7 +27,7 @@ class Datamodels(NamedTuple):
     weights: Float[np.ndarray, "n m"]  # what an example's presence adds to the output
     intercepts: Float[np.ndarray, " m"]  # the output without any
     penalty: float  # chosen by leaving one network out
-    left_out_correlation: Float[np.ndarray, " m"]  # over the networks, each predicted from all others
+    left_out_correlation: Float[np.ndarray, " m"]  # `left_out_correlations` of the fit
 
 
 def inclusion(subsets: Integer[np.ndarray, "r _"], num_examples: int) -> Bool[np.ndarray, "r {num_examples}"]:
@@ -86,12 +86,25 @@ def fit_datamodels(
     assert best is not None
     _, penalty, left_out = best
     weights = x.T @ (vectors @ (projected / (values + penalty * spread)[:, None]))
-    return Datamodels(weights, level - centre @ weights, penalty, column_correlations(outputs - left_out, outputs))
+    return Datamodels(weights, level - centre @ weights, penalty, left_out_correlations(outputs - left_out, outputs))
 
 
 def predict_outputs(models: Datamodels, seen: Presence) -> Float[np.ndarray, "r m"]:
     """Predict the outputs of networks from the training examples that they saw."""
     return np.asarray(seen, np.float64) @ models.weights + models.intercepts
+
+
+def left_out_correlations(
+    predicted: Float[np.ndarray, "r m"], outputs: Float[np.ndarray, "r m"]
+) -> Float[np.ndarray, " m"]:
+    """Correlate outputs [R,M] with predictions of each network from all others, relative to the mean of those others.
+
+    That mean is the lower, the higher the output that it leaves out: predictions that are nothing but the mean would
+    have a correlation of -1. With it taken off, predictions of noise have one of about 0.
+    """
+    count = len(outputs)
+    others = (outputs.sum(0) - outputs) / (count - 1)
+    return column_correlations(predicted - others, outputs)
 
 
 def column_correlations(

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Real
@@ -23,7 +23,9 @@ class DistributionComparison(NamedTuple):
     mann_whitney_p: float  # by permutation
     sd_ratio: float  # sd of b over sd of a
     sd_ratio_interval: tuple[float, float]  # 95%, bootstrap over runs
-    brown_forsythe_p: float  # equal spread; 1 where a sample has none, or fewer than three values
+    brown_forsythe_p: (
+        float  # equal spread; 1 where a sample has none, or both are of values equally far from the median
+    )
 
 
 def compare_distributions(
@@ -47,8 +49,10 @@ def compare_distributions(
         permutation_p(doubled_ranks, len(a), largest_magnitude, seed, resamples),
         sample_sd(b) / sample_sd(a) if spread else math.nan,
         _sd_ratio_interval(a, b, seed, resamples) if spread else (math.nan, math.nan),
-        # Two values are equally far from their median, whatever their spread.
-        float(stats.levene(a, b, center="median").pvalue) if spread and min(len(a), len(b)) > 2 else 1.0,
+        # Two values are equally far from their median, whatever their spread; so are several, of a lattice.
+        float(stats.levene(a, b, center="median").pvalue)
+        if spread and min(len(a), len(b)) > 2 and (_distances_differ(a) or _distances_differ(b))
+        else 1.0,
     )
 
 
@@ -99,14 +103,6 @@ def largest_magnitude(differences: Real[np.ndarray, "*batch c"]) -> np.ndarray:
     return np.abs(differences).max(-1)
 
 
-def bootstrap_interval(
-    values: Real[np.ndarray, " r"], statistic: Literal["mean", "std"], seed: int = 0
-) -> tuple[float, float]:
-    """Compute the 95% interval of the mean or standard deviation of at least two values, by resampling them."""
-    resampled = _resample(values, statistic, np.random.default_rng(seed), RESAMPLES)
-    return percentile_interval(resampled)
-
-
 def percentile_interval(resampled: Float[np.ndarray, " _"]) -> tuple[float, float]:
     """Compute the range that holds the middle 95% of resampled statistics."""
     low, high = np.percentile(resampled, (2.5, 97.5))
@@ -115,19 +111,25 @@ def percentile_interval(resampled: Float[np.ndarray, " _"]) -> tuple[float, floa
 
 def _sd_ratio_interval(a: np.ndarray, b: np.ndarray, seed: int, resamples: int) -> tuple[float, float]:
     generator = np.random.default_rng(seed)
-    first, second = (_resample(values, "std", generator, resamples) for values in (a, b))
+    first, second = (_resample_sd(values, generator, resamples) for values in (a, b))
     # A resample of one value alone has no spread, and no ratio.
     spread = first > 0
     return percentile_interval(second[spread] / first[spread])
 
 
-def _resample(values: np.ndarray, statistic: str, generator: np.random.Generator, resamples: int) -> np.ndarray:
+def _resample_sd(values: np.ndarray, generator: np.random.Generator, resamples: int) -> np.ndarray:
     from scipy.stats import bootstrap
 
-    function = np.mean if statistic == "mean" else _sample_sd_along
     batch = max(1, LARGEST_DRAW // len(values))
-    found = bootstrap((values,), function, n_resamples=resamples, batch=batch, method="percentile", rng=generator)
+    found = bootstrap(
+        (values,), _sample_sd_along, n_resamples=resamples, batch=batch, method="percentile", rng=generator
+    )
     return found.bootstrap_distribution
+
+
+def _distances_differ(values: np.ndarray) -> bool:
+    distances = np.abs(values - np.median(values))
+    return float(np.ptp(distances)) > 1e-9 * float(distances.max())  # more than rounding
 
 
 def _sample_sd_along(values: np.ndarray, axis: int) -> np.ndarray:

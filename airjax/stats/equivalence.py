@@ -9,8 +9,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from jaxtyping import Real
 
-from airjax.stats.distributions import DistributionComparison, bootstrap_interval, compare_distributions
-from airjax.stats.intervals import clip_interval, sample_sd
+from airjax.stats.distributions import DistributionComparison, compare_distributions
+from airjax.stats.intervals import clip_interval, sample_sd, sd_interval, standard_error, t_quantile, t_test
 from airjax.stats.power import equivalence_power, require_margin, runs_for_equivalence, runs_to_resolve, welch_power
 from airjax.utils.extras import import_extra
 
@@ -20,14 +20,15 @@ __all__ = [
     "EquivalenceVerdict",
     "MeanComparison",
     "MeanDifference",
-    "bootstrap_interval",
     "compare_distributions",
     "compare_means",
     "equivalence_power",
     "holm",
     "mean_difference",
+    "paired_difference",
     "runs_for_equivalence",
     "runs_to_resolve",
+    "sd_interval",
     "welch_power",
 ]
 
@@ -35,13 +36,13 @@ EquivalenceVerdict = Literal["equivalent", "different", "open"]
 
 
 class MeanDifference(NamedTuple):
-    """The difference of two means, and Welch's test of it."""
+    """The difference of two means, and a t-test of it: Welch's, or Student's of pairs."""
 
     difference: float  # mean of b minus mean of a
     standard_error: float
-    degrees_of_freedom: float  # Welch-Satterthwaite
+    degrees_of_freedom: float  # Welch-Satterthwaite's; of pairs, one less than there are
     interval95: tuple[float, float]
-    p: float  # two-sided: is the difference zero? 1 where neither sample has any spread to judge by
+    p: float  # two-sided: is the difference zero? 1 where there is no spread to judge by
 
 
 class MeanComparison(NamedTuple):
@@ -81,6 +82,32 @@ def mean_difference(a: Real[np.ndarray, " r"], b: Real[np.ndarray, " s"], *, who
     _, p, freedom = welch.ttest_ind(usevar="unequal")
     error = float(welch.std_meandiff_separatevar)
     return MeanDifference(difference, error, float(freedom), _interval(welch, 0.95, whole), float(p))
+
+
+def paired_difference(
+    a: Real[np.ndarray, " r"], b: Real[np.ndarray, " s"], *, whole: float = math.inf
+) -> MeanDifference:
+    """Test the mean of b minus a by Student's t-test, where values at the same place are of the same network.
+
+    What networks have in common, such as how good each is, is no chance in their differences: for test-time
+    augmentation on and off, Welch's interval is several times as wide.
+
+    Args:
+        a: values, in any unit.
+        b: values of the same networks, in the same order and unit.
+        whole: largest value that there is, such as 100 for percentages; the interval ends at plus or minus it.
+
+    Raises ValueError for fewer than two networks, samples of other lengths, or a value that is not finite.
+    """
+    gains = np.asarray(b, np.float64) - np.asarray(a, np.float64) if len(a) == len(b) else None
+    if gains is None or len(gains) < 2 or not np.isfinite(gains).all():
+        raise ValueError(f"need two finite values of at least 2 networks, not {len(a)} and {len(b)} values")
+    difference, error, freedom = float(gains.mean()), standard_error(gains), len(gains) - 1
+    if error == 0:
+        return MeanDifference(difference, 0.0, float(freedom), (difference, difference), 1.0)
+    half = t_quantile(0.975, len(gains)) * error
+    interval = clip_interval((difference - half, difference + half), -whole, whole)
+    return MeanDifference(difference, error, float(freedom), interval, t_test(difference / error, freedom))
 
 
 def compare_means(

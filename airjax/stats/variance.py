@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int32, Integer, Real, Shaped
 
 from airjax.stats.distributions import percentile_interval
-from airjax.stats.intervals import clip_interval
+from airjax.stats.intervals import chi_squared_factors, clip_interval
 
 RESAMPLES = 1_000  # of the runs, for intervals
 HALVES = 100  # of the runs, for intervals of votes
@@ -27,6 +27,7 @@ class Variance(NamedTuple):
     test_set: float  # on this test set
     distribution: float  # on the test distribution: an unbiased estimate, which may be negative
     standard_error: float  # of either, approximately
+    distribution_interval: tuple[float, float]  # 95%, of the second, if accuracies are normal; its ends may be negative
 
     @property
     def distribution_sd(self) -> float:
@@ -47,11 +48,19 @@ def run_variance(correct: Bool[np.ndarray, "r n"]) -> Variance:
     fractions = correct.mean(0)
     of_examples = float((fractions * (1 - fractions)).sum()) * runs / (runs - 1)
     distribution = examples / (examples - 1) * (of_means - of_examples / examples**2)
-    return Variance(of_means, distribution, of_means * math.sqrt(2 / (runs - 1)))
+    # What the examples' own chance takes off is known far better than the variance between the runs.
+    low, high = (
+        distribution + examples / (examples - 1) * of_means * (factor - 1) for factor in chi_squared_factors(runs - 1)
+    )
+    return Variance(of_means, distribution, of_means * math.sqrt(2 / (runs - 1)), (low, high))
 
 
 def count_votes(predictions: Integer[np.ndarray, "r n"], classes: int = 10) -> Int32[np.ndarray, "n {classes}"]:
-    """Count the runs that vote for each class of each example."""
+    """Count the runs that vote for each class of each example.
+
+    Raises ValueError for a prediction that is none of the classes.
+    """
+    _require_classes(predictions, classes, "prediction")
     return np.stack([(predictions == k).sum(0, dtype=np.int32) for k in range(classes)], axis=1)
 
 
@@ -78,6 +87,7 @@ def reliability(
         num_bins: of equal width; None are bins of equal count, half a percent of the pairs each, and one of the pairs
             that no run votes for.
     """
+    _require_classes(labels, votes.shape[1], "label")
     runs, counts = int(votes[0].sum()), votes.ravel()
     right = (labels[:, None] == np.arange(votes.shape[1])).ravel()
     possible = np.arange(runs + 1)
@@ -173,8 +183,12 @@ def vote_interval(
 def half_votes(
     predictions: Integer[np.ndarray, "r n"], classes: int = 10, seed: int = 0, *, columns: int = COLUMNS
 ) -> Int32[np.ndarray, "half n {classes}"]:
-    """Count the votes of random halves of the runs, HALVES of them."""
+    """Count the votes of random halves of the runs, HALVES of them.
+
+    Raises ValueError for a prediction that is none of the classes.
+    """
     runs, examples = _require(predictions)
+    _require_classes(predictions, classes, "prediction")
     order = np.random.default_rng(seed).permuted(np.tile(np.arange(runs), (HALVES, 1)), axis=1)
     chosen = (order < runs // 2).astype(np.float32)
     votes = np.empty((HALVES, examples, classes), np.int32)
@@ -184,6 +198,11 @@ def half_votes(
         for k in range(classes):
             votes[:, start : start + columns, k] = chosen @ (part == k).astype(np.float32)
     return votes
+
+
+def _require_classes(values: np.ndarray, classes: int, what: str) -> None:
+    if values.size and int(values.max()) >= classes:
+        raise ValueError(f"a {what} is class {int(values.max())} of 0 to {classes - 1}: say how many classes there are")
 
 
 def _require(values: np.ndarray) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from experiments.cells import Cells, read_cells
 from experiments.experiment import Analysis, Context, Experiment, Resolution, part, plan_parts
 from experiments.known import pilot_sd
 from experiments.rows import Row, difference_row, effect_row, value_row
-from experiments.table2.analyse import SPEEDUP_MARGIN, find_speedups
+from experiments.table2.analyse import LARGEST, SPEEDUP_MARGIN, find_speedups
 from experiments.table2.paper import ACCURACIES, EPOCHS
 from experiments.verdict import NOT_RESOLVED
 
@@ -128,7 +128,9 @@ def _speedups(
     for number, (name, epochs) in enumerate(places):
         cell, n = f"effective speedup of {name}, {epochs:g} epochs, {panel.name}", len(groups[number])
         drawn = resampled[:, number]
-        rows[name][epochs] = effect_row(cell, values[number], drawn, n, None, scale, SPEEDUP_MARGIN, "%", 1)
+        rows[name][epochs] = effect_row(
+            cell, values[number], drawn, n, None, scale, SPEEDUP_MARGIN, "%", 1, largest=100 * LARGEST
+        )
     return _adjusted(rows)
 
 
@@ -141,8 +143,14 @@ def _adjusted(found: dict[str, dict[float, Row]]) -> dict[str, dict[float, Row]]
         for name, p in (holm(known) if known else {}).items():
             row = adjusted[name][epochs]
             verdict = row.verdict if p < LEVEL else NOT_RESOLVED
-            adjusted[name][epochs] = row._replace(verdict=verdict, note=f"of {len(known)}, by Holm: p = {p:.2g}")
+            adjusted[name][epochs] = row._replace(
+                verdict=verdict, note=_note(row, f"of {len(known)}, by Holm: p = {p:.2g}")
+            )
     return adjusted
+
+
+def _note(row: Row, adjusted: str) -> str:
+    return f"{adjusted}; {row.note}" if row.note else adjusted
 
 
 def _accuracy_rows(panel: Panel, random: Accuracies, scale: str) -> Iterator[Row]:

@@ -1,10 +1,12 @@
 """Measure how accurate mini is after several lengths of training, and how much its networks differ: a pilot."""
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
 
+from airjax.stats.intervals import chi_squared_factors
 from experiments.cells import Cells, read_cells
 from experiments.experiment import Analysis, Context, Experiment, part, plan_parts
 from experiments.rows import Row, value_row
@@ -35,12 +37,11 @@ def analyse(context: Context) -> Analysis:
 
 def pooled_sd(groups: list[Float[np.ndarray, " _"]]) -> tuple[float, Interval]:
     """Estimate the standard deviation that groups share, whose means differ, and its 95% interval by chi-squared."""
-    from scipy.stats import chi2
-
     freedom = sum(len(group) - 1 for group in groups)
     total = sum(float(((group - group.mean()) ** 2).sum()) for group in groups)
-    low, high = np.sqrt(total / chi2.ppf((0.975, 0.025), freedom))
-    return float(np.sqrt(total / freedom)), (float(low), float(high))
+    variance = total / freedom
+    low, high = (math.sqrt(variance * factor) for factor in chi_squared_factors(freedom))
+    return math.sqrt(variance), (low, high)
 
 
 def _fitted(cells: Cells, epochs: float) -> float:

@@ -72,8 +72,8 @@ def draw(record: dict[str, Any]) -> "Figure":
 
 
 def plan_resolutions() -> tuple[Resolution, ...]:
-    """Say which differences the plans of the CPU scale are made to find."""
-    return (Resolution("bfloat16 and float32", MARGINS["cpu"], pilot_sd(16.0), RUNS),)
+    """Say to within which margin the plan of the CPU scale is made to show equality."""
+    return (Resolution("bfloat16 and float32: equal to within", MARGINS["cpu"], pilot_sd(16.0), RUNS, equality=True),)
 
 
 PRECISION = Experiment(

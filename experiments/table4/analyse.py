@@ -88,15 +88,22 @@ def _difference_rows(
     a, b, paired = groups[first], groups[second], first[0] == second[0]
     reported = [after - before for before, after in zip(PAPER[first], PAPER[second], strict=True)]
     cell = f"change of mean accuracy {name}"
-    yield difference_row(cell, a.accuracies, b.accuracies, reported[0], scale, paper_n=PAPER_N)
+    yield difference_row(cell, a.accuracies, b.accuracies, reported[0], scale, paper_n=PAPER_N, paired=paired)
     statistics: dict[str, Statistic] = {"test-set sd": test_set_sd, "distribution-wise sd": distribution_sd}
     n = min(len(a.accuracies), len(b.accuracies))
     for (column, statistic), paper in zip(statistics.items(), reported[1:], strict=False):
         ours = statistic(b.correct) - statistic(a.correct)
         resampled = bootstrap_difference(statistic, a.correct, b.correct, paired=paired)
-        cell = f"change of {column} {name}"
-        yield effect_row(cell, ours, resampled, n, paper, scale, SD_MARGIN, "points", 3, PAPER_N)
+        cell, claimed = f"change of {column} {name}", statistic is test_set_sd or _resolved(first, second)
+        yield effect_row(cell, ours, resampled, n, paper, scale, SD_MARGIN, "points", 3, PAPER_N, claimed=claimed)
     yield _calibration_row(f"change of CACE {name}", a.head(n), b.head(n), paired, reported[3], scale)
+
+
+def _resolved(first: tuple[str, int], second: tuple[str, int]) -> bool:
+    # Whether the paper's distribution-wise deviations differ by more than the chance that PAPER_N networks leave in
+    # them: an error of V sqrt(2 / (n - 1)) in each variance, of which V on the test set is far the larger.
+    errors = [PAPER[one][1] ** 2 * math.sqrt(2 / (PAPER_N - 1)) / (2 * PAPER[one][2]) for one in (first, second)]
+    return abs(PAPER[second][2] - PAPER[first][2]) > 1.96 * math.hypot(*errors)
 
 
 def _calibration_row(cell: str, a: Group, b: Group, paired: bool, paper: float, scale: str) -> Row:

@@ -13,6 +13,7 @@ from made_up import quantile, write_sweep, write_view
 
 import airjax
 from airjax.data import registry
+from airjax.stats.speedup import effective_speedup, fit_errors
 from airjax.sweep.plan import Setting, make_plan
 from experiments.cells import Cell, read_cells
 from experiments.derandomised import analyse as derandomised
@@ -193,6 +194,28 @@ def test_a_speedup_without_an_effect_is_none_where_the_sign_is_judged(monkeypatc
     by_length = dict(zip(lengths, random, strict=True))
     drawn = derandomised._speedups(derandomised.PANELS["paper"][0], by_length, {"none": by_length}, "paper")
     assert [row.ours for row in drawn["none"].values()] == [0.0] * 4
+
+
+def test_a_method_that_the_other_never_reaches_is_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table2, "RESAMPLES", 50)
+    spread = 0.1 * np.array([-1.0, 0.0, 1.0, 0.5])
+    random = [mean + spread for mean in (40.0, 50.0, 55.0, 57.5)]
+    panel = table2.Panel("mini", False, False, [8.0, 16.0, 32.0, 64.0], {"random": random, "alternating": []})
+    panel.by_flip["alternating"] = [mean + 6.0 for mean in random]
+    *_, last = table2._speedup_rows(panel, "cpu")
+    assert (last.ours, last.interval, last.verdict) == (1000.0, (1000.0, 1000.0), "agrees")
+    assert last.note == "1,000% stands for any larger effect, and for no end"
+
+
+def test_resampled_means_of_few_networks_spread_as_their_mean_does() -> None:
+    lengths, means = [1.0, 2.0, 4.0, 8.0], (40.0, 50.0, 55.0, 57.5)
+    random = [np.array([mean, mean + 1e-9]) for mean in means]  # a curve that hardly moves
+    few = [mean + 0.1 * np.array([-1.0, 1.0, -1.0, 1.0]) for mean in means]
+    _, resampled = find_speedups(lengths, random, few, 500)
+    curve = fit_errors(np.array(lengths), 100 - np.array(means))
+    below, above = (100 * effective_speedup(curve, 1.0, 60.0 + error) for error in (-0.01, 0.01))
+    standard_error = 0.1 * np.sqrt(4 / 3) / np.sqrt(4)
+    assert resampled[:, 0].std() == pytest.approx(standard_error * (below - above) / 0.02, rel=0.1)
 
 
 def test_speedups_of_networks_without_spread_have_no_interval() -> None:

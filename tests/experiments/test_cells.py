@@ -71,6 +71,14 @@ def test_a_folder_is_complete_for_its_own_plan_alone(sweep: Path) -> None:
     assert not is_complete(PLAN, sweep.with_name("nowhere"))
 
 
+def test_networks_that_were_trained_twice_with_other_results_are_named(sweep: Path) -> None:
+    (runs,) = sweep.glob("workers/*/runs.jsonl")
+    lines = [json.loads(line) for line in runs.read_text().splitlines()]
+    runs.write_text(runs.read_text() + json.dumps(lines[0] | {"accuracy": 0.9}) + "\n")
+    with pytest.raises(ResultsError, match=f"1 networks that were trained twice.*{lines[0]['id']}"):
+        read_cells([sweep])
+
+
 def test_environments_are_not_pooled_unasked(sweep: Path, tmp_path: Path) -> None:
     write_sweep(OTHER, tmp_path / "b", lambda setting, seed: 50.0)
     (runs,) = (tmp_path / "b").glob("workers/*/runs.jsonl")

@@ -58,7 +58,7 @@ def test_the_numbers_of_networks_are_those_of_the_plans() -> None:
     assert runs("derandomised/cpu-long.toml") == long
     assert runs("derandomised/paper-94-crops.toml") == 110 >= runs_to_resolve(0.07, 0.157, 0.157)
     assert runs("precision/cpu-mini.toml") == 150 >= runs_for_equivalence(pilot_sd(16.0), pilot_sd(16.0), 0.4)
-    assert runs("precision/paper-94.toml") == 175 >= runs_for_equivalence(0.14, 0.14, 0.05)
+    assert runs("precision/paper-94.toml") == 205 >= runs_for_equivalence(0.14, 0.14, 0.05, alpha=0.025)
     assert CLOSE == 42
 
 

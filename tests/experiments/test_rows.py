@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from airjax.utils.records import dump_json
 from experiments.rows import bootstrap_p, difference_row, effect_row, exact_row, percentiles, row_from, value_row
@@ -42,6 +43,41 @@ def test_an_effects_interval_and_p_are_those_of_its_bootstrap() -> None:
     assert bootstrap_p(resampled) == pytest.approx(2 * (1 + 11) / 1001)
     row = effect_row("cell", 400.0, resampled, 7, 5.0, "cpu", 1.0)
     assert (row.verdict, row.n, row.interval) == ("agrees", 7, percentiles(resampled))
+
+
+def test_all_resamples_at_the_largest_effect_are_evidence() -> None:
+    row = effect_row("cell", 1000.0, np.full(9, 1000.0), 7, 5.0, "cpu", 1.0, "%", largest=1000.0)
+    assert (row.verdict, row.interval, row.p) == ("agrees", (1000, 1000), pytest.approx(0.2))
+    assert row.note == "1,000% stands for any larger effect, and for no end"
+    assert effect_row("cell", 9.0, np.full(9, 9.0), 7, 5.0, "cpu", 1.0, largest=1000.0).interval is None
+    assert effect_row("cell", 9.0, np.arange(9.0), 7, 5.0, "cpu", 1.0, "%", largest=1000.0).note == ""
+    unknown = effect_row("cell", math.nan, np.arange(1.0, 9.0), 7, 5.0, "cpu", 1.0)
+    assert (unknown.interval, unknown.verdict) == (None, "not resolved at this n")
+
+
+def test_a_sign_that_is_chance_in_the_paper_is_none_to_agree_with() -> None:
+    first, second = CLOSE, CLOSE + 0.3
+    for paper in (0.01, -0.01):
+        row = difference_row("cell", first, second, paper, "cpu", claimed=False)
+        assert row.verdict == "not resolved in the paper"
+        assert row.p == difference_row("cell", first, second, paper, "cpu").p
+    spread = 0.001 * np.array([-1.0, 0.0, 1.0, 0.0])
+    assert difference_row("cell", 94 + spread, 94 - 0.01 + spread, 0.01, "paper", claimed=False).verdict == "agrees"
+    assert effect_row("cell", 5.0, np.arange(1.0, 9.0), 7, 0.1, "cpu", 1.0, claimed=False).verdict == (
+        "not resolved in the paper"
+    )
+
+
+def test_the_same_networks_twice_are_compared_in_pairs() -> None:
+    generator = np.random.default_rng(0)
+    first = generator.normal(94, 0.5, 20)
+    second = first + generator.normal(0.1, 0.02, 20)
+    row = difference_row("cell", first, second, 1.0, "cpu", paired=True)
+    theirs = stats.ttest_rel(second, first)
+    assert (row.interval, row.p) == (pytest.approx(tuple(theirs.confidence_interval())), pytest.approx(theirs.pvalue))
+    assert row.verdict == "agrees"
+    assert difference_row("cell", first, second, 1.0, "cpu").verdict == "not resolved at this n"
+    assert difference_row("cell", first, first + 0.5, 1.0, "cpu", paired=True).verdict == "not resolved at this n"
 
 
 def test_a_bootstrap_that_often_fails_has_no_interval() -> None:

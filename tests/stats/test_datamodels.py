@@ -5,6 +5,7 @@ from airjax.stats.datamodels import (
     column_correlations,
     fit_datamodels,
     inclusion,
+    left_out_correlations,
     margins,
     predict_outputs,
     strongest,
@@ -54,7 +55,7 @@ def test_leaving_one_network_out_is_what_the_formula_says() -> None:
         weights = np.linalg.solve(centred.T @ centred + 10 * spread * np.eye(40), centred.T @ (y - y.mean(0)))
         predicted.append((seen[left_out] - x.mean(0)) @ weights + y.mean(0))
     np.testing.assert_allclose(
-        models.left_out_correlation, column_correlations(np.stack(predicted), outputs), rtol=1e-8
+        models.left_out_correlation, left_out_correlations(np.stack(predicted), outputs), rtol=1e-8
     )
 
 
@@ -64,7 +65,25 @@ def test_the_penalty_grows_with_noise_and_noise_is_not_predicted() -> None:
     seen = simulated(200, 0.0)[0]
     models = fit_datamodels(seen, np.random.default_rng(1).normal(size=(200, 300)))
     assert abs(predict_outputs(models, seen).std(0).mean()) < 0.3
-    assert models.left_out_correlation.mean() < 0.05
+    assert abs(models.left_out_correlation.mean()) < 0.1
+
+
+@pytest.mark.parametrize("noise", [0.1, 3.0])
+def test_the_correlation_of_left_out_networks_is_about_that_of_new_ones(noise: float) -> None:
+    seen, _, outputs = simulated(800, noise)
+    models = fit_datamodels(seen[:400], outputs[:400])
+    new = column_correlations(predict_outputs(models, seen[400:]), outputs[400:])
+    assert models.left_out_correlation.mean() == pytest.approx(new.mean(), abs=0.1)
+
+
+def test_predictions_that_are_the_mean_of_the_others_say_nothing() -> None:
+    outputs = np.random.default_rng(0).normal(size=(60, 50))
+    mean_of_others = (outputs.sum(0) - outputs) / 59
+    assert column_correlations(mean_of_others, outputs) == pytest.approx(-np.ones(50))
+    known = np.random.default_rng(1).normal(size=(60, 50))
+    np.testing.assert_allclose(
+        left_out_correlations(mean_of_others + known, outputs), column_correlations(known, outputs), atol=1e-12
+    )
 
 
 @pytest.mark.parametrize(

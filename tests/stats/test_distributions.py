@@ -1,5 +1,4 @@
 import math
-from typing import Literal
 
 import numpy as np
 import pytest
@@ -7,8 +6,6 @@ from scipy import stats
 
 from airjax.stats import distributions
 from airjax.stats.distributions import (
-    RESAMPLES,
-    bootstrap_interval,
     compare_distributions,
     largest_magnitude,
     permutation_p,
@@ -67,15 +64,6 @@ def test_wider_spread_is_found() -> None:
     assert shapes.sd_ratio_interval[0] > 1.5
 
 
-def test_bootstrap_interval_covers_what_the_t_interval_covers() -> None:
-    values = accuracies(np.random.default_rng(11), 94, 200)
-    low, high = bootstrap_interval(values, "mean")
-    half = 1.97 * values.std(ddof=1) / math.sqrt(200)
-    assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.1 * half)
-    low, high = bootstrap_interval(values, "std")
-    assert low < values.std(ddof=1) < high
-
-
 @pytest.mark.parametrize(
     ("a", "b", "kolmogorov_smirnov_p", "mann_whitney_p"),
     [
@@ -115,29 +103,17 @@ def test_brown_forsythe_of_two_values_says_nothing() -> None:
     assert compare_distributions(np.full(5, 94.1), np.full(5, 94.1)).brown_forsythe_p == 1
 
 
-@pytest.mark.parametrize("statistic", ["mean", "std"])
-def test_a_bootstrap_draws_what_it_always_drew(
-    statistic: Literal["mean", "std"], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    values = accuracies(np.random.default_rng(13), 94, 50)
-    drawn = np.random.default_rng(0).choice(values, (RESAMPLES, 50))
-    expected = np.percentile(drawn.mean(1) if statistic == "mean" else drawn.std(1, ddof=1), (2.5, 97.5))
-    assert bootstrap_interval(values, statistic) == pytest.approx(tuple(expected), rel=1e-12)
-    # In parts, too.
+def test_brown_forsythe_of_values_equally_far_from_their_median_says_nothing() -> None:
+    two = np.array([94.1, 94.1, 94.2, 94.2])
+    for other in (two + 0.2, 93 + 2 * (two - 94)):
+        assert compare_distributions(two, other).brown_forsythe_p == 1
+    shapes = compare_distributions(two, np.array([94.0, 94.1, 94.3, 94.6]))
+    assert shapes.brown_forsythe_p == pytest.approx(stats.levene(two, [94.0, 94.1, 94.3, 94.6], center="median").pvalue)
+
+
+def test_the_ratio_s_bootstrap_draws_the_same_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = np.random.default_rng(13)
+    a, b = accuracies(generator, 94, 50), accuracies(generator, 94, 40)
+    whole = compare_distributions(a, b).sd_ratio_interval
     monkeypatch.setattr(distributions, "LARGEST_DRAW", 7 * 50)
-    assert bootstrap_interval(values, statistic) == pytest.approx(tuple(expected), rel=1e-12)
-
-
-@pytest.mark.parametrize(
-    ("values", "statistic", "interval"),
-    [
-        ([94.0, 94.1], "mean", (94.0, 94.1)),
-        ([94.0, 94.1], "std", (0.0, 0.0707106781)),
-        ([94.0, 94.0, 94.1, 94.1], "std", (0.0, 0.0577350269)),
-        ([10.0, 10.0, 10.0], "std", (0.0, 0.0)),
-    ],
-)
-def test_bootstrap_intervals_of_few_and_of_equal_values(
-    values: list[float], statistic: Literal["mean", "std"], interval: tuple[float, float]
-) -> None:
-    assert bootstrap_interval(np.array(values), statistic) == pytest.approx(interval)
+    assert compare_distributions(a, b).sd_ratio_interval == pytest.approx(whole, rel=1e-12)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from airjax.stats.equivalence import compare_means, holm, mean_difference
+from airjax.stats.equivalence import compare_means, holm, mean_difference, paired_difference
 
 pytest.importorskip("statsmodels", reason="statsmodels is not installed (pip install '.[report]')")
 
@@ -23,6 +23,26 @@ def test_a_difference_as_large_as_the_margin_is_rarely_called_equivalent() -> No
     generator = np.random.default_rng(1)
     pairs = [(accuracies(generator, 94, 100), accuracies(generator, 94.05, 100)) for _ in range(SIMULATIONS)]
     assert 0.01 < np.mean([compare_means(a, b, 0.05).verdict == "equivalent" for a, b in pairs]) < LARGEST_SHARE
+
+
+def test_pairs_are_tested_as_scipy_does() -> None:
+    generator = np.random.default_rng(4)
+    plain = accuracies(generator, 94, 30, sd=0.5)
+    better = plain + accuracies(generator, 0.1, 30, sd=0.05)
+    found, theirs = paired_difference(plain, better, whole=100.0), stats.ttest_rel(better, plain)
+    assert (found.p, found.degrees_of_freedom) == (pytest.approx(theirs.pvalue), 29)
+    assert found.interval95 == pytest.approx(tuple(theirs.confidence_interval()))
+    assert found.difference == pytest.approx(found.interval95[0] / 2 + found.interval95[1] / 2)
+    low, high = mean_difference(plain, better).interval95
+    assert high - low > 5 * (found.interval95[1] - found.interval95[0])
+
+
+def test_pairs_that_all_differ_by_as_much_say_nothing_of_chance() -> None:
+    found = paired_difference(np.array([94.0, 95.0]), np.array([94.5, 95.5]))
+    assert (found.difference, found.interval95, found.p) == (0.5, (0.5, 0.5), 1.0)
+    for a, b in (([94.0], [95.0]), ([94.0, 94.1], [94.0]), ([94.0, math.nan], [94.0, 94.1])):
+        with pytest.raises(ValueError, match="two finite values of at least 2 networks"):
+            paired_difference(np.array(a), np.array(b))
 
 
 def test_equal_distributions_are_rarely_called_different() -> None:

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats as scipy_stats
 
 from airjax.stats.equivalence import mean_difference
-from airjax.stats.intervals import mean_interval, sample_sd, standard_error, target_verdict
+from airjax.stats.intervals import mean_interval, sample_sd, sd_interval, standard_error, target_verdict
 from airjax.utils.extras import MissingExtraError
 
 
@@ -20,6 +20,20 @@ def test_equal_values_have_no_spread_although_their_mean_is_rounded() -> None:
     assert np.std([94.1, 94.1, 94.1], ddof=1) > 0
     assert (sample_sd([94.1, 94.1, 94.1]), standard_error([94.1, 94.1, 94.1])) == (0, 0)
     assert sample_sd([94.1, 94.2]) == pytest.approx(0.0707107, rel=1e-5)
+
+
+@pytest.mark.parametrize("count", [2, 3, 10, 100])
+def test_the_interval_of_a_standard_deviation_covers_it(count: int) -> None:
+    values = np.random.default_rng(count).normal(94, 0.14, (2000, count))
+    low, high = np.array([sd_interval(one) for one in values]).T
+    assert 0.935 < np.mean((low < 0.14) & (high > 0.14)) < 0.965
+    assert np.mean(low >= 0.14) == pytest.approx(0.025, abs=0.012)
+    freedom = count - 1
+    assert low[0] == pytest.approx(values[0].std(ddof=1) * np.sqrt(freedom / scipy_stats.chi2.ppf(0.975, freedom)))
+
+
+def test_equal_values_have_no_standard_deviation_and_an_interval_of_nothing() -> None:
+    assert sd_interval([94.1, 94.1, 94.1]) == (0, 0)
 
 
 def test_only_tests_of_differences_need_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,6 +62,11 @@ def test_an_interval_of_fractions_stays_where_fractions_are() -> None:
         ([0.9390], 0.0013, "within noise"),
         ([0.9370], 0.0013, "no"),
         ([0.9399], None, "no"),
+        # As accurate as each other by chance: what one run says, of two.
+        ([0.9410, 0.9410], None, "mean"),
+        ([0.9390, 0.9390], 0.0013, "within noise"),
+        ([0.9384, 0.9384], 0.0013, "no"),
+        ([0.9399, 0.9399], None, "no"),
     ],
 )
 def test_verdict_is_no_stronger_than_the_data(accuracies: list[float], known_sd: float | None, verdict: str) -> None:

@@ -43,6 +43,17 @@ def test_the_estimate_is_unbiased_and_may_be_negative() -> None:
     assert all(variance.distribution_sd >= 0 for variance in found)
 
 
+@pytest.mark.parametrize("runs", [3, 10, 100])
+def test_the_interval_of_the_distribution_s_variance_covers_it(runs: int) -> None:
+    generator = np.random.default_rng(runs)
+    covered = 0
+    for _ in range(500):
+        quality = generator.normal(0.8, 0.02, (runs, 1))
+        low, high = run_variance(generator.random((runs, 400)) < quality).distribution_interval
+        covered += low <= 0.02**2 <= high
+    assert covered == pytest.approx(475, abs=20)
+
+
 def test_variance_by_hand() -> None:
     # Means 1, 1/2: variance 1/8. Examples: 0 and 1/2. N = 2: 2 (1/8 - (1/2) / 4) = 0.
     found = run_variance(np.array([[True, True], [True, False]]))
@@ -140,6 +151,20 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
 def test_too_little_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="at least 2 runs"):
         run_variance(np.ones(shape, bool))
+
+
+def test_a_class_that_is_not_told_of_is_an_error() -> None:
+    predictions = np.array([[12, 3], [12, 4]])
+    labels = np.array([12, 3])
+    for count in (count_votes, half_votes):
+        with pytest.raises(ValueError, match=r"a prediction is class 12 of 0 to 9: say how many classes there are"):
+            count(predictions)
+    with pytest.raises(ValueError, match="a prediction is class 12"):
+        calibration_error(predictions, labels)
+    with pytest.raises(ValueError, match="a label is class 12"):
+        reliability(count_votes(predictions % 10), labels)
+    assert 0 <= calibration_error(predictions, labels, classes=13) <= 2
+    assert (half_votes(predictions, 13).sum(2) == 1).all()
 
 
 def test_an_interval_of_votes_ends_where_the_statistic_does() -> None:
