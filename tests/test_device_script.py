@@ -63,6 +63,8 @@ def kill_during(copy: Path, tmp_path: Path, part: str, *arguments: str) -> None:
         assert process.wait() == -signal.SIGKILL
 
 
+@pytest.mark.slow
+@pytest.mark.nightly
 def test_what_is_measured_survives_a_kill_and_a_rerun_resumes(copy: Path, tmp_path: Path) -> None:
     parts = ["--part", "rates", "--part", "losses"]
     kill_during(copy, tmp_path, "losses", "1", *parts, *PATIENT)

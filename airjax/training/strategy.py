@@ -8,7 +8,7 @@ from typing import Any
 
 from airjax.recipes.published import RECIPES
 from airjax.recipes.recipe import Recipe
-from airjax.training.environment import describe
+from airjax.training.environment import device_name
 from airjax.training.members import Strategy
 
 TABLE = Path(__file__).with_name("strategies.jsonl")
@@ -24,8 +24,8 @@ def choose_strategy(recipe: Recipe, count: int) -> tuple[Strategy, int | None]:
     a single network, where no group is faster by a tenth, and where nothing was measured on this kind of device: that
     is never far from the best, and needs the least memory.
     """
-    device = describe()["device"]
-    rows = [row for row in _measured() if row["device"] == device and row["members"] <= count]
+    here = device_name()
+    rows = [row for row in _measured() if row["device"] == here and row["members"] <= count]
     if not rows or count == 1:
         return "sequential", None
     distances = {row["recipe"]: abs(_work(RECIPES[row["recipe"]]) / _work(recipe) - 1) for row in rows}
@@ -53,7 +53,8 @@ def _work(recipe: Recipe) -> float:
 
 def predict_seconds(recipe: Recipe) -> float | None:
     """Predict the seconds of one network, at the best measured rate on this device; None where nothing was measured."""
-    rows = [row for row in _measured() if row["device"] == describe()["device"]]
+    here = device_name()
+    rows = [row for row in _measured() if row["device"] == here]
     if not rows:
         return None
     nearest = min(rows, key=lambda row: abs(_work(RECIPES[row["recipe"]]) / _work(recipe) - 1))["recipe"]

@@ -490,7 +490,10 @@ def test_a_jax_that_cannot_compute_is_one_line_and_exits_with_2(environment: dic
     assert errors.count("\n") == 1
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=[pytest.mark.slow, pytest.mark.nightly])],
+)
 def test_a_signal_writes_a_snapshot_and_the_same_command_goes_on_to_the_same_bits(
     tmp_path: Path, number: int, code: int
 ) -> None:

@@ -36,9 +36,9 @@ from parity.torch_implementation import OWN
 Pixels = tuple[str, np.ndarray, np.ndarray]
 
 
-# One recipe of each kind of network, optimizer, selection and draws: what a landing runs the two longest steps with.
+# One recipe of each kind of network, optimizer, selection and draws: what a landing runs the longest steps with.
 EACH_KIND = ("94", "94-airjax", "94-hiverge", "96-faster", "resnet18")
-LONGEST = ("intermediates", "trajectory")
+LONGEST = ("intermediates", "dirac", "image-sizes", "optimizer", "tta", "trajectory")
 
 
 def cases() -> Iterator[Any]:

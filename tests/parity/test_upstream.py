@@ -32,7 +32,7 @@ def reference() -> TorchImplementation:
         (("intermediates", "loss", "gradients", "running-statistics"), ("94", "96-paper")),
         (("tta",), ("94",)),
         (("trajectory",), ("94", "96-paper")),
-        (("training",), ("94",)),
+        pytest.param(("training",), ("94",), marks=[pytest.mark.slow, pytest.mark.nightly]),
     ],
     ids="-".join,
 )

@@ -489,6 +489,8 @@ def test_the_driver_never_starts_jax(tmp_path: Path) -> None:
     assert (out / "environments.jsonl").read_text() == '{"environment": "e"}\n'
 
 
+@pytest.mark.slow
+@pytest.mark.nightly
 def test_workers_that_find_their_programs_compiled_say_nothing_of_it(tmp_path: Path) -> None:
     plan = 'recipe = "tiny"\ndata = "builtin"\nseeds = {}\n'
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TF_CPP_")}

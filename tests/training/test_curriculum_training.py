@@ -135,6 +135,8 @@ def test_images_of_any_size_go_through_one_head(size: int, pool: str) -> None:
     assert logits.shape == (2, 10)
 
 
+@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_trained_network_is_saved_loaded_and_predicts_the_same(
     recipe: Recipe, toy: airjax.Dataset, tmp_path: Path
 ) -> None:

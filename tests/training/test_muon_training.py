@@ -52,6 +52,8 @@ def recipe() -> Recipe:
     return RECIPES["94-muon"].override(**SMALL)
 
 
+@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_trained_network_is_saved_loaded_and_predicts_the_same(
     recipe: Recipe, toy: airjax.Dataset, tmp_path: Path
 ) -> None:
@@ -70,6 +72,8 @@ def test_kernels_end_with_a_norm_of_one_for_each_output(recipe: Recipe, toy: air
         assert np.linalg.norm(done[block]["conv2"]) == pytest.approx(width**0.5, rel=0.1)
 
 
+@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_sweep_of_momenta_trains_one_network_for_each_setting_and_seed(tmp_path: Path) -> None:
     rows = sweep_rows(PLAN, tmp_path)
     assert sorted((row["changes"]["momentum"], row["seed"]) for row in rows) == [(0.6, 0), (0.6, 1), (0.8, 0), (0.8, 1)]

@@ -48,6 +48,8 @@ def trained(recipe: Recipe, toy: airjax.Dataset) -> airjax.Trained:
     return airjax.train_network(recipe, toy, seed=3)
 
 
+@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_trained_network_is_saved_loaded_and_predicts_the_same(
     trained: airjax.Trained, toy: airjax.Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -196,7 +196,9 @@ def test_a_damaged_snapshot_is_passed_over_for_the_one_before(
     assert_same(resumed, whole)
 
 
-@pytest.mark.parametrize("strategy", ["sequential", "interleaved", "vmap"])
+@pytest.mark.parametrize(
+    "strategy", ["sequential", "interleaved", pytest.param("vmap", marks=[pytest.mark.slow, pytest.mark.nightly])]
+)
 def test_groups_go_on_to_the_same_bits(four: Recipe, toy: airjax.Dataset, tmp_path: Path, strategy: Strategy) -> None:
     arguments: dict[str, Any] = {"strategy": strategy, "driver": "scan", "progress": False}
     whole = run_many(four, seed_keys([0, 1]), toy, keeping=Keeping(tmp_path / "whole"), **arguments)

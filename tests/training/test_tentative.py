@@ -105,7 +105,9 @@ def test_only_a_gpu_s_options_may_be_left_out() -> None:
     assert program(state, amount)["a"].tolist() == [2, 3, 4]
 
 
-@pytest.mark.parametrize("recipe", ["tiny", "tiny on growing images"])
+@pytest.mark.parametrize(
+    "recipe", ["tiny", pytest.param("tiny on growing images", marks=[pytest.mark.slow, pytest.mark.nightly])]
+)
 def test_a_step_runs_without_options_before_any_are_tried(recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # A graph cannot capture what a library launches for the first time.
     options = {} if recipe == "tiny" else {"curriculum": True, "curriculum_sizes": (24,), "curriculum_epochs": (0.5,)}
