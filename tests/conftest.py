@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from jaxtyping import install_import_hook
 
-ROOT = Path(__file__).parents[1]
 # Before airjax is imported: from then on its functions check the shapes and dtypes of their arrays. Of the modules that
 # have such annotations alone, because every function of a module under the hook takes several times as long to call.
 if importlib.util.find_spec("beartype"):
-    annotated = [file for file in (ROOT / "airjax").rglob("*.py") if "jaxtyping" in file.read_text()]
+    root = Path(__file__).parents[1]
+    annotated = [file for file in (root / "airjax").rglob("*.py") if "jaxtyping" in file.read_text()]
     install_import_hook(
-        [".".join(file.relative_to(ROOT).with_suffix("").parts) for file in annotated], "array_types.check_arrays"
+        [".".join(file.relative_to(root).with_suffix("").parts) for file in annotated], "array_types.check_arrays"
     )
 
 from data_files import write_torch
