@@ -76,7 +76,8 @@ def describe_run(record: dict[str, Any]) -> str:
     content = ", ".join(f"{name} ({content} content)" for name, content in record["content"].items())
     precision = f" in {record['precision']}" if "precision" in record else ""
     count = f"{record['networks']:,} networks{precision}" if record["networks"] else "no training"
-    diverged = f", {record['diverged']} of them diverged" if record["diverged"] else ""
+    # Rows do not say which of them: one network at the accuracy of chance moves a mean by much.
+    diverged = f", {record['diverged']} of them diverged and are counted in" if record["diverged"] else ""
     where = f"{record['device']}, airjax {record['versions']['airjax']}, commit {record['commit']}"
     return f"{count}{diverged}; {content or 'no data'}; {where}, {record['date']}."
 
