@@ -78,12 +78,13 @@ def _initial(recipe: Recipe, seed: int) -> Any:
 
 @torch.no_grad()
 def _accuracy(recipe: Recipe, network: nn.Module, tree: Tree, workers: int) -> float:
-    view, right = eval_views(recipe, backend_of(recipe))[0], 0
+    view, right, evaluation = eval_views(recipe, backend_of(recipe))[0], 0, recipe.evaluation
+    how = {"uniform": evaluation.tta_uniform, "mirrored": evaluation.tta_mirror}
     with open_batches(tree.val, view, workers=workers) as batches:
         for batch in batches:
             pixels = torch.from_numpy(batch.images)
             seen = normalized(pixels, torch.zeros(len(pixels), dtype=torch.bool), torch.float32)
-            logits = tta_logits(network, seen, recipe.evaluation.tta_level)
+            logits = tta_logits(network, seen, evaluation.tta_level, **how)
             right += int((logits.argmax(1).numpy() == batch.labels).sum())
     return right / len(tree.val_labels)
 
