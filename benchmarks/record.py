@@ -11,9 +11,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from airjax.utils.records import append_line
+from airjax.cli.stopping import TerminatedError, interrupted_by_sigterm
+from airjax.utils.records import append_line, require_writable
 from benchmarks.children import bound
 
+EXIT_TERMINATED = 143  # 128 + SIGTERM
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"  # tracked: what the documentation is made from
 SCRATCH = ROOT / "runs" / "benchmarks"  # ignored by git
@@ -31,9 +33,18 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
         help="append the record to benchmarks/results, which is tracked",
     )
     group.add_argument(
-        "--results", type=Path, metavar="DIR", help="append the record to a file in DIR (runs/benchmarks)"
+        "--results", type=_results_folder, metavar="DIR", help="append the record to a file in DIR (runs/benchmarks)"
     )
     parser.set_defaults(results=SCRATCH)
+
+
+def _results_folder(text: str) -> Path:
+    # A wrong one is refused before anything is measured.
+    try:
+        require_writable(Path(text), "--results")
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return Path(text)
 
 
 def take_output_options(arguments: list[str]) -> tuple[Path, list[str]]:
@@ -53,17 +64,20 @@ def run_json(module: str, arguments: list[str]) -> tuple[int, dict[str, Any] | N
     """Run `python -m module arguments`, showing what it prints.
 
     Returns its exit code, and the last line as a record; None where that is not one. Ctrl-C reaches that process, too,
-    and is its to handle.
+    and is its to handle; SIGTERM is passed on, and waited for: a training writes a snapshot before it ends.
     """
-    with subprocess.Popen(
-        bound([sys.executable, "-m", module, *arguments]), stdout=subprocess.PIPE, text=True
-    ) as process:
+    command = bound([sys.executable, "-m", module, *arguments])
+    with interrupted_by_sigterm(), subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         last = ""
         try:
             for line in process.stdout:
                 print(line, end="", flush=True)
                 last = line
+        except TerminatedError:
+            process.terminate()
+            process.communicate()  # reads on: a full pipe would hold it up
+            return EXIT_TERMINATED, None
         except KeyboardInterrupt:
             return process.wait(), None
     return process.returncode, json.loads(last) if last.startswith("{") else None

@@ -32,7 +32,8 @@ def main(arguments: list[str], prog: str = "python -m airjax records") -> int:
     try:
         if options.action == "verify":
             return _verify(options)
-        given = [name for name in (*OF_VERIFY, *SWITCHES) if getattr(options, name)]
+        defaults = {name: parser.get_default(name) for name in (*OF_VERIFY, *SWITCHES)}
+        given = [name for name, default in defaults.items() if getattr(options, name) is not default]
         if given:
             raise ValueError(f"--{given[0].replace('_', '-')} is of {prog} verify NAME")
         return _show(options)
@@ -77,7 +78,10 @@ def make_parser(prog: str) -> argparse.ArgumentParser:
 
 
 def _show(options: argparse.Namespace) -> int:
-    rows = sort_rows([*published_rows(), *own_rows(read_lines((options.results or RESULTS) / FILE))])
+    file = (options.results or RESULTS) / FILE
+    if not file.exists():
+        raise ValueError(f"there is no {file}; name the --results that airjax records verify added rows to")
+    rows = sort_rows([*published_rows(), *own_rows(read_lines(file))])
     if options.json:
         print(dump_json([to_json(row) for row in rows]))
         return EXIT_OK
@@ -116,6 +120,8 @@ def _verify(options: argparse.Namespace) -> int:
     snapshots = [] if options.checkpoint_every is None else ["--checkpoint-every", options.checkpoint_every]
     out = options.out or SCRATCH.parent / "records" / options.name
     code, line = verify(plan, out, results, [*place, *snapshots])
+    if code == EXIT_USAGE:  # of the training, which has said what is wrong
+        return EXIT_USAGE
     if line is None:
         print(f"not all networks are finished; rerunning the same command resumes in {out}", file=sys.stderr)
         return code if code > 0 else EXIT_FAILED  # below zero: a signal ended it

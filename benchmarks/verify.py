@@ -17,7 +17,7 @@ from typing import Any
 
 from airjax.stats.claims import LEVEL, judge_claim
 from airjax.training.environment import commit
-from airjax.utils.records import dump_json, lock_folder, read_lines, write_atomically, write_json
+from airjax.utils.records import dump_json, hold_folder, read_lines, require_writable, write_atomically, write_json
 from benchmarks.claim_plan import Plan
 from benchmarks.record import run_json, save
 from benchmarks.timing_rules import AIRBENCH, seconds_by
@@ -37,9 +37,10 @@ def verify(plan: Plan, out: Path, results: Path, options: Sequence[str]) -> tupl
         options: further ones of `airjax train`, such as --data-dir DIR.
 
     Returns the exit code of the training, and the line where all networks are finished. Raises ValueError for a folder
-    of another plan, and OSError.
+    of another plan, or one that cannot be written to, before anything is trained, and OSError.
     """
-    with _hold(out):
+    require_writable(results, "--results")
+    with hold_folder(out, ValueError):
         commits = _fix_plan(plan, out)
         command = [*_train_options(plan, out), *options]
         code, whole = _time_whole_process(plan, out, command)
@@ -54,25 +55,19 @@ def verify(plan: Plan, out: Path, results: Path, options: Sequence[str]) -> tupl
         return 0, _keep(line, _runs(plan, out), results)
 
 
-def _hold(out: Path) -> Any:
-    try:
-        return lock_folder(out)
-    except BlockingIOError as error:
-        raise ValueError(f"another process verifies in {out}; wait for it, or choose another --out") from error
-
-
 def _fix_plan(plan: Plan, out: Path) -> list[str]:
-    # Writes the plan, or compares it with the one that is there. Returns the commits that have worked on it.
+    # Writes the plan, or compares it with the one that is there. Returns the commits that have worked on it. Before the
+    # first network is finished a plan may change: a mistake in the command line is no plan.
     file, asked = out / "plan.json", plan._asdict() | {"level": LEVEL}
     commits: list[str] = []
     if file.exists():
         try:
             there = json.loads(file.read_text())
             commits = there.pop("commits")
-        except (ValueError, KeyError, AttributeError) as error:
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
             raise ValueError(f"{file} is damaged ({error}); choose another --out") from error
         changed = [f"{name} {there.get(name)}, now {asked[name]}" for name in asked if there.get(name) != asked[name]]
-        if changed:
+        if changed and _finished(out):
             raise ValueError(
                 f"{out} is of another plan ({'; '.join(changed)}); a plan that changes after its first networks makes "
                 "the p-value wrong: choose another --out"

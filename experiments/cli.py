@@ -12,7 +12,8 @@ from airjax.recipes.recipe import PrecisionName
 from airjax.sweep.plan import PlanError
 from airjax.sweep.store import ResultsError
 from airjax.utils.extras import MissingExtraError, import_extra
-from experiments.experiment import SCALES, Context, Experiment, Scale, in_precision
+from airjax.utils.records import require_writable
+from experiments.experiment import SCALES, Context, Experiment, Scale, in_precision, no_parts
 from experiments.forecast import forecast
 from experiments.page import results_table, write_pages
 from experiments.record import RESULTS, SCRATCH, draw, rows_of, save
@@ -20,17 +21,17 @@ from experiments.registry import EXPERIMENTS
 from experiments.train import folders_of, train_parts
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
-OTHERS = ("list", "page")
+OTHERS = {"list": ("scale", "out"), "page": ("results",)}  # what is no experiment, and the options that it has
 PRECISIONS = tuple(name for name in get_args(PrecisionName) if name != "auto")
 NEEDED = ("matplotlib", "statsmodels")
 
 
 def main(arguments: list[str], prog: str = "python -m experiments") -> int:
     """Run the command line and return its exit code: 0 done, 1 a training failed, 2 bad usage or input."""
-    options = make_parser(prog).parse_args(arguments)
+    parser = make_parser(prog)
+    options = parser.parse_args(arguments)
     try:
-        if options.name in OTHERS and options.precision is not None:
-            raise ValueError(f"--precision is of an experiment's networks; leave it out of {options.name}")
+        refuse_of_experiments(parser, options)
         if options.name == "list":
             return print_list(options.scale, options.out)
         if options.name == "page":
@@ -57,6 +58,8 @@ def run(experiment: Experiment, options: argparse.Namespace) -> int:
     if options.scale not in experiment.scales:
         raise ValueError(f"{experiment.name} has no {options.scale} scale; leave --scale out")
     scale, out = options.scale, folder_of(experiment, options.scale, options.out, options.precision)
+    arguments = _sweep_options(options)
+    refuse_unused(experiment, scale, options)
     if options.precision is not None:
         experiment = in_precision(experiment, options.precision)
     if options.dry_run:
@@ -64,15 +67,15 @@ def run(experiment: Experiment, options: argparse.Namespace) -> int:
         return EXIT_OK
     for package in NEEDED:
         import_extra(package, "report", "an experiment")  # before anything is trained
+    folder = options.results or SCRATCH
+    require_writable(folder, "--results")
     if not options.analyse:
-        arguments = _sweep_options(options)
-        refuse_unused(experiment, scale, arguments)
+        require_writable(out, "--out")
         code = train_parts(experiment, scale, out, options.data_dir, arguments)
         if code != EXIT_OK:
             return code
     folders = tuple(folders_of(experiment, scale, out))
     analysis = experiment.analyse(Context(scale, folders, options.data_dir, options.mixed))
-    folder = options.results or SCRATCH
     record = save(experiment, scale, analysis, folder, options.precision)
     files = [folder / f"{experiment.name}.jsonl", *draw(experiment, record, folder)]
     files += write_pages(EXPERIMENTS, folder)
@@ -81,11 +84,27 @@ def run(experiment: Experiment, options: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def refuse_unused(experiment: Experiment, scale: Scale, arguments: Sequence[str]) -> None:
-    """Raise ValueError for options of a sweep where an experiment is none."""
-    if arguments and experiment.trainings(scale):
+def refuse_of_experiments(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Raise ValueError for options that change nothing of what is no experiment."""
+    if options.name not in OTHERS:
+        return
+    for name, value in vars(options).items():
+        if name not in ("name", *OTHERS[options.name]) and value != parser.get_default(name):
+            flag = "keep" if value == RESULTS else name.replace("_", "-")
+            raise ValueError(f"--{flag} is of an experiment; leave it out of {options.name}")
+
+
+def refuse_unused(experiment: Experiment, scale: Scale, options: argparse.Namespace) -> None:
+    """Raise ValueError for options of training where none of it is done, or where an experiment is no sweep."""
+    sweep, trainings = list(_sweep_options(options)), experiment.trainings(scale)
+    training = sweep + ["--precision"] * (options.precision is not None)
+    if training and experiment.parts is no_parts and not trainings:
+        raise ValueError(f"{training[0]} is of training, and {experiment.name} trains nothing; leave it out")
+    if options.analyse and (ignored := sweep + ["--dry-run"] * options.dry_run):
+        raise ValueError(f"{ignored[0]} is of training, and --analyse trains nothing; leave one of them out")
+    if sweep and trainings:
         raise ValueError(
-            f"{arguments[0]} is of a sweep, but airjax train trains the networks of {experiment.name}, one by one; "
+            f"{sweep[0]} is of a sweep, but airjax train trains the networks of {experiment.name}, one by one; "
             "leave it out"
         )
 

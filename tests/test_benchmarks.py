@@ -245,6 +245,8 @@ def test_only_keep_writes_where_results_are_tracked(tmp_path: Path) -> None:
     assert parser.parse_args(["--results", "x"]).results == Path("x")
     with pytest.raises(SystemExit):
         parser.parse_args(["--keep", "--results", "x"])
+    with pytest.raises(SystemExit, match="2"):  # before anything is measured
+        parser.parse_args(["--results", f"{__file__}/x"])
     assert record.take_output_options(["--seeds", "5", "--keep"]) == (record.RESULTS, ["--seeds", "5"])
     ignored = subprocess.run(["git", "check-ignore", "-q", record.SCRATCH], cwd=ROOT, check=False)
     assert ignored.returncode == 0

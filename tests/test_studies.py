@@ -33,7 +33,15 @@ def write_sweep(out: Path, arrays: list[dict[str, np.ndarray]], labels: np.ndarr
         record = {"id": f"s-{number}", "setting": "s", "seed": 0, "subset": number, "changes": {}, "environment": "e"}
         accuracy = float((one["predictions"] == labels).mean())
         writer.add(record | {"accuracy": accuracy, "diverged": False, "error": None, "seconds": 2.0}, one)
-    plan = {"num_runs": len(arrays), "subsets": subsets, "pools": {"s": POOL}, "recipes": [{"train_examples": 30}]}
+    plan = {
+        "recipe": "tiny",
+        "seeds": [0],
+        "settings": {"s": {}},
+        "num_runs": len(arrays),
+        "subsets": subsets,
+        "pools": {"s": POOL},
+        "recipes": [{"train_examples": 30}],
+    }
     plan["data"] = {"cifar10": {"fingerprint": "f", "content": "official", "place": None}}
     (out / "plan.json").write_text(json.dumps(plan))
     return out
@@ -96,7 +104,8 @@ def test_an_unfinished_sweep_is_refused(
 ) -> None:
     arrays = [{"predictions": toy.test_labels.astype(np.uint8)}]
     out = write_sweep(tmp_path / "sweep", arrays, toy.test_labels)
-    (out / "plan.json").write_text(json.dumps({"num_runs": 2}))
+    plan = json.loads((out / "plan.json").read_text())
+    (out / "plan.json").write_text(json.dumps(plan | {"num_runs": 2}))
     assert studies.main(["variance", str(out)]) == 1
     assert "1 of 2 networks are finished" in capsys.readouterr().err
     assert kept == []

@@ -142,6 +142,30 @@ def test_a_folder_of_another_plan_is_refused(
     assert "plan.json is damaged" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("option", "message"), [("--results", "cannot write to --results"), ("--out", "cannot write to --out")]
+)
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_trained(
+    option: str, message: str, training: FakeTraining, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.png").touch()
+    assert main([*COMMAND, *places(tmp_path), option, str(tmp_path / "a.png" / "x")]) == 2
+    assert message in capsys.readouterr().err
+    assert training.calls == []
+
+
+def test_bad_input_of_the_training_fixes_no_plan(
+    training: FakeTraining, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(verify, "run_json", lambda module, arguments: (2, None))
+    assert main([*COMMAND, *places(tmp_path), "--data-dir", "nowhere"]) == 2
+    assert "resumes" not in capsys.readouterr().err
+    monkeypatch.setattr(verify, "run_json", training)
+    assert main([*COMMAND, *places(tmp_path), "--seeds", "3"]) == 0
+    [line] = read_lines(tmp_path / "results" / "accuracy.jsonl")
+    assert line["n"] == 3
+
+
 def test_all_commits_that_trained_are_named(
     training: FakeTraining, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -197,6 +221,30 @@ def test_a_dry_run_says_what_would_be_trained(training: FakeTraining, capsys: py
     assert main(["verify", "94", "--seeds", "200", "--underpowered", "--dry-run"]) == 0
     assert "it gets a verdict with a probability of 11%" in capsys.readouterr().out
     assert training.calls == []
+
+
+def test_a_training_that_is_terminated_may_write_its_snapshot(tmp_path: Path) -> None:
+    stub = (
+        "import pathlib, signal, sys, time\n"
+        "def end(*_):\n"
+        "    time.sleep(0.5)\n"
+        "    pathlib.Path('snapshot').touch()\n"
+        "    sys.exit(143)\n"
+        "signal.signal(signal.SIGTERM, end)\n"
+        "print('training', flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    (tmp_path / "stub.py").write_text(stub)
+    script = "import sys; from benchmarks.record import run_json; sys.exit(run_json('stub', [])[0])"
+    path = os.pathsep.join([str(tmp_path), str(Path(__file__).parent.parent)])
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, cwd=tmp_path, env=os.environ | {"PYTHONPATH": path}
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"training\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=60) == 143
+        assert (tmp_path / "snapshot").exists()
 
 
 @pytest.mark.slow

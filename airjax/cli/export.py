@@ -10,20 +10,20 @@ with the arrays.
 
 import argparse
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from airjax.cli.console import describe_os_error
 from airjax.cli.export_model import ExportError, export_folder, export_onnx
 from airjax.data import DataError, load_data
 from airjax.sweep.store import ARRAYS, Results, ResultsError, load, recipes_by_setting
 from airjax.training.checkpoint import ModelError
 from airjax.utils.extras import MissingExtraError, import_extra
 from airjax.utils.platform import DeviceError
-from airjax.utils.records import sync_folder
+from airjax.utils.records import replacing
 
 ROWS = 1_000  # networks in memory at once
 LEFT_OUT = ("row", "folder", "changes")  # where a network lies, and what has columns of its own
@@ -39,7 +39,10 @@ def main(arguments: list[str] | None = None, prog: str = "python -m airjax.expor
             print(_export_model(options))
             return 0
         results = load(options.sweep, mixed=options.mixed)
-        count = export(results, options.file, options.array or [], recipes_by_setting(options.sweep))
+        for conflict in results.conflicts:
+            print(f"warning: network {conflict.id} was trained twice, with different results", file=sys.stderr)
+        arrays = list(dict.fromkeys(options.array or []))
+        count = export(results, options.file, arrays, recipes_by_setting(options.sweep))
     except ExportError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -47,7 +50,7 @@ def main(arguments: list[str] | None = None, prog: str = "python -m airjax.expor
         print(f"error: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"error: {options.file}: {error.strerror or error}", file=sys.stderr)
+        print(f"error: {describe_os_error(error)}", file=sys.stderr)
         return 1
     print(f"wrote {count} networks to {options.file}")
     return 0
@@ -85,7 +88,7 @@ def _refuse_unused(parser: argparse.ArgumentParser, options: argparse.Namespace)
         ("--data-dir", options.data_dir, "--onnx", options.onnx),
         ("--licence", options.licence, "--hub", options.hub),
     ):
-        if value and not used:
+        if value is not None and value is not False and not used:
             parser.error(f"{flag} goes with {goes_with} alone")
 
 
@@ -109,7 +112,7 @@ def export(results: Results, file: Path, arrays: list[str], recipes: dict[str, d
     Args:
         results: of `airjax.sweep.store.load`.
         file: the Parquet file.
-        arrays: names of `airjax.sweep.store.ARRAYS`.
+        arrays: names of `airjax.sweep.store.ARRAYS`, each once.
         recipes: all fields of each setting's recipe (`airjax.sweep.store.recipes_by_setting`). Of a setting that is not
             in it only the fields that it sets itself are known; the others are null.
 
@@ -127,19 +130,18 @@ def export(results: Results, file: Path, arrays: list[str], recipes: dict[str, d
     columns = {name: _column([row.get(name) for row in rows]) for name in entries}
     columns |= {f"set.{name}": _column([recipe.get(name) for recipe in trained]) for name in fields}
     table = pa.table(columns)
-    with tempfile.TemporaryDirectory(dir=file.parent, prefix=".export-") as folder:
-        whole = Path(folder) / file.name
+    # All parts of the file have one type, also where later rows have longer arrays.
+    shapes = {name: Results(rows, []).shape(name) for name in arrays}
+    with replacing(file) as stream:
         writer = None
         for first, part in _parts(rows):
             batch = table.slice(first, len(part))
             for name in arrays:
-                batch = batch.append_column(name, _lists(Results(part, []).array(name)))
-            writer = writer or pq.ParquetWriter(whole, batch.schema, compression="zstd")
+                batch = batch.append_column(name, _lists(Results(part, []).array(name, shapes[name])))
+            writer = writer or pq.ParquetWriter(stream, batch.schema, compression="zstd")
             writer.write_table(batch)
         assert writer is not None
         writer.close()
-        whole.replace(file)
-    sync_folder(file.parent)
     return len(rows)
 
 

@@ -28,6 +28,7 @@ def origin_of(file: Path) -> Origin:
         described = json.loads((file.parent / "recipe.json").read_text())
     except (OSError, ValueError):
         described = {}
+    described = described if isinstance(described, dict) else {}
     run = runs[-1] if runs else None
     environments = read_lines(file.parent / "environments.jsonl")
     mine = [line for line in environments if run and line.get("environment") == run.get("environment")]

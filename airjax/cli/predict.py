@@ -57,8 +57,8 @@ def main(arguments: list[str] | None = None, prog: str = "python -m airjax.predi
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USAGE
     keep_compiled()
-    kept, failed = [], 0
-    for row in classify(model, options.images, fit=options.fit):
+    kept, shown, failed = [], [], 0
+    for row, image in classify(model, options.images, fit=options.fit):
         failed += "error" in row
         if "error" in row:
             print(f"error: {row['error']}", file=sys.stderr)
@@ -66,9 +66,11 @@ def main(arguments: list[str] | None = None, prog: str = "python -m airjax.predi
             print(_sentence(row))
         if options.json or options.html is not None:
             kept.append(row)
+        if options.html is not None:
+            shown.append(image)
     if options.json:
         print(dump_json(kept))
-    written = options.html is None or _write_page(options.html, options, model, kept)
+    written = options.html is None or _write_page(options.html, options, model, kept, shown)
     if failed and len(options.images) > 1:
         print(f"{failed} of {len(options.images)} images could not be classified", file=sys.stderr)
     if failed == len(options.images):
@@ -81,8 +83,11 @@ def make_parser(prog: str) -> argparse.ArgumentParser:
     return tyro.extras.get_parser(Options, prog=prog)  # pyright: ignore[reportReturnType]
 
 
-def classify(model: Model, files: Sequence[Path], *, fit: bool) -> Iterator[dict[str, Any]]:
-    """Yield the files' rows in order, each {"file", "class", "probabilities"} or {"file", "error"}."""
+def classify(model: Model, files: Sequence[Path], *, fit: bool) -> Iterator[tuple[dict[str, Any], np.ndarray | None]]:
+    """Yield the files' rows in order, each {"file", "class", "probabilities"} or {"file", "error"}.
+
+    With each come the pixels that the network was shown, or None: a file may be a pipe, which is read once.
+    """
     for start in range(0, len(files), BATCH):
         images, faults = [], {}
         batch = files[start : start + BATCH]
@@ -91,10 +96,14 @@ def classify(model: Model, files: Sequence[Path], *, fit: bool) -> Iterator[dict
                 images.append(_read(file, model.recipe.inputs, fit=fit))
             except ImageError as error:
                 faults[place] = str(error)
-        answers = iter(infer(model, np.stack(images)) if images else ())
+        answers = zip(infer(model, np.stack(images)) if images else (), images, strict=True)
         for place, file in enumerate(batch):
-            answer = {"error": faults[place]} if place in faults else _answer(model, file, next(answers))
-            yield {"file": str(file)} | answer
+            if place in faults:
+                yield {"file": str(file), "error": faults[place]}, None
+                continue
+            logits, image = next(answers)
+            answer = _answer(model, file, logits)
+            yield {"file": str(file)} | answer, None if "error" in answer else image
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -122,20 +131,13 @@ def _answer(model: Model, file: Path, logits: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _write_page(out: Path, options: Options, model: Model, rows: Sequence[dict[str, Any]]) -> bool:
+def _write_page(
+    out: Path, options: Options, model: Model, rows: Sequence[dict[str, Any]], images: Sequence[np.ndarray | None]
+) -> bool:
     # Returns whether it could be written.
     from airjax.report.predictions import render_predictions
 
-    recipe = model.recipe
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # said when the image was classified
-        images = [
-            None
-            if "error" in row
-            else read_image(file, fit=options.fit, size=recipe.inputs.image_size, channels=recipe.inputs.channels)
-            for file, row in zip(options.images, rows, strict=True)
-        ]
-    described = f"a network of {recipe.num_params:,} parameters, trained for {recipe.epochs:g} epochs"
+    described = f"a network of {model.recipe.num_params:,} parameters, trained for {model.recipe.epochs:g} epochs"
     try:
         write_atomically(out, render_predictions(str(options.model), described, rows, images).encode())
     except OSError as error:

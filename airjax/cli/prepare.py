@@ -24,7 +24,9 @@ def main(arguments: list[str] | None = None, prog: str = "airjax data prepare") 
     """Run the command line and return its exit code: 0 written, 2 bad usage or input, or no room."""
     options = make_parser(prog).parse_args(arguments)
     try:
-        form = Form(options.longest, options.kind, options.quality)
+        if options.quality is not None and options.kind != "jpeg":
+            raise ValueError(f"--quality is of JPEG; leave it out of --kind {options.kind}")
+        form = Form(options.longest, options.kind, Form.quality if options.quality is None else options.quality)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             tree = open_tree(options.tree, options.corrupt)
@@ -58,9 +60,7 @@ def make_parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--kind", choices=get_args(Kind), default=Form.kind, help="raw: pixels, which need no decoder, and room (jpeg)"
     )
-    parser.add_argument(
-        "--quality", type=int, default=Form.quality, metavar="Q", help=f"of JPEG, from 1 to 100 ({Form.quality})"
-    )
+    parser.add_argument("--quality", type=int, metavar="Q", help=f"of JPEG, from 1 to 100 ({Form.quality})")
     parser.add_argument(
         "--corrupt", choices=get_args(Corrupt), default="fail", help="what is done about files that cannot be decoded"
     )

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from airjax.cli.console import describe_os_error
 from airjax.data import DataError
-from airjax.report.folders import kind_of_folder, render_folder, sweep_folders
+from airjax.report.folders import kind_of_folder, part_folders, render_folder
 from airjax.report.page import Page
 from airjax.report.survey import SurveyError
 from airjax.sweep.store import ResultsError
 from airjax.utils.extras import MissingExtraError, import_extra
-from airjax.utils.records import write_atomically
+from airjax.utils.records import require_writable, write_atomically
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
 NEEDED = ("vl_convert", "jinja2", "statsmodels")
@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None, prog: str = "python -m airjax.repor
 
 
 def write_report(folder: Path, out: Path | None = None, data_dir: Path | None = None, *, mixed: bool = False) -> Path:
-    """Write the report of a folder, and of every sweep in a folder of sweeps, and return the page.
+    """Write the report of a folder, and of every sweep and training in a folder of several, and return the page.
 
     Args:
         folder: what `airjax train`, `airjax sweep` or `airjax experiments` wrote to its --out.
@@ -47,28 +47,28 @@ def write_report(folder: Path, out: Path | None = None, data_dir: Path | None = 
         data_dir: where the data set lies, for labels and pictures.
         mixed: pool a sweep's networks of different environments.
 
-    Raises ReportError, SurveyError, ResultsError, DataError, MissingExtraError.
+    Raises SurveyError, ResultsError, DataError, MissingExtraError, ReportError for an out that is no folder to write
+    to, and OSError where the disk fails.
     """
     require_packages()
-    page = render_folder(folder, data_dir, mixed=mixed, linked=True)
+    kind = kind_of_folder(folder)
     out = folder / "report" if out is None else out
-    _write_page(page, out)
-    if kind_of_folder(folder) == "sweeps":
-        for part in sweep_folders(folder):
-            with contextlib.suppress(SurveyError):  # of one without a network, which the page of all names
+    require_writable(out, "--out", ReportError)
+    _write_page(render_folder(folder, data_dir, mixed=mixed, linked=True), out)
+    if kind == "several":
+        for part in part_folders(folder):
+            with contextlib.suppress(SurveyError, ResultsError):  # of one without a network, which is named there
                 _write_page(render_folder(part, data_dir, mixed=mixed), out / part.relative_to(folder))
     return out / "report.html"
 
 
 def _write_page(page: Page, out: Path) -> None:
-    try:
-        # Before the figures are rendered, which takes longer.
-        out.mkdir(parents=True, exist_ok=True)
-        for name, content in page.files().items():
-            write_atomically(out / f"{name.replace('/', '-')}.png", content)
-        write_atomically(out / "report.html", page.text.encode())
-    except OSError as error:
-        raise ReportError(f"cannot write to --out {out}: {error.strerror}") from error
+    # Before the figures are rendered, which takes longer. Those of several sweeps are in folders of their names.
+    for folder in {out, *((out / name).parent for name in page.charts)}:
+        folder.mkdir(parents=True, exist_ok=True)
+    for name, content in page.files().items():
+        write_atomically(out / f"{name}.png", content)
+    write_atomically(out / "report.html", page.text.encode())
 
 
 def require_packages() -> None:

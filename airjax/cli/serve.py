@@ -3,6 +3,7 @@
 import argparse
 import functools
 import hashlib
+import os
 import signal
 import sys
 import threading
@@ -105,10 +106,11 @@ def main(arguments: list[str] | None = None, prog: str = "airjax serve") -> int:
     try:
         require_packages()
         kind_of_folder(options.folder)
-        server = open_server(options.folder, options.port, options.data_dir, mixed=options.mixed)
     except (SurveyError, MissingExtraError) as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USAGE
+    try:
+        server = open_server(options.folder, options.port, options.data_dir, mixed=options.mixed)
     except OSError as error:
         print(f"error: port {options.port}: {error.strerror}; choose another --port", file=sys.stderr)
         return EXIT_FAILED
@@ -159,7 +161,7 @@ def stamp_of(folder: Path) -> str:
             found = file.stat()
         except OSError:  # gone since
             continue
-        digest.update(f"{file} {found.st_size} {found.st_mtime_ns}\n".encode())
+        digest.update(os.fsencode(file) + f" {found.st_size} {found.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:16]
 
 

@@ -54,7 +54,8 @@ def main(arguments: list[str] | None = None, prog: str = "python -m airjax.sweep
             return _status(_status_parser(f"{prog} status").parse_args(arguments[1:]).out)
         options = make_parser(prog).parse_args(arguments)
         if options.dry_run:
-            print_prediction(load_plan(options.plan), options.workers or 1, local=options.cluster is None)
+            plan, local = load_plan(options.plan), options.cluster is None
+            print_prediction(plan, options.workers or 1, local=local, shard=options.shard)
             return EXIT_OK
         with interrupted_by_sigterm():
             return run_sweep(options)
@@ -157,11 +158,15 @@ def make_chunks(
             yield Chunk(chunk)
 
 
-def print_prediction(plan: Plan, workers: int, *, local: bool) -> None:
-    """Print what the plan would cost, on this machine or on a cluster of such."""
+def print_prediction(plan: Plan, workers: int, *, local: bool, shard: Shard = WHOLE) -> None:
+    """Print what the plan would cost, or a shard of it, on this machine or on a cluster of such."""
     flops, total = predict_cost(plan)
-    print(f"{len(plan.settings)} settings, {plan.num_runs:,} networks, {flops:.3g} FLOP")
-    print(f"disk: {format_bytes(plan.disk_bytes())}")
+    parts = shard.num_shards
+    # Which networks are a shard's follows from the data, which nothing has been loaded of.
+    counted = "" if shard == WHOLE else f"about {plan.num_runs // parts:,} of "
+    print(f"{len(plan.settings)} settings, {counted}{plan.num_runs:,} networks, {flops / parts:.3g} FLOP")
+    print(f"disk: {format_bytes(plan.disk_bytes() // parts)}")
+    total = None if total is None else total / parts
     if total is None:
         print("time: nothing was measured on this device; python -m benchmarks.seeds does")
     elif local and describe()["platform"] == "cpu":

@@ -23,6 +23,11 @@ def load_for(options: Options[Recipe], name: str) -> tuple[Dataset | Tree, str]:
     for flag, value in (("workers", options.workers), ("corrupt", options.corrupt)):
         if value is not None:
             raise UsageError(f"{flag} is {value}, but recipe {name} reads no images while it trains; leave it out")
+    if options.group is not None and options.strategy == "sequential":
+        raise UsageError(
+            f"group is {options.group}, but with strategy sequential, and with --devices, one network after another is "
+            "trained; leave it out"
+        )
     if options.data == IMAGENET:
         raise UsageError(
             f"data is {IMAGENET}, but recipe {name} learns from a data set in memory; choose a recipe with crops, such "

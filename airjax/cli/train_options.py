@@ -127,7 +127,8 @@ def parse(arguments: list[str], prog: str = "python -m airjax.train") -> tuple[O
     first.add_argument("--target", choices=get_args(Target))
     try:
         chosen, _ = first.parse_known_args(arguments)
-        name = chosen.recipe or chosen.target or "94"
+        # An empty name, as of a variable that is not set, is no recipe.
+        name = next(one for one in (chosen.recipe, chosen.target, "94") if one is not None)
         options = _parse_flags(arguments, get_recipe(name), prog)
     except (argparse.ArgumentError, ValueError) as error:
         raise UsageError(error) from error
@@ -144,6 +145,10 @@ def parse(arguments: list[str], prog: str = "python -m airjax.train") -> tuple[O
         raise UsageError(f"checkpoint-every is {options.checkpoint_every}, but it must be a number of epochs from 1")
     if options.checkpoint_every is not None and options.out is None:
         raise UsageError("checkpoint-every needs --out DIR, where snapshots are kept")
+    if options.mixed and options.out is None:
+        raise UsageError("mixed needs --out DIR, whose networks of other environments it pools")
+    if options.track_project != PROJECT and options.track in (None, "tensorboard"):
+        raise UsageError("track-project is of trackio and wandb; name one with --track, or leave it out")
     if options.workers is not None and not 0 <= options.workers <= LARGEST_WORKERS:
         raise UsageError(f"workers is {options.workers}, but it must be a number from 0 to {LARGEST_WORKERS}")
     if options.group is not None and options.group < 1:

@@ -55,8 +55,18 @@ def draw_accuracies(
     return make_chart(layers, dots, height, "Test accuracies of all networks, with their means and 95% intervals")
 
 
-def draw_curve(titles: Sequence[str], values: Sequence[np.ndarray], name: str, written: str = ".2f") -> Spec:
-    """Draw the mean of a value over the networks [R,E] after each epoch, and a band of 90% of them."""
+def has_bands(values: Sequence[np.ndarray]) -> bool:
+    """Say whether there is a band of networks to draw around some settings' means [R,E], and room for all of them."""
+    return any(len(one) > 1 for one in values) and len(values) <= MOST_BANDS  # more of them hide each other
+
+
+def draw_curve(
+    titles: Sequence[str], values: Sequence[np.ndarray], name: str, written: str = ".2f", *, grouped: bool = False
+) -> Spec:
+    """Draw the mean of a value over the networks [R,E] after each epoch, and a band of 90% of them.
+
+    grouped: whether the values are means of groups of networks, whose range says nothing of the networks': no band.
+    """
     rows: list[Row] = []
     for title, of_networks in zip(titles, values, strict=True):
         for epoch in np.flatnonzero(~np.isnan(of_networks).all(0)):
@@ -71,9 +81,8 @@ def draw_curve(titles: Sequence[str], values: Sequence[np.ndarray], name: str, w
     x["scale"] = {"zero": False, "nice": False, "domain": [1, epochs] if epochs > 1 else [0, 2]}
     colors = color(list(titles))
     several = any(len(one) > 1 for one in values)
-    banded = several and len(titles) <= MOST_BANDS  # more of them hide each other
     fields = {"setting": "", "epoch": "epoch", "mean": f"{'mean' if several else name}|{written}"}
-    fields |= {"low": f"5% below|{written}", "high": f"5% above|{written}"} if several else {}
+    fields |= {"low": f"5% below|{written}", "high": f"5% above|{written}"} if several and not grouped else {}
     y = axis("mean", name)
     layers: list[Spec] = [
         {"mark": {"type": "line", "strokeWidth": 2}, "encoding": {"x": x, "y": y, "color": colors}},
@@ -84,7 +93,7 @@ def draw_curve(titles: Sequence[str], values: Sequence[np.ndarray], name: str, w
             "encoding": {"x": x, "y": y, "tooltip": tips(**fields)},
         },
     ]
-    if banded:
+    if has_bands(values) and not grouped:
         ends = {"y": axis("low", name), "y2": {"field": "high"}}
         band = {"mark": {"type": "area", "opacity": 0.16}, "encoding": {"x": x, "color": colors} | ends}
         layers.insert(0, band)
@@ -98,8 +107,12 @@ def epoch_ticks(epochs: int) -> list[int]:
 
 
 def draw_gains(names: Sequence[str], plain: np.ndarray, averaged: np.ndarray) -> Spec:
-    """Draw the accuracies [R] of networks without and with test-time augmentation, in percent."""
-    order = np.argsort(averaged)[::-1][:PAIRS]
+    """Draw the accuracies [R] of networks without and with test-time augmentation, in percent, the best first.
+
+    Of more than 40 networks as many are shown, evenly spread over the ranks: the best alone would be no sample.
+    """
+    ranks = np.linspace(0, len(averaged) - 1, min(PAIRS, len(averaged))).round().astype(int)
+    order = np.argsort(averaged)[::-1][ranks]
     rows = [
         {"network": names[i], "without": float(plain[i]), "with": float(averaged[i])}
         | {"gain": float(averaged[i] - plain[i])}

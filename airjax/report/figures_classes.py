@@ -1,5 +1,6 @@
 """Draw what networks see in the test images: by class, confusions, calibration, difficulty."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,6 +14,7 @@ MOST_CLASSES = 30  # of more, a figure shows the ones that are hardest
 MOST_SETTINGS = 5  # side by side
 TEXT_CLASSES = 12  # of more, a cell has no room for its number
 SQUARE = 34  # pixels of a matrix's row
+MOST_BINS = 49  # between the images that all networks get right and those that none does: 50 networks one by one
 
 
 def draw_classes(
@@ -29,8 +31,8 @@ def draw_classes(
     for title, values in zip(titles, class_accuracies, strict=True):
         low, high = np.percentile(values, BAND, axis=0)
         for k in shown:
-            row = {"setting": title, "class": classes[k], "mean": float(values[:, k].mean())}
-            rows.append(row | {"low": float(low[k]), "high": float(high[k])})
+            row: Row = {"setting": title, "class": classes[k], "mean": float(values[:, k].mean())}
+            rows.append(row | ({"low": float(low[k]), "high": float(high[k])} if len(values) > 1 else {}))
     y: Spec = {"field": "class", "type": "nominal", "sort": None, "title": None}
     where: Spec = {"y": y, "color": color(list(titles))}
     if len(titles) > 1:
@@ -39,12 +41,20 @@ def draw_classes(
     what += tips(high="5% above|.2f")
     where["tooltip"] = [one for one in what if len(titles) > 1 or one["field"] != "setting"]
     ends = {"x": axis("low", "accuracy, %"), "x2": {"field": "high"}}
+    known = {"data": {"values": [row for row in rows if "low" in row]}}  # one network has no range
     layers: list[Spec] = [
-        {"mark": {"type": "rule", "strokeWidth": 3, "opacity": 0.35}, "encoding": where | ends},
+        known | {"mark": {"type": "rule", "strokeWidth": 3, "opacity": 0.35}, "encoding": where | ends},
         {"mark": {"type": "circle", "size": 60, "opacity": 1}, "encoding": where | {"x": axis("mean", "accuracy, %")}},
     ]
     step = max(24, 9 * len(titles) + 8)
     return make_chart(layers, rows, step * len(shown), "Accuracy of each class")
+
+
+def describe_classes(number: int) -> str:
+    """Say which of so many classes `draw_classes` shows."""
+    if number <= MOST_CLASSES:
+        return "each class, the hardest first"
+    return f"the {MOST_CLASSES} hardest of {number:,} classes"
 
 
 def draw_confusion(
@@ -109,24 +119,36 @@ def draw_difficulty(
     titles: Sequence[str], votes: Sequence[Integer[np.ndarray, "m l"]], labels: Integer[np.ndarray, " m"]
 ) -> Spec:
     """Draw how many test images are classified wrong by what percentage of each setting's networks."""
-    fewest = min(int(one[0].sum()) for one in votes)
-    # Fractions of few networks are few: each in the middle of a bin of its own.
-    edges = (np.arange(fewest + 2) - 0.5) / fewest if fewest < 20 else np.linspace(0, 1, 21)
+    networks = [int(one[0].sum()) for one in votes]
+    bins = min(MOST_BINS, max(1, min(networks) - 1))
     rows: list[Row] = []
-    for title, one in zip(titles, votes, strict=True):
-        counts = np.histogram(wrong_fractions(one, labels), edges)[0]
-        centres = 50 * (edges[1:] + edges[:-1])
-        rows += [{"setting": title, "wrong": float(c), "images": int(n)} for c, n in zip(centres, counts, strict=True)]
+    for title, one, number in zip(titles, votes, networks, strict=True):
+        edges = difficulty_edges(number, bins)
+        images = np.histogram(number - one[np.arange(len(labels)), labels], edges)[0]
+        for first, end, count in zip(edges[:-1], edges[1:], images, strict=True):
+            counted = f"{first}" if end == first + 1 else f"{first} to {end - 1}"
+            row = {"setting": title, "wrong": 50 * (first + end - 1) / number, "images": int(count)}
+            rows.append(row | {"networks": f"{counted} of {number}"})
     x = axis("wrong", "networks that are wrong about it, %", axis={"grid": False})
     # Most images are easy, and the hard ones are what the figure is for.
     y = axis("images", "test images") | {"scale": {"type": "symlog"}, "axis": {"tickCount": 6}}
-    shown = tips(setting="setting", wrong="wrong networks, %|.0f", images="images")
+    shown = tips(setting="setting", networks="wrong networks", wrong="wrong networks, %|.0f", images="images")
     where = {"x": x, "y": y, "color": color(list(titles))}
     layers: list[Spec] = [
         {"mark": {"type": "line", "interpolate": "step", "strokeWidth": 2}, "encoding": where},
         {"mark": {"type": "circle", "size": 30, "opacity": 1}, "encoding": where | {"tooltip": shown}},
     ]
     return make_chart(layers, rows, 250, "Difficulty of the test images")
+
+
+def difficulty_edges(networks: int, bins: int) -> list[int]:
+    """Return the edges of bins of how many networks are wrong about an image: about so many between none and all.
+
+    None and all have bins of their own. Each of the others holds equally many of the numbers that there can be, but for
+    the last, which may hold fewer: bins of equal fractions would make every second or fifth one a spike.
+    """
+    width = max(1, math.ceil((networks - 1) / bins))
+    return [0, *range(1, networks, width), networks, networks + 1]
 
 
 def confusion_counts(votes: Integer[np.ndarray, "m l"], labels: Integer[np.ndarray, " m"]) -> Float[np.ndarray, "l l"]:

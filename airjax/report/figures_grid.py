@@ -85,15 +85,18 @@ def _draw_line(field: str, described: Sequence[dict[str, Any]], accuracies: Sequ
     rows: list[Row] = []
     for one, values in zip(described, accuracies, strict=True):
         row = {"x": one[field] if _is_number(one[field]) else _text(one[field]), "mean": float(values.mean())}
-        low, high = mean_interval(values, whole=100.0) or (row["mean"], row["mean"])
-        rows.append(row | {"low": float(low), "high": float(high), "n": len(values)})
+        if (interval := mean_interval(values, whole=100.0)) is not None:
+            row |= {"low": float(interval[0]), "high": float(interval[1])}
+        rows.append(row | {"n": len(values)})
     numbers = all(_is_number(one[field]) for one in described)
     x = axis("x", field) if numbers else axis("x", field, kind="nominal", sort=None)
     where = {"x": x, "tooltip": tips(x=field, mean="mean, %|.2f", low="95%, from|.2f", high="to|.2f", n="networks")}
     y = axis("mean", "test accuracy, %")
     ends = {"y": axis("low", "test accuracy, %"), "y2": {"field": "high"}}
+    # One network has no interval, and not one of no width.
+    known = {"data": {"values": [row for row in rows if "low" in row]}}
     layers: list[Spec] = [
-        {"mark": {"type": "rule", "strokeWidth": 2, "opacity": 0.6}, "encoding": where | ends},
+        known | {"mark": {"type": "rule", "strokeWidth": 2, "opacity": 0.6}, "encoding": where | ends},
         {"mark": {"type": "circle", "size": 70, "opacity": 1}, "encoding": where | {"y": y}},
     ]
     if numbers:
@@ -114,4 +117,8 @@ def _is_number(value: Any) -> bool:
 
 
 def _text(value: Any) -> str:
-    return f"{value:g}" if _is_number(value) else "none" if value is None else str(value)
+    if not _is_number(value):
+        return "none" if value is None else str(value)
+    # 2 and 2.0 are one value; two that differ late are two.
+    short = f"{value:g}"
+    return short if float(short) == value else repr(value)

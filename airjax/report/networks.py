@@ -28,7 +28,8 @@ class Networks(NamedTuple):
     described: dict[str, Any]  # content of recipe.json
     runs: list[dict[str, Any]]  # a record for each finished network, by seed
     training: list[dict[str, Any]]  # the last epoch of those that are not finished
-    curves: dict[str, Float[np.ndarray, "g e"]]  # by field, of networks or groups of them; accuracies in percent
+    curves: dict[str, Float[np.ndarray, "r e"]]  # by field; accuracies in percent
+    grouped: bool  # whether some networks' curves are the means of the group that each was trained in
     gains: dict[int, tuple[float, float]]  # by seed: accuracy without and with test-time augmentation, in percent
     seeds: list[int]  # of those whose logits are kept
     logits: Float[np.ndarray, "r m l"] | None
@@ -50,8 +51,8 @@ def read_networks(folder: Path, data_dir: Path | None = None) -> Networks:
     recipe = Recipe.from_dict(described["recipe"])
     lines = {line["seed"]: line for line in read_lines(folder / "runs.jsonl") if "seed" in line}
     runs = [lines[seed] for seed in sorted(lines)]
-    epochs = _last_lines(read_lines(folder / "epochs.jsonl"))
-    training = {tuple(line["seeds"]): line for line in epochs if not set(line["seeds"]) <= set(lines)}
+    epochs = [line for line in read_lines(folder / "epochs.jsonl") if {"seeds", "epoch"} <= set(line)]
+    training, last = _in_training(epochs, set(lines)), _last_lines(epochs)
     if not runs and not training:
         raise SurveyError(f"no network in {folder} is finished, nor has ended an epoch; come back later")
     dataset, missing = _find(described, recipe, data_dir)
@@ -66,15 +67,25 @@ def read_networks(folder: Path, data_dir: Path | None = None) -> Networks:
         recipe,
         described,
         runs,
-        list(training.values()),
-        _curves(epochs),
-        _gains(epochs, runs),
+        training,
+        _curves(last),
+        any(len(line["seeds"]) > 1 for line in last.values()),
+        _gains(list(last.values()), runs),
         seeds,
         logits,
         dataset,
         missing,
         [line for line in known if not runs or line.get("environment") in used],
     )
+
+
+def networks_folder(folder: Path) -> Path | None:
+    """Return where a folder has a training's networks; None where it has none, as a sweep's.
+
+    That is the folder itself, or DIR/networks, where `airjax records verify` trains.
+    """
+    places = () if (folder / "workers").exists() else (folder, folder / "networks")
+    return next((place for place in places if (place / "recipe.json").exists()), None)
 
 
 def read_filters(file: Path) -> Float[np.ndarray, "h w c k"] | None:
@@ -94,26 +105,39 @@ def _read_recipe(folder: Path) -> dict[str, Any]:
     try:
         described = json.loads(file.read_text())
         Recipe.from_dict(described["recipe"])
-        return {"dataset": "", "content": "unknown", "labels": None, "split": "test"} | described
+        return {
+            "name": "a recipe without a name",
+            "dataset": "",
+            "content": "unknown",
+            "labels": None,
+            "split": "test",
+        } | described
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SurveyError(f"{file} cannot be read ({error}); airjax train --out writes it") from error
 
 
-def _last_lines(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    # The last line of an epoch counts: a network may have been trained again.
-    found = {(tuple(line["seeds"]), line["epoch"]): line for line in lines if {"seeds", "epoch"} <= set(line)}
-    return sorted(found.values(), key=lambda line: (line["seeds"], line["epoch"]))
+def _in_training(epochs: list[dict[str, Any]], finished: set[int]) -> list[dict[str, Any]]:
+    # The last lines of unfinished networks; not of a group that was given up for smaller ones, which fit into memory.
+    latest = {seed: line for line in epochs for seed in line["seeds"]}
+    found = {tuple(line["seeds"]): line for seed, line in latest.items() if seed not in finished}
+    return [line for seeds, line in sorted(found.items()) if all(latest[seed] is line for seed in seeds)]
 
 
-def _curves(epochs: list[dict[str, Any]]) -> dict[str, Float[np.ndarray, "g e"]]:
-    groups = list(dict.fromkeys(tuple(line["seeds"]) for line in epochs))
-    length = max((line["epoch"] for line in epochs), default=0)
-    curves = {name: np.full((len(groups), length), np.nan) for name in CURVES}
-    for line in epochs:
+def _last_lines(epochs: list[dict[str, Any]]) -> dict[tuple[int, int], dict[str, Any]]:
+    # By seed and epoch, the last line that has them: a network may have been trained again, also in another group.
+    found = {(seed, line["epoch"]): line for line in epochs for seed in line["seeds"]}
+    return dict(sorted(found.items(), key=lambda item: item[0]))
+
+
+def _curves(last: dict[tuple[int, int], dict[str, Any]]) -> dict[str, Float[np.ndarray, "r e"]]:
+    # Each network of a group has the group's mean, so that a mean over networks counts a group as often as it should.
+    places = {seed: place for place, seed in enumerate(dict.fromkeys(seed for seed, _ in last))}
+    length = max((epoch for _, epoch in last), default=0)
+    curves = {name: np.full((len(places), length), np.nan) for name in CURVES}
+    for (seed, epoch), line in last.items():
         for name in CURVES:
             if line.get(name) is not None:
-                factor = 1 if name == "train_loss" else 100
-                curves[name][groups.index(tuple(line["seeds"])), line["epoch"] - 1] = factor * line[name]
+                curves[name][places[seed], epoch - 1] = (1 if name == "train_loss" else 100) * line[name]
     return curves
 
 
@@ -138,7 +162,9 @@ def _read_logits(folder: Path, seeds: list[int]) -> tuple[list[int], Float[np.nd
     from safetensors.numpy import load_file
 
     found: dict[int, np.ndarray] = {}
-    for seed in seeds[:MOST]:
+    for seed in seeds:
+        if len(found) == MOST:
+            break
         try:
             found[seed] = load_file(folder / "outputs" / f"{seed}.safetensors")["logits"]
         except (OSError, KeyError, SafetensorError):  # of an earlier version, or of a network that is being written

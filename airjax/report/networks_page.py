@@ -7,8 +7,14 @@ import numpy as np
 from airjax.recipes.published import RECIPES, changed_fields
 from airjax.report.augmented import augmented_strip
 from airjax.report.charts import Spec
-from airjax.report.figures import draw_accuracies, draw_curve, draw_gains, draw_stages
-from airjax.report.figures_classes import draw_classes, draw_confusion, draw_difficulty, draw_reliability
+from airjax.report.figures import PAIRS, draw_accuracies, draw_curve, draw_gains, draw_stages, has_bands
+from airjax.report.figures_classes import (
+    describe_classes,
+    draw_classes,
+    draw_confusion,
+    draw_difficulty,
+    draw_reliability,
+)
 from airjax.report.networks import Networks, read_filters
 from airjax.report.networks_texts import (
     accuracies_of,
@@ -48,10 +54,11 @@ def draw_networks(networks: Networks) -> dict[str, Spec]:
     drawn: dict[str, Spec] = {}
     curves = networks.curves
     if curves["train_loss"].size:
-        drawn["loss"] = draw_curve(["loss"], [curves["train_loss"]], "training loss", ".3f")
+        grouped = networks.grouped
+        drawn["loss"] = draw_curve(["loss"], [curves["train_loss"]], "training loss", ".3f", grouped=grouped)
         known = {name: curves[name] for name in CURVE_TITLES if not np.isnan(curves[name]).all()}
         titles = [CURVE_TITLES[name] for name in known]
-        drawn["learning"] = draw_curve(titles, list(known.values()), "accuracy, %")
+        drawn["learning"] = draw_curve(titles, list(known.values()), "accuracy, %", grouped=grouped)
     if networks.runs:
         accuracies, names = accuracies_of(networks), [f"seed {run['seed']}" for run in networks.runs]
         if len(accuracies) > 1:
@@ -95,6 +102,7 @@ def _values(networks: Networks) -> dict[str, Any]:
         "name": networks.name,
         "runs": runs_table(networks),
         "gain": mean_gain(networks),
+        "paired": _counted(min(PAIRS, len(networks.gains)), len(networks.gains)),
         "command": command(networks, changed),
         "environments": environment_tables([whole_environment(one) for one in networks.environments]),
         **_pictures(networks),
@@ -115,7 +123,11 @@ def _pictures(networks: Networks) -> dict[str, Any]:
         "hardest": [],
         "pairs": None,
         "calibration": None,
-        "several": any(len(one) > 1 for one in networks.curves.values()),
+        "of_outputs": "",
+        "of_classes": "",
+        "grouped": networks.grouped,
+        "banded": has_bands(list(networks.curves.values())) and not networks.grouped,
+        "several": logits is not None and len(logits) > 1,
     }
     if dataset is None or logits is None:
         if dataset is not None and logits is None and networks.runs:
@@ -130,4 +142,11 @@ def _pictures(networks: Networks) -> dict[str, Any]:
         "hardest": hardest_pictures(votes, images, labels, classes) if several else [],
         "pairs": pairs_table(votes, labels, classes),
         "calibration": f"{100 * error:.2f}",
+        "of_outputs": _counted(len(logits), len(networks.runs)),
+        "of_classes": describe_classes(len(classes)),
     }
+
+
+def _counted(shown: int, there: int) -> str:
+    # Nothing where all are shown: what is left out is said.
+    return f"{shown:,} of {there:,} networks" if shown < there else ""

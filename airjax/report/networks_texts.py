@@ -62,6 +62,11 @@ def sentence(networks: Networks) -> str:
     return ". ".join(parts) + "."
 
 
+def count_planned(networks: Networks) -> int:
+    """Count the networks that are finished or in training."""
+    return len({run["seed"] for run in networks.runs}.union(*(line["seeds"] for line in networks.training)))
+
+
 def _verdict(networks: Networks) -> str | None:
     # A target is an accuracy on all test images of CIFAR-10.
     claim, described = CLAIMS.get(networks.name), networks.described

@@ -29,14 +29,18 @@ class Page(NamedTuple):
 
 
 def fill_template(template: Path, values: dict[str, Any]) -> str:
-    """Fill a Jinja template that extends layout.html; values are escaped, and a name that lacks a value is an error."""
+    """Fill a Jinja template that extends layout.html; values are escaped, and a name that lacks a value is an error.
+
+    Bytes of a file's name that are no text are written as escapes, as the console has them: no file could be written.
+    """
     import jinja2
 
     loader = jinja2.FileSystemLoader([template.parent, HERE])
     environment = jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    return environment.get_template(template.name).render(values, style=STYLE_SHEET.read_text())
+    text = environment.get_template(template.name).render(values, style=STYLE_SHEET.read_text())
+    return text.encode(errors="backslashreplace").decode()
 
 
 def fill_page(template: str, values: dict[str, Any], charts: dict[str, Spec]) -> Page:

@@ -8,8 +8,14 @@ import numpy as np
 from airjax.recipes.recipe import Recipe
 from airjax.report.augmented import augmented_strip
 from airjax.report.charts import Spec
-from airjax.report.figures import draw_accuracies, draw_costs, draw_curve
-from airjax.report.figures_classes import draw_classes, draw_confusion, draw_difficulty, draw_reliability
+from airjax.report.figures import draw_accuracies, draw_costs, draw_curve, has_bands
+from airjax.report.figures_classes import (
+    describe_classes,
+    draw_classes,
+    draw_confusion,
+    draw_difficulty,
+    draw_reliability,
+)
 from airjax.report.figures_grid import draw_dependences
 from airjax.report.networks import read_filters
 from airjax.report.page import Page, fill_page
@@ -98,6 +104,8 @@ def _values(survey: Survey, drawn: Sequence[str]) -> dict[str, Any]:
         "common": common_fields(settings),
         "shown": len(settings) - hidden,
         "hidden": hidden,
+        "several": any(len(setting.accuracies) > 1 for setting in settings),
+        "banded": has_bands([s.details.curves for s in ranked if s.details and s.details.curves is not None]),
         "tables": {
             "swept": swept_table(survey),
             "failed": failure_table(survey),
@@ -164,7 +172,7 @@ def _test_images(index: int, test: SurveyedTestSet, survey: Survey, drawn: Seque
     if not missing and f"classes-{test.name}" not in drawn:
         missing = f"None of the settings in the figures is tested on {test.name}"
     values: dict[str, Any] = {"name": test.name, "title": f"{test.data}, {test.examples:,}", "missing": missing}
-    values |= {"hardest": [], "mistakes": [], "pairs": None, "best": ""}
+    values |= {"hardest": [], "mistakes": [], "pairs": None, "best": "", "of_classes": ""}
     if missing or test.dataset is None:
         return values
     dataset, details = test.dataset, [s.details for s in mine if s.details is not None]
@@ -179,6 +187,7 @@ def _test_images(index: int, test: SurveyedTestSet, survey: Survey, drawn: Seque
         "mistakes": mistakes,
         "best": best.title,
         "pairs": pairs_table(pooled, labels, classes),
+        "of_classes": describe_classes(len(classes)),
     }
 
 

@@ -95,10 +95,10 @@ def prepare_folder(
     version = SAME_NUMBERS_SINCE
     file = out / "plan.json"
     old = read_plan(out) if file.exists() else None
-    recorded = dict(zip(old["settings"], old.get("recipes", []), strict=False)) if old else {}
+    recorded = {} if old is None else dict(zip(old["settings"], old.get("recipes", []), strict=False))
     named = [_name_setting(plan, setting, data, version, recorded) for setting in plan.settings]
     names = [name for name, _ in named]
-    if old and not _extends(plan, names, old):
+    if old is not None and not _extends(plan, names, old):
         raise SweepError(f"{out} holds another sweep (see {file}); choose another --out")
     described = {
         "recipe": plan.base,

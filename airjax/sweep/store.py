@@ -27,6 +27,8 @@ from airjax.utils.extras import import_extra
 from airjax.utils.records import append_line, read_lines, sync_folder, write_json
 
 ARRAYS = {"predictions": np.dtype(np.uint8), "curves": np.dtype(np.float32), "logits": np.dtype(np.float16)}
+# What every sweep's plan.json has.
+PLANNED: dict[str, Any] = {"recipe": str, "num_runs": int, "seeds": list | dict, "settings": dict}
 FILES = {"predictions": "predictions.u8", "curves": "curves.f32", "logits": "logits.f16"}
 
 
@@ -111,25 +113,38 @@ class Results(NamedTuple):
     rows: list[dict[str, Any]]  # one for each network: its first record, or the first that is no failure
     conflicts: list[Conflict]
 
-    def array(self, name: str) -> np.ndarray:
+    def array(self, name: str, shape: tuple[int, ...] | None = None) -> np.ndarray:
         """Return the rows' arrays [rows, ...] of "predictions", "curves" or "logits".
 
-        Curves are filled up with NaN where the sweep has longer ones. Raises ResultsError where a row has none.
+        Curves are filled up with NaN where the sweep has longer ones, or to a row's shape that is given. Raises
+        ResultsError where a row has none.
         """
+        parts = self._open(name)
+        if not parts:
+            return np.zeros((0, 0), ARRAYS[name])
+        shape = shape or max(part.shape[1:] for part in parts.values())
+        array = np.full((len(self.rows), *shape), np.nan if name == "curves" else 0, ARRAYS[name])
+        for place, record in enumerate(self.rows):
+            row = parts[record["folder"]][record["row"]]
+            array[place, : len(row)] = row
+        return array
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Return the largest shape of a row's array. Raises ResultsError where there is none, or a row has none."""
+        parts = self._open(name)
+        if not parts:
+            raise ResultsError(f"there is no network, and so there are no {name}")
+        return max(part.shape[1:] for part in parts.values())
+
+    def _open(self, name: str) -> dict[str, np.ndarray]:
+        # The arrays of each worker's folder that the rows are in.
         parts: dict[str, np.ndarray] = {}
         for record in self.rows:
             if record["row"] is None:
                 raise ResultsError(f"network {record['id']} has no {name}: it {_fate(record)}")
             if record["folder"] not in parts:
                 parts[record["folder"]] = _open_rows(Path(record["folder"]), name)
-        if not parts:
-            return np.zeros((0, 0), ARRAYS[name])
-        shape = max(part.shape[1:] for part in parts.values())
-        array = np.full((len(self.rows), *shape), np.nan if name == "curves" else 0, ARRAYS[name])
-        for place, record in enumerate(self.rows):
-            row = parts[record["folder"]][record["row"]]
-            array[place, : len(row)] = row
-        return array
+        return parts
 
     def table(self) -> Any:
         """Return the rows as a pandas DataFrame. Raises MissingExtraError without pandas."""
@@ -231,15 +246,19 @@ def _fate(record: dict[str, Any]) -> str:
 
 def read_plan(out: Path) -> dict[str, Any]:
     """Return what the sweep in a folder is; its seeds are a list or a range. Raises ResultsError."""
+    file = out / "plan.json"
     try:
-        plan = json.loads((out / "plan.json").read_text())
-        if isinstance(plan.get("seeds"), dict):
-            plan["seeds"] = range(plan["seeds"]["count"])
-        return plan
+        plan = json.loads(file.read_text())
     except OSError as error:
         raise ResultsError(f"{out} is not the folder of a sweep: it has no plan.json") from error
     except ValueError as error:
-        raise ResultsError(f"{out / 'plan.json'} is damaged: {error}") from error
+        raise ResultsError(f"{file} is damaged: {error}") from error
+    # That of a verified record (airjax records verify) has the same name.
+    if not (isinstance(plan, dict) and all(isinstance(plan.get(name), kind) for name, kind in PLANNED.items())):
+        raise ResultsError(f"{file} is not a sweep's plan; name the folder that airjax sweep wrote to its --out")
+    if isinstance(plan["seeds"], dict):
+        plan["seeds"] = range(plan["seeds"].get("count", 0))
+    return plan
 
 
 def recipes_by_setting(out: Path) -> dict[str, dict[str, Any]]:

@@ -55,4 +55,5 @@ def read_config(folder: str | os.PathLike[str]) -> dict[str, str]:
 def write_beside_weights(folder: Path, config: dict[str, Any], card: str) -> None:
     """Write config.json and README.md, atomically. Raises OSError."""
     write_atomically(folder / CONFIG, (json.dumps(config, indent=2, sort_keys=True) + "\n").encode())
-    write_atomically(folder / CARD, card.encode())
+    # The name of a data set may be that of a folder, which need not be text.
+    write_atomically(folder / CARD, card.encode(errors="backslashreplace"))

@@ -12,23 +12,30 @@ from typing import IO, Any
 
 
 def write_atomically(file: Path, content: bytes) -> None:
-    """Replace a file's content. After a crash at any moment the file has either the old or the new content, complete.
+    """Replace a file's content, as `replacing` does. Raises OSError."""
+    with replacing(file) as stream:
+        stream.write(content)
 
-    A link stays a link, and a device or pipe is written to as it is. Raises OSError, which names the file, or the
-    folder that is missing.
+
+@contextlib.contextmanager
+def replacing(file: Path) -> Iterator[IO[bytes]]:
+    """Replace a file's content by what the block writes to the stream, which need not fit into memory.
+
+    After a crash at any moment the file has either the old or the new content, complete. A link stays a link, and a
+    device or pipe is written to as it is. Raises OSError, which names the file, or the folder that is missing.
     """
     file = Path(os.path.realpath(file))
     if not file.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "No such folder", str(file.parent))
     if file.exists() and not file.is_file():  # opening a folder raises
         with _named_in_errors(file), file.open("wb") as stream:
-            stream.write(content)
+            yield stream
         return
     with _named_in_errors(file):
         handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
     try:
         with _named_in_errors(file), os.fdopen(handle, "wb") as stream:
-            stream.write(content)
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
         Path(temporary).chmod(0o666 & ~_umask())
@@ -107,6 +114,21 @@ def hold_folder(out: Path, error: type[Exception]) -> IO[str]:
         raise error(f"another process is writing to {out}; wait for it, or choose another --out") from busy
     except OSError as failed:
         raise error(f"cannot write to --out {out}: {failed.strerror or failed}") from failed
+
+
+def require_writable(folder: Path, option: str, kind: type[Exception] = ValueError) -> None:
+    """Raise an error of a kind, which names the option, for a folder that cannot be made or written to.
+
+    Nothing is made. For what is written after minutes or hours of work.
+    """
+    try:
+        there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    except OSError as error:
+        raise kind(f"cannot write to {option} {folder}: {error.strerror}") from error
+    if not there.is_dir():
+        raise kind(f"cannot write to {option} {folder}: {there} is no folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise kind(f"cannot write to {option} {folder}: {there} is not yours to write to")
 
 
 def plain(value: Any) -> Any:

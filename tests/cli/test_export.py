@@ -1,3 +1,5 @@
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +88,7 @@ def test_settings_of_every_kind_are_exported_with_the_value_that_each_network_ha
     [
         (["{sweep}", "{out}", "--array", "logits"], 2, "has no logits: the plan did not keep them"),
         (["{out}", "{out}"], 2, "is not the folder of a sweep"),
-        (["{sweep}", "{out}/none/file.parquet"], 1, "No such file or directory"),
+        (["{sweep}", "{out}/none/file.parquet"], 1, "/out/none: No such folder"),
     ],
 )
 def test_what_cannot_be_exported_is_named(
@@ -96,6 +98,50 @@ def test_what_cannot_be_exported_is_named(
     assert main(arguments) == code
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+    assert {entry.name for entry in tmp_path.iterdir()} == {"sweep"}
+
+
+def test_curves_of_different_lengths_are_filled_up_in_every_part_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pandas as pd
+
+    for name, epochs in (("a", 2), ("b", 4)):
+        record = {"id": f"{name}-0", "changes": {}, "error": None, "environment": "e"}
+        Writer(tmp_path / "sweep", name).add(record, {"curves": np.ones((epochs, 2), np.float32)})
+    monkeypatch.setattr(export, "ROWS", 1)
+    file = tmp_path / "networks.parquet"
+    assert main([str(tmp_path / "sweep"), str(file), "--array", "curves", "--array", "curves"]) == 0
+    frame = pd.read_parquet(file)
+    assert list(frame.columns).count("curves") == 1
+    lengths = [sum(bool(np.isfinite(epoch).all()) for epoch in curves) for curves in frame["curves"]]
+    assert lengths == [2, 4]
+    assert {len(curves) for curves in frame["curves"]} == {4}
+
+
+def test_networks_with_two_results_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, accuracy in (("a", 0.5), ("b", 0.6)):
+        record = {"id": "s-0", "changes": {}, "accuracy": accuracy, "error": None, "environment": "e"}
+        Writer(tmp_path / "sweep", name).add(record)
+    assert main([str(tmp_path / "sweep"), str(tmp_path / "networks.parquet")]) == 0
+    assert "network s-0 was trained twice, with different results" in capsys.readouterr().err
+
+
+def test_a_link_stays_a_link_and_a_pipe_is_written_to(sweep: Path, tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    assert main([str(sweep), str(tmp_path / "link")]) == 0
+    assert (tmp_path / "link").is_symlink()
+    assert pq.read_table(tmp_path / "target").num_rows == 6
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor() as pool:
+        content = pool.submit(pipe.read_bytes)
+        assert main([str(sweep), str(pipe)]) == 0
+        assert pq.read_table(pa.BufferReader(content.result(timeout=60))).num_rows == 6
+    assert pipe.is_fifo()
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,12 @@ def same_networks(one: airjax.Model, other: airjax.Model) -> bool:
     return one.recipe == other.recipe and one.classes == other.classes and all(jax.tree.leaves(equal))
 
 
+def test_a_record_of_another_kind_leaves_the_card_without_an_origin(out: Path, tmp_path: Path) -> None:
+    (out / "recipe.json").write_text("[]")
+    assert main([str(out / "model-3.safetensors"), str(tmp_path / "hub"), "--hub"]) == 0
+    assert "# a recipe of airjax on an unnamed data set" in (tmp_path / "hub" / "README.md").read_text()
+
+
 def test_a_hub_folder_is_loaded_also_without_the_metadata_of_its_file(
     out: Path, tmp_path: Path, model: airjax.Model
 ) -> None:

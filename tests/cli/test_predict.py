@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 
 import airjax
 from airjax.cli import predict
+from airjax.data.image_files import read_image
 from airjax.recipes.recipe import Recipe
 from tests.networks import initial
 
@@ -86,9 +88,13 @@ def test_batches_give_the_answers_of_single_images(
     model_file: Path, images: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, files = airjax.load(model_file), [*map(Path, images), tmp_path / "none.png", Path(images[0])]
-    whole = list(predict.classify(model, files, fit=False))
+    whole = [row for row, _ in predict.classify(model, files, fit=False)]
     monkeypatch.setattr(predict, "BATCH", 2)
-    assert list(predict.classify(model, files, fit=False)) == whole
+    rows, shown = zip(*predict.classify(model, files, fit=False), strict=True)
+    assert list(rows) == whole
+    for file, pixels in zip(files, shown, strict=True):  # those that the row is of
+        assert (pixels is None) == (not file.exists())
+        assert pixels is None or np.array_equal(pixels, np.asarray(Image.open(file)))
     assert [row["file"] for row in whole] == [str(file) for file in files]
 
 
@@ -118,8 +124,8 @@ def test_an_answer_that_is_not_finite_is_no_class(model_file: Path, images: list
     model = airjax.load(model_file)
     params = model.variables["params"]
     broken = model.variables | {"params": params | {"head": np.full_like(params["head"], 3e38)}}
-    (row,) = predict.classify(model._replace(variables=broken), [Path(images[0])], fit=False)
-    assert set(row) == {"file", "error"}
+    ((row, image),) = predict.classify(model._replace(variables=broken), [Path(images[0])], fit=False)
+    assert (set(row), image) == ({"file", "error"}, None)
     assert "the network's answer is not finite" in row["error"]
 
 
@@ -174,3 +180,21 @@ def test_a_page_shows_what_the_network_saw(
     assert f"{missing} does not exist" in text
     assert predict.main([str(model_file), images[0], "--html", str(tmp_path / "no" / "page.html")]) == 1
     assert "cannot write --html" in capsys.readouterr().err
+
+
+def test_a_page_shows_files_whose_names_are_no_text_and_reads_each_once(
+    model_file: Path, images: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, out = tmp_path / os.fsdecode(b"bad\xff.png"), tmp_path / "page.html"
+    Path(images[0]).rename(name)
+    read: list[Path] = []
+
+    def read_once(file: Path, **how: Any) -> np.ndarray:  # as a pipe can be
+        assert file not in read
+        read.append(file)
+        return read_image(file, **how)
+
+    monkeypatch.setattr(predict, "read_image", read_once)
+    assert predict.main([str(model_file), str(name), images[1], "--html", str(out), "--json"]) == 0
+    assert "bad\\udcff.png" in out.read_text()
+    assert out.read_text().count('src="data:image/png;base64,') == 2

@@ -1,17 +1,21 @@
 """Reports of sweeps that were written by hand."""
 
+import errno
 import html.parser
 import json
+import os
 import re
 import shutil
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 import numpy as np
 import pytest
 
 import airjax
+from airjax.cli import report
 from airjax.cli.report import main
 from airjax.data import DataError
 from airjax.recipes.published import RECIPES
@@ -19,6 +23,7 @@ from airjax.report import page, survey
 from airjax.report.figures_grid import draw_dependences
 from airjax.sweep.store import Writer
 from airjax.utils.records import append_line, write_json
+from tests.report.folders import make_networks
 
 pytest.importorskip("vl_convert", reason="vl-convert is not installed (pip install '.[report]')")
 pytest.importorskip("jinja2", reason="jinja2 is not installed (pip install '.[report]')")
@@ -184,6 +189,7 @@ def test_one_network_has_no_intervals(tmp_path: Path, toy: airjax.Dataset) -> No
     text = page_of(make_sweep(tmp_path / "sweep", toy.test_labels, [{}], [[60]]))
     assert next(row for row in Cells(text).rows if row[0] == "as it is")[1:5] == ["1", "0", "60.00", ""]
     assert "There are no two settings to compare" in text
+    assert "90%" not in text.split('<div class="chart">', 1)[1].split("<h2>Environment")[0]
     assert "<h2>Differences" not in text
 
 
@@ -314,3 +320,42 @@ def test_a_folder_of_sweeps_has_a_page(sweep: Path, capsys: pytest.CaptureFixtur
     assert text.count('/report.html"') == 1  # the other has no network yet
     assert "later: no network in" in text
     assert "<h2>sweep</h2>" in text
+
+
+@pytest.mark.usefixtures("drafts")
+def test_a_folder_of_sweeps_of_any_name_and_of_trainings_has_a_page(tmp_path: Path, toy: airjax.Dataset) -> None:
+    whole = tmp_path / "whole"
+    names = ["a/b", "a-b", "c #1", os.fsdecode(b"d\xff")]
+    for name in names:
+        make_sweep(whole / name, toy.test_labels, [{}], [[60, 62]])
+    make_networks(whole / "trained", toy, [60, 64])
+    make_networks(whole / "record" / "networks", toy, [61])  # as of `airjax records verify`
+    (whole / "record" / "plan.json").write_text("{}")
+    (whole / "damaged").mkdir()
+    (whole / "damaged" / "plan.json").write_text("[]")
+    assert main([str(whole), "--out", str(tmp_path / "out")]) == 0
+    text = (tmp_path / "out" / "report.html").read_text()
+    assert "11 of 11 networks of 5 sweeps and 2 trainings" in text
+    assert "Accuracy 62.00% (95% interval" in text
+    assert "damaged: " in text
+    links = re.findall(r'<a href="([^"]*/report.html)"', text)
+    found = {os.fsdecode(unquote_to_bytes(link)) for link in links}
+    assert found == {f"{name}/report.html" for name in (*names, "trained", "record")}
+    assert all(re.fullmatch("[a-zA-Z0-9/%.-]*", link) for link in links)
+    for name in found:
+        assert (tmp_path / "out" / name).exists()
+        assert (tmp_path / "out" / name).with_name("accuracy.png").exists()
+
+
+def test_a_disk_that_fails_is_no_bad_input(
+    sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(file: Path, content: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(file))
+
+    monkeypatch.setattr(page, "render_png", lambda spec: b"png")
+    monkeypatch.setattr(report, "write_atomically", fail)
+    assert main([str(sweep)]) == 1
+    assert "No space left on device" in capsys.readouterr().err
+    assert main([str(tmp_path / ("x" * 300))]) == 2
+    assert "xxx cannot be read: File name too long" in capsys.readouterr().err

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from airjax.cli.serve import PageServer, main, make_live, open_server, stamp_of
+from airjax.cli.serve import PageServer, main, make_live, open_server, render_or_explain, stamp_of
 from airjax.utils.records import append_line
 
 pytest.importorskip("vl_convert", reason="vl-convert is not installed (pip install '.[report]')")
@@ -49,6 +49,19 @@ def test_it_listens_on_the_loopback_address_alone(server: PageServer) -> None:
 @pytest.mark.parametrize(("host", "status"), [("localhost:8", 200), ("127.0.0.1", 200), ("evil.example", 403)])
 def test_other_names_are_refused(server: PageServer, host: str, status: int) -> None:
     assert ask(server, "/stamp", Host=host)[0] == status
+
+
+def test_a_folder_whose_name_is_no_text_is_served(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"ws\xff")
+    folder.mkdir()
+    (folder / "recipe.json").write_text("{}")
+    assert len(stamp_of(folder)) == 16
+    assert "ws\\udcff" in render_or_explain(folder, None, mixed=False).encode().decode()
+
+
+def test_a_name_that_is_too_long_is_no_fault_of_the_port(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["x" * 300]) == 2
+    assert "xxx cannot be read: File name too long" in capsys.readouterr().err
 
 
 def test_a_page_is_sent_again_only_after_a_change(server: PageServer, tmp_path: Path) -> None:

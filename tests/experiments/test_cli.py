@@ -64,6 +64,28 @@ def test_figure_1_needs_no_data_and_no_training(tmp_path: Path, capsys: pytest.C
     assert (tmp_path / "fig1-cpu.png").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "option", "more"),
+    [("table1", "--results", []), ("table1", "--out", []), ("fig1", "--results", ["--analyse"])],
+)
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_done(
+    name: str,
+    option: str,
+    more: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(*_: object) -> None:
+        raise AssertionError("it trains or analyses")
+
+    monkeypatch.setattr(cli, "train_parts", fail)
+    monkeypatch.setattr(cli, "Context", fail)
+    (tmp_path / "a.png").touch()
+    assert cli.main([name, option, str(tmp_path / "a.png" / "x"), *more]) == 2
+    assert f"cannot write to {option} {tmp_path / 'a.png' / 'x'}" in capsys.readouterr().err
+
+
 def test_another_name_is_refused_with_the_names_there_are(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         cli.main(["table9"])

@@ -12,10 +12,12 @@ from folders import logits_of, make_networks
 
 import airjax
 from airjax.cli.train_folder import EpochLog
+from airjax.report import networks
 from airjax.report.figures import epoch_ticks
+from airjax.report.figures_classes import describe_classes
 from airjax.report.folders import render_folder
 from airjax.report.networks import read_networks
-from airjax.report.networks_page import draw_networks
+from airjax.report.networks_page import draw_networks, render_networks
 from airjax.report.networks_texts import changed_table, command
 from airjax.report.pictures import confident_mistakes
 from airjax.report.probabilities import confidence_reliability, expected_calibration_error, mean_probability, softmax
@@ -149,6 +151,66 @@ def test_networks_in_training_are_followed(folder: Path, toy: airjax.Dataset, tm
     log.begin([0, 1])
     log.epoch(EpochReport(0, 2.0, 0.3, None, None, 3.0))
     assert "No network is finished yet Seed 0, 1 has ended epoch 1 of 3." in words_of(begun)
+
+
+def test_curves_of_groups_are_their_weighted_means_and_have_no_band(
+    folder: Path, toy: airjax.Dataset, tmp_path: Path
+) -> None:
+    def lines(log: EpochLog, seeds: list[int], losses: list[float]) -> None:
+        log.begin(seeds)
+        for epoch, loss in enumerate(losses):
+            log.epoch(EpochReport(epoch, loss, 0.3, 0.5, None, 3.0))
+
+    def caption(of: Path) -> str:
+        words = words_of(of)
+        return words[words.index("Learning curves") : words.index("The first training examples")]
+
+    assert "range that holds 90%" in words_of(folder).split("Loss on the training examples")[0]
+    assert any(layer["mark"]["type"] == "area" for layer in draw_networks(read_networks(folder))["loss"]["layer"])
+    grouped = make_networks(tmp_path / "grouped", toy, [])
+    log = EpochLog(grouped)
+    lines(log, [0, 1, 2, 3], [9.0, 9.0])  # given up for smaller groups, for lack of memory
+    lines(log, [0, 1, 2], [2.0, 1.0])
+    lines(log, [3], [4.0])
+    networks = read_networks(grouped)
+    loss = draw_networks(networks)["loss"]
+    # Three times 2 and once 4; of the second epoch seed 3 has the mean of its first group alone.
+    assert [row["mean"] for row in loss["data"]["values"]] == [2.5, (3 * 1 + 9) / 4]
+    assert not any(layer["mark"]["type"] == "area" or "5% below" in json.dumps(layer) for layer in loss["layer"])
+    assert "90%" not in caption(grouped)
+    assert "of those that were trained as a group only the group's mean is known" in caption(grouped)
+    assert [line["seeds"] for line in networks.training] == [[0, 1, 2], [3]]
+
+
+def test_networks_that_are_left_out_are_counted(
+    folder: Path, toy: airjax.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "Each network without test-time augmentation" in words_of(folder)
+    assert "the outputs of" not in words_of(folder)
+    found = read_networks(folder)
+    many = found._replace(gains={seed: (50.0, 50.0 + seed) for seed in range(41)})
+    gains = draw_networks(many)["gains"]["data"]["values"]
+    assert len(gains) == 40
+    assert (gains[0]["network"], gains[-1]["network"]) == ("seed 40", "seed 0")  # from the best to the worst
+    text = " ".join(render_networks(many).text.split())
+    assert "40 of 41 networks, evenly spread over their ranks, without test-time augmentation" in text
+    monkeypatch.setattr(networks, "MOST", 2)
+    (folder / "outputs" / "0.safetensors").unlink()
+    assert read_networks(folder).seeds == [1, 2]
+    assert "the outputs of 2 of 3 networks, the first that finished" in words_of(folder)
+
+
+def test_classes_that_are_left_out_are_counted() -> None:
+    assert describe_classes(30) == "each class, the hardest first"
+    assert describe_classes(1000) == "the 30 hardest of 1,000 classes"
+
+
+def test_the_page_of_a_verified_record_is_that_of_its_networks(folder: Path, tmp_path: Path) -> None:
+    record = tmp_path / "record"
+    record.mkdir()
+    (record / "plan.json").write_text('{"recipe": "tiny", "seeds": 3, "commits": []}')
+    folder.rename(record / "networks")
+    assert "Accuracy 64.00%" in words_of(record)
 
 
 def test_probabilities_and_their_calibration() -> None:

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,12 @@ def test_a_table_in_html_is_escaped(template: Path) -> None:
     )
     assert "<title>a &lt; b</title>" in text
     assert "font-variant-numeric" in text  # the style sheet
+
+
+def test_a_name_that_is_no_text_is_written_as_escapes(template: Path) -> None:
+    name = os.fsdecode(b"bad\xff.png")
+    text = fill_template(template, VALUES | {"table": Table(["file"], [[name]])})
+    assert "<td>bad\\udcff.png</td>" in text.encode().decode()
 
 
 def test_a_table_without_heads_has_no_head(template: Path) -> None:

@@ -169,5 +169,6 @@ def test_networks_trained_with_other_settings_of_jax_are_of_another_environment(
 
 
 def test_first_seeds_are_kept_as_their_number(tmp_path: Path) -> None:
-    write_json(tmp_path / "plan.json", {"seeds": {"count": 2**32}})
+    plan = {"recipe": "tiny", "num_runs": 2**32, "settings": {}}
+    write_json(tmp_path / "plan.json", plan | {"seeds": {"count": 2**32}})
     assert read_plan(tmp_path)["seeds"] == range(2**32)

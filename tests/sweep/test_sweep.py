@@ -580,6 +580,10 @@ def test_a_dry_run_trains_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[
     output = capsys.readouterr().out
     assert "2 settings, 2,000 networks" in output
     assert "disk: 1.0 MB" in output
+    assert main([str(tmp_path / "plan.toml"), "--out", str(tmp_path / "out"), "--dry-run", "--shard", "0/2"]) == 0
+    output = capsys.readouterr().out
+    assert "2 settings, about 1,000 of 2,000 networks" in output
+    assert "disk: 516.0 kB" in output
     assert not (tmp_path / "out").exists()
 
 
