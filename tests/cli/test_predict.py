@@ -185,6 +185,7 @@ def test_a_page_shows_what_the_network_saw(
 def test_a_page_shows_files_whose_names_are_no_text_and_reads_each_once(
     model_file: Path, images: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    pytest.importorskip("jinja2", reason="jinja2 is not installed (pip install '.[report]')")
     name, out = tmp_path / os.fsdecode(b"bad\xff.png"), tmp_path / "page.html"
     Path(images[0]).rename(name)
     read: list[Path] = []

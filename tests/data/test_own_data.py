@@ -77,7 +77,7 @@ def test_a_folder_of_pictures_scaled_to_64_pixels(tmp_path: Path, capsys: pytest
     assert record["mean"] > 0.5  # of three classes
     model = airjax.load(tmp_path / "out" / "model-0.safetensors")
     assert model.classes == ("columns", "rows", "slope")
-    [row] = predict.classify(model, [place / "test" / "rows" / "300.png"], fit=True)
+    [(row, _)] = predict.classify(model, [place / "test" / "rows" / "300.png"], fit=True)
     assert row["class"] == "rows"
 
 

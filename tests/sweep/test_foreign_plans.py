@@ -26,6 +26,8 @@ def folder(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
 def test_commands_that_read_a_sweep_say_that_it_is_none(
     folder: Path, command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    if command == "report":
+        pytest.importorskip("vl_convert", reason="vl-convert is not installed (pip install '.[report]')")
     calls: dict[str, Any] = {
         "status": lambda: sweep.main(["status", str(folder)]),
         "report": lambda: report.main([str(folder)]),
