@@ -52,7 +52,7 @@ def cases() -> Iterator[Any]:
             yield pytest.param(step, numerical.RECIPE_NAMES, id=name)
 
 
-@pytest.mark.parametrize(("step", "recipes"), cases())
+@pytest.mark.parametrize(("step", "recipes"), list(cases()))
 def test_check_holds_against_the_reference(step: SuiteStep, recipes: tuple[str, ...], pixels: Pixels) -> None:
     result = run_suite(OWN, pixels, checks=step.checks, recipes=recipes)
     print("", *map(numerical.format_row, result.rows), sep="\n")
