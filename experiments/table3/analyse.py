@@ -120,14 +120,14 @@ def draw(record: dict[str, Any]) -> "Figure":
     from airjax.report.drawing import COLORS, make_grid
 
     panels = record["series"]["panels"]
-    figure, grid = make_grid(7.4, 1.9 * -(-len(panels) // 2), -(-len(panels) // 2), 2)
+    figure, grid = make_grid(7.4, 2.1 * -(-len(panels) // 2), -(-len(panels) // 2), 2)
     for axes, panel in zip(grid.ravel(), panels, strict=False):
         for place, (flip, (mean, low, high)) in enumerate(panel["accuracies"].items()):
             color = COLORS[FLIPS.index(flip)]
             axes.errorbar([mean], [place], xerr=[[mean - low], [high - mean]], fmt="o", color=color, capsize=3)
         axes.set_yticks(range(len(panel["accuracies"])), list(panel["accuracies"]))
         axes.set_ylim(-0.5, len(panel["accuracies"]) - 0.5)
-        axes.set_title(panel["name"].replace(", tested", ",\ntested"), fontsize=8)
+        axes.set_title(panel["name"].replace(", tested", ",\ntested").replace(", mirrored", ",\nmirrored"), fontsize=8)
         axes.set_xlabel("accuracy, %")
     for axes in grid.ravel()[len(panels) :]:
         axes.set_axis_off()
