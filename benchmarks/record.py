@@ -15,7 +15,6 @@ from airjax.cli.stopping import TerminatedError, interrupted_by_sigterm
 from airjax.utils.records import append_line, require_writable
 from benchmarks.children import bound
 
-EXIT_TERMINATED = 143  # 128 + SIGTERM
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"  # tracked: what the documentation is made from
 SCRATCH = ROOT / "runs" / "benchmarks"  # ignored by git
@@ -74,10 +73,10 @@ def run_json(module: str, arguments: list[str]) -> tuple[int, dict[str, Any] | N
             for line in process.stdout:
                 print(line, end="", flush=True)
                 last = line
-        except TerminatedError:
+        except TerminatedError as terminated:
             process.terminate()
             process.communicate()  # reads on: a full pipe would hold it up
-            return EXIT_TERMINATED, None
+            return terminated.exit_code, None
         except KeyboardInterrupt:
             return process.wait(), None
     return process.returncode, json.loads(last) if last.startswith("{") else None

@@ -27,6 +27,8 @@ class StopRequest:
 class TerminatedError(KeyboardInterrupt):
     """SIGTERM, where it ends what Ctrl-C does."""
 
+    exit_code = 128 + signal.SIGTERM
+
 
 @contextmanager
 def interrupted_by_sigterm() -> Iterator[None]:

@@ -38,7 +38,7 @@ from airjax.utils.platform import DeviceError
 from airjax.utils.records import append_line, read_lines
 from airjax.utils.units import format_bytes, format_seconds
 
-EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_TERMINATED = 0, 1, 2, 130, 143
+EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 CHUNK = 8  # networks that a worker is given at once
 TRIES = 2  # of a network whose worker died; it may have been the network's fault
 COUNTED = 3_000_000  # networks of a plan that are counted one by one
@@ -124,7 +124,7 @@ def _bytes_of(plan: Plan, data: dict[str, Source], networks: int) -> int:
 
 def _code_of(error: BaseException) -> int:
     if isinstance(error, TerminatedError):
-        return EXIT_TERMINATED
+        return error.exit_code
     return EXIT_INTERRUPTED if isinstance(error, KeyboardInterrupt) else EXIT_FAILED
 
 

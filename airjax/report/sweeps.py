@@ -44,10 +44,10 @@ def render_sweeps(
     """
     found: dict[str, Part] = {}
     empty: list[str] = []
-    for part in parts:
+    places = [networks_folder(part) for part in parts]
+    for part, networks in zip(parts, places, strict=True):
         name = str(part.relative_to(folder))
         try:
-            networks = networks_folder(part)
             if networks is None:
                 found[name] = _part_of_sweep(read_survey(part, data_dir, mixed=mixed))
             else:
@@ -57,8 +57,7 @@ def render_sweeps(
     if not found:
         raise SurveyError(f"no sweep in {folder} has a finished network: {'; '.join(empty)}")
     charts = {f"{name}/{chart}": spec for name, part in found.items() for chart, spec in part.charts.items()}
-    trained = sum(networks_folder(part) is not None for part in parts)
-    values = _values(folder, found, empty, _counted(len(parts) - trained, trained))
+    values = _values(folder, found, empty, _counted(places.count(None), len(parts) - places.count(None)))
     return fill_page("sweeps.html", values | {"linked": linked}, charts)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int32, Integer, Real, Shaped
 
 from airjax.stats.distributions import percentile_interval
-from airjax.stats.intervals import chi_squared_factors, clip_interval
+from airjax.stats.intervals import chi_squared_factors, clip_interval, t_quantile
 
 RESAMPLES = 1_000  # of the runs, for intervals
 HALVES = 100  # of the runs, for intervals of votes
@@ -171,11 +171,9 @@ def vote_interval(
     no run twice (Shao and Wu, "A general theory for jackknife variance estimation", 1989). It needs halves of two runs.
     By hand, because scipy resamples with replacement only.
     """
-    from scipy.special import stdtrit
-
     runs, half = int(votes[0].sum()), int(halves[0, 0].sum())
     found = np.array([statistic(part) for part in halves])
-    reach = stdtrit(runs - 1, 0.975) * found.std(ddof=1) * math.sqrt(half / (runs - half))
+    reach = t_quantile(0.975, runs) * found.std(ddof=1) * math.sqrt(half / (runs - half))
     value = statistic(votes)
     return clip_interval((float(value - reach), float(value + reach)), 0.0, largest)
 
