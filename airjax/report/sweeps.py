@@ -95,11 +95,12 @@ def _values(folder: Path, found: dict[str, Part], empty: list[str], counted: str
     planned, done = (sum(getattr(part, name) for part in found.values()) for name in ("planned", "done"))
     sound = all(part.sound for part in found.values())
     environments = {one["environment"]: one for part in found.values() for one in part.environments}
+    swept = any(part.accuracy for part in found.values())
     return {
-        "title": f"Sweeps of {folder.resolve().name}",
+        "title": f"{'Sweeps' if swept else 'Trainings'} of {folder.resolve().name}",
         "verdict": "failed" if not sound else "complete" if done == planned and not empty else "incomplete",
         "headline": f"{done:,} of {planned:,} networks of {counted}",
-        "sentence": "The best setting of each sweep comes first.",
+        "sentence": "The best setting of each sweep comes first." if swept else "Each training has one recipe.",
         "parts": [_described(folder, name, part) for name, part in found.items()],
         "empty": empty,
         "environments": environment_tables(list(environments.values())),
