@@ -1,22 +1,94 @@
 """Accuracy of a recipe: trains it through the command line and saves the result as a line of accuracy.jsonl.
 
-Arguments are those of `python -m airjax.train`, for example `python -m benchmarks.accuracy --target 94 --seeds 5`;
-`--keep` or `--results DIR` say where the line goes, as for every command here (benchmarks/record.py).
+    python -m benchmarks.accuracy --target 94 --seeds 5 --data-dir CIFAR10       # options of python -m airjax.train
+    python -m benchmarks.accuracy --finished DIR --data-dir CIFAR10              # of what a stopped training finished
+
+`--keep` or `--results DIR` say where the line goes, as for every command here (benchmarks/record.py). A training that
+is interrupted leaves the line of the networks that it finished, marked so. --finished DIR makes the line of a folder of
+`airjax train --out`, of which runs.jsonl, environments.jsonl and recipe.json are enough: what a device's archive holds.
 """
 
+import argparse
+import json
 import sys
+from pathlib import Path
+from typing import Any
 
-from airjax.cli.console import run_main
+from airjax.cli.console import EXIT_INTERRUPTED, run_main
+from airjax.cli.stopping import TerminatedError
+from airjax.cli.train_result import describe_result, summarize_runs
+from airjax.data import DataError, Dataset, load_data
+from airjax.recipes.recipe import Recipe
+from airjax.utils.records import read_lines
 from benchmarks.record import run_json, save, take_output_options
+
+FILE = "accuracy.jsonl"
+EXIT_OK, EXIT_USAGE = 0, 2
 
 
 def main(arguments: list[str]) -> int:
     """Train, and save the JSON result, whatever it is. Returns the exit code of the training."""
     results, rest = take_output_options(arguments)
+    if any(argument.split("=")[0] == "--finished" for argument in rest):
+        return save_finished(results, rest)
     code, record = run_json("airjax.train", [*rest, "--json"])
     if record is not None:
-        save(results, "accuracy.jsonl", record | {"n": len(record["seeds"])})
+        stopped = {"interrupted": True} if code in (EXIT_INTERRUPTED, TerminatedError.exit_code) else {}
+        save(results, FILE, record | {"n": len(record["seeds"])} | stopped)
     return code
+
+
+def save_finished(results: Path, arguments: list[str]) -> int:
+    """Save the line of a folder's finished networks. Returns the exit code."""
+    parser = argparse.ArgumentParser("python -m benchmarks.accuracy")
+    parser.add_argument("--finished", type=Path, metavar="DIR", help="folder of a training that was stopped")
+    parser.add_argument("--data-dir", metavar="DIR", help="where its data set lies")
+    options = parser.parse_args(arguments)
+    try:
+        described = _described(options.finished)
+        dataset = load_data(described["dataset"], options.data_dir, labels=described["labels"])
+        record = record_finished(options.finished, described, dataset)
+    except (ValueError, DataError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    save(results, FILE, record)
+    print(describe_result(record))
+    return EXIT_OK
+
+
+def record_finished(folder: Path, described: dict[str, Any], dataset: Dataset) -> dict[str, Any]:
+    """Make the line of a folder's finished networks.
+
+    Args:
+        folder: of `airjax train --out`; of each seed the last line of its runs.jsonl counts.
+        described: its recipe.json.
+        dataset: what the networks were trained on.
+
+    Raises ValueError where none is finished, several environments trained them, or the data set is another one.
+    """
+    runs = {line["seed"]: line for line in read_lines(folder / "runs.jsonl") if "seed" in line}
+    if not runs:
+        raise ValueError(f"no network is finished in {folder}")
+    if dataset.fingerprint != described["dataset_sha256"]:
+        raise ValueError(f"the networks in {folder} learned from other data than this {dataset.name}")
+    known = {line["environment"]: line for line in read_lines(folder / "environments.jsonl") if "environment" in line}
+    names = {run.get("environment") for run in runs.values()}
+    if len(names) > 1 or not names <= known.keys():
+        raise ValueError(f"the networks in {folder} are not of one known environment; a line is of one")
+    environment = {name: value for name, value in known[names.pop()].items() if name != "environment"}
+    finished = [runs[seed] for seed in sorted(runs)]
+    summary = summarize_runs(described["name"], Recipe.from_dict(described["recipe"]), dataset, finished)
+    return summary | {"mixed": {}, "warnings": []} | environment | {"n": len(finished), "interrupted": True}
+
+
+def _described(folder: Path) -> dict[str, Any]:
+    file = folder / "recipe.json"
+    try:
+        return json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"{file} cannot be read ({error}); --finished needs the folder of `airjax train --out`"
+        ) from error
 
 
 if __name__ == "__main__":

@@ -92,9 +92,9 @@ def make_parts(recipe: str, work: Path, gpu: bool, data: tuple[str, ...]) -> lis
         # The released script's compiler takes some five minutes of it.
         Part("run", 3, 400, ("-m", "benchmarks", "run", *of, *data, *whole), 330, needs_data=True),
         Part("networks", 3, 120, ("-m", "benchmarks", "seeds", *of, *data, *networks, *lines), 60, needs_data=True),
-        Part("accuracy-100", 4, 180, (*accuracy, "--seeds", "100", *folder), 60, needs_data=True),
+        Part("accuracy-100", 4, 120, (*accuracy, "--seeds", "100", *folder), 60, needs_data=True),
         Part("autotuning", 4, 60, (*ablation, "--variant", "as it is"), least=40, own_caches=True),
-        *((Part("step-94-muon", 4, 90, (*turns, *of_muon), least=60),) if gpu and recipe == "94" else ()),
+        *((Part("step-94-muon", 4, 150, (*turns, *of_muon), least=60),) if gpu and recipe == "94" else ()),
         Part("torch", 4, 130, ("-m", "benchmarks", "step", *of, *against), least=100),
         Part("parity", 4, 500, ("-m", "benchmarks.parity", "statistical", *of, *study), 60, True, undecided=3),
     ]

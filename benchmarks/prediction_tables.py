@@ -1,32 +1,44 @@
 """The table of what a model predicts for a GPU, and beside it what has been measured on one since."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from airjax.report.page import Table, format_markdown
+from benchmarks.timing_rules import AIRBENCH as AIRBENCH_RULE
+from benchmarks.timing_rules import seconds_by
 
 CAPTION = (
     "Each predicted number is a model's ([cost_model.py](../benchmarks/cost_model.py), whose constants stand in its "
     "table with their sources), made before that recipe was measured on a card. A measured one is a median: of a step "
-    "and its choices of [ablation.jsonl](../benchmarks/results/ablation.jsonl), of whole trainings and networks per "
-    "hour of [seeds.jsonl](../benchmarks/results/seeds.jsonl)."
+    "and its choices of [ablation.jsonl](../benchmarks/results/ablation.jsonl), of networks per hour of "
+    "[seeds.jsonl](../benchmarks/results/seeds.jsonl), of whole trainings of a comparison in "
+    "[speed.jsonl](../benchmarks/results/speed.jsonl), else the mean of "
+    "[accuracy.jsonl](../benchmarks/results/accuracy.jsonl)."
 )
 NAMES = {"h200": "NVIDIA H200", "h100": "NVIDIA H100 80GB HBM3"}  # of a card, as its driver says it
 GRAPHS = ", graphs with convolutions, kernels side by side"  # as they are
 AS_IT_IS, STEP, RUN, RATE = "as it is", "a step: ", "a whole training", "networks per hour: "
+AIRBENCH = "airbench94_compiled"
 
 
-def predictions_table(
-    records: list[dict[str, Any]],
-    steps: list[dict[str, Any]] | None = None,
-    groups: list[dict[str, Any]] | None = None,
-) -> str:
+class Measurements(NamedTuple):
+    """Lines of what is measured."""
+
+    steps: Sequence[Mapping[str, Any]] = ()  # of ablation.jsonl
+    groups: Sequence[Mapping[str, Any]] = ()  # of seeds.jsonl
+    trained: Sequence[Mapping[str, Any]] = ()  # of accuracy.jsonl
+    compared: Sequence[Mapping[str, Any]] = ()  # of speed.jsonl
+
+
+NOTHING = Measurements()
+
+
+def predictions_table(records: list[dict[str, Any]], measurements: Measurements = NOTHING) -> str:
     """Tabulate steps, trainings and networks per hour: a column for each recipe and card, and one of what is measured.
 
     Args:
         records: lines of predictions.jsonl.
-        steps: lines of ablation.jsonl.
-        groups: lines of seeds.jsonl.
+        measurements: what is measured.
 
     Raises ValueError for a line that is not marked as a prediction.
     """
@@ -49,7 +61,7 @@ def predictions_table(
     ]
     heads = ["", *(f"{recipe}, {card.upper()}, predicted" for recipe, card in last)]
     for number, (recipe, card) in reversed(list(enumerate(last, 1))):
-        found = measured_on(NAMES.get(str(card), str(card)), recipe, steps or [], groups or [])
+        found = measured_on(NAMES.get(str(card), str(card)), recipe, measurements)
         if found:
             heads.insert(number + 1, "measured")
             for row in rows:
@@ -57,24 +69,30 @@ def predictions_table(
     return f"{CAPTION}\n\n{format_markdown(Table(heads, rows))}"
 
 
-def measured_on(
-    device: str, recipe: str, steps: list[dict[str, Any]], groups: list[dict[str, Any]]
-) -> Mapping[str, str]:
+def measured_on(device: str, recipe: str, measurements: Measurements) -> Mapping[str, str]:
     """Return title of a row -> what was measured last of a recipe on a device."""
+
+    def of(lines: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+        return [line for line in lines if (line["device"], line["recipe"]) == (device, recipe)]
+
     found: dict[str, str] = {}
-    for line in steps:
-        if (line["device"], line["recipe"], line.get("members", 1)) == (device, recipe, 1):
+    for line in of(measurements.steps):
+        if line.get("members", 1) == 1:
             measured = {name: step for name, step in line["steps"].items() if step.get("ratio") is not None}
             found |= {STEP + name: f"{step['ratio']:.2f}" for name, step in measured.items()}
             if AS_IT_IS in measured:
                 found[STEP + AS_IT_IS] = milliseconds(measured[AS_IT_IS]["seconds"])
-    for line in groups:
-        if (line["device"], line["recipe"]) == (device, recipe):
-            rate, count = f"{line['networks_per_hour']:.0f}", line["members"]
-            if line["strategy"] == "sequential":
-                found |= {RATE + "sequential": rate, RUN: f"{sum(line['seconds'].values()):.2f} s"}
-            else:
-                found[f"{RATE}{line['strategy']}, {count} networks"] = rate
+    for line in of(measurements.groups):
+        alone = line["strategy"] == "sequential"
+        name = "sequential" if alone else f"{line['strategy']}, {line['members']} networks"
+        found[RATE + name] = f"{line['networks_per_hour']:.0f}"
+    for line in of(measurements.trained):
+        if not set(line["changed"]) - {"precision"}:
+            found[RUN] = f"{seconds_by(AIRBENCH_RULE, line['seconds']) / line['n']:.2f} s"
+    for line in of(measurements.compared):
+        if line["benchmark"] == "run" and not line["changed"] and line.get("best_torch") == "airbench-compiled":
+            found[RUN], found[f"{AIRBENCH}: {RUN}"] = f"{line['airjax']:.2f} s", f"{line['torch']:.2f} s"
+            found[f"airjax / {AIRBENCH}"] = f"{line['ratio']:.2f}"
     return found
 
 
@@ -121,15 +139,15 @@ def rates_of(columns: list[dict[str, Any]]) -> list[tuple[str, list[str]]]:
 
 def compared(columns: list[dict[str, Any]]) -> list[list[str]]:
     """Return the rows of airbench94_compiled; none where no column has it."""
-    found = [column.get("airbench94_compiled") for column in columns]
+    found = [column.get(AIRBENCH) for column in columns]
     if not any(found):
         return []
     return [
-        ["airbench94_compiled: a step", *(milliseconds(one["step"]) if one else "" for one in found)],
-        ["airbench94_compiled: a whole training", *(f"{one['run']:.2f} s" if one else "" for one in found)],
-        ["airjax / airbench94_compiled", *(f"{c['ratio']:.2f}" if "ratio" in c else "" for c in columns)],
+        [f"{AIRBENCH}: a step", *(milliseconds(one["step"]) if one else "" for one in found)],
+        [f"{AIRBENCH}: {RUN}", *(f"{one['run']:.2f} s" if one else "" for one in found)],
+        [f"airjax / {AIRBENCH}", *(f"{c['ratio']:.2f}" if "ratio" in c else "" for c in columns)],
         [
-            "networks per hour: airbench94_compiled, one after another",
+            f"{RATE}{AIRBENCH}, one after another",
             *(f"{one['networks_per_hour']:.0f}" if one else "" for one in found),
         ],
     ]

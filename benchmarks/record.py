@@ -63,23 +63,32 @@ def run_json(module: str, arguments: list[str]) -> tuple[int, dict[str, Any] | N
     """Run `python -m module arguments`, showing what it prints.
 
     Returns its exit code, and the last line as a record; None where that is not one. Ctrl-C reaches that process, too,
-    and is its to handle; SIGTERM is passed on, and waited for: a training writes a snapshot before it ends.
+    and is its to handle; SIGTERM is passed on. Both are waited for: a training writes a snapshot before it ends, and
+    says what is finished.
     """
     command = bound([sys.executable, "-m", module, *arguments])
     with interrupted_by_sigterm(), subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        last = ""
+        shown, code = _Shown(), None
         try:
-            for line in process.stdout:
-                print(line, end="", flush=True)
-                last = line
+            shown.read(process)
         except TerminatedError as terminated:
             process.terminate()
-            process.communicate()  # reads on: a full pipe would hold it up
-            return terminated.exit_code, None
+            shown.read(process)
+            code = terminated.exit_code
         except KeyboardInterrupt:
-            return process.wait(), None
-    return process.returncode, json.loads(last) if last.startswith("{") else None
+            shown.read(process)
+    return process.returncode if code is None else code, json.loads(shown.last) if shown.last.startswith("{") else None
+
+
+class _Shown:
+    # What a process prints, shown as it comes; its last line is kept.
+    last = ""
+
+    def read(self, process: "subprocess.Popen[str]") -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            print(line, end="", flush=True)
+            self.last = line
 
 
 def save(folder: Path, file: str, record: dict[str, Any]) -> None:

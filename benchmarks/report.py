@@ -10,7 +10,7 @@ from airjax.utils.records import write_atomically
 from benchmarks.accuracy_tables import accuracy_table
 from benchmarks.loading_tables import loading_table
 from benchmarks.parity_tables import parity_runs_table, suite_table
-from benchmarks.prediction_tables import predictions_table
+from benchmarks.prediction_tables import Measurements, predictions_table
 from benchmarks.record import RESULTS
 from benchmarks.record_tables import others_table, records_table, rules_table
 from benchmarks.speed import FILE
@@ -71,7 +71,8 @@ def render(page: str) -> str:
 
 def predictions_beside_measured(records: list[dict[str, Any]]) -> str:
     """Return the table of predictions, with what has been measured since."""
-    return predictions_table(records, results("ablation.jsonl"), results("seeds.jsonl"))
+    files = ("ablation.jsonl", "seeds.jsonl", ACCURACIES, "speed.jsonl")
+    return predictions_table(records, Measurements(*map(results, files)))
 
 
 class PageTable(NamedTuple):

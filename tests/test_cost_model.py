@@ -179,13 +179,29 @@ def test_the_table_says_what_is_predicted_and_what_is_measured() -> None:
         found | {"strategy": "interleaved", "members": 2, "networks_per_hour": 3500.0, "seconds": seconds},
         {"device": "another", "recipe": "94", "strategy": "sequential", "members": 1, "networks_per_hour": 1.0},
     ]
-    beside = prediction_tables.predictions_table([record], [steps], groups)
+    trained = [
+        found
+        | {
+            "changed": {"precision": "bfloat16"},
+            "n": 2,
+            "seconds": {"compile": 9.0, "whiten": 0.02, "train": 2.3, "evaluate": 0.08},
+        }
+    ]
+    measurements = prediction_tables.Measurements([steps], groups, trained)
+    beside = prediction_tables.predictions_table([record], measurements)
     assert "|  | 94, H200, predicted | measured |" in beside.replace("| | 94", "|  | 94")
     assert f"{step} 2.25 ms |" in beside
-    assert "s | 1.15 s |" in beside
+    assert "s | 1.20 s |" in beside
     assert "| 3130 |" in beside
     assert "| 3500 |" in beside
     assert "| networks per hour: airbench94_compiled, one after another | 2768 |" in table
+    run = found | {"benchmark": "run", "changed": {}, "airjax": 1.15, "torch": 1.62, "ratio": 0.712}
+    others = [run | {"best_torch": "eager", "torch": 3.0}, run | {"best_torch": "airbench-compiled"}]
+    beside = prediction_tables.predictions_table([record], measurements._replace(compared=others))
+    assert "s | 1.15 s |" in beside
+    rows = {row.split(" | ")[0]: row.split(" | ")[2] for row in beside.splitlines() if row.count(" | ") > 1}
+    assert rows["| airbench94_compiled: a whole training"] == "1.62 s |"
+    assert rows["| airjax / airbench94_compiled"] == "0.71 |"
     with pytest.raises(ValueError, match="not marked as a prediction"):
         prediction_tables.predictions_table([record | {"prediction": False}])
     assert "Not predicted yet" in prediction_tables.predictions_table([])
