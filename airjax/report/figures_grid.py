@@ -1,7 +1,7 @@
 """Draw how the accuracy of a sweep depends on the fields that its settings differ in."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,14 +31,22 @@ def draw_dependences(described: Sequence[dict[str, Any]], accuracies: Sequence[n
         return {}
     if len(fields) == 1:
         return {f"grid-{fields[0]}": _draw_line(fields[0], described, accuracies)}
-    pairs = list(itertools.combinations(fields, 2))[:MOST_MAPS]
-    maps = {f"grid-{a}-{b}": _cells(a, b, described, accuracies) for a, b in pairs}
-    # A list of cases varies fields, too; what fills less than half of its table is no grid.
-    return {
-        name: _draw_map(*pair, cells)
-        for (name, cells), pair in zip(maps.items(), pairs, strict=True)
-        if 2 * len(cells) >= _size(cells, "x") * _size(cells, "y")
-    }
+    pairs = list(itertools.islice(_mapped(fields, described), MOST_MAPS))
+    return {f"grid-{a}-{b}": _draw_map(a, b, _cells(a, b, described, accuracies)) for a, b in pairs}
+
+
+def pairs_left_out(described: Sequence[dict[str, Any]]) -> list[str]:
+    """Return the pairs of fields that have no map for want of room, as "rate and epochs"."""
+    left_out = itertools.islice(_mapped(varied_fields(described), described), MOST_MAPS, None)
+    return [f"{a} and {b}" for a, b in left_out] if len(described) > 2 else []
+
+
+def _mapped(fields: Sequence[str], described: Sequence[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+    # The pairs whose values make a grid: a list of cases varies fields, too, but fills less than half of their table.
+    for a, b in itertools.combinations(fields, 2):
+        cells = {(_text(one[a]), _text(one[b])) for one in described}
+        if 2 * len(cells) >= len({x for x, _ in cells}) * len({y for _, y in cells}):
+            yield a, b
 
 
 def _cells(a: str, b: str, described: Sequence[dict[str, Any]], accuracies: Sequence[np.ndarray]) -> list[Row]:

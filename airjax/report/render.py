@@ -16,7 +16,7 @@ from airjax.report.figures_classes import (
     draw_difficulty,
     draw_reliability,
 )
-from airjax.report.figures_grid import draw_dependences
+from airjax.report.figures_grid import draw_dependences, pairs_left_out
 from airjax.report.networks import read_filters
 from airjax.report.page import Page, fill_page
 from airjax.report.pictures import Picture, confident_mistakes, filter_pictures, hardest_pictures
@@ -117,6 +117,7 @@ def _values(survey: Survey, drawn: Sequence[str]) -> dict[str, Any]:
         },
         **_first_layers(survey, ranked[0]),
         "grids": [name for name in drawn if name.startswith("grid-")],
+        "unmapped": pairs_left_out([setting.fields for setting in settings]),
         "tests": [_test_images(index, test, survey, drawn) for index, test in enumerate(survey.tests)],
     }
 

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from airjax.report.charts import Spec
 from airjax.report.figures import draw_accuracies
-from airjax.report.figures_grid import draw_dependences
+from airjax.report.figures_grid import draw_dependences, pairs_left_out
 from airjax.report.networks import Networks, networks_folder, read_networks
 from airjax.report.networks_texts import accuracies_of, count_planned, headline, sentence, whole_environment
 from airjax.report.page import Page, Table, fill_page
@@ -33,6 +33,7 @@ class Part(NamedTuple):
     accuracy: Table | None  # of a sweep's settings
     charts: dict[str, Spec]  # the accuracies, and what they depend on
     environments: list[dict[str, Any]]
+    unmapped: Sequence[str] = ()  # pairs of fields of which there is no figure, for want of room
 
 
 def render_sweeps(
@@ -73,6 +74,7 @@ def _part_of_sweep(survey: Survey) -> Part:
         accuracy_table(rank(survey.settings)),
         {"accuracy": draw_accuracies([one.title for one in shown], [one.accuracies for one in shown]), **grids},
         survey.environments,
+        pairs_left_out([setting.fields for setting in survey.settings]),
     )
 
 
@@ -118,6 +120,7 @@ def _described(folder: Path, name: str, part: Part) -> dict[str, Any]:
         "table": part.accuracy,
         "accuracy": next(iter(charts), None),
         "grids": charts[1:],
+        "unmapped": part.unmapped,
     }
 
 

@@ -1,11 +1,14 @@
 """Figures of made-up networks."""
 
+import itertools
+from typing import Any
+
 import numpy as np
 import pytest
 
 from airjax.report.charts import Row, Spec, render_png
 from airjax.report.figures_classes import draw_classes, draw_difficulty
-from airjax.report.figures_grid import draw_dependences
+from airjax.report.figures_grid import draw_dependences, pairs_left_out
 
 
 @pytest.mark.parametrize("networks", [1, 2, 3, 19, 20, 25, 40, 100, 1000])
@@ -60,3 +63,18 @@ def test_values_that_differ_late_have_cells_of_their_own() -> None:
     assert cells == {(x, y) for x in ("2", "2.5") for y in ("0.12345671", "0.12345672", "1")}
     same = draw_dependences([{"rate": 1}, {"rate": 1.0}, {"rate": "none"}], [np.array([50.0])] * 3)["grid-rate"]
     assert [row["x"] for row in same["data"]["values"]] == [1, 1.0, "none"]
+
+
+def test_pairs_of_fields_without_a_map_are_named() -> None:
+    def grid(fields: str, values: tuple[int, ...]) -> list[dict[str, Any]]:
+        return [dict(zip(fields, row, strict=True)) for row in itertools.product(values, repeat=len(fields))]
+
+    five = grid("abcde", (0, 1))
+    assert list(draw_dependences(five, [np.array([50.0])] * 32)) == [
+        *("grid-a-b", "grid-a-c", "grid-a-d", "grid-a-e", "grid-b-c", "grid-b-d")
+    ]
+    assert pairs_left_out(five) == ["b and e", "c and d", "c and e", "d and e"]
+    # The name of a case is no axis, and takes no room.
+    named = [{"name": f"case {number}", **row} for number, row in enumerate(grid("abcd", (0, 1, 2)))]
+    assert len(draw_dependences(named, [np.array([50.0])] * 81)) == 6
+    assert pairs_left_out(named) == pairs_left_out([{"epochs": epochs} for epochs in (1.0, 2.0, 3.0)]) == []
