@@ -11,6 +11,7 @@ from rich.table import Table
 
 from airjax.stats.intervals import mean_interval
 from airjax.sweep.plan import Plan, title
+from airjax.sweep.status import Doing
 from airjax.sweep.worker import Outcome
 from airjax.utils.units import format_seconds
 
@@ -35,7 +36,7 @@ class Watch:
         console: Console,
         plan: Plan,
         total: int,
-        read: Callable[[], dict[str, str]] = dict,
+        read: Callable[[], dict[str, Doing]] = dict,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._console, self._plan, self._total, self._read, self._clock = console, plan, total, read, clock
@@ -82,12 +83,12 @@ class Watch:
         now = self._clock()
         self._workers = {
             name: self._workers[name] if self._workers.get(name, ("",))[0] == phase else (phase, now)
-            for name, phase in self._read().items()
+            for name, (phase, _) in self._read().items()
         }
         doing = sorted(phase for phase, _ in self._workers.values())
         if self._live:
             self._live.update(self.table(), refresh=True)
-        elif (not self.done and doing != self._doing) or now - self._said >= SILENCE:
+        elif (not self._finished and doing != self._doing) or now - self._said >= SILENCE:
             self._doing = doing
             self.line()
 
@@ -115,11 +116,17 @@ class Watch:
             )
         return table
 
+    @property
+    def _finished(self) -> int:
+        # Those of chunks that are in, and of those that are not yet.
+        return min(self.done + sum(finished for _, finished in self._read().values()), self._total)
+
     def _state(self) -> str:
-        per_hour = 3600 * self.done / max(1e-9, self._clock() - self._began)
-        text = f"{self.done} of {self._total} networks, {self.failed} failed, {self.diverged} diverged"
-        if 0 < self.done < self._total:
-            text += f", {per_hour:,.0f} an hour, {format_seconds(3600 * (self._total - self.done) / per_hour)} left"
+        finished = self._finished
+        per_hour = 3600 * finished / max(1e-9, self._clock() - self._began)
+        text = f"{finished} of {self._total} networks, {self.failed} failed, {self.diverged} diverged"
+        if 0 < finished < self._total:
+            text += f", {per_hour:,.0f} an hour, {format_seconds(3600 * (self._total - finished) / per_hour)} left"
         return text
 
     def _lines(self) -> list[str]:

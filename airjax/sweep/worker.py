@@ -108,12 +108,14 @@ class Report(NamedTuple):
     environment: dict[str, Any]  # fingerprint, device, versions: a line of environments.jsonl
 
 
-class _Worker(NamedTuple):
+@dataclass
+class _Worker:
     # What a process keeps between its chunks.
     job: Job
     writer: Writer
     datasets: dict[str, Dataset]
     environment: dict[str, Any]
+    finished: int = 0  # networks of the chunk that it works on
 
 
 _job: Job | None = None
@@ -162,6 +164,7 @@ def train_chunk(chunk: Chunk) -> Report:
     _in_training.set()
     try:
         _worker = _worker or _check_and_load(_job)
+        _worker.finished = 0
         outcomes = [_finish(_worker, *each) for each in _results(_worker, chunk.runs, _job.strategy)]
     except StoppedError:
         _asked_to_stop.clear()  # or no later chunk would get further
@@ -266,7 +269,7 @@ def _train(
         validate=plan.keep.plain_accuracy,
         keep_variables=plan.keep.networks,
         progress=False,
-        on_phase=lambda phase: _say(worker.job, PHASES[phase]),
+        on_phase=lambda phase: _say(worker.job, PHASES[phase], worker.finished),
         keeping=_keeping(worker.job, on_finished),
     )
     try:
@@ -283,8 +286,8 @@ def _keeping(job: Job, on_finished: Callable[[Callable[[], None]], None]) -> Kee
     return Keeping(job.out / "snapshots", job.checkpoint_every, _asked_to_stop.is_set, on_finished)
 
 
-def _say(job: Job, phase: str | None) -> None:
-    write_phase(job.out, f"{os.uname().nodename}-{os.getpid()}", phase)
+def _say(job: Job, phase: str | None, finished: int = 0) -> None:
+    write_phase(job.out, f"{os.uname().nodename}-{os.getpid()}", phase, finished)
 
 
 def _finish(worker: _Worker, run: Run, done: ManyRuns | None, place: int, error: str | None) -> Outcome:
@@ -292,6 +295,7 @@ def _finish(worker: _Worker, run: Run, done: ManyRuns | None, place: int, error:
     record = run_record(job, run, error) | {"environment": worker.environment["environment"]}
     if done is None:
         worker.writer.add(record)
+        worker.finished += 1
         return Outcome(run.id, run.setting, None, False, error)
     diverged, accuracy = bool(done.diverged[place]), float(done.accuracy[place])
     logits, losses = done.logits[place], done.metrics.loss[place]
@@ -314,6 +318,7 @@ def _finish(worker: _Worker, run: Run, done: ManyRuns | None, place: int, error:
         model = Model(fit_recipe(setting.recipe, data), done.variables[place], data.classes)
         save_model(networks / f"{run.id}.safetensors", model)
     worker.writer.add(record, arrays)
+    worker.finished += 1
     return Outcome(run.id, run.setting, accuracy, diverged, None)
 
 

@@ -623,7 +623,7 @@ def await_training(out: Path) -> int:
     deadline = time.monotonic() + 200
     while time.monotonic() < deadline:
         for worker, phase in read_phases(out).items():
-            if phase == "training":
+            if phase.phase == "training":
                 time.sleep(1.0)  # some steps
                 return int(worker.rpartition("-")[2])
         time.sleep(0.05)

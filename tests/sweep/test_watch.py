@@ -3,6 +3,7 @@ import io
 from rich.console import Console
 
 from airjax.sweep.plan import make_plan
+from airjax.sweep.status import Doing
 from airjax.sweep.watch import Watch
 from airjax.sweep.worker import Outcome
 
@@ -35,16 +36,16 @@ def test_plain_lines_say_what_the_workers_do_until_a_network_is_done_and_after_a
     with Watch(Console(file=stream, width=200), PLAN, 8, lambda: doing, lambda: now[0]) as watch:
         for time, phases in (
             (2.0, {}),
-            (3.0, {"a": "self-check"}),
-            (4.0, {"a": "self-check", "b": "self-check"}),
-            (9.0, {"a": "self-check", "b": "self-check"}),  # nothing new
-            (12.5, {"a": "compiling", "b": "self-check"}),
-            (73.0, {"a": "compiling", "b": "compiling"}),
+            (3.0, {"a": Doing("self-check")}),
+            (4.0, {"a": Doing("self-check"), "b": Doing("self-check")}),
+            (9.0, {"a": Doing("self-check"), "b": Doing("self-check")}),  # nothing new
+            (12.5, {"a": Doing("compiling"), "b": Doing("self-check")}),
+            (73.0, {"a": Doing("compiling"), "b": Doing("compiling")}),
         ):
             now[0], doing = time, phases
             watch.refresh()
         watch.add([finished(0, 0.5)])
-        now[0], doing = 100.0, {"a": "training"}
+        now[0], doing = 100.0, {"a": Doing("training")}
         watch.refresh()
         now[0] = 140.0
         watch.refresh()
@@ -77,7 +78,9 @@ def test_a_terminal_has_a_table_of_settings() -> None:
 def test_a_table_on_80_columns_breaks_no_number() -> None:
     many = [{"learning_rate": 11.5, "flip": "alternating-hash", "widths": [w, w, w], "momentum": 0.85} for w in (8, 16)]
     plan = make_plan({"recipe": "tiny", "seeds": 4, "cases": many})
-    with Watch(Console(file=io.StringIO(), width=80, force_terminal=True), plan, 8, lambda: {"a": "training"}) as watch:
+    with Watch(
+        Console(file=io.StringIO(), width=80, force_terminal=True), plan, 8, lambda: {"a": Doing("training")}
+    ) as watch:
         watch.add([finished(1, 0.93456), finished(1, 0.94567)])
         watch.refresh()
         text = Console(file=io.StringIO(), width=80, record=True)
@@ -88,3 +91,24 @@ def test_a_table_on_80_columns_breaks_no_number() -> None:
     (numbers,) = [line for line in lines if "94.01" in line]
     assert numbers.split()[-5:] == ["2", "94.01", "86.95", "to", "100.00"]
     assert all(len(line) <= 80 for line in lines)
+
+
+def test_networks_of_unfinished_chunks_count_as_they_are_written() -> None:
+    now, doing = [0.0], {"a": Doing("training"), "b": Doing("training")}
+    stream = io.StringIO()
+    with Watch(Console(file=stream, width=200), PLAN, 8, lambda: doing, lambda: now[0]) as watch:
+        for seconds, a, b in ((10.0, 0, 0), (40.0, 1, 0), (80.0, 2, 1)):
+            now[0], doing = seconds, {"a": Doing("training", a), "b": Doing("training", b)}
+            watch.refresh()
+        now[0], doing = 100.0, {"b": Doing("evaluating", 2)}  # what a worker has handed in is counted once
+        watch.add([finished(0, 0.5)] * 4)
+        assert watch.done == 4
+        now[0], doing = 120.0, {}
+        watch.add([finished(0, 0.5)] * 4)
+    assert stream.getvalue().splitlines() == [
+        "0 of 8 networks, 0 failed, 0 diverged, workers: 2 training (0.0 s)",
+        "3 of 8 networks, 0 failed, 0 diverged, 135 an hour, 2 min left, workers: 2 training (70 s)",
+        "6 of 8 networks, 0 failed, 0 diverged, 216 an hour, 33 s left, workers: 2 training (90 s)",
+        "8 of 8 networks, 0 failed, 0 diverged",
+        "8 of 8 networks, 0 failed, 0 diverged",
+    ]
