@@ -4,8 +4,8 @@
     python -m benchmarks.accuracy --finished DIR --data-dir CIFAR10              # of what a stopped training finished
 
 `--keep` or `--results DIR` say where the line goes, as for every command here (benchmarks/record.py). A training that
-is interrupted leaves the line of the networks that it finished, marked so. --finished DIR makes the line of a folder of
-`airjax train --out`, of which runs.jsonl, environments.jsonl and recipe.json are enough: what a device's archive holds.
+stops before its end leaves the line of the networks that it finished, marked so. --finished DIR makes the line of a
+folder of `airjax train --out`, of which runs.jsonl, environments.jsonl and recipe.json are enough: what a device's archive holds.
 """
 
 import argparse
@@ -14,8 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from airjax.cli.console import EXIT_INTERRUPTED, run_main
-from airjax.cli.stopping import TerminatedError
+from airjax.cli.console import run_main
 from airjax.cli.train_result import describe_result, summarize_runs
 from airjax.data import DataError, Dataset, load_data
 from airjax.recipes.recipe import Recipe
@@ -23,7 +22,7 @@ from airjax.utils.records import read_lines
 from benchmarks.record import run_json, save, take_output_options
 
 FILE = "accuracy.jsonl"
-EXIT_OK, EXIT_USAGE = 0, 2
+EXIT_OK, EXIT_USAGE, EXIT_BELOW_TARGET = 0, 2, 3
 
 
 def main(arguments: list[str]) -> int:
@@ -33,7 +32,8 @@ def main(arguments: list[str]) -> int:
         return save_finished(results, rest)
     code, record = run_json("airjax.train", [*rest, "--json"])
     if record is not None:
-        stopped = {"interrupted": True} if code in (EXIT_INTERRUPTED, TerminatedError.exit_code) else {}
+        # Also by a network that diverged: the others are more accurate than all would have been.
+        stopped = {} if code in (EXIT_OK, EXIT_BELOW_TARGET) else {"interrupted": True, "exit_code": code}
         save(results, FILE, record | {"n": len(record["seeds"])} | stopped)
     return code
 

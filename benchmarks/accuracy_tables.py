@@ -1,5 +1,6 @@
 """What networks reached, and what is published: a table, and the points of a plot."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from airjax.recipes.published import CLAIMS, RECIPES
@@ -7,6 +8,7 @@ from airjax.report.page import Table, format_markdown
 from airjax.utils.units import format_seconds
 
 Record = dict[str, Any]
+TRAIN_IMAGES = 50_000  # of CIFAR-10
 
 
 class Point(NamedTuple):
@@ -19,11 +21,37 @@ class Point(NamedTuple):
     published: bool  # else a line of results
 
 
+def whole_lines(records: Sequence[Record]) -> list[Record]:
+    """Leave out lines of which all networks are in another: of a training that was stopped, and of the same resumed.
+
+    A line of `airjax records verify` stays: its networks were planned.
+    """
+
+    def networks(line: Record) -> tuple[Any, ...]:
+        changed = str(sorted(line["changed"].items()))
+        return line["recipe"], changed, line.get("dataset_sha256"), line["device"], line["commit"]
+
+    largest: dict[tuple[Any, ...], list[set[tuple[int, float]]]] = {}
+    kept = set()
+    # The largest first, and of two lines of the same networks the last one.
+    for place, line in sorted(enumerate(records), key=lambda each: (-each[1]["n"], -each[0])):
+        found = set(zip(line.get("seeds", range(line["n"])), line["accuracy"], strict=True))
+        others = largest.setdefault(networks(line), [])
+        if "claim" in line or not any(found <= other for other in others):
+            others.append(found)
+            kept.add(place)
+    return [records[place] for place in sorted(kept)]
+
+
 def unchanged(records: list[Record]) -> list[Record]:
-    """Return the last line of each unchanged recipe, data set, arithmetic and device; the official order goes first."""
-    lines = [line for line in records if line["recipe"] in RECIPES and not set(line["changed"]) - {"precision"}]
-    tested = [line for line in lines if line.get("split", "test") == "test"]
-    ordered = sorted(tested, key=lambda line: line.get("content") != "shuffled")
+    """Return the last line of each unchanged recipe, data set, arithmetic and device.
+
+    Lines in the official order count before others, and of several those that nothing stopped.
+    """
+    lines = [line for line in whole_lines(records) if line["recipe"] in RECIPES]
+    unchanged = [line for line in lines if not set(line["changed"]) - {"precision"}]
+    tested = [line for line in unchanged if line.get("split", "test") == "test"]
+    ordered = sorted(tested, key=lambda line: (line.get("content") != "shuffled", not line.get("interrupted")))
     kinds = {(line["recipe"], line["dataset"], _precision(line), line["device"]): line for line in ordered}
     names = list(RECIPES)
     return sorted(kinds.values(), key=lambda line: names.index(line["recipe"]))
@@ -45,7 +73,9 @@ def accuracy_table(records: list[Record]) -> str:
             here = "see the source" if there else "not yet run in full"
             rows.append([name, data, here, "", "", "", published, source])
         for line in lines:
-            known = line in on_cifar
+            # The first images of a shuffled copy are others: where a recipe trains on those, so is what to expect.
+            part = RECIPES[name].train_examples < TRAIN_IMAGES and line.get("content") == "shuffled"
+            known = line in on_cifar and not part
             rows.append([name, _data(line), *_reached(line), published if known else "", source if known else ""])
     heads = ["recipe", "data", "here", "n", "training of one", "device", "published or expected", "from"]
     return format_markdown(Table(heads, rows))
@@ -87,4 +117,5 @@ def _reached(line: Record) -> list[str]:
     spread = f" (sd {100 * line['sd']:.2f})" if line["sd"] is not None else ""
     reached = f"{100 * line['mean']:.2f}%{spread}"
     device = f"{line['device']}, {_precision(line)}"
-    return [reached, str(line["n"]), format_seconds(line["seconds"]["train"] / line["n"]), device]
+    n = f"{line['n']}, then stopped" if line.get("interrupted") else str(line["n"])
+    return [reached, n, format_seconds(line["seconds"]["train"] / line["n"]), device]

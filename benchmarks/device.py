@@ -27,7 +27,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
-from benchmarks.device_archive import keep_lines, restore, write_archive
+from benchmarks.device_archive import PARTS, keep_lines, restore, write_archive
 from benchmarks.device_machine import device_name, environment_of, source_name
 from benchmarks.device_parts import Part, make_parts, with_more_time
 from benchmarks.device_process import run_limited
@@ -97,11 +97,12 @@ def run_call(options: argparse.Namespace) -> int:
     parts = [with_more_time(part, options.time_factor) for part in parts]
     print(f"{device}, {source}, recipe {options.recipe}: {len(parts)} parts, {allowed:g} s")
     place = {"device": device, "commit": source, "recipe": options.recipe}
-    known = read_statuses(work, place)
+    data = None if options.data is None else "synthetic" if is_synthetic(options.data) else "cifar10"
+    known = read_statuses(work, place, data)
     # What has been tried and did not succeed comes after what has not been tried.
     for part in sorted(parts, key=lambda part: part.name in known):
         remaining = allowed - (time.monotonic() - began) - GRACE - ENDING
-        row = {"part": part.name, **place}
+        row: dict[str, Any] = {"part": part.name, **place} | ({"data": data} if part.needs_data else {})
         if known.get(part.name) in DONE:
             status, detail = known[part.name], "recorded"
         elif part.needs_data and not options.data:
@@ -112,7 +113,7 @@ def run_call(options: argparse.Namespace) -> int:
             limit = min(part.seconds, remaining)
             print(f"{time.monotonic() - began:5.0f} s  {part.name:13} starts, at most {limit:.0f} s", flush=True)
             row |= run_part(part, limit, work, source, gpu is not None)
-            append(work / "parts.jsonl", row)
+            append(work / PARTS, row)
             write_archive(work, archive, int(options.archive_mib * 2**20))
             status, detail = row["status"], f"{row['seconds']:.1f} s, exit code {row['code']}"
         known[part.name] = status
@@ -121,13 +122,16 @@ def run_call(options: argparse.Namespace) -> int:
 
 
 def choose(options: argparse.Namespace, parts: list[Part]) -> list[Part]:
-    """Return the parts of the call that the options ask for. Raises ValueError for an unknown name."""
+    """Return the parts of the call that the options ask for. Raises ValueError for a part of another one."""
     unknown = set(options.part or ()) - {part.name for part in parts}
     if unknown:
         names = ", ".join(part.name for part in parts)
         raise ValueError(f"--part is {min(unknown)!r}, but it must be one of {names}")
-    called = [part for part in parts if options.call in ("all", str(part.call))]
-    return [part for part in called if not options.part or part.name in options.part]
+    chosen = [part for part in parts if not options.part or part.name in options.part]
+    if elsewhere := [part for part in chosen if options.part and options.call not in ("all", str(part.call))]:
+        part = elsewhere[0]
+        raise ValueError(f"--part {part.name} is of call {part.call}, not of call {options.call}; name that, or all")
+    return [part for part in chosen if options.call in ("all", str(part.call))]
 
 
 def run_part(part: Part, limit: float, work: Path, source: str, gpu: bool) -> dict[str, Any]:
@@ -150,23 +154,32 @@ def run_part(part: Part, limit: float, work: Path, source: str, gpu: bool) -> di
     return {"status": status, "code": code, "seconds": round(time.monotonic() - began, 1), "date": date}
 
 
+def is_synthetic(data: str | None) -> bool:
+    """Say whether --data is the synthetic data set, for a trial, and no folder of CIFAR-10."""
+    return data in (None, "synthetic", "builtin")
+
+
 def data_options(data: str | None) -> tuple[str, ...]:
     """Return the options of a command that name the data set."""
-    if data in (None, "synthetic", "builtin"):
+    if is_synthetic(data):
         return ("--data", "builtin")
+    assert data is not None
     return ("--data", "cifar10", "--data-dir", str(Path(data).resolve()))
 
 
-def read_statuses(work: Path, place: dict[str, str]) -> dict[str, str]:
-    """Part -> its last recorded status on this device, at this commit, with this recipe."""
+def read_statuses(work: Path, place: dict[str, str], data: str | None = None) -> dict[str, str]:
+    """Part -> its last recorded status on this device, at this commit, with this recipe.
+
+    data: what the parts that need data are to have been measured on, "synthetic" or "cifar10"; None: on either.
+    """
     found = {}
-    file = work / "parts.jsonl"
+    file = work / PARTS
     for line in file.read_bytes().splitlines() if file.exists() else []:
         try:
             row = json.loads(line)
         except ValueError:  # the line that a kill cut short
             continue
-        if place.items() <= row.items():
+        if place.items() <= row.items() and data in (None, row.get("data", data)):
             found[row["part"]] = row["status"]
     return found
 

@@ -1,13 +1,16 @@
 """What leaves a device: one compressed archive, replaced atomically, and the way of its lines into our results."""
 
-import io
+import contextlib
+import gzip
 import json
 import os
 import tarfile
+import zlib
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
-CACHES = "caches"
+CACHES, PARTS = "caches", "parts.jsonl"
 RECORDS, CHOICES = (".jsonl", ".json", ".log"), ".txtpb"  # of autotuning
 
 
@@ -46,18 +49,34 @@ def _rank(file: Path) -> int:
 def restore(archive: Path, work: Path, *, required: bool) -> bool:
     """Unpack an archive into a folder in which nothing is recorded yet. Returns whether it did.
 
-    Raises ArchiveError where it is required and missing.
+    Raises ArchiveError where it is required and missing, cannot be read, or has parts that the folder, in which
+    something is recorded, has not: the archive that is written next would replace them.
     """
     work.mkdir(parents=True, exist_ok=True)
-    if (work / "parts.jsonl").exists():
-        return False
     if not archive.exists():
         if required:
             raise ArchiveError(f"--resume is {archive}, which does not exist")
         return False
-    with tarfile.open(archive) as packed:
-        packed.extractall(work, filter="data")
-    return True
+    recorded = work / PARTS
+    with opened(archive) as packed:
+        if not recorded.exists():
+            packed.extractall(work, filter="data")
+            return True
+        found = packed.extractfile(PARTS) if PARTS in packed.getnames() else None
+        lines = found.read().splitlines() if found else []
+    if set(lines) - set(recorded.read_bytes().splitlines()):
+        raise ArchiveError(f"{archive} has parts that {work} has not; give another --work, or another --out")
+    return False
+
+
+@contextlib.contextmanager
+def opened(archive: Path) -> Iterator[tarfile.TarFile]:
+    """Read an archive. Raises ArchiveError where it is damaged or cut short."""
+    try:
+        with tarfile.open(archive) as packed:
+            yield packed
+    except (EOFError, tarfile.TarError, zlib.error, gzip.BadGzipFile) as error:
+        raise ArchiveError(f"{archive} cannot be read ({error}); it may be cut short") from error
 
 
 def keep_lines(archive: Path, results: Path) -> Counter[str]:
@@ -66,19 +85,20 @@ def keep_lines(archive: Path, results: Path) -> Counter[str]:
     The single timed blocks stay in the archive: they are in the lines' `seconds`, too.
     """
     added: Counter[str] = Counter()
-    with tarfile.open(archive) as packed:
+    found: dict[str, list[bytes]] = {}
+    with opened(archive) as packed:
         for member in packed.getmembers():
-            path = Path(member.name)
-            stream = packed.extractfile(member)
-            if path.parts[0] != "lines" or path.suffix != ".jsonl" or path.name == "blocks.jsonl" or stream is None:
-                continue
-            file = results / path.name
-            there = set(file.read_bytes().splitlines()) if file.exists() else set()
-            for line in io.BytesIO(stream.read()).read().splitlines():
-                if line not in there and is_whole(line):
-                    with file.open("ab") as output:
-                        output.write(line + b"\n")
-                    added[path.name] += 1
+            path, stream = Path(member.name), packed.extractfile(member)
+            if path.parts[0] == "lines" and path.suffix == ".jsonl" and path.name != "blocks.jsonl" and stream:
+                found[path.name] = [line for line in stream.read().splitlines() if is_whole(line)]
+    for name, lines in found.items():
+        file = results / name
+        there = set(file.read_bytes().splitlines()) if file.exists() else set()
+        with file.open("ab") as output:
+            for line in lines:
+                if line not in there:
+                    output.write(line + b"\n")
+                    added[name] += 1
     return added
 
 

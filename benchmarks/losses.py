@@ -6,9 +6,11 @@ convolutions (TF32), in the recipe's own precision to that of half precision.
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from airjax.cli.console import run_main
@@ -40,14 +42,22 @@ def main(arguments: list[str]) -> int:
         return 0
     command = ["--recipe", options.recipe, "--steps", str(options.steps)]
     expected = in_process(command, "float32", {"JAX_PLATFORMS": "cpu"})
-    found = {precision: in_process(command, precision, {}) for precision in ALLOWED}
+    found: dict[str, list[float | None]] = {}
+    failed: dict[str, str] = {}
+    for precision in ALLOWED:
+        try:
+            found[precision] = in_process(command, precision, {})
+        except WorkerError as error:  # which a wrong device may well do
+            failed[precision] = str(error)
+            print(f"error: {error}", file=sys.stderr)
     differences = {name: difference(losses, expected) for name, losses in found.items()}
-    wrong = [name for name, value in differences.items() if not value <= ALLOWED[name]]
+    wrong = [name for name in ALLOWED if name in failed or not differences[name] <= ALLOWED[name]]
     for name, value in differences.items():
         verdict = "differs" if name in wrong else "agrees"
         print(f"{name:8} {verdict}: by at most {value:.2g} of a loss, {ALLOWED[name]:g} allowed")
     record = {"recipe": options.recipe, "n": options.steps, "differences": differences, "allowed": ALLOWED}
-    save(options.results, FILE, record | {"cpu": expected, "losses": found, "passed": not wrong} | describe())
+    record |= {"cpu": expected, "losses": found, "failed": failed, "passed": not wrong}
+    save(options.results, FILE, record | describe())
     return 1 if wrong else 0
 
 
@@ -69,7 +79,7 @@ def first_losses(recipe: Recipe, precision: Any) -> list[float]:
     return train(recipe.override(precision=precision), data, SEED).metrics.loss.tolist()
 
 
-def in_process(command: list[str], precision: str, environment: dict[str, str]) -> list[float]:
+def in_process(command: list[str], precision: str, environment: dict[str, str]) -> list[float | None]:
     """first_losses in a process of its own. Raises WorkerError where it fails."""
     line = [sys.executable, "-m", "benchmarks.losses", *command, "--one", precision]
     done = subprocess.run(bound(line), env=os.environ | environment, stdout=subprocess.PIPE, text=True, check=False)
@@ -78,9 +88,10 @@ def in_process(command: list[str], precision: str, environment: dict[str, str]) 
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def difference(losses: list[float], expected: list[float]) -> float:
-    """Return the largest relative difference."""
-    return max(abs(a - b) / abs(b) for a, b in zip(losses, expected, strict=True))
+def difference(losses: Sequence[float | None], expected: Sequence[float | None]) -> float:
+    """Return the largest relative difference: infinite where a loss is not finite, which JSON has as null."""
+    pairs = zip(losses, expected, strict=True)
+    return max(math.inf if a is None or b is None else abs(a - b) / abs(b) for a, b in pairs)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Tables of the comparisons with PyTorch, from the lines of results."""
 
+import math
 from typing import Any
 
 from airjax.report.page import Table, format_markdown
@@ -75,6 +76,17 @@ def worst_of(rows: list[dict[str, Any]]) -> tuple[str, str]:
     """
     if not rows:
         return "", ""
-    fractions = [row["absolute"] / row["allowed"] if row["absolute"] else 0.0 for row in rows]
-    relative = max(row["relative"] for row in rows)
-    return f"{relative:.0e}" if relative else "0", f"{max(fractions):.0%}"
+    fraction, relative = max(map(_of_allowed, rows)), max(_or_infinite(row["relative"]) for row in rows)
+    return f"{relative:.0e}" if relative else "0", "FAIL" if math.isinf(fraction) else f"{fraction:.0%}"
+
+
+def _of_allowed(row: dict[str, Any]) -> float:
+    absolute = _or_infinite(row["absolute"])
+    if not absolute:
+        return 0.0
+    return absolute / row["allowed"] if row["allowed"] else math.inf
+
+
+def _or_infinite(value: float | None) -> float:
+    # A difference that is no number is null in JSON.
+    return math.inf if value is None else value

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 from airjax.recipes.published import CLAIMS
 from airjax.stats.claims import ClaimVerdict, judge_claim, runs_for_claim
 from airjax.stats.intervals import mean_interval, sample_sd
+from benchmarks.accuracy_tables import whole_lines
 from benchmarks.timing_rules import AIRBENCH, RULES, seconds_by
 
 PUBLISHED = Path(__file__).parent / "published_records.toml"
@@ -41,6 +42,7 @@ class Row(NamedTuple):
     source: str  # of a published row its address, of our own the raw log, or "" where all is in the line itself
     on_cifar10: bool  # judged on all test images of CIFAR-10
     planned: bool  # by `airjax records verify`, which fixes target and number of networks before the first
+    stopped: bool = False  # before all networks were finished that were asked for
 
     @property
     def is_record(self) -> bool:
@@ -57,7 +59,7 @@ def own_rows(lines: Sequence[dict[str, Any]]) -> list[Row]:
     That is a line of `airjax records verify`, or of a recipe as it is, but for its precision, on all of CIFAR-10's test
     images. Others (a shortened recipe, other data, no target) say nothing about one.
     """
-    return [_own_row(line) for line in lines if "claim" in line or _tests_claim(line)]
+    return [_own_row(line) for line in whole_lines(lines) if "claim" in line or _tests_claim(line)]
 
 
 def published_rows(file: Path = PUBLISHED) -> list[Row]:
@@ -115,6 +117,7 @@ def _own_row(line: dict[str, Any]) -> Row:
         source=line.get("log", ""),
         on_cifar10=on_cifar10,
         planned="claim" in line,
+        stopped=bool(line.get("interrupted")),
     )
 
 

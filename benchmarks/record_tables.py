@@ -61,7 +61,8 @@ def describe_verdict(row: Row) -> str:
         return f"{row.verdict}, but not on all test images of CIFAR-10: no record"
     if row.verdict == "verified" and not row.planned:
         return f"{row.verdict}, but its networks were not planned before: no record"
-    return row.verdict + (f" (about {row.needed:,} needed)" if row.needed else "")
+    needed = f" (about {row.needed:,} needed)" if row.needed else ""
+    return row.verdict + needed + ("; stopped before all that were asked for" if row.stopped else "")
 
 
 def describe_row(row: Row) -> str:

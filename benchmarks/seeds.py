@@ -9,6 +9,7 @@ which `--strategy auto` chooses.
 import argparse
 import itertools
 import json
+import math
 import statistics
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from airjax.cli.console import run_main
-from airjax.data.dataset import Dataset
+from airjax.data import DataError, Dataset
 from airjax.recipes.recipe import Recipe
 from airjax.utils.records import dump_json, read_lines
 from benchmarks.children import bound
@@ -27,6 +28,7 @@ from parity.environment import describe_data
 FILE = "seeds.jsonl"
 TABLE = Path(__file__).parent.parent / "airjax" / "training" / "strategies.jsonl"
 SIZES = (1, 2, 4, 8, 16)
+EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
 ALONE = ("sequential", "eager", "compiled")  # one after another: the same whatever their number
 COLUMNS = ("device", "recipe", "strategy", "members", "networks_per_hour")
 
@@ -56,25 +58,31 @@ def main(arguments: list[str]) -> int:
     add_output_options(parser)
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    if options.networks < 1:
-        parser.error("--networks must be at least 1")
+    if options.networks < 1 or min(options.members or [1]) < 1:
+        parser.error("--networks and --members must be at least 1")
     implementations = parse_implementations(options.against) if options.against else ()
     if any(implementation.startswith("airbench") for implementation in implementations):
         parser.error("--against takes torch, eager and compiled; the released package is compared by `benchmarks run`")
     if options.table:
         write_table()
-        return 0
+        return EXIT_OK
     if options.one:
         print(dump_json(measure(options)))
-        return 0
-    records, sizes = [], options.members or SIZES
+        return EXIT_OK
+    try:
+        require_data(options)
+    except (ValueError, DataError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    records, sizes, failed = [], options.members or SIZES, 0
     for strategy, members in options.only or groups_of((*(options.strategy or STRATEGIES), *implementations), sizes):
         command = [*without_output_options(arguments), "--one", "--strategy", strategy, "--members", str(members)]
         # A new process each: its peak memory is its own.
         command = bound([sys.executable, "-m", "benchmarks.seeds", *command])
         done = subprocess.run(command, check=False, text=True, stdout=subprocess.PIPE)
         if done.returncode:
-            print(f"{strategy} with {members} members failed with code {done.returncode}", file=sys.stderr)
+            print(f"error: {strategy} with {members} members failed with code {done.returncode}", file=sys.stderr)
+            failed += 1
             continue
         record = json.loads(done.stdout.splitlines()[-1])
         print(f"{strategy:12} {members:3} members  {record['networks_per_hour']:9.1f} networks per hour", flush=True)
@@ -82,7 +90,19 @@ def main(arguments: list[str]) -> int:
         records.append(record)
     if options.json:
         print(dump_json({"rows": records}), flush=True)
-    return 0
+    return EXIT_FAILED if failed else EXIT_OK
+
+
+def require_data(options: argparse.Namespace) -> None:
+    """Find out before anything is measured whether the recipe and the data set are there.
+
+    Raises ValueError and DataError.
+    """
+    from airjax.data import load_data
+    from airjax.recipes.published import get_recipe
+
+    get_recipe(options.recipe)
+    load_data(options.data, options.data_dir)
 
 
 def groups_of(strategies: Sequence[str], sizes: Sequence[int]) -> list[tuple[str, int]]:
@@ -114,7 +134,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     recipe = whole if options.epochs is None else whole.override(epochs=options.epochs)
     data = load_data(options.data, Path(options.data_dir) if options.data_dir else None)
     strategy, count = options.strategy[-1], options.members[-1]
-    repeats = max(1, options.networks // count)
+    repeats = math.ceil(options.networks / count)
     if strategy in ("eager", "compiled"):
         count, repeats = 1, options.networks
         groups, told = train_torch(strategy, recipe, data, repeats)
@@ -168,16 +188,19 @@ def train_torch(
 
 
 def rank(row: dict[str, Any]) -> tuple[bool, float]:
-    """Return what decides between two rows: the official order of the images, then the rate."""
-    return row.get("content") != "shuffled", row["networks_per_hour"]
+    """Return what decides between two rows: CIFAR-10 in its official order before other images, then the rate."""
+    return (row["data"], row.get("content")) == ("cifar10", "official"), row["networks_per_hour"]
 
 
 def write_table() -> None:
-    """Write the fastest measured strategy of each device, recipe and group size, and one network after another."""
+    """Write the fastest strategy of each device, recipe and group size, as measured last, and one after another.
+
+    A strategy that has become slower is slower: its best time of earlier versions does not count.
+    """
     best: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for row in read_lines(RESULTS / FILE):
-        if row["strategy"] in ALONE[1:]:
-            continue
+    lines = [row for row in read_lines(RESULTS / FILE) if row["strategy"] not in ALONE[1:]]
+    last = {(r["device"], r["recipe"], r["strategy"], r["members"], rank(r)[0]): r for r in lines}
+    for row in last.values():
         place = (row["device"], row["recipe"], row["members"], row["strategy"] == "sequential")
         if place not in best or rank(row) > rank(best[place]):
             best[place] = row

@@ -5,6 +5,7 @@ from typing import Any
 from airjax.report.page import Table, format_markdown
 from airjax.training.members import STRATEGIES
 from airjax.training.strategy import best_of
+from benchmarks.verdict import LEAST_ROUNDS
 
 NAMES = {
     "step": "a training step",
@@ -38,7 +39,9 @@ def latest(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def order_of(record: dict[str, Any]) -> str:
-    """That a record was made on a shuffled copy of the images, for a row's name; nothing for all others."""
+    """Return on which images a record was made, where not on CIFAR-10's in their order, for a row's name."""
+    if record.get("data", "cifar10") not in ("cifar10", "noise"):  # steps and evaluations are always measured on noise
+        return f", {record['data']}"
     return ", shuffled order" if record.get("content") == "shuffled" else ""
 
 
@@ -57,11 +60,13 @@ def speed_table(records: list[dict[str, Any]]) -> str:
     rows = latest(records)
     if not rows:
         return "Not measured yet: each command of `python -m benchmarks` adds a row."
-    heads = ["", "device", "airjax", "best PyTorch", "airjax / PyTorch", "of the matrix rate", "peak memory"]
+    heads = ["", "device", "airjax", "best PyTorch", "airjax / PyTorch", "of the matrix rate", "peak memory", "date"]
     cells = []
     for row in rows:
-        (low, high), ours = row["interval95"], row["implementations"]["airjax"]
-        fraction = f"{ours['mfu']:.0%}" if "mfu" in ours else ""
+        ours, interval, n = row["implementations"]["airjax"], row["interval95"], f"n={row['repeats']}"
+        if interval and row["repeats"] >= LEAST_ROUNDS:
+            n = f"{interval[0]:.2f} to {interval[1]:.2f}, {n}"
+        fraction = f"{ours['mfu']:.0%} of {teraflops(row['matmul_rate'])}" if "mfu" in ours else ""
         best = row["best_torch"]
         memory = f"{gibibytes(ours)}, {gibibytes(row['implementations'][best])}"
         cells.append(
@@ -70,14 +75,20 @@ def speed_table(records: list[dict[str, Any]]) -> str:
                 row["device"],
                 f"{row['airjax']:.3g} s",
                 f"{row['torch']:.3g} s, {IMPLEMENTATIONS[best]}",
-                f"{row['ratio']:.2f} ({low:.2f} to {high:.2f}), {row['verdict']}",
+                f"{row['ratio']:.2f} ({n}), {row['verdict']}",
                 fraction,
                 memory,
+                row["date"],
                 f"`{row['command']}`",
             ]
         )
     plot = "\n\n![Roofline](roofline.svg)" if plotted(rows) else ""
     return format_markdown(Table([*heads, "reproduced by"], cells)) + plot
+
+
+def teraflops(rate: float) -> str:
+    """Format operations per second: the rate tells processors of one name apart."""
+    return f"{rate / 1e12:.3g} TFLOP/s"
 
 
 def plotted(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -119,9 +130,10 @@ def gibibytes(measured: dict[str, Any]) -> str:
 
 
 def forecast_table(records: list[dict[str, Any]]) -> str:
-    """Return what many networks will take, from the best measured rate of each device and recipe."""
+    """Return what many networks will take, from the best strategy of each device and recipe as it was measured last."""
+    last = {(r["device"], r["recipe"], order_of(r), r["strategy"], r["members"]): r for r in records}
     best: dict[tuple[str, str], dict[str, Any]] = {}
-    for record in records:
+    for record in last.values():
         place = (record["device"], record["recipe"] + order_of(record))
         known = best.get(place, {"networks_per_hour": 0.0})
         if record["strategy"] in STRATEGIES and record["networks_per_hour"] > known["networks_per_hour"]:

@@ -5,6 +5,8 @@ from typing import Any
 from airjax.report.page import Table, format_markdown
 from benchmarks.ablation_variants import VARIANTS
 
+SAME_STEP = 1.1  # times as long: chance, and small changes
+
 
 def ablation_table(records: list[dict[str, Any]]) -> str:
     """Return what a step takes with one choice undone, over the step as it is: a column for each recipe and device.
@@ -15,9 +17,8 @@ def ablation_table(records: list[dict[str, Any]]) -> str:
     for record in records:
         # A later record may have measured some of the choices only.
         column = last.setdefault((record["recipe"] + group_of(record), record["device"]), {})
-        column |= {
-            name: {"n": record["n"]} | step for name, step in record["steps"].items() if step.get("ratio") is not None
-        }
+        base = {"n": record["n"], "base": record["steps"].get("as it is", {}).get("seconds")}
+        column |= {name: base | step for name, step in record["steps"].items() if step.get("ratio") is not None}
     if not last:
         return "Not measured yet: `python -m benchmarks.ablation` does."
     columns = list(last.values())
@@ -27,9 +28,20 @@ def ablation_table(records: list[dict[str, Any]]) -> str:
         if name == "as it is":
             cells = [f"{step['seconds']:.3g} s (n={step['n']})" if step else "" for step in found]
         else:
-            cells = [f"{step['ratio']:.2f} (n={step['n']})" if step else "" for step in found]
+            cells = [
+                f"{step['ratio']:.2f} (n={step['n']}{_other_step(step, column)})" if step else ""
+                for step, column in zip(found, columns, strict=True)
+            ]
         rows.append([name, *cells])
     return format_markdown(Table(["", *(", ".join(key) for key in last)], rows))
+
+
+def _other_step(step: dict[str, Any], column: dict[str, dict[str, Any]]) -> str:
+    # Where a ratio is to a step that took another time than the column's: of another commit, or on another processor.
+    base, now = step["base"], column.get("as it is", {}).get("seconds")
+    if base is None or now is None or max(base, now) <= SAME_STEP * min(base, now):
+        return ""
+    return f", of {base:.3g} s"
 
 
 def group_of(record: dict[str, Any]) -> str:

@@ -9,13 +9,14 @@ SpeedVerdict = Literal["faster", "slower", "open"]
 
 SIGNIFICANCE = 0.05
 RESAMPLES = 9_999
+LEAST_ROUNDS = 6  # the whole range of five rounds holds a median with less than 95%, and no test of them has p < 0.05
 
 
 class TimeComparison(NamedTuple):
     """The time of a in terms of that of b."""
 
     ratio: float  # median of a over median of b
-    interval95: tuple[float, float]  # of the ratio, by resampling the rounds
+    interval95: tuple[float, float] | None  # of the ratio, by resampling the rounds; of fewer than six there is none
     p: float  # Wilcoxon's signed-rank test of the rounds' ratios, two-sided
     verdict: SpeedVerdict  # of a
 
@@ -34,7 +35,8 @@ def spread(seconds: Sequence[float]) -> dict[str, Any]:
 def compare(a: Sequence[float], b: Sequence[float]) -> TimeComparison:
     """Compare times that are paired by their round.
 
-    At least six rounds are needed for a verdict other than "open". Raises ValueError for times that do not pair.
+    At least six rounds are needed for an interval, and for a verdict other than "open". Raises ValueError for times
+    that do not pair.
     """
     from scipy.stats import bootstrap, wilcoxon
 
@@ -43,13 +45,14 @@ def compare(a: Sequence[float], b: Sequence[float]) -> TimeComparison:
     ratios = np.log(np.asarray(a) / np.asarray(b))
     p = float(np.asarray(wilcoxon(ratios))[1]) if ratios.any() else 1.0
     ratio = float(np.median(a) / np.median(b))
-    low = high = ratio
-    if len(a) > 1:
+    interval = None
+    if len(a) >= LEAST_ROUNDS:
         generator = np.random.default_rng(0)
         found = bootstrap((a, b), _median_ratio, n_resamples=RESAMPLES, paired=True, method="percentile", rng=generator)
         low, high = found.confidence_interval
+        interval = float(low), float(high)
     verdict: SpeedVerdict = "open" if p >= SIGNIFICANCE else "faster" if np.median(ratios) < 0 else "slower"
-    return TimeComparison(ratio, (float(low), float(high)), p, verdict)
+    return TimeComparison(ratio, interval, p, verdict)
 
 
 def _median_ratio(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:

@@ -6,12 +6,13 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from airjax.cli import train
 from airjax.utils.records import read_lines
-from benchmarks import accuracy
+from benchmarks import accuracy, accuracy_tables
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -85,3 +86,46 @@ def test_a_line_is_made_of_what_a_stopped_training_finished(tmp_path: Path, caps
     assert accuracy.main(command) == 2
     assert "no network is finished in" in capsys.readouterr().err
     assert len(read_lines(results / "accuracy.jsonl")) == 1
+
+
+@pytest.mark.parametrize(("code", "marked"), [(0, False), (3, False), (1, True), (130, True)])
+def test_survivors_of_a_training_that_failed_are_marked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, marked: bool
+) -> None:
+    monkeypatch.setattr(accuracy, "run_json", lambda module, arguments: (code, {"seeds": [0, 1]}))
+    assert accuracy.main(["--results", str(tmp_path)]) == code
+    [line] = read_lines(tmp_path / "accuracy.jsonl")
+    assert line.get("interrupted", False) is marked
+
+
+def line_of(n: int, **changes: Any) -> dict[str, Any]:
+    """A line of the first n networks of 94 on a CPU."""
+    accuracies = [0.94 + 0.001 * (seed % 3) for seed in range(n)]
+    line = {"recipe": "94", "changed": {}, "dataset": "cifar10", "dataset_sha256": "a", "content": "official"}
+    line |= {"seeds": list(range(n)), "accuracy": accuracies, "n": n, "mean": 0.94, "sd": None, "device": "a CPU"}
+    line |= {"seconds": {"train": 60.0 * n}, "commit": "c"}
+    return line | changes
+
+
+def test_networks_of_a_resumed_training_count_once() -> None:
+    stopped, resumed, other = line_of(2, interrupted=True), line_of(5), line_of(2, commit="d")
+    assert accuracy_tables.whole_lines([stopped, resumed, other]) == [resumed, other]
+    twice = line_of(5, date="later")
+    assert accuracy_tables.whole_lines([resumed, twice]) == [twice]
+    claimed = line_of(2, claim={})
+    assert accuracy_tables.whole_lines([claimed, resumed]) == [claimed, resumed]
+
+
+def test_a_stopped_training_takes_no_place_of_a_whole_one_and_is_marked() -> None:
+    whole, stopped = line_of(5), line_of(2, commit="d", interrupted=True)
+    assert accuracy_tables.unchanged([whole, stopped]) == [whole]
+    assert accuracy_tables.unchanged([stopped]) == [stopped]
+    assert "| 2, then stopped |" in accuracy_tables.accuracy_table([stopped])
+    assert "| 5 |" in accuracy_tables.accuracy_table([whole])
+
+
+def test_other_training_images_have_no_expected_accuracy() -> None:
+    lines = [line_of(5, recipe=recipe, content="shuffled") for recipe in ("94", "mini")]
+    whole, part = (row for row in accuracy_tables.accuracy_table(lines).splitlines() if "| 5 |" in row)
+    assert "94.01%" in whole
+    assert "39.55%" not in part

@@ -32,10 +32,12 @@ from benchmarks import (
     ablation,
     ablation_variants,
     kernels,
+    losses,
     parity_tables,
     profile,
     record,
     report,
+    roofline,
     rounds,
     scaling,
     scan,
@@ -395,6 +397,8 @@ def row(**changes: Any) -> dict[str, Any]:
         "matmul_rate": 8e9,
         "copy_rate": 1e9,
         "command": "python -m benchmarks step",
+        "repeats": 7,
+        "date": "2026-01-02",
     }
     return record | changes
 
@@ -404,8 +408,33 @@ def test_the_table_has_the_last_line_of_each_kind() -> None:
     text = speed_tables.speed_table([row(ratio=0.7), row(), run, row(allocator="keep", ratio=0.9)])
     assert "0.70" not in text
     assert text.index("`python -m benchmarks step`") < text.index("`python -m benchmarks run`")
-    assert "| 1 s | 2 s, PyTorch | 0.50 (0.40 to 0.60), faster | 25% | 1.0 GiB, 2.0 GiB |" in text
+    rate = "25% of 0.008 TFLOP/s"
+    assert f"| 1 s | 2 s, PyTorch | 0.50 (0.40 to 0.60, n=7), faster | {rate} | 1.0 GiB, 2.0 GiB | 2026-01-02 |" in text
     assert "| a training step, 94, memory kept | a processor | 1 s | 2 s, PyTorch | 0.90" in text
+
+
+def test_few_rounds_have_no_interval_and_other_images_are_another_row() -> None:
+    assert compare([1.0, 1.1, 1.2, 1.3, 1.4], [2.0] * 5).interval95 is None
+    interval = compare([1.0, 1.1, 1.2, 1.3, 1.4, 1.5], [2.0] * 6).interval95
+    assert interval is not None
+    assert 0.5 <= interval[0] < 0.625 < interval[1] <= 0.75
+    text = speed_tables.speed_table([row(repeats=5), row(benchmark="run", data="synthetic"), row(benchmark="run")])
+    assert "| 0.50 (n=5), faster |" in text  # a line of before has an interval, which is not shown
+    assert "| a whole training, 94, synthetic |" in text
+    assert "| a whole training, 94 |" in text
+
+
+def test_a_ratio_to_another_step_says_to_which() -> None:
+    def record(base: float, ratios: dict[str, float]) -> dict[str, Any]:
+        steps = {name: {"seconds": ratio * base, "ratio": ratio} for name, ratio in ratios.items()}
+        return {"recipe": "94", "device": "a processor", "n": 4, "steps": steps}
+
+    old, now = record(1.0, {"as it is": 1, "XLA's pool": 1.5}), record(0.5, {"as it is": 1, "GELU from erfc": 1.2})
+    assert step_tables.ablation_table([old, now]).splitlines()[2:] == [
+        "| as it is | 0.5 s (n=4) |",
+        "| GELU from erfc | 1.20 (n=4) |",
+        "| XLA's pool | 1.50 (n=4, of 1 s) |",
+    ]
 
 
 def test_report_writes_tables_and_plot_from_the_results_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -462,7 +491,7 @@ def test_the_table_of_many_networks_has_every_size_and_what_auto_takes() -> None
 
 def test_forecasts_follow_from_the_best_rate_of_airjax() -> None:
     rows = [
-        {"device": "a processor", "recipe": "mini", "strategy": strategy, "networks_per_hour": rate}
+        {"device": "a processor", "recipe": "mini", "strategy": strategy, "members": 1, "networks_per_hour": rate}
         for strategy, rate in (("map", 100), ("sequential", 500), ("vmap", 200), ("eager", 900))
     ]
     assert speed_tables.forecast_table(rows).splitlines()[-1] == (
@@ -594,6 +623,41 @@ def test_the_suite_is_the_worst_of_its_recipes() -> None:
     assert lines[-1] == "| loss | float32 | 4 | 3e-07 | 50% | 3e-07 | 50% |"
 
 
+def test_a_roof_is_of_one_processor_and_precision() -> None:
+    def row(device: str, precision: str, rate: float) -> dict[str, Any]:
+        return {"device": device, "implementations": {"airjax": {"precision": precision}}, "matmul_rate": rate}
+
+    old, new, newer = row("a", "float32", 2e11), row("a", "float32", 4.4e11), row("a", "float32", 4.8e11)
+    half, other = row("a", "bfloat16", 4.8e11), row("b", "float32", 2e11)
+    assert roofline.one_roof([other, newer, half, old, new]) == [[half], [old], [new, newer], [other]]
+
+
+def test_a_check_that_fails_is_told_of() -> None:
+    row = {"relative": 1e-7, "absolute": 1.0, "allowed": 4.0}
+    equal = {"relative": 0.0, "absolute": 0.0, "allowed": 0.0}  # as what must be the same bits is checked
+    assert parity_tables.worst_of([equal]) == ("0", "0%")
+    assert parity_tables.worst_of([row, equal | {"relative": 1e-9, "absolute": 1e-9}]) == ("1e-07", "FAIL")
+    nothing = {"relative": None, "absolute": None, "allowed": 4.0}  # NaN, or other shapes
+    assert parity_tables.worst_of([nothing]) == parity_tables.worst_of([row, nothing]) == ("inf", "FAIL")
+
+
+def test_losses_of_a_device_that_trains_wrong_are_kept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def in_process(command: list[str], precision: str, environment: dict[str, str]) -> list[float | None]:
+        if precision == "auto":
+            raise WorkerError("the training in auto ended with code 1")
+        return [2.0, 1.0] if environment else [2.0, None]
+
+    monkeypatch.setattr(losses, "in_process", in_process)
+    assert losses.main(["--results", str(tmp_path)]) == 1
+    [line] = read_lines(tmp_path / "losses.jsonl")
+    assert (line["passed"], line["failed"]) == (False, {"auto": "the training in auto ended with code 1"})
+    assert line["losses"] == {"float32": [2.0, None]}
+    assert "float32  differs: by at most inf" in capsys.readouterr().out
+    assert losses.difference([2.0, 1.1], [2.0, 1.0]) == pytest.approx(0.1)
+
+
 def test_runs_of_the_parity_suite_are_listed_by_what_they_ran_on() -> None:
     row = {"check": "loss", "recipe": "94", "precision": "float32", "arrays": 1200, "passed": True}
     run = {"against": "reference", "data": "cifar10", "content": "official", "seeds": [0, 1], "convolution": "onednn"}
@@ -699,6 +763,46 @@ def test_networks_are_measured_in_every_combination_or_in_those_that_are_named()
     for text in ("interleaved", "interleaved:0", "scan:2", "vmap:x"):
         with pytest.raises(argparse.ArgumentTypeError, match="such as interleaved:4"):
             seeds.parse_group(text)
+
+
+def test_a_strategy_that_fails_is_a_failure_and_the_others_go_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(command: list[str], **_: Any) -> SimpleNamespace:
+        return SimpleNamespace(returncode=int("vmap" in command), stdout='{"networks_per_hour": 7.0}\n')
+
+    monkeypatch.setattr(seeds.subprocess, "run", run)
+    monkeypatch.setattr(seeds, "require_data", lambda options: None)
+    command = ["--only", "vmap:2", "--only", "sequential:1", "--results", str(tmp_path)]
+    assert seeds.main(command) == 1
+    assert "error: vmap with 2 members failed with code 1" in capsys.readouterr().err
+    assert len(read_lines(tmp_path / "seeds.jsonl")) == 1
+    assert seeds.main(command[2:]) == 0
+
+
+def test_bad_input_is_refused_before_any_strategy_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    assert seeds.main(["--data", "nowhere/at/all"]) == 2
+    assert "nowhere/at/all" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        seeds.main(["--members", "0"])
+    assert "must be at least 1" in capsys.readouterr().err
+
+
+def test_the_table_of_strategies_is_of_the_last_measurements(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def line(strategy: str, rate: float, **changes: Any) -> dict[str, Any]:
+        row = {"device": "a GPU", "recipe": "94", "strategy": strategy, "members": 2, "networks_per_hour": rate}
+        return row | {"data": "cifar10", "content": "official"} | changes
+
+    lines = [line("vmap", 900.0), line("interleaved", 700.0), line("vmap", 600.0), line("map", 990.0, data="synthetic")]
+    for row in lines:
+        append_line(tmp_path / seeds.FILE, row)
+    monkeypatch.setattr(seeds, "RESULTS", tmp_path)
+    monkeypatch.setattr(seeds, "TABLE", tmp_path / "table.jsonl")
+    seeds.write_table()
+    [row] = read_lines(tmp_path / "table.jsonl")
+    assert (row["strategy"], row["networks_per_hour"]) == ("interleaved", 700.0)
+    table = speed_tables.forecast_table(lines[:3])
+    assert "| 94, a GPU | 700 |" in table
 
 
 @pytest.mark.skipif(find_spec("jax_plugins") is not None, reason="has the compiler that must be missing")

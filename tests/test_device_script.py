@@ -204,6 +204,43 @@ def test_the_record_is_of_one_device_commit_and_recipe(tmp_path: Path) -> None:
     device.append(tmp_path / "parts.jsonl", {"part": "step", "status": "passed", **place})
     assert device.read_statuses(tmp_path, place) == {"step": "passed"}
     assert device.read_statuses(tmp_path, place | {"commit": "c2"}) == {}
+    # A trial on drawn images is none on CIFAR-10.
+    device.append(tmp_path / "parts.jsonl", {"part": "run", "status": "passed", "data": "synthetic", **place})
+    assert device.read_statuses(tmp_path, place, "cifar10") == {"step": "passed"}
+    assert device.read_statuses(tmp_path, place, "synthetic") == {"step": "passed", "run": "passed"}
+    assert device.read_statuses(tmp_path, place) == {"step": "passed", "run": "passed"}
+
+
+def test_a_part_of_another_call_is_no_call_that_is_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folders = ["--out", str(tmp_path / "out"), "--work", str(tmp_path / "work")]
+    assert device.main(["2", "--part", "run", "--data", "synthetic", *folders]) == 2
+    assert "--part run is of call 3, not of call 2" in capsys.readouterr().err
+
+
+def test_an_archive_is_not_replaced_by_what_lacks_its_parts(tmp_path: Path) -> None:
+    first, second, archive = tmp_path / "first", tmp_path / "second", tmp_path / "results.tgz"
+    for work, part in ((first, "rates"), (second, "step")):
+        work.mkdir()
+        device.append(work / "parts.jsonl", {"part": part})
+    device_archive.write_archive(first, archive, limit=2**20)
+    for required in (True, False):
+        with pytest.raises(device_archive.ArchiveError, match=r"has parts that .* has not; give another --work"):
+            device_archive.restore(archive, second, required=required)
+    assert not device_archive.restore(archive, first, required=True)
+    assert device_archive.restore(archive, tmp_path / "empty", required=True)
+    assert (tmp_path / "empty" / "parts.jsonl").read_bytes() == (first / "parts.jsonl").read_bytes()
+
+
+def test_an_archive_that_is_cut_short_is_an_error_of_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    work, archive = tmp_path / "work", tmp_path / "results.tgz"
+    (work / "lines").mkdir(parents=True)
+    (work / "lines" / "rates.jsonl").write_text("".join(f'{{"a": {number}}}\n' for number in range(9999)))
+    device_archive.write_archive(work, archive, limit=2**22)
+    archive.write_bytes(archive.read_bytes()[:-2000])
+    assert device.main(["--keep", str(archive)]) == 2
+    assert "cannot be read" in capsys.readouterr().err
 
 
 def test_an_archive_holds_what_is_measured_and_as_many_caches_as_fit(tmp_path: Path) -> None:
