@@ -632,6 +632,11 @@ def test_a_roof_is_of_one_processor_and_precision() -> None:
     assert roofline.one_roof([other, newer, half, old, new]) == [[half], [old], [new, newer], [other]]
 
 
+def test_labels_of_points_that_are_close_move_down_in_their_order() -> None:
+    moved = roofline.spread_labels(np.array([1.0, 3.0, 1.05, 2.95]), 0.25)
+    np.testing.assert_allclose(moved, [0.8, 3.0, 1.05, 2.75])
+
+
 def test_a_check_that_fails_is_told_of() -> None:
     row = {"relative": 1e-7, "absolute": 1.0, "allowed": 4.0}
     equal = {"relative": 0.0, "absolute": 0.0, "allowed": 0.0}  # as what must be the same bits is checked
