@@ -3,6 +3,7 @@
 import sys
 
 from airjax.cli.console import run_main
+from airjax.cli.stopping import interrupted_by_sigterm
 from airjax.data.dataset import DataError
 from parity.worker import WorkerError
 
@@ -27,13 +28,14 @@ airjax alone:
 
 COMPARED = ("step", "run", "evaluate", "augment", "compile")
 COMMANDS = (*COMPARED, "seeds", "scaling", "profile", "loading", "kernels", "predict", "report")
-EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
+EXIT_FAILED, EXIT_USAGE = 1, 2
 
 
 def main(arguments: list[str]) -> int:
     """Run a command and return its exit code.
 
-    0: it is measured. 1: a process failed, or the ratio is above --max-ratio. 2: bad usage or input. 130: interrupted.
+    0: it is measured. 1: a process failed, or the ratio is above --max-ratio. 2: bad usage or input. 130: interrupted
+    by Ctrl-C, 143 by SIGTERM.
     """
     command, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
     if command not in COMMANDS:
@@ -41,16 +43,19 @@ def main(arguments: list[str]) -> int:
         print(USAGE, file=sys.stdout if asked_for_help else sys.stderr)
         return 0 if asked_for_help else EXIT_USAGE
     try:
-        return run(command, rest)
+        with interrupted_by_sigterm():
+            return run(command, rest)
     except (DataError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USAGE
     except WorkerError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_FAILED
-    except KeyboardInterrupt:
-        print("interrupted; nothing is kept", file=sys.stderr)
-        return EXIT_INTERRUPTED
+    except KeyboardInterrupt as interrupted:
+        from benchmarks.speed import interrupted_code
+
+        print("interrupted before there was a record to keep", file=sys.stderr)
+        return interrupted_code(interrupted)
 
 
 def run(command: str, arguments: list[str]) -> int:

@@ -9,6 +9,7 @@ asked for it, how the steps are driven, and the precision.
 import argparse
 import functools
 import sys
+import uuid
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -30,7 +31,7 @@ from airjax.utils.seeds import make_keys
 from benchmarks.ablation_variants import AS_IT_IS, VARIANTS, Variant, make_variant, undone
 from benchmarks.kernels import check_group
 from benchmarks.record import add_output_options, save, save_block
-from benchmarks.speed import make_noise, warn_of_load
+from benchmarks.speed import interrupted_code, make_noise, warn_of_load
 from benchmarks.turns import Turns, summarise, take_turns
 
 FILE = "ablation.jsonl"
@@ -71,10 +72,20 @@ def main(arguments: list[str]) -> int:
             names.append(name)
         elif options.variant:
             parser.error(f"{name!r} is nothing to measure of {options.recipe} on a {platform} with --steps {steps}")
-    load = warn_of_load()
     group = Group(options.strategy, options.members)
+    # Before anything is measured: later another commit may be there.
+    header = {
+        "run": uuid.uuid4().hex,
+        "recipe": options.recipe,
+        **group._asdict(),
+        "precision": resolve_precision(recipe).precision,  # of the step as it is
+        "n": options.turns,
+        "steps_per_turn": steps,
+        "load": warn_of_load(),
+        **describe(),
+    }
     with warnings.catch_warnings(record=True) as caught:
-        found = measure(options.recipe, group, names, options.turns, steps, options.results, options.seconds)
+        found = measure(header, group, names, options.results, options.seconds)
     warned = [str(warning.message) for warning in caught]
     for message in warned:
         print(f"warning: {message}", file=sys.stderr)
@@ -83,17 +94,11 @@ def main(arguments: list[str]) -> int:
         print(line_of(name, row), flush=True)
     if found.left_out:
         print(f"not measured within {options.seconds:g} s: {', '.join(found.left_out)}")
-    record = {
-        "recipe": options.recipe,
-        **group._asdict(),
-        "n": options.turns,
-        "steps_per_turn": steps,
-        "steps": rows,
-        "left_out": found.left_out,
-        "warnings": warned,
-        "load": load,
-    }
-    save(options.results, FILE, record | describe())
+    record = header | {"steps": rows, "left_out": found.left_out, "warnings": warned}
+    save(options.results, FILE, record | ({"interrupted": True} if found.interrupted else {}))
+    if found.interrupted is not None:
+        print("interrupted; the turns that were measured are kept", file=sys.stderr)
+        return interrupted_code(found.interrupted)
     return 1 if found.failed else 0
 
 
@@ -112,17 +117,16 @@ class Group(NamedTuple):
     members: int
 
 
-def measure(name: str, group: Group, names: list[str], turns: int, steps: int, results: Path, allowed: float) -> Turns:
-    """Return seconds per step of every turn of each variant; each turn is saved when it is measured."""
-    recipe = get_recipe(name)
+def measure(header: dict[str, Any], group: Group, names: list[str], results: Path, allowed: float) -> Turns:
+    """Return seconds per step of every turn of each variant; each is saved when it is measured, with the header."""
+    recipe, steps = get_recipe(header["recipe"]), header["steps_per_turn"]
     data = to_device(make_noise(recipe), recipe)
 
     def on_turn(variant: str, turn: int, seconds: float) -> None:
-        block = {"recipe": name, **group._asdict(), "variant": variant, "turn": turn, "seconds": seconds / steps}
-        save_block(results, "ablation", block)
+        save_block(results, "ablation", header | {"variant": variant, "turn": turn, "seconds": seconds / steps})
 
     makers = {chosen: functools.partial(prepare, VARIANTS[chosen], recipe, group, data, steps) for chosen in names}
-    found = take_turns(makers, turns, on_turn, allowed)
+    found = take_turns(makers, header["n"], on_turn, allowed)
     per_step = {
         chosen: {turn: seconds / steps for turn, seconds in taken.items()} for chosen, taken in found.seconds.items()
     }

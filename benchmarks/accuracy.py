@@ -5,7 +5,8 @@
 
 `--keep` or `--results DIR` say where the line goes, as for every command here (benchmarks/record.py). A training that
 stops before its end leaves the line of the networks that it finished, marked so. --finished DIR makes the line of a
-folder of `airjax train --out`, of which runs.jsonl, environments.jsonl and recipe.json are enough: what a device's archive holds.
+folder of `airjax train --out`, of which runs.jsonl, environments.jsonl and recipe.json are enough: what a device's
+archive holds.
 """
 
 import argparse

@@ -18,7 +18,8 @@ def main(arguments: list[str]) -> int:
     """Print the seconds of each part and the peak memory; return 0. Arguments: implementation, recipe as JSON, device.
 
     airjax's part after the import is `airjax.training.loop.train` up to its first report of a step; that of PyTorch
-    is the preparation of our reference, and its step.
+    is the preparation of our reference, and its step, with nothing compiled but what that needs. airjax also says what
+    convolved.
     """
     implementation, recipe, device = arguments
     start = time.perf_counter()
@@ -31,14 +32,13 @@ def main(arguments: list[str]) -> int:
     from airjax.recipes.recipe import Recipe
     from airjax.utils.records import dump_json
     from benchmarks.speed import make_noise
-    from benchmarks.work import make_answer
     from parity.timing import TimedWork, host_peak_bytes
 
     method = Recipe.from_dict(json.loads(recipe))
-    data = make_noise(method)
+    data, told = make_noise(method), {}
     if implementation == "airjax":
         from airjax.training.loop import train
-        from parity.environment import start_jax
+        from parity.environment import describe_computation, start_jax
 
         def stop(*_: object) -> NoReturn:
             raise FirstStepError
@@ -47,13 +47,15 @@ def main(arguments: list[str]) -> int:
         start_jax(device)  # pyright: ignore[reportArgumentType]
         with contextlib.suppress(FirstStepError):
             train(method, data, 0, on_step=stop)
-        seconds = time.perf_counter() - start
+        seconds, told = time.perf_counter() - start, describe_computation(method)
     else:
+        from parity.speed import prepare_first_step
+
         start = time.perf_counter()
-        answer = make_answer(TimedWork("step", implementation, method, data, device, steps=1))  # pyright: ignore[reportArgumentType]
-        prepared = time.perf_counter() - start
-        seconds = prepared + next(iter(answer(0).values()))  # the first phase's
-    print(dump_json({"seconds": {"import": imported, "first step": seconds}, "peak_bytes": host_peak_bytes()}))
+        prepare_first_step(TimedWork("step", implementation, method, data, device, steps=1))()  # pyright: ignore[reportArgumentType]
+        seconds = time.perf_counter() - start
+    told |= {"seconds": {"import": imported, "first step": seconds}, "peak_bytes": host_peak_bytes()}
+    print(dump_json(told))
     return 0
 
 

@@ -7,6 +7,7 @@ They differ in how a box is resized, which is each engine's usual way or, where 
 import functools
 from collections.abc import Callable, Iterator
 from importlib import import_module
+from importlib.metadata import packages_distributions, version
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
@@ -20,20 +21,14 @@ from airjax.stream.index import map_index
 from airjax.stream.views import TrainView
 from airjax.utils.extras import import_extra
 
-
-class Engine(NamedTuple):
-    """What an engine is installed as."""
-
-    module: str
-    packages: tuple[str, ...]  # whose versions a record names
-
-
+# The modules of each engine; the first is what it is imported as.
 ENGINES = {
-    "torchvision": Engine("torchvision", ("torchvision", "torch")),
-    "tf.data": Engine("tensorflow", ("tensorflow_cpu",)),
-    "SPDL": Engine("spdl", ("spdl",)),
-    "DALI": Engine("nvidia.dali", ("nvidia-dali-cuda120",)),
+    "torchvision": ("torchvision", "torch"),
+    "tf.data": ("tensorflow",),
+    "SPDL": ("spdl",),
+    "DALI": ("nvidia.dali",),
 }
+OURS = ("grain", "simplejpeg", "cv2", "numpy", "PIL")  # modules of airjax's own
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pixels
 LONGEST = 340  # pixels of prepared images: a shorter side of 256 at a shape of 4 to 3
 
@@ -55,7 +50,31 @@ class Amount(NamedTuple):
 
 def installed_engines() -> list[str]:
     """Return the names of the engines that are installed beside airjax's."""
-    return [name for name, engine in ENGINES.items() if _is_installed(engine.module)]
+    return [name for name, modules in ENGINES.items() if _is_installed(modules[0])]
+
+
+def require_engines(names: list[str]) -> None:
+    """Raise ValueError where one of these engines is not installed."""
+    for name in names:
+        if not _is_installed(ENGINES[name][0]):
+            raise ValueError(
+                f"--against has {name}, but its module {ENGINES[name][0]} is not installed; install it, or leave "
+                f"{name} out"
+            )
+
+
+def versions_of(engines: list[str]) -> dict[str, str | None]:
+    """Return the versions of what airjax and these engines are made of, by the names of the installed distributions.
+
+    A module that is of no distribution has its own name, and None.
+    """
+    owners, found = packages_distributions(), {}
+    for module in dict.fromkeys((*OURS, *(module for engine in engines for module in ENGINES[engine]))):
+        top, _, rest = module.partition(".")
+        # Many distributions share a namespace such as nvidia.
+        names = [name for name in dict.fromkeys(owners.get(top, ())) if rest in name]
+        found |= {name: version(name) for name in names} or {module: None}
+    return found
 
 
 def _is_installed(module: str) -> bool:

@@ -93,7 +93,8 @@ def make_answer(recipe: Recipe) -> Callable[[int], Any]:
             os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
         os.environ["OMP_NUM_THREADS"] = "1"
     resolved = resolve_precision(recipe)
-    return lambda steps: (*measure(resolved, steps), {"precision": resolved.precision} | describe())
+    told = {"precision": resolved.precision} | describe()  # before anything is measured
+    return lambda steps: (*measure(resolved, steps), told)
 
 
 def measure(recipe: Recipe, steps: int) -> tuple[dict[tuple[str, str], float], float]:
@@ -170,9 +171,10 @@ def seconds_of_operations(planes: Iterable[Any]) -> dict[str, float]:
 
 def shared_time(spans: Iterable[tuple[float, float, str]]) -> dict[str, float]:
     """Return seconds of each name from (start, end, name) in nanoseconds: a moment is divided among those at work in
-    it.
+    it. A span without length takes nothing.
     """
-    bounds = sorted((at, change, name) for start, end, name in spans for at, change in ((start, 1), (end, -1)))
+    lasting = [span for span in spans if span[1] > span[0]]  # the end of another would come before its start
+    bounds = sorted((at, change, name) for start, end, name in lasting for at, change in ((start, 1), (end, -1)))
     totals: dict[str, float] = defaultdict(float)
     active: Counter[str] = Counter()
     before = 0.0

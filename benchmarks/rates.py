@@ -21,12 +21,12 @@ def main(arguments: list[str]) -> int:
     add_output_options(parser)
     options = parser.parse_args(arguments)
     kind = "cpu" if default_platform() == "cpu" else "cuda"
-    dtype = jnp.float32 if kind == "cpu" else jnp.bfloat16
+    dtype, where = jnp.float32 if kind == "cpu" else jnp.bfloat16, describe()
     matmul_rate, copy_rate = measure_rates(MATMUL_SIZE[kind], dtype, COPY_BYTES[kind])
     precision = jnp.dtype(dtype).name
     print(f"{matmul_rate / 1e12:.3g} TFLOP/s in {precision}, {copy_rate / 1e9:.4g} GB/s read and written")
     record = {"matmul_rate": matmul_rate, "copy_rate": copy_rate, "precision": precision}
-    save(options.results, FILE, record | describe())
+    save(options.results, FILE, record | where)
     return 0
 
 

@@ -42,7 +42,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--outputs", type=int, default=1000, help="test examples")
     add_output_options(parser)
     options = parser.parse_args(arguments)
-    size = (options.networks, options.columns, options.outputs)
+    size, where = (options.networks, options.columns, options.outputs), describe()
+    where["versions"] |= versions(("scikit-learn",))
     fits = {name: _alone(fit, size) for name, fit in FITS.items()}
     ours, shared = fits["airjax"], fits["sklearn, one penalty"]
     distance = float(np.abs(ours.weights - shared.weights).max() / np.abs(ours.weights).max())
@@ -57,8 +58,6 @@ def main(arguments: list[str]) -> int:
         "same": same,
     }
     print(dump_json(record))
-    where = describe()
-    where["versions"] |= versions(("scikit-learn",))
     save(options.results, "ridge.jsonl", record | where)
     return 0 if same else 1
 

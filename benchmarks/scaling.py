@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> int:
     if options.epochs is not None:
         whole = whole.override(epochs=options.epochs)
     data = load_data(options.data, options.data_dir)
-    whole = fit_recipe(whole, data)
+    whole, where = fit_recipe(whole, data), describe()  # later another commit may be there
     curves = measure_curves(whole, data, options.repeats)
     for name, curve in curves.items():
         fit = f"{curve['slope']:.4g} s each, {curve['intercept']:+.3g} s in any case, R² {curve['r_squared']:.4f}"
@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> int:
         **describe_data(data),
         "command": command_line("scaling", arguments),
         "load": load,
-        **describe(),
+        **where,
     }
     save(options.results, FILE, record)
     if options.json:

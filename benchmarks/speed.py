@@ -4,10 +4,13 @@ import argparse
 import os
 import shlex
 import sys
+import uuid
 from typing import Any
 
 import numpy as np
 
+from airjax.cli.console import EXIT_INTERRUPTED
+from airjax.cli.stopping import TerminatedError
 from airjax.data.dataset import CIFAR10_CLASSES, Dataset
 from airjax.data.info import CIFAR10
 from airjax.recipes.recipe import Recipe
@@ -16,7 +19,7 @@ from airjax.utils.records import dump_json
 from benchmarks.record import save, save_block, without_output_options
 from benchmarks.speed_options import ALLOCATORS, CHANGES, STEPS, changed_recipe, make_parser, parse_implementations
 from parity.environment import Device, default_device, describe, describe_data
-from parity.timing import ImplementationName, TimedWork
+from parity.timing import ImplementationName, TimedWork, require_precision
 from parity.worker import WorkerError
 
 FILE = "speed.jsonl"
@@ -30,39 +33,50 @@ def main(task: str, arguments: list[str]) -> int:
     from benchmarks.rounds import measure, summarise, total
 
     options = make_parser(task).parse_args(arguments)
-    (works, data), load = plan(task, options), warn_of_load()
+    works, data = plan(task, options)
+    header = make_header(options, works[0]) | data | make_origin(task, arguments, works[0].device)
     os.environ.update(ALLOCATORS[options.allocator])  # of the processes to come
-    changed = {name: getattr(options, name) for name in CHANGES if getattr(options, name) is not None}
 
     def show(number: int, implementation: ImplementationName, parts: dict[str, float]) -> None:
         name = "warm-up" if number < 0 else f"{number + 1}/{options.repeats}"
         print(f"{name:>9}  {implementation:9} {total(works[0], parts):.4g} s", flush=True)
         if number >= 0:
-            what = {"recipe": options.recipe, "changed": changed, "round": number}
-            save_block(options.results, task, what | {"implementation": implementation, "parts": parts})
+            block = {"round": number, "implementation": implementation, "parts": parts}
+            save_block(options.results, task, header | block)
 
-    measured, failed = measure(works, options.repeats, options.warmups, show, options.seconds)
+    measured, failed, interrupted = measure(works, options.repeats, options.warmups, show, options.seconds)
     for reason in failed.values():
         print(f"error: {reason}", file=sys.stderr)
     if not measured:
         raise WorkerError("every process failed; nothing is measured")
-    record = {
-        "benchmark": task,
+    record = {"benchmark": task} | header | summarise(works[0], measured) | {"failed": failed}
+    return finish_comparison(record | {"warmups": options.warmups}, options, interrupted)
+
+
+def make_header(options: argparse.Namespace, work: TimedWork) -> dict[str, Any]:
+    """Return what a comparison is of, as every block and the record say it; the precision is the one asked for."""
+    return {
         "recipe": options.recipe,
-        "changed": changed,
-        "batch_size": works[0].recipe.batch_size,
+        "changed": {name: getattr(options, name) for name in CHANGES if getattr(options, name) is not None},
+        "batch_size": work.recipe.batch_size,
+        "precision": work.recipe.precision,
         "allocator": options.allocator,
-        **summarise(works[0], measured),
-        "failed": failed,
-        "warmups": options.warmups,
-        "steps": works[0].steps if task == "step" else None,
-        **data,
-        "command": command_line(task, arguments),
-        "load": load,
-        "platform": works[0].device,
-        **describe(works[0].device),
+        "steps": work.steps if work.task == "step" else None,
     }
-    return finish(record, options)
+
+
+def make_origin(command: str, arguments: list[str], device: Device) -> dict[str, Any]:
+    """Return where a comparison is made and a name for it, before anything is measured; warns of other work.
+
+    Later another commit may be there. Raises ValueError if there is no such device.
+    """
+    return {
+        "run": uuid.uuid4().hex,
+        "command": command_line(command, arguments),
+        "load": warn_of_load(),
+        "platform": device,
+        **describe(device),
+    }
 
 
 def warn_of_load() -> float:
@@ -87,9 +101,10 @@ def finish(record: dict[str, Any], options: argparse.Namespace) -> int:
             f"minimum {found['minimum']:.4g}){rate}"
         )
     if "ratio" in record:
-        low, high = record["interval95"]
+        interval = record["interval95"]
+        spread = f"95%: {interval[0]:.3f} to {interval[1]:.3f}" if interval else "too few rounds for an interval"
         print(
-            f"airjax takes {record['ratio']:.3f} of the time of {record['best_torch']} (95%: {low:.3f} to {high:.3f}; "
+            f"airjax takes {record['ratio']:.3f} of the time of {record['best_torch']} ({spread}; "
             f"p = {record['p']:.2g}: {record['verdict']})"
         )
     save(options.results, FILE, record)
@@ -101,6 +116,22 @@ def finish(record: dict[str, Any], options: argparse.Namespace) -> int:
         print(f"error: the ratio {record['ratio']:.3f} is above --max-ratio {options.max_ratio:g}", file=sys.stderr)
         return 1
     return 0
+
+
+def finish_comparison(
+    record: dict[str, Any], options: argparse.Namespace, interrupted: KeyboardInterrupt | None
+) -> int:
+    """Finish a comparison, or what an interruption has left of it. Returns the exit code."""
+    code = finish(record if interrupted is None else record | {"interrupted": True}, options)
+    if interrupted is None:
+        return code
+    print(f"interrupted; {record['repeats']} complete rounds are kept", file=sys.stderr)
+    return interrupted_code(interrupted)
+
+
+def interrupted_code(interrupted: KeyboardInterrupt) -> int:
+    """Return the exit code of a command that was interrupted: 143 by SIGTERM, 130 by Ctrl-C."""
+    return interrupted.exit_code if isinstance(interrupted, TerminatedError) else EXIT_INTERRUPTED
 
 
 def plan(task: Any, options: argparse.Namespace) -> tuple[list[TimedWork], dict[str, str]]:
@@ -128,10 +159,13 @@ def plan(task: Any, options: argparse.Namespace) -> tuple[list[TimedWork], dict[
     autocast = device == "cpu" and recipe.precision == "bfloat16" and task != "augment"  # which no network computes
     others = parse_implementations(options.against, autocast=autocast)
     implementations: tuple[ImplementationName, ...] = ("airjax", *others)
-    return [
+    works = [
         TimedWork(task, implementation, recipe, data, device, options.steps or STEPS[device])
         for implementation in implementations
-    ], described
+    ]
+    for work in works:
+        require_precision(work)
+    return works, described
 
 
 def make_noise(recipe: Recipe) -> Dataset:

@@ -25,16 +25,19 @@ IMPLEMENTATIONS = {
 
 
 def latest(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the last comparison of each device, work, recipe, change, allocator and order, in the order of NAMES."""
+    """Return the last comparison of each device, work, recipe, change, setting and order, in the order of NAMES.
+
+    One that was interrupted counts where there is no other.
+    """
+    compared = [r for r in records if "ratio" in r]  # else an implementation failed, and there was nothing to compare
     found = {
-        (r["device"], r["benchmark"], r["recipe"], str(sorted(r["changed"].items())), allocator(r), order_of(r)): r
-        for r in records
-        if "ratio" in r  # else an implementation failed, and there was nothing to compare
+        (r["device"], r["benchmark"], r["recipe"], str(sorted(r["changed"].items())), setting_of(r), order_of(r)): r
+        for r in sorted(compared, key=lambda r: not r.get("interrupted"))
     }
     names = list(NAMES)
     return sorted(
         found.values(),
-        key=lambda r: (r["device"], r["recipe"], names.index(r["benchmark"]), allocator(r), order_of(r)),
+        key=lambda r: (r["device"], r["recipe"], names.index(r["benchmark"]), setting_of(r), order_of(r)),
     )
 
 
@@ -55,6 +58,12 @@ def allocator(record: dict[str, Any]) -> str:
     return {"keep": ", memory kept", "huge": ", huge pages"}.get(record.get("allocator", "default"), "")
 
 
+def setting_of(record: dict[str, Any]) -> str:
+    """Return what the allocator was told to do, and on a CPU whether XLA convolved, for a row's name."""
+    xla = record.get("platform") == "cpu" and record.get("convolution") == "native"
+    return allocator(record) + (", XLA's convolutions" if xla else "")
+
+
 def speed_table(records: list[dict[str, Any]]) -> str:
     """airjax against PyTorch, a row for each kind of work."""
     rows = latest(records)
@@ -71,7 +80,7 @@ def speed_table(records: list[dict[str, Any]]) -> str:
         memory = f"{gibibytes(ours)}, {gibibytes(row['implementations'][best])}"
         cells.append(
             [
-                f"{NAMES[row['benchmark']]}, {row['recipe']}{precision_of(row)}{allocator(row)}{order_of(row)}",
+                f"{NAMES[row['benchmark']]}, {row['recipe']}{precision_of(row)}{setting_of(row)}{order_of(row)}",
                 row["device"],
                 f"{row['airjax']:.3g} s",
                 f"{row['torch']:.3g} s, {IMPLEMENTATIONS[best]}",
@@ -126,7 +135,8 @@ def rate_and_memory(row: dict[str, Any] | None) -> str:
 
 def gibibytes(measured: dict[str, Any]) -> str:
     """Return the peak memory of a process."""
-    return f"{measured['peak_bytes'] / 2**30:.1f} GiB"
+    # An interrupted process does not say it.
+    return f"{measured['peak_bytes'] / 2**30:.1f} GiB" if "peak_bytes" in measured else "unknown"
 
 
 def forecast_table(records: list[dict[str, Any]]) -> str:

@@ -6,13 +6,17 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from typing import Any, get_args
 
+from airjax.recipes.recipe import Recipe
 from benchmarks.children import bound
-from benchmarks.speed import command_line, finish, warn_of_load
+from benchmarks.record import save_block
+from benchmarks.rounds import complete
+from benchmarks.speed import finish_comparison, make_origin
 from benchmarks.speed_options import add_comparison_options, changed_recipe
 from benchmarks.verdict import compare, spread
-from parity.environment import Device, default_device, describe
+from parity.environment import Device, default_device
 from parity.worker import WorkerError
 
 # name: (implementation, whether it finds what an earlier process compiled). PyTorch without torch.compile has no cache.
@@ -28,38 +32,79 @@ STARTS = {
 def main(arguments: list[str]) -> int:
     """Measure every start in turn, print them, and save the record in speed.jsonl. Returns the exit code.
 
-    The ratio is that of the starts without a cache. Raises WorkerError where a process fails.
+    The ratio is that of the starts without a cache. A start that fails is left out from then on, with its reason.
+    Raises WorkerError where all of them fail.
     """
     options = make_parser().parse_args(arguments)
     if options.repeats < 1:
         raise ValueError(f"repeats is {options.repeats}, but it must be at least 1")
-    device, recipe, load = options.device or default_device(), changed_recipe(options), warn_of_load()
-    found: dict[str, list[dict[str, Any]]] = {name: [] for name in STARTS}
-    for number in range(options.repeats):
-        with tempfile.TemporaryDirectory() as folder:
-            # The cached start of an implementation comes after its other one, which fills the cache.
-            for name, (implementation, _) in STARTS.items():
-                found[name].append(start(implementation, json.dumps(recipe.to_dict()), device, folder))
-                seconds = sum(found[name][-1]["seconds"].values())
-                print(f"{number + 1}/{options.repeats}  {name:16} {seconds:.4g} s", flush=True)
-    record = {
-        "benchmark": "compile",
+    device, recipe = options.device or default_device(), changed_recipe(options)
+    header = {
         "recipe": options.recipe,
         "changed": {} if options.batch_size is None else {"batch_size": options.batch_size},
         "batch_size": recipe.batch_size,
-        **summarise(found),
-        "repeats": options.repeats,
-        "command": command_line("compile", arguments),
-        "load": load,
-        "platform": device,
-        **describe(device),
+        "precision": recipe.precision,
+        **make_origin("compile", arguments, device),
     }
-    return finish(record, options)
+    found, failed, interrupted = measure(recipe, device, options, header)
+    for reason in dict.fromkeys(failed.values()):
+        print(f"error: {reason}", file=sys.stderr)
+    if not found:
+        raise WorkerError("every process failed; nothing is measured")
+    record = {"benchmark": "compile"} | header | summarise(found) | {"failed": failed}
+    return finish_comparison(record, options, interrupted)
+
+
+def measure(
+    recipe: Recipe, device: Device, options: argparse.Namespace, header: dict[str, Any]
+) -> tuple[dict[str, list[dict[str, Any]]], dict[str, str], KeyboardInterrupt | None]:
+    """Return what every start that lasted has told, in complete rounds, why the others failed, and what ended it early.
+
+    Every start is saved as a block. Raises KeyboardInterrupt where it is interrupted before a round is complete.
+    """
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in STARTS}
+    failed: dict[str, str] = {}
+    interrupted = None
+    try:
+        for number in range(options.repeats):
+            for name, told in _start_in_turn(json.dumps(recipe.to_dict()), device, failed):
+                found[name].append(told)
+                save_block(options.results, "compile", header | {"round": number, "start": name, **told})
+                print(f"{number + 1}/{options.repeats}  {name:16} {seconds_of(told):.4g} s", flush=True)
+    except KeyboardInterrupt as interrupt:
+        interrupted = interrupt
+    lasted = complete({name: done for name, done in found.items() if name not in failed})
+    if interrupted is not None and not any(lasted.values()):
+        raise interrupted
+    return lasted, failed, interrupted
+
+
+def _start_in_turn(recipe: str, device: Device, failed: dict[str, str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    # Every start that has not failed, and what it told; enters those that fail.
+    with tempfile.TemporaryDirectory() as folder:
+        # The cached start of an implementation comes after its other one, which fills the cache.
+        for name, (implementation, cached) in STARTS.items():
+            if name in failed:
+                continue
+            try:
+                yield name, start(implementation, recipe, device, folder)
+            except WorkerError as error:
+                # Where it should have filled the cache, there is none to be found.
+                ended = [name] if cached else [each for each, (whose, _) in STARTS.items() if whose == implementation]
+                failed.update(dict.fromkeys(ended, str(error)))
+
+
+def seconds_of(told: dict[str, Any]) -> float:
+    """Return the seconds of all parts of a start."""
+    return sum(told["seconds"].values())
 
 
 def summarise(found: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    """Return the medians of every start, and the ratio of airjax's to the faster of PyTorch's, all without a cache."""
-    totals = {name: [sum(one["seconds"].values()) for one in each] for name, each in found.items()}
+    """Return the medians of every start, and the ratio of airjax's to the faster of PyTorch's, all without a cache.
+
+    Where airjax's or all of PyTorch's are missing, there is no ratio.
+    """
+    totals = {name: [seconds_of(one) for one in each] for name, each in found.items()}
     implementations = {
         name: spread(totals[name])
         | {
@@ -68,13 +113,20 @@ def summarise(found: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
         }
         for name, each in found.items()
     }
-    best = min(("eager", "compiled"), key=lambda name: implementations[name]["median"])
-    return {
-        "airjax": implementations["airjax"]["median"],
-        "torch": implementations[best]["median"],
-        **compare(totals["airjax"], totals[best])._asdict(),
-        "best_torch": best,
+    others, compared = [name for name in ("eager", "compiled") if name in found], {}
+    if "airjax" in found and others:
+        best = min(others, key=lambda name: implementations[name]["median"])
+        compared = {
+            "airjax": implementations["airjax"]["median"],
+            "torch": implementations[best]["median"],
+            **compare(totals["airjax"], totals[best])._asdict(),
+            "best_torch": best,
+        }
+    told = found["airjax"][-1] if "airjax" in found else {}
+    return compared | {
+        "repeats": max(map(len, found.values())),
         "implementations": implementations,
+        **{name: told.get(name) for name in ("convolution", "settings")},
     }
 
 

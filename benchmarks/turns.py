@@ -14,6 +14,7 @@ class Turns(NamedTuple):
     seconds: dict[str, dict[int, float]]  # name -> number of the turn -> seconds
     failed: dict[str, str]  # name -> why
     left_out: list[str]  # for want of time
+    interrupted: KeyboardInterrupt | None = None  # what ended the turns before their number
 
 
 def take_turns(
@@ -29,9 +30,30 @@ def take_turns(
         turns: how many count; one before them does not.
         on_turn: called with name, number of the turn and seconds of each that counts, when it is done.
         allowed: seconds after which no further work begins.
+
+    An interruption ends the turns; it is raised where nothing is measured.
     """
-    began = time.monotonic()
     found = Turns({}, {}, [])
+    try:
+        _take_turns(found, makers, turns, on_turn, allowed)
+    except KeyboardInterrupt as interrupt:
+        if not found.seconds:
+            raise
+        known = {*found.seconds, *found.failed, *found.left_out}
+        found.left_out.extend(name for name in makers if name not in known)
+        return found._replace(interrupted=interrupt)
+    return found
+
+
+def _take_turns(
+    found: Turns,
+    makers: Mapping[str, Callable[[], Callable[[], object]]],
+    turns: int,
+    on_turn: Callable[[str, int, float], None],
+    allowed: float,
+) -> None:
+    # Enters what it finds.
+    began = time.monotonic()
     ready: dict[str, Callable[[], object]] = {}
     for name, make in makers.items():
         if time.monotonic() - began > PREPARING * allowed:
@@ -45,7 +67,7 @@ def take_turns(
         for name in list(ready) if turn % 2 == 0 else list(ready)[::-1]:
             if time.monotonic() - began > allowed:
                 found.left_out.extend(name for name in ready if not found.seconds.get(name))
-                return found
+                return
             start = time.perf_counter()
             try:
                 ready[name]()
@@ -57,7 +79,6 @@ def take_turns(
                 taken = time.perf_counter() - start
                 found.seconds.setdefault(name, {})[turn] = taken
                 on_turn(name, turn, taken)
-    return found
 
 
 def summarise(found: Turns, base: str) -> dict[str, dict[str, Any]]:

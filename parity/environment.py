@@ -1,14 +1,19 @@
 """Where a comparison is made, and on what: device, versions of both frameworks, commit, data set."""
 
 import os
+from collections.abc import Callable
 from typing import Any, Literal
 
 from airjax.data.dataset import SYNTHETIC, Dataset
-from airjax.training.environment import commit, cpu_name, versions
+from airjax.recipes.recipe import Recipe
+from airjax.training.environment import commit, cpu_name, settings, versions
+from airjax.training.environment import describe as describe_airjax
+from benchmarks.gpu import gpu_name
+from parity.worker import Worker
 
 Device = Literal["cpu", "cuda"]
 MADE_UP = (SYNTHETIC, "noise")  # data sets without an order that could be another
-PACKAGES = ("airjax", "jax", "jaxlib", "flax", "optax", "torch", "airbench", "numpy", "scipy")
+PACKAGES = ("airjax", "jax", "jaxlib", "flax", "optax", "torch", "airbench", "numpy", "scipy", "onednn-cpu-gomp")
 
 
 def describe(device: Device) -> dict[str, Any]:
@@ -22,6 +27,22 @@ def describe(device: Device) -> dict[str, Any]:
         "versions": versions(PACKAGES),
         "commit": commit(),
     }
+
+
+def describe_computation(recipe: Recipe) -> dict[str, Any]:
+    """Return what convolves in a recipe's trainings by airjax in this process, and its settings. Starts JAX."""
+    from airjax.training.backend import backend_of
+
+    return {"convolution": backend_of(recipe).convolution, "settings": settings()}
+
+
+def describe_apart() -> dict[str, Any]:
+    """Return airjax's description of where results are made, by a process of its own.
+
+    This one then has no JAX that would hold memory of a GPU, or threads, while others are measured. Raises WorkerError.
+    """
+    with Worker("description", _describer, None) as process:
+        return process.ask(None, "the device")
 
 
 def describe_data(data: Dataset) -> dict[str, str]:
@@ -67,9 +88,15 @@ def use_cores(count: int) -> None:
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:count])
 
 
+def _describer(_: None) -> Callable[[None], dict[str, Any]]:
+    return lambda _: describe_airjax()
+
+
 def _gpu_name() -> str:
     import torch
 
-    if not torch.cuda.is_available():
-        raise ValueError("torch sees no CUDA device; pass --device cpu")
-    return torch.cuda.get_device_properties(0).name
+    # torch knows which of several GPUs are visible to it; the driver knows one where torch is without CUDA.
+    name = torch.cuda.get_device_properties(0).name if torch.cuda.is_available() else gpu_name()
+    if name is None:
+        raise ValueError("neither torch nor the driver sees a GPU; pass --device cpu")
+    return name

@@ -19,6 +19,7 @@ from parity.reference import (
     train,
 )
 from parity.timing import (
+    AUTOCAST,
     COPY_BYTES,
     MATMUL_SIZE,
     Facts,
@@ -28,13 +29,14 @@ from parity.timing import (
     fastest_call,
     host_peak_bytes,
     rate_in_bfloat16,
+    require_precision,
     timed_phases,
 )
 from parity.torch_draws import TensorDraws, sample_draws
 from parity.torch_images import augment_epoch, prepare_images
 from parity.torch_network import dtype_of
 
-COMPILED, AUTOCAST = ("compiled", "autocast-compiled"), ("autocast", "autocast-compiled")
+COMPILED, PACKAGE = ("compiled", "autocast-compiled"), ("airbench", "airbench-compiled")
 MODES: dict[str, CompileMode] = {"cpu": "default", "cuda": "max-autotune"}  # the strongest of each device
 
 
@@ -48,14 +50,13 @@ def start_torch(device: str) -> None:
 
 def prepare(work: TimedWork) -> Prepared:
     """Everything before the first block. Raises ValueError for what an implementation cannot do."""
+    require_precision(work)
     start_torch(work.device)
-    if work.implementation in ("airbench", "airbench-compiled"):
+    if work.implementation in PACKAGE:
         return _prepare_airbench(work)
-    mode = MODES[work.device] if work.implementation in COMPILED else None
+    mode = _mode_of(work)
     if work.implementation in AUTOCAST:
         work = work._replace(recipe=work.recipe.override(precision="float32"))  # of the weights
-    if mode is not None and work.recipe.selection is not None:
-        raise ValueError("the proxy of a recipe that selects is not compiled; compare with the implementation eager")
     match work.task:
         case "step":
             return _prepare_step(work, mode)
@@ -67,11 +68,28 @@ def prepare(work: TimedWork) -> Prepared:
             return _prepare_augment(work)
 
 
+def prepare_first_step(work: TimedWork) -> Callable[[], None]:
+    """Make a training up to its first step, and return what takes that.
+
+    Nothing is compiled before the step: torch.compile then compiles what it needs, which is the network of the first
+    phase, forward and backward. Raises ValueError as `prepare` does.
+    """
+    start_torch(work.device)
+    mode, generator = _mode_of(work), torch.Generator(work.device).manual_seed(0)
+    network = start_network(work.recipe, _images(work), generator)
+    steps = _make_steps(work, network, network if mode is None else torch.compile(network, mode=mode), generator)
+    first = timed_phases(work.recipe, 1)[0]
+
+    def take() -> None:
+        _seconds(work.device, lambda: steps(first))  # which waits for the device
+
+    return take
+
+
 def facts(work: TimedWork, prepared: Prepared) -> Facts:
     """Return what to tell after the last block."""
     peak = peak_bytes(work.device)
-    of_weights = str(dtype_of(work.recipe, work.device)).removeprefix("torch.")
-    precision = "bfloat16" if work.implementation in AUTOCAST else of_weights
+    precision = precision_of(work)
     size, half = MATMUL_SIZE[work.device], rate_in_bfloat16(work.device, precision)
     dtype = torch.bfloat16 if half else torch.float32
     a, b = (torch.rand(size, size, dtype=dtype, device=work.device) for _ in range(2))
@@ -84,15 +102,45 @@ def facts(work: TimedWork, prepared: Prepared) -> Facts:
     return Facts(prepared.compile_seconds, peak, None, *rates, precision)
 
 
+def precision_of(work: TimedWork) -> str:
+    """Return the precision that an implementation computes in."""
+    if work.implementation in AUTOCAST:
+        return "bfloat16"
+    if work.implementation in PACKAGE:
+        from parity.upstream_trainer import package_dtype
+
+        dtype = package_dtype(work.recipe, work.device)
+    else:
+        dtype = dtype_of(work.recipe, work.device)
+    return str(dtype).removeprefix("torch.")
+
+
 def peak_bytes(device: str) -> int:
     """Largest memory of this process so far: of its device, or on a CPU of the process."""
     return torch.cuda.max_memory_allocated() if device == "cuda" else host_peak_bytes()
 
 
 def _prepare_step(work: TimedWork, mode: CompileMode | None) -> Prepared:
-    recipe, images, generator = work.recipe, _images(work), torch.Generator(work.device).manual_seed(0)
-    network = start_network(recipe, images, generator)
+    generator = torch.Generator(work.device).manual_seed(0)
+    network = start_network(work.recipe, _images(work), generator)
     forward, compile_seconds = _forward(work, network, mode)
+    steps = _make_steps(work, network, forward, generator)
+
+    def block(_: int) -> dict[str, float]:
+        network.train()
+        return {
+            phase.name: _seconds(work.device, lambda phase=phase: steps(phase)) / phase.steps
+            for phase in timed_phases(work.recipe, work.steps)
+        }
+
+    return Prepared(compile_seconds, block)
+
+
+def _make_steps(
+    work: TimedWork, network: nn.Module, forward: Callable[[Tensor], Tensor], generator: torch.Generator
+) -> Callable[[TimedPhase], None]:
+    # What takes the first steps of a phase, with the draws of the generator.
+    recipe, images = work.recipe, _images(work)
     proxy, draws = start_proxy_network(recipe, images, generator), sample_draws(recipe, generator)
     training = start_training(recipe, network, forward, proxy)
     prepared = prepare_images(recipe, images, draws.flips, dtype_of(recipe, work.device))
@@ -105,14 +153,7 @@ def _prepare_step(work: TimedWork, mode: CompileMode | None) -> Prepared:
             batch = augment_epoch(recipe, prepared[chosen], draws_of(draws, epoch, chosen), 0)
             advance(recipe, training, step, batch, labels[chosen])
 
-    def block(_: int) -> dict[str, float]:
-        network.train()
-        return {
-            phase.name: _seconds(work.device, lambda phase=phase: steps(phase)) / phase.steps
-            for phase in timed_phases(recipe, work.steps)
-        }
-
-    return Prepared(compile_seconds, block)
+    return steps
 
 
 def _prepare_run(work: TimedWork, mode: CompileMode | None) -> Prepared:
@@ -179,6 +220,14 @@ def draws_of(draws: TensorDraws, epoch: int, chosen: Tensor) -> TensorDraws:
     by_epoch = {name: getattr(draws, name) for name in ("mirrors", "shifts", "corners", "jitter")}
     own = {name: None if array is None else array[epoch : epoch + 1, chosen] for name, array in by_epoch.items()}
     return draws._replace(flips=draws.flips[chosen], **own)
+
+
+def _mode_of(work: TimedWork) -> CompileMode | None:
+    # Of torch.compile; None: eager.
+    mode = MODES[work.device] if work.implementation in COMPILED else None
+    if mode is not None and work.recipe.selection is not None:
+        raise ValueError("the proxy of a recipe that selects is not compiled; compare with the implementation eager")
+    return mode
 
 
 def _forward(work: TimedWork, network: nn.Module, mode: CompileMode | None) -> tuple[Callable[[Tensor], Tensor], float]:

@@ -15,6 +15,12 @@ TimedTask = Literal["step", "run", "evaluate", "augment"]
 ImplementationName = Literal[
     "airjax", "eager", "compiled", "autocast", "autocast-compiled", "airbench", "airbench-compiled"
 ]
+# In which the released package trains. On a CPU torch has no eigenvectors, for whitening, in half precision.
+PACKAGE_PRECISIONS: dict[Device, tuple[str, ...]] = {
+    "cpu": ("auto", "float32", "float64"),
+    "cuda": ("auto", "float16"),
+}
+AUTOCAST: tuple[ImplementationName, ...] = ("autocast", "autocast-compiled")
 
 MATMUL_SIZE: dict[Device, int] = {"cpu": 2048, "cuda": 8192}  # rows and columns of the largest rate's product
 COPY_BYTES: dict[Device, int] = {"cpu": 2**28, "cuda": 2**30}  # far more than the caches hold
@@ -65,6 +71,27 @@ class Facts(NamedTuple):
     matmul_rate: float  # FLOP/s of a large matrix product, in bfloat16 on a GPU and where the work is in it, or float32
     copy_rate: float  # bytes per second read and written by a large elementwise operation
     precision: str  # of the work
+    convolution: str | None = None  # what convolves in airjax; None of PyTorch
+    settings: dict[str, Any] | None = None  # of airjax's process, as `airjax.training.environment.settings` has them
+
+
+def require_precision(work: TimedWork) -> None:
+    """Raise ValueError where an implementation would compute in another precision than the one that is asked for."""
+    asked = work.recipe.precision
+    if work.implementation.startswith("airbench") and asked not in PACKAGE_PRECISIONS[work.device]:
+        how = "in float16 on a GPU, as it is shipped," if work.device == "cuda" else "in float32 on a CPU,"
+        raise ValueError(
+            f"{work.implementation} trains {how} but precision is {asked}; leave it at auto, or compare with our own "
+            "PyTorch reference"
+        )
+    # On a GPU auto is bfloat16 of airjax. Augmentation has no network that autocast would compute.
+    in_bfloat16 = asked == "bfloat16" or (asked == "auto" and work.device == "cuda") or work.task == "augment"
+    if work.implementation in AUTOCAST and not in_bfloat16:
+        asked = "float32" if asked == "auto" else asked
+        raise ValueError(
+            f"{work.implementation} computes in bfloat16, but airjax beside it in {asked}; add --precision bfloat16, "
+            "or leave it out of --against"
+        )
 
 
 def rate_in_bfloat16(device: Device, precision: str) -> bool:

@@ -56,12 +56,15 @@ def require_recipe(recipe: Recipe) -> None:
         )
 
 
+def package_dtype(recipe: Recipe, device: str) -> torch.dtype:
+    """Return what the package computes in: on a GPU float16, as shipped; on a CPU the recipe's precision."""
+    return torch.float16 if device == "cuda" else dtype_of(recipe, device)
+
+
 def open_package(recipe: Recipe, device: str) -> contextlib.AbstractContextManager[Any]:
-    """Return the package's `utils` within the context: on a GPU as shipped, in float16; on a CPU in the recipe's
-    precision.
-    """
+    """Return the package's `utils` within the context, computing in `package_dtype`."""
     if device == "cpu":
-        return on_cpu(dtype_of(recipe))
+        return on_cpu(package_dtype(recipe, device))
     return contextlib.nullcontext(importlib.import_module(f"{load_package().__name__}.utils"))
 
 

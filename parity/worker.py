@@ -1,8 +1,10 @@
 """A process of its own that makes a function once, and calls it whenever it is asked."""
 
+import ctypes
 import multiprocessing
 import os
 import signal
+import sys
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any, Generic, TypeVar
@@ -10,6 +12,8 @@ from typing import Any, Generic, TypeVar
 Argument = TypeVar("Argument")
 Question = TypeVar("Question")
 Answer = TypeVar("Answer")
+
+DIES_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 
 
 class WorkerError(RuntimeError):
@@ -24,6 +28,7 @@ class Worker(Generic[Question, Answer]):
 
     def __init__(self, name: str, make: Callable[[Argument], Callable[[Question], Answer]], argument: Argument) -> None:
         self.name = name
+        self.at_work = False  # on a question that was asked
         # spawn: a forked copy of a process that has used JAX or CUDA may hang.
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
@@ -35,14 +40,20 @@ class Worker(Generic[Question, Answer]):
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """End the process, whatever it is doing."""
         self.process.terminate()
         self.process.join()
 
     def ask(self, question: Question, subject: str) -> Answer:
         """Ask, and wait for the answer. Raises WorkerError, which names the subject."""
         try:
+            self.at_work = True
             self.pipe.send(question)
             answer, problem = self.pipe.recv()
+            self.at_work = False
         except (EOFError, OSError) as error:
             self.process.join()
             raise WorkerError(
@@ -52,10 +63,28 @@ class Worker(Generic[Question, Answer]):
             raise WorkerError(f"the {self.name} process failed on {subject}: {problem}")
         return answer
 
+    def settle(self, seconds: float) -> bool:
+        """Drop the answer that an interrupted `ask` did not wait for, so that the next is that of the next question.
+
+        Returns whether the process can be asked again: one that answers nothing within so many seconds is ended.
+        """
+        if not self.at_work:
+            return True
+        try:
+            if self.pipe.poll(seconds):
+                self.pipe.recv()
+                self.at_work = False
+                return True
+        except (EOFError, OSError):
+            pass  # it has ended
+        self.end()
+        return False
+
 
 def _serve(make: Callable[[Any], Callable[[Any], Any]], argument: Any, pipe: Connection) -> None:
     # Ctrl-C reaches every process of a terminal; the parent decides, and ends this one.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _end_with_parent()
     # Several processes share the GPU's memory.
     os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
     answer = None
@@ -69,3 +98,13 @@ def _serve(make: Callable[[Any], Callable[[Any], Any]], argument: Any, pipe: Con
             pipe.send((answer(question), None))
         except Exception as error:
             pipe.send((None, f"{type(error).__name__}: {error}"))
+
+
+def _end_with_parent() -> None:
+    # A signal that ends the parent at once does not reach this process, which would go on beside a rerun.
+    parent = multiprocessing.parent_process()
+    if sys.platform != "linux" or parent is None:
+        return
+    ctypes.CDLL(None).prctl(DIES_WITH_PARENT, signal.SIGKILL)
+    if os.getppid() != parent.pid:  # it ended before
+        os._exit(1)

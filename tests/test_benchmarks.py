@@ -112,8 +112,8 @@ def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[FakeWorker]:
 
 def test_implementations_take_turns_and_warm_ups_do_not_count(tiny: Recipe, fake: type[FakeWorker]) -> None:
     works = [work_of(tiny, implementation=implementation, task="augment") for implementation in ("airjax", "eager")]
-    measured, failed = measure(works, repeats=2, warmups=1, on_block=lambda *_: None)
-    assert failed == {}
+    measured, failed, interrupted = measure(works, repeats=2, warmups=1, on_block=lambda *_: None)
+    assert (failed, interrupted) == ({}, None)
     order = [implementation for implementation, number in fake.asked if number is not None]
     assert order == ["eager", "airjax", "airjax", "eager", "eager", "airjax"]
     assert measured["airjax"].blocks == [{"augment": 1.001}, {"augment": 1.002}]
@@ -189,10 +189,23 @@ def test_json_and_the_kept_line_are_the_same(
     assert record["command"] == "python -m benchmarks " + " ".join(arguments)
     blocks = read_lines(tmp_path / "blocks.jsonl")
     assert len(blocks) == 6 * 3
+    # A block is found again in its line, and says itself what it is of.
+    assert len(record["run"]) == 32
     assert blocks[0] == {
         "benchmark": task,
+        "run": record["run"],
         "recipe": "tiny",
         "changed": {"batch_size": 16},
+        "batch_size": 16,
+        "precision": "auto",
+        "allocator": "default",
+        "steps": 10 if task == "step" else None,
+        "data": "synthetic" if task == "run" else "noise",
+        "command": record["command"],
+        "load": record["load"],
+        "platform": "cpu",
+        "device": "a processor",
+        "versions": {},
         "round": 0,
         "implementation": "airjax",
         "parts": blocks[0]["parts"],
@@ -227,7 +240,7 @@ def test_rounds_end_before_the_time_is_up(
     clock = iter(range(0, 10_000, 5))
     monkeypatch.setattr(rounds.time, "monotonic", lambda: next(clock))
     works = [work_of(tiny, implementation=implementation, task="augment") for implementation in ("airjax", "eager")]
-    measured, _ = measure(works, repeats=50, warmups=1, on_block=lambda *_: None, allowed=60)
+    measured, *_ = measure(works, repeats=50, warmups=1, on_block=lambda *_: None, allowed=60)
     assert [len(found.blocks) for found in measured.values()] == [5, 5]
 
 
@@ -360,7 +373,6 @@ def test_starts_are_compared_without_caches(
 
     implementations: list[str] = []
     monkeypatch.setattr(startup, "start", start)
-    monkeypatch.setattr(startup, "describe", lambda device: {"device": "a processor"})
     assert main(["compile", "--recipe", "tiny", "--device", "cpu", "--repeats", "2", "--json"]) == 0
     record = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (record["airjax"], record["torch"], record["best_torch"]) == (5.0, 3.0, "eager")
@@ -422,6 +434,16 @@ def test_few_rounds_have_no_interval_and_other_images_are_another_row() -> None:
     assert "| 0.50 (n=5), faster |" in text  # a line of before has an interval, which is not shown
     assert "| a whole training, 94, synthetic |" in text
     assert "| a whole training, 94 |" in text
+
+
+def test_an_interrupted_comparison_takes_no_place_of_a_whole_one_and_xla_is_another_row() -> None:
+    implementations = {name: {"flops_per_second": 1e9} for name in ("airjax", "eager")}
+    cut = row(ratio=0.3, interrupted=True, implementations=implementations, traffic_bytes=None)
+    assert speed_tables.latest([row(), cut]) == [row()]
+    assert "unknown, unknown" in speed_tables.speed_table([cut])
+    xla = row(platform="cpu", convolution="native", ratio=0.9)
+    assert len(speed_tables.latest([row(), xla, row(platform="cpu", convolution="onednn")])) == 2
+    assert "| a training step, 94, XLA's convolutions |" in speed_tables.speed_table([xla])
 
 
 def test_a_ratio_to_another_step_says_to_which() -> None:

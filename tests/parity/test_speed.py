@@ -118,6 +118,49 @@ def test_autocast_has_weights_in_float32_and_computes_in_bfloat16(
     assert speed.facts(work, prepared).precision == "bfloat16"
 
 
+def test_the_released_package_is_recorded_in_what_it_computes_in(tiny: Recipe, toy: airjax.Dataset) -> None:
+    def precisions(device: Any, precision: Any) -> list[str]:
+        work = work_of("run", tiny.override(precision=precision), toy)._replace(device=device)
+        return [
+            speed.precision_of(work._replace(implementation=name))
+            for name in ("airbench", "airbench-compiled", "eager", "autocast")
+        ]
+
+    # As shipped on a GPU, whatever the recipe says; on a CPU it is the recipe's.
+    assert precisions("cuda", "auto") == ["float16", "float16", "float16", "bfloat16"]
+    assert precisions("cuda", "bfloat16") == ["float16", "float16", "bfloat16", "bfloat16"]
+    assert precisions("cpu", "auto") == ["float32", "float32", "float32", "bfloat16"]
+
+
+def test_a_first_step_compiles_what_it_needs_alone(
+    toy: airjax.Dataset, tiny: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled, calls, taken, step = [], [], [], reference.advance
+
+    def compile_network(network: torch.nn.Module, mode: str) -> Any:
+        compiled.append(mode)
+
+        def forward(images: torch.Tensor) -> torch.Tensor:
+            calls.append((len(images), network.training, network.get_parameter("0.bias").requires_grad))
+            return network(images)
+
+        return forward
+
+    def spy(recipe: Recipe, training: reference.Training, number: int, *batch: Any) -> Any:
+        taken.append(number)
+        return step(recipe, training, number, *batch)
+
+    monkeypatch.setattr(torch, "compile", compile_network)
+    monkeypatch.setattr(speed, "advance", spy)
+    take = speed.prepare_first_step(work_of("step", tiny, toy, "compiled"))
+    assert (compiled, calls) == (["default"], [])
+    take()
+    # One batch of the first phase: neither the other phase nor an evaluation.
+    assert (calls, taken) == ([(tiny.batch_size, True, True)], [0])
+    speed.prepare_first_step(work_of("step", tiny, toy, "eager"))()
+    assert (len(compiled), len(calls), taken) == (1, 1, [0, 0])
+
+
 def test_torch_in_bfloat16_on_a_cpu_is_autocast_as_well() -> None:
     def implementations(*arguments: str) -> list[tuple[str, str]]:
         options = make_parser("step").parse_args(["--recipe", "tiny", "--device", "cpu", *arguments])
