@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
-from benchmarks.verdict import compare, spread
+from benchmarks.verdict import compare_with_best, spread
 from benchmarks.work import make_answer
 from parity.environment import describe_computation
 from parity.timing import Facts, ImplementationName, TimedWork, timed_phases
@@ -188,16 +188,7 @@ def summarise(work: TimedWork, measured: dict[ImplementationName, Measured]) -> 
         if operations is not None and matmul_rate is not None:
             rate = operations / implementations[implementation]["median"]
             implementations[implementation] |= {"flops_per_second": rate, "mfu": rate / matmul_rate}
-    others = [implementation for implementation in implementations if implementation != "airjax"]
-    compared: dict[str, Any] = {}
-    if "airjax" in implementations and others:
-        best = min(others, key=lambda implementation: implementations[implementation]["median"])
-        compared = {
-            "airjax": implementations["airjax"]["median"],
-            "torch": implementations[best]["median"],
-            **compare(seconds["airjax"], seconds[best])._asdict(),
-            "best_torch": best,
-        }
+    compared = compare_with_best(seconds, [name for name in seconds if name != "airjax"])
     ours = measured["airjax"].facts if "airjax" in measured else None
     return compared | {
         "repeats": max(len(found.blocks) for found in measured.values()),

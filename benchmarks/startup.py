@@ -15,7 +15,7 @@ from benchmarks.record import save_block
 from benchmarks.rounds import complete
 from benchmarks.speed import finish_comparison, make_origin
 from benchmarks.speed_options import add_comparison_options, changed_recipe
-from benchmarks.verdict import compare, spread
+from benchmarks.verdict import compare_with_best, spread
 from parity.environment import Device, default_device
 from parity.worker import WorkerError
 
@@ -113,15 +113,7 @@ def summarise(found: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
         }
         for name, each in found.items()
     }
-    others, compared = [name for name in ("eager", "compiled") if name in found], {}
-    if "airjax" in found and others:
-        best = min(others, key=lambda name: implementations[name]["median"])
-        compared = {
-            "airjax": implementations["airjax"]["median"],
-            "torch": implementations[best]["median"],
-            **compare(totals["airjax"], totals[best])._asdict(),
-            "best_torch": best,
-        }
+    compared = compare_with_best(totals, ("eager", "compiled"))
     told = found["airjax"][-1] if "airjax" in found else {}
     return compared | {
         "repeats": max(map(len, found.values())),

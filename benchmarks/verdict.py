@@ -1,6 +1,6 @@
 """Seconds of two implementations that were measured in turn: how much faster is one, and is that more than chance?"""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -53,6 +53,21 @@ def compare(a: Sequence[float], b: Sequence[float]) -> TimeComparison:
         interval = float(low), float(high)
     verdict: SpeedVerdict = "open" if p >= SIGNIFICANCE else "faster" if np.median(ratios) < 0 else "slower"
     return TimeComparison(ratio, interval, p, verdict)
+
+
+def compare_with_best(seconds: Mapping[str, Sequence[float]], others: Iterable[str]) -> dict[str, Any]:
+    """Return what a record says of airjax and the fastest of the others; nothing where airjax or they are missing.
+
+    Args:
+        seconds: of the rounds of each implementation, by its name.
+        others: names of those that airjax may be compared with.
+    """
+    medians = {name: float(np.median(seconds[name])) for name in others if name in seconds}
+    if "airjax" not in seconds or not medians:
+        return {}
+    best = min(medians, key=lambda name: medians[name])
+    found = {"airjax": float(np.median(seconds["airjax"])), "torch": medians[best], "best_torch": best}
+    return found | compare(seconds["airjax"], seconds[best])._asdict()
 
 
 def _median_ratio(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:
