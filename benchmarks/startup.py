@@ -130,7 +130,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--recipe", default="94", metavar="NAME")
     parser.add_argument("--batch-size", type=int, metavar="N")
     parser.add_argument("--device", choices=get_args(Device))
-    parser.add_argument("--repeats", type=int, default=3, metavar="N", help="processes of each start")
+    parser.add_argument("--repeats", type=int, default=6, metavar="N", help="processes of each start")
     add_comparison_options(parser)
     return parser
 
