@@ -37,7 +37,6 @@ from benchmarks import (
     profile,
     record,
     report,
-    roofline,
     rounds,
     scaling,
     scan,
@@ -646,6 +645,9 @@ def test_the_suite_is_the_worst_of_its_recipes() -> None:
 
 
 def test_a_roof_is_of_one_processor_and_precision() -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed (pip install '.[report]')")
+    from benchmarks import roofline
+
     def row(device: str, precision: str, rate: float) -> dict[str, Any]:
         return {"device": device, "implementations": {"airjax": {"precision": precision}}, "matmul_rate": rate}
 
@@ -655,6 +657,9 @@ def test_a_roof_is_of_one_processor_and_precision() -> None:
 
 
 def test_labels_of_points_that_are_close_move_down_in_their_order() -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed (pip install '.[report]')")
+    from benchmarks import roofline
+
     moved = roofline.spread_labels(np.array([1.0, 3.0, 1.05, 2.95]), 0.25)
     np.testing.assert_allclose(moved, [0.8, 3.0, 1.05, 2.75])
 
