@@ -3,7 +3,7 @@
 import sys
 
 from airjax.cli.console import run_main
-from airjax.cli.stopping import interrupted_by_sigterm
+from airjax.cli.stopping import exit_code_of, interrupted_by_sigterm
 from airjax.data.dataset import DataError
 from parity.worker import WorkerError
 
@@ -52,10 +52,8 @@ def main(arguments: list[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_FAILED
     except KeyboardInterrupt as interrupted:
-        from benchmarks.speed import interrupted_code
-
         print("interrupted before there was a record to keep", file=sys.stderr)
-        return interrupted_code(interrupted)
+        return exit_code_of(interrupted)
 
 
 def run(command: str, arguments: list[str]) -> int:

@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from airjax.cli.console import run_main
+from airjax.cli.stopping import exit_code_of
 from airjax.recipes.published import get_recipe
 from airjax.recipes.recipe import Recipe
 from airjax.training.arrays import to_device
@@ -31,7 +32,7 @@ from airjax.utils.seeds import make_keys
 from benchmarks.ablation_variants import AS_IT_IS, VARIANTS, Variant, make_variant, undone
 from benchmarks.kernels import check_group
 from benchmarks.record import add_output_options, save, save_block
-from benchmarks.speed import interrupted_code, make_noise, warn_of_load
+from benchmarks.speed import make_noise, warn_of_load
 from benchmarks.turns import Turns, summarise, take_turns
 
 FILE = "ablation.jsonl"
@@ -98,7 +99,7 @@ def main(arguments: list[str]) -> int:
     save(options.results, FILE, record | ({"interrupted": True} if found.interrupted else {}))
     if found.interrupted is not None:
         print("interrupted; the turns that were measured are kept", file=sys.stderr)
-        return interrupted_code(found.interrupted)
+        return exit_code_of(found.interrupted)
     return 1 if found.failed else 0
 
 

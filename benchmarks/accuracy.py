@@ -10,16 +10,15 @@ archive holds.
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
 from airjax.cli.console import run_main
 from airjax.cli.train_result import describe_result, summarize_runs
-from airjax.data import DataError, Dataset, load_data
-from airjax.recipes.recipe import Recipe
-from airjax.utils.records import read_lines
+from airjax.data import DataError
+from airjax.report.networks import read_networks
+from airjax.report.survey import SurveyError
 from benchmarks.record import run_json, save, take_output_options
 
 FILE = "accuracy.jsonl"
@@ -43,13 +42,11 @@ def save_finished(results: Path, arguments: list[str]) -> int:
     """Save the line of a folder's finished networks. Returns the exit code."""
     parser = argparse.ArgumentParser("python -m benchmarks.accuracy")
     parser.add_argument("--finished", type=Path, metavar="DIR", help="folder of a training that was stopped")
-    parser.add_argument("--data-dir", metavar="DIR", help="where its data set lies")
+    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="where its data set lies")
     options = parser.parse_args(arguments)
     try:
-        described = _described(options.finished)
-        dataset = load_data(described["dataset"], options.data_dir, labels=described["labels"])
-        record = record_finished(options.finished, described, dataset)
-    except (ValueError, DataError) as error:
+        record = record_finished(options.finished, options.data_dir)
+    except (ValueError, DataError, SurveyError) as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USAGE
     save(results, FILE, record)
@@ -57,39 +54,29 @@ def save_finished(results: Path, arguments: list[str]) -> int:
     return EXIT_OK
 
 
-def record_finished(folder: Path, described: dict[str, Any], dataset: Dataset) -> dict[str, Any]:
+def record_finished(folder: Path, data_dir: Path | None = None) -> dict[str, Any]:
     """Make the line of a folder's finished networks.
 
     Args:
         folder: of `airjax train --out`; of each seed the last line of its runs.jsonl counts.
-        described: its recipe.json.
-        dataset: what the networks were trained on.
+        data_dir: where the data set lies that they learned from; without one it is looked for.
 
-    Raises ValueError where none is finished, several environments trained them, or the data set is another one.
+    Raises ValueError where none is finished, several environments trained them, or the data set is not there or another
+    one, DataError for a data_dir that does not hold it, and SurveyError for what is no such folder.
     """
-    runs = {line["seed"]: line for line in read_lines(folder / "runs.jsonl") if "seed" in line}
-    if not runs:
-        raise ValueError(f"no network is finished in {folder}")
-    if dataset.fingerprint != described["dataset_sha256"]:
-        raise ValueError(f"the networks in {folder} learned from other data than this {dataset.name}")
-    known = {line["environment"]: line for line in read_lines(folder / "environments.jsonl") if "environment" in line}
-    names = {run.get("environment") for run in runs.values()}
-    if len(names) > 1 or not names <= known.keys():
-        raise ValueError(f"the networks in {folder} are not of one known environment; a line is of one")
-    environment = {name: value for name, value in known[names.pop()].items() if name != "environment"}
-    finished = [runs[seed] for seed in sorted(runs)]
-    summary = summarize_runs(described["name"], Recipe.from_dict(described["recipe"]), dataset, finished)
-    return summary | {"mixed": {}, "warnings": []} | environment | {"n": len(finished), "interrupted": True}
-
-
-def _described(folder: Path) -> dict[str, Any]:
-    file = folder / "recipe.json"
     try:
-        return json.loads(file.read_text())
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f"{file} cannot be read ({error}); --finished needs the folder of `airjax train --out`"
-        ) from error
+        networks = read_networks(folder, data_dir)
+    except SurveyError as error:
+        raise SurveyError(f"{error}; --finished needs the folder of `airjax train --out`") from error
+    if not networks.runs:
+        raise ValueError(f"no network is finished in {folder}")
+    if networks.dataset is None:
+        raise ValueError(f"the networks in {folder} learned from other data than is here: {networks.missing}")
+    if len(networks.environments) != 1:
+        raise ValueError(f"the networks in {folder} are not of one known environment; a line is of one")
+    environment = {name: value for name, value in networks.environments[0].items() if name != "environment"}
+    summary = summarize_runs(networks.name, networks.recipe, networks.dataset, networks.runs)
+    return summary | {"mixed": {}, "warnings": []} | environment | {"n": len(networks.runs), "interrupted": True}
 
 
 if __name__ == "__main__":

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from airjax.recipes.published import CLAIMS, RECIPES
+from airjax.recipes.recipe import Recipe
 from airjax.report.page import Table, format_markdown
 from airjax.utils.units import format_seconds
 
 Record = dict[str, Any]
-TRAIN_IMAGES = 50_000  # of CIFAR-10
 
 
 class Point(NamedTuple):
@@ -29,13 +29,13 @@ def whole_lines(records: Sequence[Record]) -> list[Record]:
 
     def networks(line: Record) -> tuple[Any, ...]:
         changed = str(sorted(line["changed"].items()))
-        return line["recipe"], changed, line.get("dataset_sha256"), line["device"], line["commit"]
+        return line["recipe"], changed, line["dataset_sha256"], line["device"], line["commit"]
 
     largest: dict[tuple[Any, ...], list[set[tuple[int, float]]]] = {}
     kept = set()
     # The largest first, and of two lines of the same networks the last one.
     for place, line in sorted(enumerate(records), key=lambda each: (-each[1]["n"], -each[0])):
-        found = set(zip(line.get("seeds", range(line["n"])), line["accuracy"], strict=True))
+        found = set(zip(line["seeds"], line["accuracy"], strict=True))
         others = largest.setdefault(networks(line), [])
         if "claim" in line or not any(found <= other for other in others):
             others.append(found)
@@ -43,7 +43,7 @@ def whole_lines(records: Sequence[Record]) -> list[Record]:
     return [records[place] for place in sorted(kept)]
 
 
-def unchanged(records: list[Record]) -> list[Record]:
+def unchanged(records: Sequence[Record]) -> list[Record]:
     """Return the last line of each unchanged recipe, data set, arithmetic and device.
 
     Lines in the official order count before others, and of several those that nothing stopped.
@@ -74,7 +74,7 @@ def accuracy_table(records: list[Record]) -> str:
             rows.append([name, data, here, "", "", "", published, source])
         for line in lines:
             # The first images of a shuffled copy are others: where a recipe trains on those, so is what to expect.
-            part = RECIPES[name].train_examples < TRAIN_IMAGES and line.get("content") == "shuffled"
+            part = RECIPES[name].train_examples < Recipe().train_examples and line.get("content") == "shuffled"
             known = line in on_cifar and not part
             rows.append([name, _data(line), *_reached(line), published if known else "", source if known else ""])
     heads = ["recipe", "data", "here", "n", "training of one", "device", "published or expected", "from"]

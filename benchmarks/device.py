@@ -21,7 +21,6 @@ import os
 import shutil
 import signal
 import sys
-import tarfile
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,7 +30,7 @@ from benchmarks.device_archive import PARTS, keep_lines, restore, write_archive
 from benchmarks.device_machine import device_name, environment_of, source_name
 from benchmarks.device_parts import Part, make_parts, with_more_time
 from benchmarks.device_process import run_limited
-from benchmarks.gpu import gpu_name
+from parity.gpu import gpu_name
 
 ROOT = Path(__file__).parent.parent
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_UNDECIDED, EXIT_INCOMPLETE, EXIT_INTERRUPTED = 0, 1, 2, 3, 4, 130
@@ -49,7 +48,7 @@ def main(arguments: list[str]) -> int:
                 print(f"{count} lines added to benchmarks/results/{name}")
             return EXIT_OK
         return run_call(options)
-    except (ValueError, OSError, tarfile.TarError) as error:
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USAGE
     except KeyboardInterrupt:
@@ -97,7 +96,7 @@ def run_call(options: argparse.Namespace) -> int:
     parts = [with_more_time(part, options.time_factor) for part in parts]
     print(f"{device}, {source}, recipe {options.recipe}: {len(parts)} parts, {allowed:g} s")
     place = {"device": device, "commit": source, "recipe": options.recipe}
-    data = None if options.data is None else "synthetic" if is_synthetic(options.data) else "cifar10"
+    data = data_name(options.data)
     known = read_statuses(work, place, data)
     # What has been tried and did not succeed comes after what has not been tried.
     for part in sorted(parts, key=lambda part: part.name in known):
@@ -127,11 +126,16 @@ def choose(options: argparse.Namespace, parts: list[Part]) -> list[Part]:
     if unknown:
         names = ", ".join(part.name for part in parts)
         raise ValueError(f"--part is {min(unknown)!r}, but it must be one of {names}")
-    chosen = [part for part in parts if not options.part or part.name in options.part]
-    if elsewhere := [part for part in chosen if options.part and options.call not in ("all", str(part.call))]:
-        part = elsewhere[0]
-        raise ValueError(f"--part {part.name} is of call {part.call}, not of call {options.call}; name that, or all")
-    return [part for part in chosen if options.call in ("all", str(part.call))]
+    called = [part for part in parts if options.call in ("all", str(part.call))]
+    if not options.part:
+        return called
+    chosen = [part for part in parts if part.name in options.part]
+    for part in chosen:
+        if part not in called:
+            raise ValueError(
+                f"--part {part.name} is of call {part.call}, not of call {options.call}; name that, or all"
+            )
+    return chosen
 
 
 def run_part(part: Part, limit: float, work: Path, source: str, gpu: bool) -> dict[str, Any]:
@@ -154,16 +158,15 @@ def run_part(part: Part, limit: float, work: Path, source: str, gpu: bool) -> di
     return {"status": status, "code": code, "seconds": round(time.monotonic() - began, 1), "date": date}
 
 
-def is_synthetic(data: str | None) -> bool:
-    """Say whether --data is the synthetic data set, for a trial, and no folder of CIFAR-10."""
-    return data in (None, "synthetic", "builtin")
+def data_name(data: str | None) -> str | None:
+    """Return which data set --data is: "synthetic", for a trial, or a folder of "cifar10"; None without it."""
+    return "synthetic" if data in ("synthetic", "builtin") else data and "cifar10"
 
 
 def data_options(data: str | None) -> tuple[str, ...]:
     """Return the options of a command that name the data set."""
-    if is_synthetic(data):
+    if data is None or data_name(data) == "synthetic":
         return ("--data", "builtin")
-    assert data is not None
     return ("--data", "cifar10", "--data-dir", str(Path(data).resolve()))
 
 

@@ -94,11 +94,11 @@ def keep_lines(archive: Path, results: Path) -> Counter[str]:
     for name, lines in found.items():
         file = results / name
         there = set(file.read_bytes().splitlines()) if file.exists() else set()
-        with file.open("ab") as output:
-            for line in lines:
-                if line not in there:
+        for line in lines:
+            if line not in there:
+                with file.open("ab") as output:
                     output.write(line + b"\n")
-                    added[name] += 1
+                added[name] += 1
     return added
 
 

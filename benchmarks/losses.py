@@ -16,10 +16,10 @@ from typing import Any
 from airjax.cli.console import run_main
 from airjax.recipes.published import get_recipe
 from airjax.recipes.recipe import Recipe
-from airjax.training.environment import describe
 from airjax.utils.records import dump_json
 from benchmarks.children import bound
 from benchmarks.record import add_output_options, save
+from parity.environment import describe_apart
 from parity.worker import WorkerError
 
 FILE = "losses.jsonl"
@@ -40,7 +40,7 @@ def main(arguments: list[str]) -> int:
     if options.one:
         print(dump_json(first_losses(cut(get_recipe(options.recipe), options.steps), options.one)))
         return 0
-    command = ["--recipe", options.recipe, "--steps", str(options.steps)]
+    command, where = ["--recipe", options.recipe, "--steps", str(options.steps)], describe_apart()
     expected = in_process(command, "float32", {"JAX_PLATFORMS": "cpu"})
     found: dict[str, list[float | None]] = {}
     failed: dict[str, str] = {}
@@ -57,7 +57,7 @@ def main(arguments: list[str]) -> int:
         print(f"{name:8} {verdict}: by at most {value:.2g} of a loss, {ALLOWED[name]:g} allowed")
     record = {"recipe": options.recipe, "n": options.steps, "differences": differences, "allowed": ALLOWED}
     record |= {"cpu": expected, "losses": found, "failed": failed, "passed": not wrong}
-    save(options.results, FILE, record | describe())
+    save(options.results, FILE, record | where)
     return 1 if wrong else 0
 
 

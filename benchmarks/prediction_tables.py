@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from airjax.report.page import Table, format_markdown
+from benchmarks.accuracy_tables import unchanged
+from benchmarks.speed_tables import latest, order_of
 from benchmarks.timing_rules import AIRBENCH as AIRBENCH_RULE
 from benchmarks.timing_rules import seconds_by
 
@@ -24,10 +26,10 @@ AIRBENCH = "airbench94_compiled"
 class Measurements(NamedTuple):
     """Lines of what is measured."""
 
-    steps: Sequence[Mapping[str, Any]] = ()  # of ablation.jsonl
-    groups: Sequence[Mapping[str, Any]] = ()  # of seeds.jsonl
-    trained: Sequence[Mapping[str, Any]] = ()  # of accuracy.jsonl
-    compared: Sequence[Mapping[str, Any]] = ()  # of speed.jsonl
+    steps: Sequence[dict[str, Any]] = ()  # of ablation.jsonl
+    groups: Sequence[dict[str, Any]] = ()  # of seeds.jsonl
+    trained: Sequence[dict[str, Any]] = ()  # of accuracy.jsonl
+    compared: Sequence[dict[str, Any]] = ()  # of speed.jsonl
 
 
 NOTHING = Measurements()
@@ -72,7 +74,7 @@ def predictions_table(records: list[dict[str, Any]], measurements: Measurements 
 def measured_on(device: str, recipe: str, measurements: Measurements) -> Mapping[str, str]:
     """Return title of a row -> what was measured last of a recipe on a device."""
 
-    def of(lines: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    def of(lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         return [line for line in lines if (line["device"], line["recipe"]) == (device, recipe)]
 
     found: dict[str, str] = {}
@@ -86,11 +88,12 @@ def measured_on(device: str, recipe: str, measurements: Measurements) -> Mapping
         alone = line["strategy"] == "sequential"
         name = "sequential" if alone else f"{line['strategy']}, {line['members']} networks"
         found[RATE + name] = f"{line['networks_per_hour']:.0f}"
-    for line in of(measurements.trained):
-        if not set(line["changed"]) - {"precision"}:
+    for line in of(unchanged(measurements.trained)):
+        if line["dataset"] == "cifar10":
             found[RUN] = f"{seconds_by(AIRBENCH_RULE, line['seconds']) / line['n']:.2f} s"
-    for line in of(measurements.compared):
-        if line["benchmark"] == "run" and not line["changed"] and line.get("best_torch") == "airbench-compiled":
+    with_released = [line for line in measurements.compared if line.get("best_torch") == "airbench-compiled"]
+    for line in of(latest(with_released)):
+        if line["benchmark"] == "run" and not line["changed"] and not order_of(line):
             found[RUN], found[f"{AIRBENCH}: {RUN}"] = f"{line['airjax']:.2f} s", f"{line['torch']:.2f} s"
             found[f"airjax / {AIRBENCH}"] = f"{line['ratio']:.2f}"
     return found

@@ -28,9 +28,9 @@ from airjax.training.environment import describe
 from airjax.training.run import Task, advance, start_run
 from airjax.utils.records import dump_json
 from airjax.utils.seeds import make_key
-from benchmarks.gpu import gpu_name
 from benchmarks.record import add_output_options, save
 from benchmarks.speed import command_line, make_noise, warn_of_load
+from parity.gpu import gpu_name
 from parity.worker import Worker
 
 FILE = "profile.jsonl"

@@ -18,11 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from airjax.cli.console import run_main
-from airjax.data import DataError, Dataset
+from airjax.data import DataError, Dataset, load_data
+from airjax.recipes.published import get_recipe
 from airjax.recipes.recipe import Recipe
 from airjax.utils.records import dump_json, read_lines
 from benchmarks.children import bound
 from benchmarks.record import RESULTS, add_output_options, save, without_output_options
+from benchmarks.speed_tables import last_groups
 from parity.environment import describe_data
 
 FILE = "seeds.jsonl"
@@ -70,7 +72,7 @@ def main(arguments: list[str]) -> int:
         print(dump_json(measure(options)))
         return EXIT_OK
     try:
-        require_data(options)
+        load(options)  # before anything is measured
     except (ValueError, DataError) as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USAGE
@@ -93,16 +95,9 @@ def main(arguments: list[str]) -> int:
     return EXIT_FAILED if failed else EXIT_OK
 
 
-def require_data(options: argparse.Namespace) -> None:
-    """Find out before anything is measured whether the recipe and the data set are there.
-
-    Raises ValueError and DataError.
-    """
-    from airjax.data import load_data
-    from airjax.recipes.published import get_recipe
-
-    get_recipe(options.recipe)
-    load_data(options.data, options.data_dir)
+def load(options: argparse.Namespace) -> tuple[Recipe, Dataset]:
+    """Return the whole recipe and the data set that are asked for. Raises ValueError and DataError."""
+    return get_recipe(options.recipe), load_data(options.data, options.data_dir)
 
 
 def groups_of(strategies: Sequence[str], sizes: Sequence[int]) -> list[tuple[str, int]]:
@@ -126,13 +121,8 @@ def parse_group(text: str) -> tuple[str, int]:
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Train a group that compiles, and then as many as make --networks: medians of those."""
-
-    from airjax.data import load_data
-    from airjax.recipes.published import get_recipe
-
-    whole = get_recipe(options.recipe)
+    whole, data = load(options)
     recipe = whole if options.epochs is None else whole.override(epochs=options.epochs)
-    data = load_data(options.data, Path(options.data_dir) if options.data_dir else None)
     strategy, count = options.strategy[-1], options.members[-1]
     repeats = math.ceil(options.networks / count)
     if strategy in ("eager", "compiled"):
@@ -164,12 +154,13 @@ def train_groups(
     from airjax.training.many import run_many, seed_keys
     from benchmarks.work import peak_bytes
 
+    where = describe()  # before anything is measured: later another commit may be there
     first, *rest = (
         run_many(recipe, seed_keys(range(i * count, (i + 1) * count)), data, strategy=strategy, progress=False)
         for i in range(repeats + 1)
     )
     told = {"group": rest[-1].group, "compile_seconds": first.seconds["compile"], "peak_bytes": peak_bytes()}
-    return [done.seconds for done in rest], told | describe()
+    return [done.seconds for done in rest], told | where
 
 
 def train_torch(
@@ -181,10 +172,11 @@ def train_torch(
     from parity.timing import TimedWork
 
     device, data = default_device(), data.head(recipe.train_examples, recipe.test_examples)
+    where = describe(device)
     ready = speed.prepare(TimedWork("run", implementation, recipe, data, device, steps=1))
     _, *groups = (ready.block(seed) for seed in range(repeats + 1))
     told = {"group": 1, "compile_seconds": ready.compile_seconds, "peak_bytes": speed.peak_bytes(device)}
-    return groups, told | {"platform": device} | describe(device)
+    return groups, told | {"platform": device} | where
 
 
 def rank(row: dict[str, Any]) -> tuple[bool, float]:
@@ -199,8 +191,7 @@ def write_table() -> None:
     """
     best: dict[tuple[Any, ...], dict[str, Any]] = {}
     lines = [row for row in read_lines(RESULTS / FILE) if row["strategy"] not in ALONE[1:]]
-    last = {(r["device"], r["recipe"], r["strategy"], r["members"], rank(r)[0]): r for r in lines}
-    for row in last.values():
+    for row in last_groups(lines).values():
         place = (row["device"], row["recipe"], row["members"], row["strategy"] == "sequential")
         if place not in best or rank(row) > rank(best[place]):
             best[place] = row

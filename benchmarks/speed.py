@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from airjax.cli.console import EXIT_INTERRUPTED
-from airjax.cli.stopping import TerminatedError
+from airjax.cli.stopping import exit_code_of
 from airjax.data.dataset import CIFAR10_CLASSES, Dataset
 from airjax.data.info import CIFAR10
 from airjax.recipes.recipe import Recipe
@@ -126,12 +125,7 @@ def finish_comparison(
     if interrupted is None:
         return code
     print(f"interrupted; {record['repeats']} complete rounds are kept", file=sys.stderr)
-    return interrupted_code(interrupted)
-
-
-def interrupted_code(interrupted: KeyboardInterrupt) -> int:
-    """Return the exit code of a command that was interrupted: 143 by SIGTERM, 130 by Ctrl-C."""
-    return interrupted.exit_code if isinstance(interrupted, TerminatedError) else EXIT_INTERRUPTED
+    return exit_code_of(interrupted)
 
 
 def plan(task: Any, options: argparse.Namespace) -> tuple[list[TimedWork], dict[str, str]]:

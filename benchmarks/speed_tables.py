@@ -1,5 +1,6 @@
 """Tables of what trainings and their parts cost, from the lines of results."""
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from airjax.report.page import Table, format_markdown
@@ -24,7 +25,7 @@ IMPLEMENTATIONS = {
 }
 
 
-def latest(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def latest(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the last comparison of each device, work, recipe, change, setting and order, in the order of NAMES.
 
     One that was interrupted counts where there is no other.
@@ -105,9 +106,14 @@ def plotted(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [row for row in rows if row.get("traffic_bytes")]
 
 
+def last_groups(records: Iterable[dict[str, Any]]) -> dict[tuple[str, str, str, str, int], dict[str, Any]]:
+    """Return the last line of each device, recipe, images, strategy and number of networks at once."""
+    return {(r["device"], r["recipe"], order_of(r), r["strategy"], r["members"]): r for r in records}
+
+
 def seeds_table(records: list[dict[str, Any]]) -> str:
     """Networks per hour of every way to train many, a column for each number of networks at once."""
-    last = {(r["device"], r["recipe"], order_of(r), r["strategy"], r["members"]): r for r in records}
+    last = last_groups(records)
     blocks = []
     for device, recipe, order in sorted({key[:3] for key in last}):
         rows = {key[3:]: row for key, row in last.items() if key[:3] == (device, recipe, order)}
@@ -141,9 +147,8 @@ def gibibytes(measured: dict[str, Any]) -> str:
 
 def forecast_table(records: list[dict[str, Any]]) -> str:
     """Return what many networks will take, from the best strategy of each device and recipe as it was measured last."""
-    last = {(r["device"], r["recipe"], order_of(r), r["strategy"], r["members"]): r for r in records}
     best: dict[tuple[str, str], dict[str, Any]] = {}
-    for record in last.values():
+    for record in last_groups(records).values():
         place = (record["device"], record["recipe"] + order_of(record))
         known = best.get(place, {"networks_per_hour": 0.0})
         if record["strategy"] in STRATEGIES and record["networks_per_hour"] > known["networks_per_hour"]:

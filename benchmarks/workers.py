@@ -13,11 +13,12 @@ import tempfile
 from pathlib import Path
 
 from airjax.cli.console import run_main
+from airjax.cli.stopping import exit_code_of
 from airjax.data import DataError, load_data
 from airjax.utils.records import read_lines
 from benchmarks.children import bound
 from benchmarks.record import add_output_options, save
-from benchmarks.speed import interrupted_code, warn_of_load
+from benchmarks.speed import warn_of_load
 from parity.environment import describe_apart, describe_data
 from parity.worker import WorkerError
 
@@ -51,7 +52,7 @@ def main(arguments: list[str]) -> int:
         save(options.results, "workers.jsonl", what | where | ({"interrupted": True} if interrupted else {}))
     if interrupted is not None:
         print(f"interrupted; {len(rates)} rates are kept", file=sys.stderr)
-        return interrupted_code(interrupted)
+        return exit_code_of(interrupted)
     return EXIT_FAILED if failed else EXIT_OK
 
 

@@ -8,7 +8,7 @@ from airjax.data.dataset import SYNTHETIC, Dataset
 from airjax.recipes.recipe import Recipe
 from airjax.training.environment import commit, cpu_name, settings, versions
 from airjax.training.environment import describe as describe_airjax
-from benchmarks.gpu import gpu_name
+from parity.gpu import gpu_name
 from parity.worker import Worker
 
 Device = Literal["cpu", "cuda"]

@@ -10,6 +10,7 @@ from airjax.recipes.published import RECIPES
 from airjax.recipes.recipe import Recipe
 from parity.environment import Device, describe, describe_data
 from parity.study import FRAMEWORKS, Framework, RunOutcome, Study, add_run, open_study
+from parity.timing import PACKAGE_PRECISIONS
 from parity.torch_implementation import OWN
 from parity.trainers import Reference, StudyJob, make_trainer
 from parity.upstream_trainer import OTHERWISE, require_recipe
@@ -53,7 +54,7 @@ def plan_study(
         raise ValueError(f"recipe is {name!r}, but the {reference} reference has {', '.join(RECIPE_NAMES[reference])}")
     if reference == "upstream":
         require_recipe(recipe)
-        if device == "cuda" and recipe.precision not in ("auto", "float16"):
+        if device == "cuda" and recipe.precision not in PACKAGE_PRECISIONS[device]:
             raise ValueError(
                 f"airbench trains in float16 on a GPU, but precision is {recipe.precision}; leave it at auto, or "
                 f"{OTHERWISE}"

@@ -1,19 +1,17 @@
 """A process of its own that makes a function once, and calls it whenever it is asked."""
 
-import ctypes
 import multiprocessing
 import os
 import signal
-import sys
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any, Generic, TypeVar
 
+from airjax.utils.children import end_with_parent
+
 Argument = TypeVar("Argument")
 Question = TypeVar("Question")
 Answer = TypeVar("Answer")
-
-DIES_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 
 
 class WorkerError(RuntimeError):
@@ -84,7 +82,7 @@ class Worker(Generic[Question, Answer]):
 def _serve(make: Callable[[Any], Callable[[Any], Any]], argument: Any, pipe: Connection) -> None:
     # Ctrl-C reaches every process of a terminal; the parent decides, and ends this one.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _end_with_parent()
+    end_with_parent()
     # Several processes share the GPU's memory.
     os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
     answer = None
@@ -98,13 +96,3 @@ def _serve(make: Callable[[Any], Callable[[Any], Any]], argument: Any, pipe: Con
             pipe.send((answer(question), None))
         except Exception as error:
             pipe.send((None, f"{type(error).__name__}: {error}"))
-
-
-def _end_with_parent() -> None:
-    # A signal that ends the parent at once does not reach this process, which would go on beside a rerun.
-    parent = multiprocessing.parent_process()
-    if sys.platform != "linux" or parent is None:
-        return
-    ctypes.CDLL(None).prctl(DIES_WITH_PARENT, signal.SIGKILL)
-    if os.getppid() != parent.pid:  # it ended before
-        os._exit(1)

@@ -804,7 +804,7 @@ def test_a_strategy_that_fails_is_a_failure_and_the_others_go_on(
         return SimpleNamespace(returncode=int("vmap" in command), stdout='{"networks_per_hour": 7.0}\n')
 
     monkeypatch.setattr(seeds.subprocess, "run", run)
-    monkeypatch.setattr(seeds, "require_data", lambda options: None)
+    monkeypatch.setattr(seeds, "load", lambda options: None)
     command = ["--only", "vmap:2", "--only", "sequential:1", "--results", str(tmp_path)]
     assert seeds.main(command) == 1
     assert "error: vmap with 2 members failed with code 1" in capsys.readouterr().err

@@ -183,6 +183,11 @@ def test_the_table_says_what_is_predicted_and_what_is_measured() -> None:
         found
         | {
             "changed": {"precision": "bfloat16"},
+            "dataset": "cifar10",
+            "dataset_sha256": "a",
+            "commit": "c",
+            "seeds": [0, 1],
+            "accuracy": [0.94, 0.94],
             "n": 2,
             "seconds": {"compile": 9.0, "whiten": 0.02, "train": 2.3, "evaluate": 0.08},
         }

@@ -15,7 +15,7 @@ import pytest
 
 from benchmarks import device, device_archive, device_machine, device_parts, device_process
 from benchmarks.device_parts import Part
-from benchmarks.gpu import gpu_name
+from parity.gpu import gpu_name
 
 ROOT = Path(__file__).parent.parent
 COMMIT = "0123456789ab"

@@ -55,6 +55,7 @@ class FakeTraining:
             "recipe": "tiny",
             "changed": {},
             "dataset": "synthetic",
+            "dataset_sha256": "a",
             "seeds": sorted(run["seed"] for run in runs),
             "accuracy": accuracies,
             "mean": sum(accuracies) / len(accuracies),

@@ -30,6 +30,11 @@ class TerminatedError(KeyboardInterrupt):
     exit_code = 128 + signal.SIGTERM
 
 
+def exit_code_of(interrupted: KeyboardInterrupt) -> int:
+    """Return the exit code of a command that was interrupted: 143 by SIGTERM, 130 by Ctrl-C."""
+    return interrupted.exit_code if isinstance(interrupted, TerminatedError) else 128 + signal.SIGINT
+
+
 @contextmanager
 def interrupted_by_sigterm() -> Iterator[None]:
     """Have SIGTERM raise TerminatedError in the block, as Ctrl-C raises KeyboardInterrupt."""

@@ -17,7 +17,7 @@ import numpy as np
 from rich.console import Console
 
 from airjax.cli.console import describe_os_error
-from airjax.cli.stopping import TerminatedError, interrupted_by_sigterm
+from airjax.cli.stopping import exit_code_of, interrupted_by_sigterm
 from airjax.data import DataError
 from airjax.stats.intervals import mean_interval
 from airjax.sweep.cluster import ClusterError, ClusterPool, NodeLostError
@@ -123,9 +123,7 @@ def _bytes_of(plan: Plan, data: dict[str, Source], networks: int) -> int:
 
 
 def _code_of(error: BaseException) -> int:
-    if isinstance(error, TerminatedError):
-        return error.exit_code
-    return EXIT_INTERRUPTED if isinstance(error, KeyboardInterrupt) else EXIT_FAILED
+    return exit_code_of(error) if isinstance(error, KeyboardInterrupt) else EXIT_FAILED
 
 
 def count_runs(plan: Plan, names: Sequence[str], shard: Shard) -> int:

@@ -1,10 +1,8 @@
 """A sweep's worker processes on this machine, each with a device of its own."""
 
 import contextlib
-import ctypes
 import multiprocessing
 import signal
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -14,11 +12,11 @@ from pathlib import Path
 
 from airjax.sweep.devices import Devices, claim_device, find_devices, share_cores
 from airjax.sweep.worker import Chunk, Job, Report, start_worker
+from airjax.utils.children import end_with_parent
 from airjax.utils.platform import DeviceError
 
 LIFETIME = 500  # chunks after which a worker is replaced: compilation caches grow
 GRACE = 10.0  # seconds that a worker has for the steps under way and a snapshot, where it takes any
-DIES_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 
 
 class LocalPool:
@@ -99,8 +97,7 @@ class LocalPool:
 def _start(job: Job, claims: Path, ordinals: tuple[int, ...], sharing: int | None) -> None:
     # Ctrl-C reaches every process of a terminal; the parent decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(DIES_WITH_PARENT, signal.SIGKILL)
+    end_with_parent()
     if ordinals:
         claim_device(claims, ordinals)
     if sharing is not None:

@@ -44,6 +44,7 @@ class Watch:
         self._accuracies: dict[int, list[float]] = {}
         self._began, self._said = self._clock(), -math.inf
         self._workers: dict[str, tuple[str, float]] = {}  # what each is doing, and since when
+        self._under_way = 0  # finished networks of chunks that are not in
         self._doing: list[str] = []  # what the last plain line said of them
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
 
@@ -62,10 +63,12 @@ class Watch:
     def kept(self, count: int) -> None:
         """Count networks of a failed chunk that were finished before it failed."""
         self.done += count
+        self._under_way = _count(self._read())
 
     def add(self, outcomes: list[Outcome]) -> None:
         """Count networks that are finished, or given up."""
         self.done += len(outcomes)
+        self._under_way = _count(self._read())  # no longer those of this chunk
         for outcome in outcomes:
             self.diverged += outcome.diverged
             if outcome.error is not None:
@@ -80,11 +83,12 @@ class Watch:
 
     def refresh(self) -> None:
         """Show what the workers are doing now: to be called about once a second."""
-        now = self._clock()
+        now, found = self._clock(), self._read()
         self._workers = {
             name: self._workers[name] if self._workers.get(name, ("",))[0] == phase else (phase, now)
-            for name, (phase, _) in self._read().items()
+            for name, (phase, _) in found.items()
         }
+        self._under_way = _count(found)
         doing = sorted(phase for phase, _ in self._workers.values())
         if self._live:
             self._live.update(self.table(), refresh=True)
@@ -118,8 +122,7 @@ class Watch:
 
     @property
     def _finished(self) -> int:
-        # Those of chunks that are in, and of those that are not yet.
-        return min(self.done + sum(finished for _, finished in self._read().values()), self._total)
+        return min(self.done + self._under_way, self._total)
 
     def _state(self) -> str:
         finished = self._finished
@@ -144,6 +147,10 @@ class Watch:
         parts = sorted(since.items(), key=lambda item: -len(item[1]))
         texts = [f"{len(starts)} {phase} ({format_seconds(now - min(starts))})" for phase, starts in parts]
         return f"worker{'s' * (len(self._workers) != 1)}: {', '.join(texts)}"
+
+
+def _count(found: dict[str, Doing]) -> int:
+    return sum(doing.finished for doing in found.values())
 
 
 def print_line(console: Console, text: str) -> None:

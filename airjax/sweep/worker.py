@@ -164,8 +164,10 @@ def train_chunk(chunk: Chunk) -> Report:
     _in_training.set()
     try:
         _worker = _worker or _check_and_load(_job)
-        _worker.finished = 0
-        outcomes = [_finish(_worker, *each) for each in _results(_worker, chunk.runs, _job.strategy)]
+        _worker.finished, outcomes = 0, []
+        for each in _results(_worker, chunk.runs, _job.strategy):
+            outcomes.append(_finish(_worker, *each))
+            _worker.finished += 1
     except StoppedError:
         _asked_to_stop.clear()  # or no later chunk would get further
         raise
@@ -295,7 +297,6 @@ def _finish(worker: _Worker, run: Run, done: ManyRuns | None, place: int, error:
     record = run_record(job, run, error) | {"environment": worker.environment["environment"]}
     if done is None:
         worker.writer.add(record)
-        worker.finished += 1
         return Outcome(run.id, run.setting, None, False, error)
     diverged, accuracy = bool(done.diverged[place]), float(done.accuracy[place])
     logits, losses = done.logits[place], done.metrics.loss[place]
@@ -318,7 +319,6 @@ def _finish(worker: _Worker, run: Run, done: ManyRuns | None, place: int, error:
         model = Model(fit_recipe(setting.recipe, data), done.variables[place], data.classes)
         save_model(networks / f"{run.id}.safetensors", model)
     worker.writer.add(record, arrays)
-    worker.finished += 1
     return Outcome(run.id, run.setting, accuracy, diverged, None)
 
 
