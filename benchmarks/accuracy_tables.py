@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from airjax.recipes.published import CLAIMS, RECIPES
-from airjax.recipes.recipe import Recipe
+from airjax.recipes.published import CLAIMS, RECIPES, expected_on_cifar10
 from airjax.report.page import Table, format_markdown
 from airjax.utils.units import format_seconds
 
@@ -73,9 +72,7 @@ def accuracy_table(records: list[Record]) -> str:
             here = "see the source" if there else "not yet run in full"
             rows.append([name, data, here, "", "", "", published, source])
         for line in lines:
-            # The first images of a shuffled copy are others: where a recipe trains on those, so is what to expect.
-            part = RECIPES[name].train_examples < Recipe().train_examples and line.get("content") == "shuffled"
-            known = line in on_cifar and not part
+            known = line in on_cifar and expected_on_cifar10(name, line.get("content", "")) is not None
             rows.append([name, _data(line), *_reached(line), published if known else "", source if known else ""])
     heads = ["recipe", "data", "here", "n", "training of one", "device", "published or expected", "from"]
     return format_markdown(Table(heads, rows))

@@ -1,7 +1,7 @@
 """Does this device train right? Its first losses, compared with a CPU's in float32: one line of losses.jsonl.
 
-The same seed and images; each device in a process of its own. In float32 the losses agree to the rounding of a GPU's
-convolutions (TF32), in the recipe's own precision to that of half precision.
+The same seed and images; each device in a process of its own. In float32 the first loss agrees to rounding, which
+the following steps amplify; in the recipe's own precision the losses agree to that of half precision.
 """
 
 import argparse

@@ -7,6 +7,7 @@ import argparse
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -66,29 +67,33 @@ def run_json(module: str, arguments: list[str]) -> tuple[int, dict[str, Any] | N
     and is its to handle; SIGTERM is passed on. Both are waited for: a training writes a snapshot before it ends, and
     says what is finished.
     """
-    command = bound([sys.executable, "-m", module, *arguments])
-    with interrupted_by_sigterm(), subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        shown, code = _Shown(), None
+    command, code = bound([sys.executable, "-m", module, *arguments]), None
+    # Read beside this thread, which a signal may take out of a line that is read and not yet kept.
+    with (
+        interrupted_by_sigterm(),
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        shown = pool.submit(_show, process)
         try:
-            shown.read(process)
+            shown.result()
         except TerminatedError as terminated:
             process.terminate()
-            shown.read(process)
             code = terminated.exit_code
         except KeyboardInterrupt:
-            shown.read(process)
-    return process.returncode if code is None else code, json.loads(shown.last) if shown.last.startswith("{") else None
+            pass
+        last = shown.result()
+    return process.returncode if code is None else code, json.loads(last) if last.startswith("{") else None
 
 
-class _Shown:
-    # What a process prints, shown as it comes; its last line is kept.
+def _show(process: "subprocess.Popen[str]") -> str:
+    # Shows what a process prints as it comes, and returns the last line.
+    assert process.stdout is not None
     last = ""
-
-    def read(self, process: "subprocess.Popen[str]") -> None:
-        assert process.stdout is not None
-        for line in process.stdout:
-            print(line, end="", flush=True)
-            self.last = line
+    for line in process.stdout:
+        print(line, end="", flush=True)
+        last = line
+    return last
 
 
 def save(folder: Path, file: str, record: dict[str, Any]) -> None:

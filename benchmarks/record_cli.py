@@ -123,7 +123,8 @@ def _verify(options: argparse.Namespace) -> int:
     if code == EXIT_USAGE:  # of the training, which has said what is wrong
         return EXIT_USAGE
     if line is None:
-        print(f"not all networks are finished; rerunning the same command resumes in {out}", file=sys.stderr)
+        resumes = f"rerunning the same command resumes in {out}, but a network that diverged does so again"
+        print(f"not all networks are finished; {resumes}", file=sys.stderr)
         return code if code > 0 else EXIT_FAILED  # below zero: a signal ended it
     [row] = own_rows([line])
     print(f"{describe_row(row)}\nwrote {results / FILE} and {results / line['log']}")

@@ -5,6 +5,7 @@ import os
 import shlex
 import sys
 import uuid
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -174,5 +175,14 @@ def make_noise(recipe: Recipe) -> Dataset:
 
 
 def command_line(command: str, arguments: list[str]) -> str:
-    """Return the command that repeats a measurement, without what only concerns its output."""
-    return shlex.join(["python", "-m", "benchmarks", command, *without_output_options(arguments)])
+    """Return the command that repeats a measurement, without what only concerns its output or this machine's disk."""
+    told = without_output_options(arguments)
+    anywhere = [_name_place(before, argument) for before, argument in zip(["", *told], told, strict=False)]
+    return shlex.join(["python", "-m", "benchmarks", command, *anywhere])
+
+
+def _name_place(before: str, argument: str) -> str:
+    option, assigned, value = argument.rpartition("=")
+    if before == "--data-dir" or option == "--data-dir":
+        value = "DATA"
+    return option + assigned + (Path(value).name if Path(value).is_absolute() else value)

@@ -73,7 +73,8 @@ def _fix_plan(plan: Plan, out: Path) -> list[str]:
                 "the p-value wrong: choose another --out"
             )
     now = commit()
-    commits += [now] if now and now not in commits else []
+    trains = any(seed not in _finished(out) for seed in plan.all_seeds)
+    commits += [now] if trains and now and now not in commits else []
     write_json(file, asked | {"commits": commits})
     return commits
 

@@ -48,7 +48,8 @@ def render_all(experiments: dict[str, Experiment], folder: Path, where: Path) ->
     parts = [
         "# The paper's tables and figures",
         "Written by `python -m airjax experiments page` from the lines of `experiments/results`; what each number is, "
-        "and how to make it again, is in [experiments/](../experiments/README.md).",
+        "how to make it again and what limits it, is in [experiments/](../experiments/README.md) and the page of each. "
+        "Where the paper has no number, *agrees* says that our interval is above zero, *differs* that it is below.",
         index_table(experiments, folder),
     ]
     for experiment in experiments.values():

@@ -50,6 +50,7 @@ from benchmarks import (
 )
 from benchmarks.__main__ import COMMANDS, main
 from benchmarks.rounds import Measured, flops, measure, summarise, total
+from benchmarks.speed import command_line
 from benchmarks.verdict import compare, spread
 from benchmarks.work import make_answer
 from parity.timing import Facts, TimedWork, host_peak_bytes, timed_phases
@@ -281,6 +282,16 @@ def test_bad_arguments_are_usage_errors(
 ) -> None:
     assert main(["step", "--recipe", "tiny", "--device", "cpu", *more]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_command_that_repeats_a_measurement_names_no_folder_of_this_machine() -> None:
+    arguments = ["--recipe", "94", "--data-dir", "/home/me/data", "--keep", "--json"]
+    assert command_line("run", arguments) == "python -m benchmarks run --recipe 94 --data-dir DATA"
+    assert command_line("run", ["--data-dir=data"]) == "python -m benchmarks run --data-dir=DATA"
+    assert (
+        command_line("loading", ["/home/me/jpegs", "--workers", "1"])
+        == "python -m benchmarks loading jpegs --workers 1"
+    )
 
 
 def test_the_usage_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:

@@ -175,6 +175,10 @@ def test_all_commits_that_trained_are_named(
     monkeypatch.setattr(verify, "commit", lambda: "def")
     assert main([*COMMAND, *places(tmp_path)]) == 0
     assert read_lines(tmp_path / "results" / "accuracy.jsonl")[0]["commit"] == "abc, def"
+    monkeypatch.setattr(verify, "commit", lambda: "fed")  # which finds all networks there
+    (tmp_path / "results" / "accuracy.jsonl").unlink()
+    assert main([*COMMAND, *places(tmp_path)]) == 0
+    assert read_lines(tmp_path / "results" / "accuracy.jsonl")[0]["commit"] == "abc, def"
 
 
 @pytest.mark.parametrize(

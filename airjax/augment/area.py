@@ -13,9 +13,9 @@ def resize_boxes(
 
     Where both sides shrink, each pixel is the mean of the area that it covers; where one grows, both are interpolated,
     as OpenCV does. Two products with weights, whatever the boxes are: one program for all of them. Pixels are within
-    one level of OpenCV's, which sums and rounds in another order.
+    one level of OpenCV's, which sums and rounds in another order, but for single rows or columns of a side that grows:
+    there OpenCV's rounding of the scale may pick the pixel beside the one that its formula names.
     """
-    boxes = boxes.astype(jnp.float32)
     tops, lefts, heights, widths = (boxes[:, column] for column in range(4))
     shrinks = (heights >= size) & (widths >= size)
     rows = _weights(tops, heights, shrinks, size, images.shape[1])
@@ -27,16 +27,19 @@ def resize_boxes(
 
 
 def _weights(
-    starts: Float[Array, " n"], lengths: Float[Array, " n"], shrinks: Bool[Array, " n"], size: int, total: int
+    starts: Int[Array, " n"], lengths: Int[Array, " n"], shrinks: Bool[Array, " n"], size: int, total: int
 ) -> Float[Array, "n {size} {total}"]:
     # Of each pixel of a side of the image in each pixel of the result.
-    scale = (lengths / size)[:, None, None]
-    target = jnp.arange(size, dtype=jnp.float32)[None, :, None]
-    source = jnp.arange(total, dtype=jnp.float32)[None, None, :] - starts[:, None, None]
-    covered = jnp.minimum(source + 1, (target + 1) * scale) - jnp.maximum(source, target * scale)
-    # The first of two pixels, and how far the result is from it to the second, which the last one does not have.
-    first = jnp.floor(target * scale)
-    part = (target + 1) - (first + 1) / scale
-    part = jnp.where((part <= 0) | (first >= lengths[:, None, None] - 1), 0.0, part - jnp.floor(part))
+    length = lengths[:, None, None]
+    target = jnp.arange(size, dtype=jnp.int32)[None, :, None]
+    source = jnp.arange(total, dtype=jnp.int32)[None, None, :] - starts[:, None, None]
+    real_length, real_target, real_source = (whole.astype(jnp.float32) for whole in (length, target, source))
+    scale = real_length / size
+    covered = jnp.minimum(real_source + 1, (real_target + 1) * scale) - jnp.maximum(real_source, real_target * scale)
+    # The first of two pixels, and how far the result is from it to the second, which the last one does not have. In
+    # whole numbers: a float32 that is rounded down at a pixel's edge would be off by a pixel.
+    first = target * length // size
+    part = jnp.maximum((target + 1) * length - (first + 1) * size, 0).astype(jnp.float32) / real_length
+    part = jnp.where(first >= length - 1, 0.0, part)
     between = jnp.where(source == first, 1 - part, 0.0) + jnp.where(source == first + 1, part, 0.0)
     return jnp.where(shrinks[:, None, None], jnp.maximum(covered, 0.0) / scale, between)

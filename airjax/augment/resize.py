@@ -14,8 +14,8 @@ def resize(images: Float[Array, "n h w c"], size: int, *, antialias: bool = Fals
     Each pixel is interpolated between the two nearest in each direction; with antialias it is the mean, by a triangle
     as wide as two new pixels, of all near it. torch's `F.interpolate(mode="bilinear")` does the same.
 
-    Both directions are sums of as many gathers as a pixel has neighbours, which XLA fuses with what makes the images:
-    faster on a CPU than products with matrices, which are mostly zeros.
+    Both directions are sums of as many gathers as a pixel has neighbours, which XLA fuses with what makes the images;
+    matrices for products would be mostly zeros.
     """
     scaled = at_least_float32(images)
     for axis in (1, 2):

@@ -12,7 +12,10 @@ from airjax.recipes.inputs import Inputs
 
 
 def normalize(images: Real[Array, "n h w c"], inputs: Inputs, dtype: DTypeLike) -> Float[Array, "n h w c"]:
-    """Shift and scale images to zero mean and unit variance per channel, computed in dtype. (§3)"""
+    """Shift and scale images to zero mean and unit variance per channel. (§3)
+
+    Computed in dtype, so that half precision rounds after each of the three operations, as released.
+    """
     mean, std = (np.array(constant, dtype) for constant in (inputs.mean, inputs.std))
     shape = (1, 1, 1, inputs.channels)
     return (images.astype(dtype) / np.array(255, dtype) - mean.reshape(shape)) / std.reshape(shape)

@@ -8,7 +8,7 @@ from airjax.utils.records import dump_json
 
 
 def main(arguments: list[str] | None = None, prog: str = "python -m airjax.doctor") -> int:
-    """Print the checks, as a table or with --json as one line. Returns the exit code: 1 where one fails."""
+    """Print the device and the checks, as a table or with --json as one line. Returns 1 where one fails, else 0."""
     options = make_parser(prog).parse_args(arguments)
     checks = run_checks()
     passed = all(check.passed for check in checks)
@@ -16,6 +16,8 @@ def main(arguments: list[str] | None = None, prog: str = "python -m airjax.docto
         rows = [check._asdict() | {"passed": check.passed} for check in checks]
         print(dump_json({"passed": passed, "fingerprint": fingerprint(checks), "checks": rows} | describe()))
     else:
+        about = describe()
+        print(f"{about['device']} ({about['platform']}), jax {about['versions']['jax']}")
         for check in checks:
             state = "right" if check.passed else "WRONG"
             print(f"{check.name:48}{check.error:10.1e} of {check.allowed:.0e}  {state}")

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 from rich.console import Console
 
 from airjax.cli.console import EXIT_CLOSED, describe_os_error, keep_running
@@ -46,7 +45,7 @@ from airjax.training.compile import keep_compiled
 from airjax.training.data_parallel import mesh_for
 from airjax.training.environment import describe
 from airjax.training.events import Callbacks
-from airjax.training.loop import TrainedRun, require_finite, train
+from airjax.training.loop import DivergedError, TrainedRun, require_finite, require_finite_logits, train
 from airjax.training.many import run_many, seed_keys
 from airjax.training.members import Strategy, strategy_backend
 from airjax.training.processes import (
@@ -84,6 +83,7 @@ class Job(NamedTuple):
     environment: dict[str, Any]
     notes: list[str]  # warnings about the data
     finished: list[Callable[[], None]]  # what removes the snapshots of networks that are trained
+    diverged: list[DivergedError]  # of the networks that did
     resized: str = ""  # what was done to pictures of one's own
     keeping: Keeping = NOTHING_KEPT  # snapshots of what is in training
     tracker: Opener | None = None  # opens runs of the tracker that is asked for
@@ -216,7 +216,7 @@ def _prepare(options: Options[Recipe], name: str) -> Job:
         environment = describe()
         if mesh is not None:
             environment |= {"network_devices": mesh.size, "processes": jax.process_count()}
-        return Job(options, name, recipe, dataset, environment, notes, [], resized)
+        return Job(options, name, recipe, dataset, environment, notes, [], [], resized)
     except ValueError as error:
         raise UsageError(error) from error
 
@@ -265,13 +265,15 @@ def _train(job: Job, kept: dict[int, dict[str, Any]]) -> tuple[list[dict[str, An
             code, reason = EXIT_INTERRUPTED, "interrupted"
         except StoppedError as error:
             code, reason = EXIT_INTERRUPTED, f"{error}, which is kept"
-        except ArithmeticError as error:
+        except ArithmeticError as error:  # of jax_debug_nans
             code, reason = EXIT_FAILURE, f"error: {error}"
         except OSError as error:
             code, reason = EXIT_FAILURE, f"error: {describe_os_error(error)}"
     done = [records[seed] for seed in job.seeds if seed in records]
+    resume = f"; rerunning the same command resumes in {out}" if out else ""
+    if job.diverged and not code:  # which it does again
+        code, reason, resume = EXIT_FAILURE, f"error: {'; '.join(map(str, job.diverged))}", ""
     if code and is_first():
-        resume = f"; rerunning the same command resumes in {out}" if out else ""
         print(f"{reason}; {len(done)} of {len(job.seeds)} networks are finished{resume}", file=sys.stderr)
     return done, code
 
@@ -310,7 +312,7 @@ def _tracking_of(job: Job) -> Tracking:
 
 
 def _trainings(job: Job, seeds: Sequence[int], watchers: Watchers) -> Iterator[TrainedRun]:
-    # One after another, or several at once. Raises ArithmeticError for a network that diverges.
+    # One after another, or several at once. What diverges is added to the job's list, and the others go on.
     dataset, strategy, group = job.dataset, job.options.strategy, job.options.group
     if isinstance(dataset, Tree):
         yield from _trainings_on_tree(job, dataset, seeds, watchers)
@@ -326,12 +328,15 @@ def _trainings(job: Job, seeds: Sequence[int], watchers: Watchers) -> Iterator[T
 
 def _trainings_one_by_one(job: Job, dataset: Dataset, seeds: Sequence[int], watchers: Watchers) -> Iterator[TrainedRun]:
     how: dict[str, Any] = {"on_phase": watchers.phase, "on_step": watchers.step, "on_epoch": watchers.epoch}
+    how |= {"validate": _validates(job), "devices": job.options.devices, "keeping": job.keeping}
     for seed in seeds:
         watchers.begin(job.recipe, [seed])
-        trained = train(
-            job.recipe, dataset, seed, validate=_validates(job), devices=job.options.devices, keeping=job.keeping, **how
-        )
-        yield from _kept(job, [trained])
+        try:
+            trained = train(job.recipe, dataset, seed, **how)
+        except DivergedError as error:
+            job.diverged.append(error)
+        else:
+            yield from _kept(job, [trained])
 
 
 def _validates(job: Job) -> bool:
@@ -354,7 +359,10 @@ def _trainings_on_tree(job: Job, tree: Tree, seeds: Sequence[int], watchers: Wat
             if several():  # of an image that is this process's alone: the others are in the middle of a step
                 end_alone(error, EXIT_USAGE if isinstance(error, DataError) else EXIT_FAILURE)
             raise
-        yield from _kept(job, runs)
+        except DivergedError as error:  # all of them
+            job.diverged.append(error)
+        else:
+            yield from _kept(job, runs)
 
 
 def _batches_of(options: Options[Recipe], seed: int) -> int:
@@ -390,38 +398,21 @@ def _trainings_in_groups(
 
 
 def _kept(job: Job, runs: Sequence[TrainedRun]) -> Iterator[TrainedRun]:
-    # Their snapshots are removed once whoever takes these networks has kept all, and come back for more.
-    try:
-        yield from _finite(runs)
-    except ArithmeticError:
-        _remove_snapshots(job)
-        raise
+    # Their snapshots are removed once whoever takes these networks has kept all, and comes back for more.
+    for run in runs:
+        try:
+            require_finite(run.recipe, run.seed, run.metrics.loss, len(run.metrics.loss))
+            require_finite_logits(run.recipe, run.seed, run.logits)
+        except DivergedError as error:
+            job.diverged.append(error)
+        else:
+            yield run
     _remove_snapshots(job)
 
 
 def _remove_snapshots(job: Job) -> None:
     while job.finished:
         job.finished.pop()()
-
-
-def _finite(runs: Sequence[TrainedRun]) -> Iterator[TrainedRun]:
-    # Those that did not diverge, and then the error about the first one that did.
-    for run in sorted(runs, key=_diverged):
-        _require_finite(run)
-        yield run
-
-
-def _diverged(run: TrainedRun) -> bool:
-    return not (np.isfinite(run.metrics.loss).all() and np.isfinite(run.logits).all())
-
-
-def _require_finite(run: TrainedRun) -> None:
-    require_finite(run.recipe, run.seed, run.metrics.loss, len(run.metrics.loss))
-    if not np.isfinite(run.logits).all():
-        raise ArithmeticError(
-            f"seed {run.seed}: the outputs on the test images are not finite; lower learning-rate "
-            f"(now {run.recipe.optimizer.learning_rate:g}) or momentum"
-        )
 
 
 def _fail(error: object, code: int) -> int:

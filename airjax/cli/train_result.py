@@ -10,7 +10,7 @@ from airjax.cli.train_folder import describe_differences
 from airjax.data import Dataset
 from airjax.data.dataset import SYNTHETIC
 from airjax.data.registry import REGISTRY
-from airjax.recipes.published import CLAIMS, changed_fields
+from airjax.recipes.published import CLAIMS, changed_fields, expected_on_cifar10
 from airjax.recipes.recipe import Recipe
 from airjax.stats.intervals import TargetVerdict, mean_interval, target_verdict
 from airjax.stream.tree import Tree
@@ -114,12 +114,14 @@ def expected_accuracy(
 ) -> float | None:
     """Mean accuracy that a recipe is known to reach on this data; None where it was changed, or nobody measured it.
 
-    On CIFAR-10 it is the recipe's claim, on other data the last line of `measured` for the same recipe and pixels.
+    On CIFAR-10 it is the recipe's claim, where that holds for the order of the images; else, as on other data, the last
+    line of `measured` for the same recipe and pixels.
     """
     if set(changed) - {"precision"}:
         return None
-    if dataset.name == "cifar10" and dataset.split == "test" and dataset.content != "unknown":
-        return CLAIMS[name].expected_accuracy
+    on_cifar10 = dataset.name == "cifar10" and dataset.split == "test"
+    if on_cifar10 and (known := expected_on_cifar10(name, dataset.content)) is not None:
+        return known
     for line in reversed(read_lines(measured)):
         same = (line.get("recipe"), line.get("dataset_sha256")) == (name, dataset.fingerprint)
         if same and not set(line["changed"]) - {"precision"}:

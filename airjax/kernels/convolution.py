@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from airjax.kernels.grouped import grouped_conv
 from airjax.kernels.native import Padding, native_conv, precision_of
-from airjax.kernels.onednn import onednn_available, onednn_conv
+from airjax.kernels.onednn import onednn_available, onednn_conv, onednn_pads
 
 # native: XLA's convolution. onednn: that library's, on a CPU. matmul: one matrix product over
 # patches, which vmap over kernels turns into one batched product, where a native convolution becomes a grouped one.
@@ -26,7 +26,8 @@ def default_convolution(dtype: DTypeLike, platform: str) -> Convolution:
     """Return the fastest form for one network that computes in dtype, as measured (docs/performance.md).
 
     The variable AIRJAX_CONVOLUTION, native or onednn, decides instead where it is set. Raises ValueError for another
-    value, and for onednn where it is unavailable.
+    value, and for onednn where it cannot compute in float32 or bfloat16, whichever of them dtype is. Other dtypes and
+    platforms are XLA's in any case.
     """
     wanted = os.environ.get("AIRJAX_CONVOLUTION") or None
     if wanted not in (None, "native", "onednn"):
@@ -35,6 +36,11 @@ def default_convolution(dtype: DTypeLike, platform: str) -> Convolution:
         return "native"
     if wanted == "onednn" and not onednn_available():
         raise ValueError("AIRJAX_CONVOLUTION is onednn, but that does not load; pip install 'airjax[cpu]'")
+    if wanted == "onednn" and jnp.dtype(dtype) == jnp.bfloat16 and not onednn_available(dtype):
+        raise ValueError(
+            "AIRJAX_CONVOLUTION is onednn, but this processor does not multiply bfloat16, in which it would "
+            "take long; unset it, or train in float32"
+        )
     return "onednn" if onednn_available(dtype) else "native"
 
 
@@ -57,7 +63,7 @@ def conv(
     """Convolve with one stride for both axes; oneDNN does with 1 and 2."""
     with jax.named_scope("conv"):
         if convolution == "onednn":
-            if max(map(max, padding)) > 1:  # which its interface cannot be told: zeros around the image instead
+            if not onednn_pads(padding):  # its interface cannot be told: zeros around the image instead
                 x, padding = jnp.pad(x, ((0, 0), *padding, (0, 0))), VALID
             return onednn_conv(x, kernel, padding, stride)
         if convolution == "grouped":

@@ -2,7 +2,7 @@
 
 XLA calls a compiled handler with one structure that describes operands and results (xla/ffi/api/c_api.h in jaxlib's
 headers). Its layout is written out here with ctypes, so that a library's C functions can be called from a jitted
-program without a compiler at installation. A call costs some ten microseconds.
+program without a compiler at installation.
 """
 
 import atexit

@@ -14,7 +14,8 @@ from airjax.kernels.reductions import at_least_float32
 def gelu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """Compute the exact GELU, x * Phi(x), not its tanh approximation; Phi from erf, as in torch.
 
-    jax.nn.gelu uses erfc, which stays accurate at large negative x and costs almost three times as much.
+    jax.nn.gelu uses erfc, which stays accurate at large negative x and costs more (docs/performance.md, "What was
+    tried").
     """
     with jax.named_scope("gelu"):
         out: Any = _gelu(x)

@@ -1,7 +1,7 @@
 """Convolutions by oneDNN, the kernel library that PyTorch uses on a CPU, inside jitted programs: float32 and bfloat16.
 
-XLA's own convolutions on a CPU reach two thirds of oneDNN's rate at the shapes of these networks (docs/performance.md),
-and compute bfloat16 by way of float32, where oneDNN has the processor's instructions for it.
+XLA's own convolutions on a CPU are slower at the shapes of these networks (docs/performance.md, "What was tried"), and
+compute bfloat16 by way of float32, where oneDNN has the processor's instructions for it.
 The library comes with the package onednn-cpu-gomp (extra `cpu`) and is called through its C interface. What it computes
 is deterministic for a number of threads, which is OpenMP's: OMP_NUM_THREADS, or all cores.
 """
@@ -232,18 +232,26 @@ def library_path() -> str | None:
     return next((str(file.locate()) for file in files if file.name == _LIBRARY), None)
 
 
+def onednn_pads(padding: Padding) -> bool:
+    """Return whether `onednn_conv` takes this padding: at most one on each side, and none after without one before."""
+    return all(sides in ((0, 0), (1, 0), (1, 1)) for sides in padding)
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def onednn_conv(
     x: Float[Array, "n h w i"], kernel: Float[Array, "rows cols i o"], padding: Padding, stride: int = 1
 ) -> Float[Array, "n _ _ o"]:
     """Convolve; padding is ((top, bottom), (left, right)), and the stride that of both axes, 1 or 2.
 
-    Both arrays are float32 or both bfloat16, which is summed in float32 and rounded at the end. Each side's padding is
-    at most one, and there is none at the bottom without one at the top. Raises ValueError where the library is
-    unavailable, and for another stride.
+    Both arrays are float32 or both bfloat16, which is summed in float32 and rounded at the end. Raises ValueError where
+    the library is unavailable, for arrays of two dtypes, another stride, and padding that `onednn_pads` refuses.
     """
     if stride not in STRIDES:
         raise ValueError(f"oneDNN's convolutions are called with stride 1 or 2, not {stride}; convolve natively")
+    if x.dtype != kernel.dtype:
+        raise ValueError(f"oneDNN convolves arrays of one dtype, not {x.dtype} with {kernel.dtype}; cast one of them")
+    if not onednn_pads(padding):
+        raise ValueError(f"oneDNN's convolutions are not called with padding {padding}; pad the image before")
     rows, columns = ((x.shape[axis + 1] + sum(padding[axis]) - kernel.shape[axis]) // stride + 1 for axis in (0, 1))
     return _ffi(_name("convolution", stride), (x.shape[0], rows, columns, kernel.shape[3]), x, kernel)
 

@@ -34,7 +34,7 @@ def _max_pool(x: Array, size: int, reductions: Reductions) -> Array:
         return _windows(x, size).max(3)
     first, *others = _pixels(at_least_float32(x), size)
     for other in others:
-        first = lax.select(first >= other, first, other)
+        first = lax.max(first, other)  # NaN where one of them is, so that a training that diverged does not look well
     return first.astype(x.dtype)
 
 

@@ -2,7 +2,8 @@
 
 XLA's own take four passes over the activations: GELU's gradient is written, read for BatchNorm's sums, read again for
 its result, and the pool spreads what was written then. Here GELU's gradient is computed twice and never written, and
-the second kernel writes where the pool took its pixels from. Both kernels see activations as rows of pixels [p,c].
+the second kernel writes where the pool took its pixels from. It is off by default: an H200 gains next to nothing by it
+(docs/performance.md). Both kernels see activations as rows of pixels [p,c].
 """
 
 import functools

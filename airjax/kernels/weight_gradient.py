@@ -3,7 +3,8 @@
 The weight gradient of a convolution is itself a convolution, with the gradient as its kernel. XLA hands it to cuDNN as
 a backward-filter convolution, but only where that kernel has more rows and columns than the result. For images of 3x3
 pixels it calls a forward convolution over as many channels as there are images: a few tiles of work, and two
-transpositions. One more row and column of zeros, in the image as in the gradient, are all that it takes.
+transpositions. One more row and column of zeros, in the image as in the gradient, are all that it takes. On an H200 a
+step is no faster for it (docs/performance.md, "What was tried").
 """
 
 import functools

@@ -53,7 +53,7 @@ class BatchNorm(nn.Module):
         count = normalized.size // features * self.ops.devices // self.groups
         keep, add = self.momentum, 1 - self.momentum
         mean.value = (keep * old_mean + add * batch_mean).astype(running)
-        variance.value = (keep * old_variance + add * (batch_variance * (count / (count - 1)))).astype(running)
+        variance.value = (keep * old_variance + add * (batch_variance * (count / max(count - 1, 1)))).astype(running)
         return normalized
 
 

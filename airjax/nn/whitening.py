@@ -16,15 +16,15 @@ def second_moment(images: Float[Array, "n h w c"]) -> Float[Array, "4*c 4*c"]:
     A patch is ordered (row, col, channel). Summed per image and then over images, in full precision: the smallest
     eigenvalues compete with a small epsilon.
     """
-    size = images.shape[1] - PATCH + 1
+    rows, cols = (side - PATCH + 1 for side in images.shape[1:3])
 
     def moment(image: Float[Array, "h w c"]) -> Float[Array, "4*c 4*c"]:
         corners = [(row, col) for row in range(PATCH) for col in range(PATCH)]
-        patches = jnp.concatenate([image[r : r + size, c : c + size] for r, c in corners], axis=-1)
-        patches = patches.reshape(size * size, -1)
+        patches = jnp.concatenate([image[r : r + rows, c : c + cols] for r, c in corners], axis=-1)
+        patches = patches.reshape(rows * cols, -1)
         return jnp.matmul(patches.T, patches, precision=lax.Precision.HIGHEST)
 
-    return lax.map(moment, images, batch_size=IMAGES_AT_ONCE).mean(axis=0) / (size * size)
+    return lax.map(moment, images, batch_size=IMAGES_AT_ONCE).mean(axis=0) / (rows * cols)
 
 
 def fix_signs(vectors: Float[Array, "k k"]) -> Float[Array, "k k"]:

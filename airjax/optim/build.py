@@ -23,12 +23,16 @@ def make_optimizer(
     """Return the transformation of gradients of the summed loss into updates.
 
     frozen names groups of parameters (`label_params`) that get no update; the state has the same tree either way.
+    Raises ValueError for a group that there is not.
     """
     names, label = recipe.network.parameter_groups, groups.label_params
     if isinstance(recipe.optimizer, Muon):
         names, label = ("conv", *names), groups.label_convolutions
     if isinstance(recipe.optimizer, HeavyBall):
         names, label = GROUPS, groups.label_decaying
+    unknown = set(frozen) - set(names)
+    if unknown:  # else it would go on to move
+        raise ValueError(f"frozen names {', '.join(sorted(unknown))}, but the groups are {', '.join(names)}")
     chains: dict[Hashable, optax.GradientTransformation] = {}
     for group in names:
         chain = make_chain(recipe, precision, hyper, group)

@@ -32,12 +32,13 @@ def label_convolutions(params: Any) -> Any:
 def label_decaying(params: Any) -> Any:
     """Name the group of every parameter by whether it decays: "norm_fixed" for those of BatchNorms, which do not.
 
-    Those in shortcuts do, as "norm_decaying", and all else is "decaying". (§9)
+    Those in shortcuts do, as "norm_decaying", and so does all else, as "decaying", or "whiten_bias", which may be
+    frozen. (§9)
     """
 
     def label(path: tuple[Any, ...], group: str) -> str:
         if not group.startswith("norm_"):
-            return "decaying"
+            return group if group == "whiten_bias" else "decaying"
         return "norm_decaying" if path[-2].key == "norm_shortcut" else "norm_fixed"
 
     return jax.tree.map_with_path(label, label_params(params))

@@ -9,7 +9,7 @@ from airjax.optim.hyperparameters import Hyperparameters
 from airjax.optim.momentum import momentum_steps
 from airjax.recipes.recipe import Recipe
 
-GROUPS = ("decaying", "norm_decaying", "norm_fixed")  # of `airjax.optim.groups.label_decaying`
+GROUPS = ("decaying", "norm_decaying", "norm_fixed", "whiten_bias")  # of `airjax.optim.groups.label_decaying`
 
 
 def heavy_ball_chain(

@@ -11,6 +11,7 @@ from jax import Array
 from jaxtyping import Bool, Float, Int
 
 from airjax.kernels.backend import statistics_dtype
+from airjax.kernels.reductions import at_least_float32
 from airjax.recipes.recipe import Recipe
 
 
@@ -34,8 +35,10 @@ def lookahead_update(
     """
 
     def moved(slow: Array, current: Array) -> Array:
-        # This form keeps a tensor that no longer changes exactly where it is.
-        return slow + (1 - decay).astype(slow.dtype) * (current - slow)
+        # This form keeps a tensor that no longer changes exactly where it is. Half precision would round the
+        # difference, and a decay of zero not give back the fast copy.
+        wide = at_least_float32(slow)
+        return (wide + (1 - decay).astype(wide.dtype) * (at_least_float32(current) - wide)).astype(slow.dtype)
 
     slow = jax.tree.map(lambda s, f: jnp.where(sync, moved(s, f), s), state.slow, fast)
     return jax.tree.map(lambda s, f: jnp.where(sync, s, f), slow, fast), LookaheadState(slow)

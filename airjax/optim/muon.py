@@ -43,8 +43,9 @@ def muon_chain(
             steps.append(decay_afterwards(precision, lambda count: decay * scheduled(count)))
         return optax.chain(*steps)
     rate = optimizer.head_learning_rate if group == "other" else optimizer.bias_learning_rate
-    # The first convolution's bias has a schedule of its own, which ends where it is frozen.
-    steps = max(recipe.freeze_step, 1) if group == "whiten_bias" else None
+    # The first convolution's bias has a schedule of its own, which ends where it is frozen, if it ever is.
+    freezes = group == "whiten_bias" and recipe.network.freeze_epochs is not None
+    steps = max(recipe.freeze_step, 1) if freezes else None
     return optax.chain(*momentum_steps(recipe, hyper.weight_decay / rate, optimizer.sgd_momentum, rate, dtype, steps))
 
 

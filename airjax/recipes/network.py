@@ -18,7 +18,7 @@ PATCH = 2  # pixels: height and width of the first convolution's kernel
 
 _WHITENING_RANGES: dict[str, Range] = {
     "whiten_examples": at_least(1, "examples"),
-    "whiten_epsilon": between(0, 1),
+    "whiten_epsilon": above(0, 1),
 }
 _RANGES: dict[str, Range] = {
     "widths": CHANNELS,
@@ -73,7 +73,7 @@ class AirbenchNet:
     batchnorm_epsilon: float = 1e-12
     """Added to the variance in BatchNorm."""
     batchnorm_half: bool = False
-    """Keep BatchNorm's bias and running statistics in half precision where all else is: in float16 and bfloat16."""
+    """Keep BatchNorm's running statistics in half precision in float16 and bfloat16, and in float16 its bias, too."""
     batchnorm_groups: int = 1
     """Equal parts of a batch that BatchNorm normalises each by its own statistics; 1: all examples together."""
     whitening: Whitening | None = Whitening()

@@ -76,6 +76,16 @@ def get_recipe(name: str | Recipe) -> Recipe:
     return RECIPES[name]
 
 
+def expected_on_cifar10(name: str, content: str) -> float | None:
+    """Return the mean accuracy, in [0, 1], that a recipe is known to reach on CIFAR-10 with its images in this order.
+
+    None where nobody measured it: a recipe that trains on the first images of a split has others in a shuffled copy.
+    """
+    whole = RECIPES[name].value_of("train_examples") == Recipe().value_of("train_examples")
+    same = content == "official" or (content == "shuffled" and whole)
+    return CLAIMS[name].expected_accuracy if same else None
+
+
 def changed_fields(name: str, recipe: Recipe) -> dict[str, Any]:
     """Return the fields in which a recipe differs from the one of that name, with their values."""
     named = RECIPES[name].flat()

@@ -102,7 +102,7 @@ class Recipe:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Whole batches in one pass; the remainder is dropped."""
+        """Whole batches in one pass. With drop_remainder off, the next pass begins with what is left."""
         return self.train_examples // self.batch_size
 
     @property
@@ -113,7 +113,8 @@ class Recipe:
     @property
     def total_steps(self) -> int:
         """Optimizer steps of a run."""
-        return math.ceil(self.steps_per_epoch * self.epochs)
+        # Rounded first: 50 steps of 1.1 epochs are 55.000000000000007 in float64.
+        return math.ceil(round(self.steps_per_epoch * self.epochs, 6))
 
     @property
     def schedule_steps(self) -> int:
@@ -210,8 +211,19 @@ class Recipe:
                 "this recipe learns from a data set in memory, not from a tree of images; choose one with crops, such "
                 "as imagenet-resnet18-16"
             )
-        others = {"curriculum": self.resolution, "proxy": self.selection, "whiten": self.network.examples_at_start}
+        others = {
+            **{"curriculum": self.resolution, "proxy": self.selection, "whiten": self.network.examples_at_start},
+            "whiten-bias-epochs": self.network.freeze_epochs,
+        }
         self.cropping.require_parts(self.augmentation, self.evaluation, others)
+
+    def require_in_memory(self) -> None:
+        """Raise ValueError for a recipe that learns from a tree of images."""
+        if self.cropping is not None:
+            raise ValueError(
+                "this recipe has crops, so it learns from a tree of images (airjax train --data imagenet --data-dir "
+                "TREE), not from a data set in memory; choose a recipe without"
+            )
 
     def fit_to(
         self, num_train: int, num_test: int, inputs: Inputs | None = None, *, symmetric: bool = True

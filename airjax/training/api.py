@@ -1,5 +1,6 @@
 """The library's main functions: train a network, evaluate it, run it on images."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -57,7 +58,7 @@ def train_network(
         epochs: overrides the recipe's.
         progress: show a line with what is being done; None does so on a terminal and in notebooks.
         on_phase: called with what begins, before it does: "compile", "whiten", "train" or "evaluate".
-        on_step: called after every few steps with the number of steps done and their metrics.
+        on_step: called for every few steps with the number of steps done and the metrics of the latest of them.
         on_epoch: called after every epoch with its `airjax.EpochReport`.
         keeping: where and how often snapshots are taken: `airjax.Keeping(folder, every=2)`. Rerunning the
             same call resumes from the last, to the same bits.
@@ -65,7 +66,7 @@ def train_network(
             all processes, which make the same call.
 
     Raises:
-        airjax.DivergedError: the loss is not finite.
+        airjax.DivergedError: a loss is not finite, or a logit of a test image.
         airjax.DeviceError: more devices than there are.
         ValueError: an unknown recipe, another seed, fewer examples than one batch, or a batch that the devices cannot
             share equally.
@@ -121,6 +122,9 @@ def infer(
 ) -> Float[np.ndarray, "n l"]:
     """Compute the logits of images, with the recipe's level of test-time augmentation or another one.
 
+    Where the recipe gives all views to some images alone (94-hiverge), these are the least certain of the images of
+    this call: an image's logits then depend on the others.
+
     Raises ValueError for images of another shape or type or a level other than 0, 1 or 2, and TypeError for what is
     no model.
     """
@@ -130,13 +134,33 @@ def infer(
     return batched_logits(recipe, backend_of(recipe), model.variables, images, level_of(recipe, tta_level))
 
 
+def _compare_classes(model: Model, data: Dataset) -> None:
+    # A label is a place among the classes. Numbers are what classes without names are called.
+    ours, theirs = tuple(model.classes), tuple(data.classes)
+    if len(ours) != len(theirs):
+        raise ValueError(
+            f"the model has {len(ours)} classes, but {data.name} has {len(theirs)}: it cannot be right on it"
+        )
+    numbers = tuple(map(str, range(len(ours))))
+    differing = [place for place, pair in enumerate(zip(ours, theirs, strict=True)) if pair[0] != pair[1]]
+    if differing and numbers not in (ours, theirs):
+        first = differing[0]
+        warnings.warn(
+            f"class {first} is {ours[first]!r} of the model and {theirs[first]!r} of {data.name}: the accuracy counts "
+            "them as the same",
+            stacklevel=3,
+        )
+
+
 def evaluate(model: Model | Trained, data: Dataset, *, tta_level: int | None = None) -> float:
     """Compute the accuracy in [0, 1] on the whole test split of the data.
 
-    Raises ValueError for a test split without images or a level of test-time augmentation other than 0, 1 or 2, and
-    TypeError for what is no model or no data set.
+    Raises ValueError for a test split without images, another number of classes than the model's, or a level of
+    test-time augmentation other than 0, 1 or 2, and TypeError for what is no model or no data set. Warns where classes
+    have other names.
     """
     model, data = model_of(model), check_data(data)
+    _compare_classes(model, data)
     if not len(data.test_images):
         raise ValueError(f"{data.name} has no test images to evaluate on")
     return float((infer(model, data.test_images, tta_level=tta_level).argmax(1) == data.test_labels).mean())

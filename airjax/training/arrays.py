@@ -19,7 +19,7 @@ def fit_recipe(recipe: Recipe | str, data: Dataset) -> Recipe:
     Raises ValueError for images that the recipe's network or augmentation cannot take, and for fewer than a batch.
     """
     data, info = check_data(data), data.info
-    _refuse_crops(get_recipe(recipe))
+    get_recipe(recipe).require_in_memory()
     return get_recipe(recipe).fit_to(
         len(data.train_images), len(data.test_images), info.inputs(), symmetric=info.symmetric
     )
@@ -31,7 +31,7 @@ def to_device(data: Dataset, recipe: Recipe | str, mesh: Mesh | None = None) -> 
     Raises ValueError for too few examples, or for images and classes that are not the recipe's.
     """
     data, recipe = check_data(data), get_recipe(recipe)
-    _refuse_crops(recipe)
+    recipe.require_in_memory()
     _require_inputs(data, recipe)
     for split, images, wanted in (
         ("train", data.train_images, recipe.train_examples),
@@ -51,14 +51,6 @@ def to_device(data: Dataset, recipe: Recipe | str, mesh: Mesh | None = None) -> 
     )
     arrays = map(jnp.asarray, host) if mesh is None else replicate(mesh, host)
     return jax.block_until_ready(Arrays(*arrays))  # else the transfer ends on the clock of whatever comes first
-
-
-def _refuse_crops(recipe: Recipe) -> None:
-    if recipe.cropping is not None:
-        raise ValueError(
-            "this recipe has crops, so it learns from a tree of images (airjax train --data imagenet --data-dir TREE), "
-            "not from a data set in memory; choose a recipe without"
-        )
 
 
 def _require_inputs(data: Dataset, recipe: Recipe) -> None:

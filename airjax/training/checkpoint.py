@@ -5,6 +5,7 @@ The same network is the same bytes, whichever process writes it.
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -137,7 +138,7 @@ def load(file: str | os.PathLike[str]) -> Model:
     faults = [f"{name} {fault}" for name, values in tensors.items() if (fault := value_fault(name, values))]
     if faults:
         raise ModelError(f"{file}: {_first(faults)}; the network diverged, or the file is damaged")
-    return Model(recipe, _nested(tensors), classes)
+    return Model(recipe, jax.tree.map(jnp.asarray, nest(tensors)), classes)
 
 
 def _with_config(metadata: dict[str, str], config: dict[str, str]) -> dict[str, str]:
@@ -188,12 +189,13 @@ def _first(faults: list[str], limit: int = 3) -> str:
     return "; ".join(faults[:limit]) + (f"; and {len(faults) - limit} more" if len(faults) > limit else "")
 
 
-def _nested(tensors: dict[str, np.ndarray]) -> Variables:
+def nest(tensors: Mapping[str, np.ndarray]) -> Variables:
+    """Return variables from their leaves by paths: the reverse of `named_tensors`."""
     variables: Variables = {"params": {}, "frozen": {}, "batch_stats": {}}
     for name, tensor in tensors.items():
         *folders, last = name.split("/")
         node = variables
         for folder in folders:
             node = node.setdefault(folder, {})
-        node[last] = jnp.asarray(tensor)
+        node[last] = tensor
     return variables

@@ -1,7 +1,8 @@
 """Compile pure functions ahead of time, with the options that a platform needs."""
 
-from collections.abc import Callable
-from typing import Any
+import functools
+from collections.abc import Callable, Hashable
+from typing import Any, Generic, ParamSpec
 
 import jax
 from jax.sharding import Mesh
@@ -9,10 +10,12 @@ from jax.sharding import Mesh
 from airjax.data.cache import cache_folder
 from airjax.kernels.convolution import Convolution
 from airjax.training.data_parallel import jit_on, over_devices
-from airjax.training.environment import cpu_kind
+from airjax.training.environment import cpu_kind, settings
 from airjax.training.memory import release_freed
 from airjax.training.tentative import Options, Tentative
 from airjax.utils.platform import default_platform
+
+Arguments = ParamSpec("Arguments")
 
 # What XLA puts into a CUDA graph, a command buffer in its words. Without CONVOLUTION a step is dozens of launches, and
 # a loop that has any convolution stays outside. As a compiler option it has to be the whole list: "+CONVOLUTION" is
@@ -117,6 +120,33 @@ def compile_function(
     """
     lowered = jit_on(mesh, over_devices(mesh, function)).lower(*shapes)
     return compile_lowered(lowered, convolution=convolution)
+
+
+class CompiledOnce(Generic[Arguments]):
+    """A function that compiles, whose results are kept for its positional arguments.
+
+    What is compiled is of JAX's settings of that moment: under others that can change numbers it is compiled anew.
+    """
+
+    def __init__(self, function: Callable[Arguments, Any], maxsize: int) -> None:
+        call_with: Callable[..., Any] = function
+
+        def call(_: Hashable, *arguments: Any) -> Any:
+            return call_with(*arguments)
+
+        # typed: True is 1 to a cache, but no level of test-time augmentation.
+        self._cached = functools.lru_cache(maxsize=maxsize, typed=True)(call)
+        self.cache_clear, self.cache_info = self._cached.cache_clear, self._cached.cache_info
+
+    def __call__(self, *arguments: Arguments.args, **named: Arguments.kwargs) -> Any:
+        """Return what is compiled for these arguments and JAX's settings."""
+        assert not named, "arguments of what is compiled once are positional"
+        return self._cached(tuple(settings().items()), *arguments)
+
+
+def compiled_once(maxsize: int) -> Callable[[Callable[Arguments, Any]], CompiledOnce[Arguments]]:
+    """Make a decorator that keeps so many of a function's latest results (`CompiledOnce`)."""
+    return functools.partial(CompiledOnce, maxsize=maxsize)
 
 
 def compilations_at_once(platform: str) -> int | None:

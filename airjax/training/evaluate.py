@@ -1,6 +1,5 @@
 """Evaluate networks: logits with test-time augmentation, in passes that fit a platform's caches. (§5)"""
 
-import functools
 import math
 from collections.abc import Iterable
 from dataclasses import replace
@@ -18,7 +17,7 @@ from airjax.kernels.backend import Backend
 from airjax.nn.build import Variables, apply_first, apply_rest, init_variables
 from airjax.recipes.recipe import Recipe
 from airjax.training.backend import backend_of
-from airjax.training.compile import compile_function
+from airjax.training.compile import compile_function, compiled_once
 from airjax.training.data_parallel import gather_parts, own_part
 from airjax.training.eval_parts import compile_choice, compile_part, parts_of
 from airjax.training.eval_plans import EvalPlan, EvalRound, eval_plan, eval_rounds
@@ -159,7 +158,7 @@ def compile_evaluation(
         compile_logits(recipe, one.level, backend, one.plan)
 
 
-@functools.lru_cache(maxsize=64, typed=True)  # True is 1 to a cache, but no level of test-time augmentation
+@compiled_once(maxsize=64)
 def _compile_logits(recipe: Recipe, level: int, backend: Backend, plan: EvalPlan) -> Any:
     variables = jax.eval_shape(lambda: init_variables(recipe, backend, make_key(0)))
     size = recipe.inputs.image_size

@@ -1,6 +1,5 @@
 """Evaluate a group of networks, each of which may have images of its own that all views are for. (§5)"""
 
-import functools
 from typing import Any
 
 import jax
@@ -12,7 +11,7 @@ from jaxtyping import Float, Shaped, UInt8
 from airjax.kernels.backend import Backend
 from airjax.nn.build import Variables, init_variables
 from airjax.recipes.recipe import Recipe
-from airjax.training.compile import compile_function
+from airjax.training.compile import compile_function, compiled_once
 from airjax.training.eval_parts import chosen_parts, compile_choice, compile_part, parts_of
 from airjax.training.eval_plans import EvalPlan, EvalRound, eval_rounds
 from airjax.training.evaluate import evaluated_part, evaluation_backend, tta_logits_in_passes
@@ -75,7 +74,7 @@ def compile_group_logits(
     return tuple(_compile_group_logits(recipe, backend, strategy, num_networks, one) for one in rounds)
 
 
-@functools.lru_cache(maxsize=64)
+@compiled_once(maxsize=64)
 def _compile_group_logits(
     recipe: Recipe,
     backend: Backend,

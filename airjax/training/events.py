@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 from airjax.training.step import StepMetrics
 
-# What a training is doing; "validate" is the evaluation between epochs, which is not timed.
+# What a training is doing; "validate" is an evaluation without test-time augmentation, which is not timed.
 Stage = Literal["compile", "whiten", "train", "validate", "evaluate"]
 
 

@@ -8,7 +8,9 @@ One network is a group of one.
 import itertools
 import math
 import time
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple, NoReturn
 
 import jax
@@ -29,13 +31,17 @@ from airjax.training.evaluate import batched_logits, compile_evaluation
 from airjax.training.evaluate_group import compile_group_evaluation, group_logits
 from airjax.training.events import Callbacks, Clock, CropResult, EpochReport, Stage
 from airjax.training.members import Members, Strategy, make_members, strategy_backend
-from airjax.training.processes import agree_to_stop
+from airjax.training.processes import agree_to_stop, several
 from airjax.training.programs import Call, Kind, Programs, kinds_of, plan_calls, programs_of
 from airjax.training.run import Arrays, Task
 from airjax.training.snapshots import NOTHING_KEPT, Keeping, Snapshot, Snapshots, StoppedError, open_snapshots
 from airjax.training.step import StepMetrics, TrainState
 from airjax.utils.reprs import one_line
 from airjax.utils.seeds import check_seed, make_keys
+
+# Seconds of training from which on a snapshot is taken before the last evaluation, where any are kept: it takes a
+# fraction of a second, and an evaluation on a CPU minutes, in which a process may be killed.
+WORTH_KEEPING = 30.0
 
 
 class TrainedRun(NamedTuple):
@@ -56,15 +62,23 @@ class TrainedRun(NamedTuple):
 
 
 class DivergedError(ArithmeticError):
-    """The loss became NaN or infinite. `step` is the first such step, from 0; the message counts from 1."""
+    """The loss became NaN or infinite, or after the last step the logits of the test images.
 
-    def __init__(self, recipe: Recipe, seed: int, step: int) -> None:
-        self.seed, self.step = seed, step
-        super().__init__(
-            f"seed {seed}: the loss is not finite at step {step + 1} of {recipe.total_steps} (epoch "
-            f"{step // recipe.steps_per_epoch + 1} of {math.ceil(recipe.epochs)}); lower learning-rate "
-            f"(now {recipe.optimizer.learning_rate:g}) or momentum"
-        )
+    `step` is the first step with such a loss, from 0, and None where it is the logits; the message counts from 1.
+    """
+
+    def __init__(self, recipe: Recipe, seed: int, step: int | None) -> None:
+        self.recipe, self.seed, self.step = recipe, seed, step
+        where = "the outputs on the test images are not finite"
+        if step is not None:
+            epoch, epochs = step // recipe.steps_per_epoch + 1, math.ceil(recipe.epochs)
+            where = f"the loss is not finite at step {step + 1} of {recipe.total_steps} (epoch {epoch} of {epochs})"
+        rate = recipe.optimizer.learning_rate
+        super().__init__(f"seed {seed}: {where}; lower learning-rate (now {rate:g}) or momentum")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # So that it comes back from another process: an exception is made again of its message alone.
+        return DivergedError, (self.recipe, self.seed, self.step)
 
 
 def require_finite(recipe: Recipe, seed: int, losses: Float[np.ndarray, " s"], steps_done: int) -> None:
@@ -72,6 +86,12 @@ def require_finite(recipe: Recipe, seed: int, losses: Float[np.ndarray, " s"], s
     finite = np.isfinite(losses)
     if not finite.all():
         raise DivergedError(recipe, seed, steps_done - len(finite) + int(np.argmin(finite)))
+
+
+def require_finite_logits(recipe: Recipe, seed: int, logits: Float[np.ndarray, "m l"]) -> None:
+    """Raise DivergedError unless the logits of the test images are finite."""
+    if not np.isfinite(logits).all():
+        raise DivergedError(recipe, seed, None)
 
 
 class Work(NamedTuple):
@@ -88,6 +108,7 @@ class Work(NamedTuple):
     check: Callable[[StepMetrics, int], None] | None = None  # an epoch's metrics [k,s], and steps done: may raise
     keeping: Keeping = NOTHING_KEPT
     snapshots: Snapshots | None = None  # of this group; None: none are taken
+    before: Mapping[str, float] = MappingProxyType({})  # seconds on the clock when this group began
 
 
 class Finished(NamedTuple):
@@ -119,8 +140,10 @@ def train(
         data: the data set.
         seed: the one number that everything random follows from: a whole number from 0 to 2**32 - 1.
         driver: how steps are called; None is the fastest here (`airjax.kernels.backend.default_driver`).
-        validate: also evaluate without test-time augmentation after every epoch, outside the clock.
-        on_step: called after every call with the number of steps done and the metrics of the latest ones at hand.
+        validate: also evaluate without test-time augmentation at the end, and after every epoch if there is an
+            on_epoch; outside the clock.
+        on_step: called with the number of steps done and the metrics of the latest of them, once for every call of a
+            training program, whose results are at hand by the time of the next call.
         on_epoch: called after every epoch.
         on_phase: called with what begins, before it does. A compilation may be over at once: nothing is compiled twice.
         keeping: where and how often snapshots are taken. Rerunning the same call resumes from the last one, to the same
@@ -130,7 +153,7 @@ def train(
 
     Raises:
         StoppedError: keeping asked to stop; a snapshot is written.
-        DivergedError: the loss is not finite.
+        DivergedError: a loss is not finite, or a logit of a test image.
         ValueError: another seed, the data has fewer examples than the recipe uses, or the devices cannot share a batch
             equally.
         DeviceError: more devices than there are.
@@ -148,7 +171,7 @@ def train(
         recipe,
         backend,
         "sequential",
-        plan_calls(recipe, backend, by_epoch=on_epoch is not None or validate or keeping.folder is not None),
+        plan_calls(recipe, backend, by_epoch=on_epoch is not None or keeping.folder is not None),
         to_device(data, recipe, mesh),
         eval_plan(recipe, backend),
         Callbacks(on_phase, None if on_step is None else of_one(on_step), on_epoch),
@@ -158,6 +181,7 @@ def train(
     )
     members = replicate(mesh, make_members(recipe, make_keys([seed])))
     done = train_group(work, members, data, clock)
+    require_finite_logits(recipe, seed, done.logits[0])
     metrics = StepMetrics(*(column[0] for column in done.metrics))
     accuracy = float((done.logits[0].argmax(1) == np.asarray(work.arrays.test_labels)).mean())
     return TrainedRun(
@@ -184,7 +208,7 @@ def train_group(work: Work, members: Members, data: Dataset, clock: Clock) -> Fi
     No snapshot is left, unless keeping.on_finished leaves them.
     """
     snapshots = open_snapshots(work.keeping, work.recipe, work.backend, work.strategy, members, data)
-    work = work._replace(snapshots=snapshots)
+    work = work._replace(snapshots=snapshots, before=dict(clock.seconds))
     done = run_group(work, group_programs(work, members), members, clock)
     if snapshots is not None:
         work.keeping.on_finished(snapshots.clear)
@@ -213,41 +237,39 @@ def run_group(work: Work, programs: Programs, members: Members, clock: Clock) ->
     clock.pause()
     task = Task(arrays.train_images, arrays.train_labels, draws, members.hyper, members.selection)
     state, history, calls_done = _resume(work, state, clock)
-    steps_done = sum(call.segment.num_steps for call in work.calls[:calls_done])
+    steps_done = _steps_of(work.calls[:calls_done])
     last_epoch = work.calls[-1].segment.epoch
     for epoch, group in itertools.groupby(work.calls[calls_done:], key=lambda call: call.segment.epoch):
         calls = list(group)
         _compile(programs, kinds_of(calls), clock)
         clock.begin("train")
         recent: list[StepMetrics] = []
-        stopping = False
+        stopping = cut = False
         for number, (segment, kind) in enumerate(calls, start=1):
             state, metrics = programs.advance(kind)(state, task, np.int32(segment.num_steps))
             recent.append(wait(metrics, segment.num_steps, work.backend.driver, recent))
-            steps_done, calls_done = steps_done + segment.num_steps, calls_done + 1
-            if work.called.on_step is not None:
-                latest = -1 if work.backend.driver == "chunks" else max(0, len(recent) - 2)
-                work.called.on_step(steps_done, recent[latest])
-            stopping = steps_done < work.recipe.total_steps and work.keeping.should_stop()
-            if stopping and number < len(calls):
-                clock.pause()
-                _stop(work, state, [*history, join(recent, count)], calls_done, steps_done, clock)
+            _tell_step(work, recent, steps_done, segment.num_steps)
+            steps_done += segment.num_steps
+            stopping = work.keeping.should_stop()
+            cut = stopping and number < len(calls)
+            if cut:
+                break
         jax.block_until_ready(state)
         clock.pause()
+        _tell_last(work, recent, steps_done)
         history.append(join(recent, count))
         if work.check is not None:
             work.check(history[-1], steps_done)
-        if epoch < last_epoch:
-            if work.called.on_epoch is not None:
-                # One that ends as the training is stopped is reported now or never, but not evaluated.
-                plain = None if stopping else _validate(work, programs.variables(state, averaged=False), clock)
-                work.called.on_epoch(
-                    report_epoch(epoch, metrics_of_epoch(work.recipe, epoch, history, count), plain, None, clock)
-                )
-            if stopping:
-                _stop(work, state, history, calls_done, steps_done, clock)
-            if work.snapshots is not None and work.snapshots.due(epoch):
-                _save(work, state, history, calls_done, steps_done, clock)
+        trained = steps_done == work.recipe.total_steps
+        if work.called.on_epoch is not None and not cut and not trained:
+            # One that ends as the training is stopped is reported now or never, but not evaluated.
+            plain = None if stopping else _validate(work, programs.variables(state, averaged=False), clock)
+            metrics = metrics_of_epoch(work.recipe, epoch, history, count)
+            work.called.on_epoch(report_epoch(epoch, metrics, plain, None, clock))
+        if stopping and (not trained or work.snapshots is not None):  # what is not kept may as well be evaluated
+            _stop(work, state, history, steps_done, clock)
+        if work.snapshots is not None and (_is_worth_keeping(work, clock) if trained else work.snapshots.due(epoch)):
+            _save(work, state, history, steps_done, clock)
     variables = programs.variables(state, averaged=True)
     del state
     logits = _evaluate(work, variables, work.recipe.evaluation.tta_level, clock, "evaluate")
@@ -264,22 +286,52 @@ def _resume(work: Work, state: TrainState, clock: Clock) -> tuple[TrainState, li
     found = None if work.snapshots is None else work.snapshots.restore(state)
     if found is None:
         return state, [], 0
+    steps_done = found.metrics.loss.shape[1]
+    ends = [_steps_of(work.calls[:count]) for count in range(len(work.calls) + 1)]
+    if steps_done not in ends:
+        warnings.warn(f"no call begins after the {steps_done} steps of the snapshot: training anew", stacklevel=2)
+        return state, [], 0
     clock.add(found.seconds)
-    return found.state, [found.metrics], found.calls_done
+    return found.state, [found.metrics], ends.index(steps_done)
 
 
-def _save(
-    work: Work, state: TrainState, history: list[StepMetrics], calls_done: int, steps_done: int, clock: Clock
-) -> None:
+def _steps_of(calls: Sequence[Call]) -> int:
+    return sum(call.segment.num_steps for call in calls)
+
+
+def _tell_step(work: Work, recent: list[StepMetrics], steps_before: int, steps: int) -> None:
+    # A chunk is at hand once its call is over; of other calls the one before.
+    if work.called.on_step is None:
+        return
+    if work.backend.driver == "chunks":
+        work.called.on_step(steps_before + steps, recent[-1])
+    elif len(recent) > 1:
+        work.called.on_step(steps_before, recent[-2])
+
+
+def _tell_last(work: Work, recent: list[StepMetrics], steps_done: int) -> None:
+    if work.called.on_step is not None and work.backend.driver != "chunks":
+        work.called.on_step(steps_done, recent[-1])
+
+
+def _is_worth_keeping(work: Work, clock: Clock) -> bool:
+    # Before the last evaluation. Several processes, whose clocks differ, all do the same.
+    return several() or _own_seconds(work, clock)["train"] >= WORTH_KEEPING
+
+
+def _own_seconds(work: Work, clock: Clock) -> dict[str, float]:
+    # Of this group alone.
+    return {stage: seconds - work.before.get(stage, 0.0) for stage, seconds in clock.seconds.items()}
+
+
+def _save(work: Work, state: TrainState, history: list[StepMetrics], steps_done: int, clock: Clock) -> None:
     if work.snapshots is not None:
         metrics = join(history, len(history[0].loss))
-        work.snapshots.save(Snapshot(state, metrics, calls_done, dict(clock.seconds)), steps_done)
+        work.snapshots.save(Snapshot(state, metrics, _own_seconds(work, clock)), steps_done)
 
 
-def _stop(
-    work: Work, state: TrainState, history: list[StepMetrics], calls_done: int, steps_done: int, clock: Clock
-) -> NoReturn:
-    _save(work, state, history, calls_done, steps_done, clock)
+def _stop(work: Work, state: TrainState, history: list[StepMetrics], steps_done: int, clock: Clock) -> NoReturn:
+    _save(work, state, history, steps_done, clock)
     raise StoppedError(steps_done, work.recipe.total_steps, kept=work.snapshots is not None)
 
 

@@ -19,12 +19,13 @@ from airjax.training.arrays import to_device
 from airjax.training.backend import resolve_precision
 from airjax.training.eval_plans import EvalPlan, eval_plan
 from airjax.training.events import Callbacks, Clock, EpochReport, Stage
+from airjax.training.group_results import GroupResult, read_result, write_result
 from airjax.training.loop import Finished, TrainedRun, Work, compile_group, train_group
 from airjax.training.members import STRATEGIES, Members, Strategy, make_members, strategy_backend
 from airjax.training.memory import available_bytes, is_out_of_memory, predicted_bytes
 from airjax.training.programs import plan_calls
 from airjax.training.run import Arrays
-from airjax.training.snapshots import NOTHING_KEPT, Keeping
+from airjax.training.snapshots import NOTHING_KEPT, Keeping, open_snapshots
 from airjax.training.step import StepMetrics
 from airjax.training.strategy import choose_strategy
 from airjax.utils.reprs import one_line
@@ -48,20 +49,23 @@ class ManyRuns(NamedTuple):
     def __repr__(self) -> str:
         return one_line(self)
 
-    def runs(self, seeds: Sequence[int]) -> list[TrainedRun]:
+    def runs(self, seeds: Sequence[int], recipes: Sequence[Recipe] | None = None) -> list[TrainedRun]:
         """Return the trainings one by one, each with an equal fraction of the time.
 
-        Raises ValueError without the variables, or for another number of seeds.
+        recipes are those of the networks, where `make_members` was given hyperparameters of their own; None: all have
+        the one that they trained with. Raises ValueError without the variables, or for another number of seeds or
+        recipes.
         """
-        if not len(self.variables) == len(self.accuracy) == len(seeds):
+        recipes = [self.recipe] * len(seeds) if recipes is None else recipes
+        if not len(self.variables) == len(self.accuracy) == len(seeds) == len(recipes):
             raise ValueError(
-                f"{len(seeds)} seeds, {len(self.accuracy)} trainings and {len(self.variables)} networks do not fit "
-                "together; run_many keeps the networks with keep_variables=True"
+                f"{len(seeds)} seeds, {len(recipes)} recipes, {len(self.accuracy)} trainings and "
+                f"{len(self.variables)} networks do not fit together; run_many keeps these with keep_variables=True"
             )
         seconds = {part: total / len(seeds) for part, total in self.seconds.items()}
         return [
             TrainedRun(
-                self.recipe,
+                recipes[k],
                 seed,
                 self.variables[k],
                 StepMetrics(self.metrics.loss[k], self.metrics.accuracy[k]),
@@ -96,14 +100,16 @@ def run_many(
 
     Args:
         recipe: the method of all of them, or its name.
-        members: what differs, or simply their keys; `seed_keys` gives those of seeds.
+        members: what differs, as `make_members` of the same recipe returns it, or simply their keys; `seed_keys` gives
+            those of seeds.
         data: the data set. With subsets its training split may be larger than the recipe's train_examples.
         strategy: "sequential", one after the other; "map", one after the other inside one program; "interleaved", in
             one program that takes a step of each in turn, none dependent on another's; "vmap", each step of all members
             at once; "vmap-matmul", the same with convolutions as batched matrix products; "sharded", spread over all
             local devices, vmap on each; "auto", whichever was measured to be the fastest.
         group: members in memory at once; None is what was measured to be the fastest with "auto", else all of them.
-            Halved as often as needed when memory does not suffice, by prediction or by trial.
+            "sequential" has one at a time, whatever it says. Halved as often as needed when memory does not suffice, by
+            prediction or by trial.
         driver: as for `airjax.training.loop.train`.
         eval_size: test images that go through all networks of a group at once; fewer need less memory.
         validate: also evaluate without test-time augmentation at the end, and after every epoch if there is an
@@ -111,11 +117,12 @@ def run_many(
         keep_variables: return the networks as well.
         progress: show a line with what is being done; None does so on a terminal and in notebooks.
         on_phase: called with what begins, before it does, in every group.
-        on_step: called after every call with the number of steps that the group has done and the metrics of the latest
-            ones at hand, each [g] or [g,s]. A group that runs out of memory begins again.
+        on_step: called for every call of a training program with the number of steps that the group has done and the
+            metrics of the latest of them, each [g] or [g,s]. A group that runs out of memory begins again.
         on_epoch: called after every epoch of a group, with the means over its members.
         on_group: called with the number of members finished so far.
-        keeping: where and how often snapshots of each group are taken. Rerunning the same call resumes from the last.
+        keeping: where and how often snapshots of each group are taken. Rerunning the same call resumes from the last:
+            finished groups stay as files beside the snapshots until all are finished.
 
     Raises ValueError for members or a group that do not fit, or fewer examples than the recipe uses, and TypeError for
     arguments of another type.
@@ -142,9 +149,13 @@ def run_many(
     arrays, plan = _to_device(recipe, members, data), plan_calls(recipe, backend, by_epoch=by_epoch)
     given = Callbacks(on_phase, on_step, on_epoch, on_group)
     with progress_line(recipe, count, progress, given) as called:
-        work = Work(recipe, backend, strategy, plan, arrays, evaluation, called, validate, keeping=keeping)
+        clears: list[Callable[[], None]] = []
+        whole = keeping if keeping.folder is None else keeping._replace(on_finished=clears.append)
+        work = Work(recipe, backend, strategy, plan, arrays, evaluation, called, validate, keeping=whole)
         clock = Clock(called.on_phase)
         done, group = _run_groups(work, members, data, group, smallest, clock, keep_variables=keep_variables)
+        for clear in clears:
+            keeping.on_finished(clear)
     metrics = StepMetrics(*(np.concatenate(parts)[:count] for parts in zip(*(p.metrics for p in done), strict=True)))
     logits = np.concatenate([part.logits for part in done])[:count]
     diverged = ~np.asarray(np.isfinite(metrics.loss).all(1) & np.isfinite(logits).all((1, 2)))
@@ -170,24 +181,23 @@ def seed_keys(seeds: Sequence[int] | Int[np.ndarray, " k"]) -> Key[Array, " k"]:
 
     Raises ValueError for a seed that is not a whole number from 0 to 2**32 - 1.
     """
-    if not hasattr(seeds, "__iter__"):
+    if not isinstance(seeds, Sequence | np.ndarray | Array):
         raise TypeError(f"seeds is {seeds!r}, but it must be a sequence of seeds, such as range(4) or [0, 7]")
     for seed in seeds[:1], seeds[-1:]:  # before the list of a long range is built
         make_keys([check_seed(one) for one in seed])
     return make_keys([check_seed(seed) for seed in seeds])
 
 
-class _Group(NamedTuple):
-    metrics: StepMetrics  # each [g,t]
-    logits: Float[np.ndarray, "g m l"]
-    plain_accuracy: Float[np.ndarray, " g"] | None
-    networks: list[Variables]  # g networks, or none
-
-
 def _to_device(recipe: Recipe, members: Members, data: Dataset) -> Arrays:
     # Without a selection only the recipe's examples go to the device.
     if members.selection is None:
         return to_device(data, recipe)
+    examples = members.selection.indices.shape[1]
+    if examples != recipe.train_examples:
+        raise ValueError(
+            f"the members train on {examples} examples each, but the recipe on {recipe.train_examples}: hand the same "
+            "recipe to make_members and run_many"
+        )
     largest = int(members.selection.indices.max())
     if largest >= len(data.train_images):
         raise ValueError(f"subsets name training example {largest}, but {data.name} has {len(data.train_images)}")
@@ -196,10 +206,10 @@ def _to_device(recipe: Recipe, members: Members, data: Dataset) -> Arrays:
 
 def _run_groups(
     work: Work, members: Members, data: Dataset, group: int, smallest: int, clock: Clock, *, keep_variables: bool
-) -> tuple[list[_Group], int]:
+) -> tuple[list[GroupResult], int]:
     # Trains all members, a group at a time; also returns the size of a group that fitted into memory.
     count, finished = len(members.keys), 0
-    done: list[_Group] = []
+    done: list[GroupResult] = []
     while finished < count:
         try:
             part = _take(members, finished, group)
@@ -210,9 +220,8 @@ def _run_groups(
                 if available is not None and needed > available and group > smallest:
                     group = _halve(group, smallest)
                     continue
-            trained = train_group(work, part, data, clock)
-            networks = _networks(work.strategy, trained) if keep_variables else []
-            done.append(_Group(trained.metrics, trained.logits, trained.plain_accuracy, networks))
+            others = group < count  # train before or after it
+            done.append(_train_part(work, part, data, clock, keep_variables=keep_variables, keep_result=others))
         except jax.errors.JaxRuntimeError as error:
             if not is_out_of_memory(error) or group <= smallest:
                 raise
@@ -222,6 +231,27 @@ def _run_groups(
         if work.called.on_group is not None:
             work.called.on_group(finished)
     return done, group
+
+
+def _train_part(
+    work: Work, part: Members, data: Dataset, clock: Clock, *, keep_variables: bool, keep_result: bool
+) -> GroupResult:
+    # Trains a group, or takes its result from an earlier call that was stopped.
+    snapshots = open_snapshots(work.keeping, work.recipe, work.backend, work.strategy, part, data)
+    if snapshots is not None:
+        found = read_result(snapshots.result, plain=work.validate, networks=keep_variables)
+        if found is not None:
+            clock.add(found.seconds)
+            work.keeping.on_finished(snapshots.clear)
+            return found
+    before = dict(clock.seconds)
+    trained = train_group(work, part, data, clock)
+    seconds = {stage: total - before.get(stage, 0.0) for stage, total in clock.seconds.items()}
+    networks = _networks(work.strategy, trained) if keep_variables else []
+    result = GroupResult(trained.metrics, trained.logits, trained.plain_accuracy, networks, seconds)
+    if snapshots is not None and keep_result:
+        write_result(snapshots.result, result)
+    return result
 
 
 def _networks(strategy: Strategy, done: Finished) -> list[Variables]:

@@ -14,7 +14,13 @@ from airjax.augment.batch import Batch, batch_at
 from airjax.kernels.backend import Backend
 from airjax.nn.build import Variables
 from airjax.recipes.recipe import Recipe
-from airjax.training.compile import compilations_at_once, compile_lowered, compile_repeated, tries_options
+from airjax.training.compile import (
+    compilations_at_once,
+    compile_lowered,
+    compile_repeated,
+    compiled_once,
+    tries_options,
+)
 from airjax.training.data_parallel import jit_on, over_devices
 from airjax.training.members import Members, Strategy, join_members, over_members, split_members
 from airjax.training.run import (
@@ -237,6 +243,6 @@ def programs_of(
     return _programs_of(recipe.split()[0], backend, strategy, tuple(leaves), tree)
 
 
-@functools.lru_cache(maxsize=16)
+@compiled_once(maxsize=16)
 def _programs_of(recipe: Recipe, backend: Backend, strategy: Strategy, leaves: tuple[Any, ...], tree: Any) -> Programs:
     return Programs(recipe, backend, strategy, jax.tree.unflatten(tree, leaves))

@@ -190,9 +190,11 @@ def make_run(recipe: Recipe | str) -> Callable[[Array, Arrays], RunResult]:
     """Return the whole training as one pure function run(key, data), to be jitted, vmapped or mapped.
 
     The key is `airjax.make_key(seed)`, the data `airjax.to_device(data, recipe)`. For accelerators: on a CPU its
-    convolutions inside a loop are many times slower than outside, so use `airjax.training.loop.train` there.
+    convolutions inside a loop are many times slower than outside, so use `airjax.training.loop.train` there. Raises
+    ValueError for a recipe that learns from a tree of images.
     """
     recipe = resolve_precision(get_recipe(recipe))
+    recipe.require_in_memory()
     return functools.partial(_run, recipe, backend_of(recipe, convolution="native"))
 
 

@@ -4,9 +4,10 @@
     DIR/DIGEST/about.json    a digest of what is trained, and how: devices, settings, versions
 
 A snapshot is taken between two calls of a training program. What is random is drawn anew from the keys, so a snapshot
-holds the state of the networks, the metrics so far and the seconds. The digest is of everything that the bits depend
-on: recipe, members, data, how steps are called, devices, settings, versions. So a training never resumes from the
-snapshot of another one.
+holds the state of the networks, the metrics so far and the seconds. The digest is of what the bits depend on: recipe,
+members, data, how steps are called, devices, settings, versions. So a training never resumes from the snapshot of
+another one. Two things are left out, so that work is not lost for them: the commit, and the number of threads, with
+which the order of sums changes.
 """
 
 import errno
@@ -27,6 +28,7 @@ import numpy as np
 from airjax.data.dataset import Dataset
 from airjax.kernels.backend import Backend
 from airjax.recipes.recipe import Recipe
+from airjax.training.arguments import check_count
 from airjax.training.data_parallel import mesh_of, replicate
 from airjax.training.environment import device_name, settings, versions
 from airjax.training.members import Members, Strategy
@@ -56,8 +58,7 @@ class Snapshot(NamedTuple):
 
     state: TrainState
     metrics: StepMetrics  # numpy arrays [k,t] of the steps done
-    calls_done: int
-    seconds: dict[str, float]  # of each stage so far
+    seconds: dict[str, float]  # of each stage so far, of this group
     # Where the batches of a tree of images are: how many were taken, and a digest of what they depend on.
     position: tuple[int, str] | None = None
 
@@ -65,8 +66,8 @@ class Snapshot(NamedTuple):
 class Keeping(NamedTuple):
     """Where and how often snapshots of trainings are taken, and when a training is to stop."""
 
-    folder: Path | None = None  # None: nowhere
-    every: int = 1  # epochs
+    folder: str | os.PathLike[str] | None = None  # None: nowhere
+    every: int = 1  # epochs, at least 1
     should_stop: Callable[[], bool] = lambda: False  # asked after every call
     # Handed what removes the snapshots of a training that is finished: to be called once its networks are kept.
     on_finished: Callable[[Callable[[], None]], None] = lambda clear: clear()
@@ -102,7 +103,7 @@ class Snapshots:
         arrays = {f"state_{number:04}": leaf for number, leaf in enumerate(leaves)}
         arrays |= {name: np.asarray(column, METRICS) for name, column in snapshot.metrics._asdict().items()}
         dtype = np.asarray(snapshot.metrics.loss).dtype.name
-        facts = {"calls_done": snapshot.calls_done, "seconds": snapshot.seconds, "dtype": dtype}
+        facts = {"seconds": snapshot.seconds, "dtype": dtype}
         facts |= {} if snapshot.position is None else {"position": snapshot.position}
         manager = self._open()
         if not (self.folder / ABOUT).exists():
@@ -134,13 +135,13 @@ class Snapshots:
         facts = first_does(look)
         if facts is None:
             return None
-        shape, dtype, calls_done, seconds, position = facts
+        shape, dtype, seconds, position = facts
         metrics = StepMetrics(*(np.zeros(shape, dtype) for _ in StepMetrics._fields))
         position = None if position is None else (int(position[0]), str(position[1]))  # a list, from another process
-        mine = found[0] or Snapshot(host, metrics, calls_done, seconds, position)
+        mine = found[0] or Snapshot(host, metrics, seconds, position)
         leaves, tree = jax.tree.flatten((mine.state, mine.metrics))
         state, metrics = jax.tree.unflatten(tree, arrays_from_first(leaves))
-        return Snapshot(replicate(mesh_of(like.step), state), metrics, calls_done, seconds, position)
+        return Snapshot(replicate(mesh_of(like.step), state), metrics, seconds, position)
 
     def _newest(self, like: TrainState) -> Snapshot | None:
         if not self.folder.exists():
@@ -168,6 +169,11 @@ class Snapshots:
                     stacklevel=3,
                 )
 
+    @property
+    def result(self) -> Path:
+        """Where the result of the group is kept while others train (`airjax.training.group_results`)."""
+        return self.folder.with_name(f"{self.folder.name}.safetensors")
+
     def clear(self) -> None:
         """Remove all snapshots: their training is finished."""
         if self._manager is not None:
@@ -175,6 +181,7 @@ class Snapshots:
             self._manager = None
         if is_first():
             shutil.rmtree(self.folder, ignore_errors=True)
+            self.result.unlink(missing_ok=True)
 
     def _read(self, step: int, like: TrainState) -> Snapshot:
         import orbax.checkpoint as ocp
@@ -193,7 +200,7 @@ class Snapshots:
         state = jax.tree.unflatten(tree, [arrays[f"state_{number:04}"] for number in range(len(leaves))])
         metrics = StepMetrics(*(np.asarray(arrays[name], facts["dtype"]) for name in StepMetrics._fields))
         position = tuple(facts["position"]) if "position" in facts else None
-        return Snapshot(state, metrics, facts["calls_done"], facts["seconds"], position)
+        return Snapshot(state, metrics, facts["seconds"], position)
 
     def _open(self) -> Any:
         import orbax.checkpoint as ocp
@@ -241,10 +248,13 @@ def snapshots_of(
 ) -> Snapshots | None:
     """Return the snapshots of what is trained, values for JSON and arrays, in a way that has these names.
 
-    None where none are kept.
+    None where none are kept. Raises TypeError for a folder that is no path, and ValueError for an interval below 1.
     """
     if keeping.folder is None:
         return None
+    if not isinstance(keeping.folder, str | os.PathLike):
+        raise TypeError(f"keeping.folder is {keeping.folder!r}, but it must be a path")
+    every = check_count("keeping.every", keeping.every)
     digest = hashlib.sha256(json.dumps(training, sort_keys=True, default=str).encode())
     for array in arrays:
         digest.update(np.asarray(array).tobytes())
@@ -254,4 +264,4 @@ def snapshots_of(
     # As it is read again from JSON.
     about = About(digest.hexdigest(), json.loads(json.dumps(settings() | versions() | how)))
     name = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
-    return Snapshots(keeping.folder / name, keeping.every, about)
+    return Snapshots(Path(keeping.folder) / name, every, about)

@@ -42,10 +42,10 @@ class TrainState(NamedTuple):
 
 
 class StepMetrics(NamedTuple):
-    """What one step reports, about the batch as it was trained on."""
+    """What one step reports, about the batch as it was trained on, before the update."""
 
-    loss: Any  # [] mean loss per example, weighted where the examples are; [t] for the steps of a run
-    accuracy: Any  # the same: fraction of examples classified right, before the update
+    loss: Any  # [] sum of the losses, each times its example's weight if it has one, over their number; [t] of a run
+    accuracy: Any  # [] or [t]: fraction of the examples classified right, whatever they weigh
 
     def __repr__(self) -> str:
         return one_line(self)

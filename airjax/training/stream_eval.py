@@ -17,7 +17,7 @@ from airjax.recipes.recipe import Recipe
 from airjax.stream.batches import open_batches
 from airjax.stream.tree import Tree
 from airjax.stream.views import EvalView
-from airjax.training.compile import compile_lowered
+from airjax.training.compile import compile_lowered, compiled_once
 from airjax.training.data_parallel import gather_parts, num_devices, over_devices, shard_batch
 from airjax.training.evaluate import evaluated_part, evaluation_backend, weighted_views
 from airjax.training.events import CropResult
@@ -105,7 +105,7 @@ def compile_views(recipe: Recipe, backend: Backend, variables: Variables, images
     return _compile_views(evaluated_part(recipe), evaluation_backend(backend), tuple(leaves), tree)
 
 
-@functools.lru_cache(maxsize=16)
+@compiled_once(maxsize=16)
 def _compile_views(recipe: Recipe, backend: Backend, leaves: tuple[Any, ...], tree: Any) -> Any:
     mesh = backend.mesh
 

@@ -61,7 +61,7 @@ def train_stream(
         seed: the one number that everything random follows from: a whole number from 0 to 2**32 - 1.
         workers: processes that decode images; 0 decodes in this one. They do not change the batches.
         validate: also evaluate the first test crop after every epoch, outside the clock.
-        on_step: called after every step with the number of steps done and the metrics of the latest one at hand.
+        on_step: called for every step with the number of steps done and its metrics, once the next one has begun.
         on_epoch: called after every epoch.
         on_phase: called with what begins, before it does.
         keeping: where and how often snapshots are taken. Rerunning the same call resumes from the last one, also in the
@@ -173,6 +173,7 @@ def _train_epoch(work: StreamWork, feed: Iterator[StreamBatch], progress: Progre
     recipe, (state, history, steps_done, batches) = work.recipe, progress
     stop = min((steps_done // recipe.steps_per_epoch + 1) * recipe.steps_per_epoch, recipe.total_steps)
     recent: list[StepMetrics] = []
+    stopping = False
     hyper, advance = replicate(work.backend.mesh, work.hyper), None
     clock.begin("train")
     while steps_done < stop:
@@ -186,19 +187,27 @@ def _train_epoch(work: StreamWork, feed: Iterator[StreamBatch], progress: Progre
             wait_in_python(recent[-1])
         recent.append(metrics)
         steps_done += 1
-        if work.called.on_step is not None:
-            # Of several processes not all look at them: they get numpy's arrays, with which no device computes. An
-            # epoch's first step is waited for.
-            latest = recent[max(0, len(recent) - 2)]
-            work.called.on_step(steps_done, StepMetrics(*(np.asarray(column) for column in latest)))
+        if len(recent) > 1:
+            _tell_step(work, recent[-2], steps_done - 1)
         if steps_done < stop and work.keeping.should_stop():
-            _stop(work, Progress(state, [*history, *recent], steps_done, batches), clock)
+            stopping = True
+            break
     wait_in_python(recent[-1])
     jax.block_until_ready(state)
     clock.pause()
+    _tell_step(work, recent[-1], steps_done)
     done = join(recent, len(work.members))
     _require_finite(work, done, steps_done)
-    return Progress(state, [*history, done], steps_done, batches)
+    progress = Progress(state, [*history, done], steps_done, batches)
+    if stopping:
+        _stop(work, progress, clock)
+    return progress
+
+
+def _tell_step(work: StreamWork, metrics: StepMetrics, steps_done: int) -> None:
+    # Of several processes not all look at them: they get numpy's arrays, with which no device computes.
+    if work.called.on_step is not None:
+        work.called.on_step(steps_done, StepMetrics(*(np.asarray(column) for column in metrics)))
 
 
 def _stop(work: StreamWork, progress: Progress, clock: Clock) -> NoReturn:

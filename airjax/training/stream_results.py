@@ -61,6 +61,7 @@ def finish(work: StreamWork, progress: Progress, clock: Clock) -> list[TrainedRu
             crops[k][0].tta_accuracy,
             seconds,
             crops[k],
+            crops[k][0].accuracy if work.validate else None,
         )
         for k, member in enumerate(work.members)
     ]

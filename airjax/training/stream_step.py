@@ -13,7 +13,7 @@ from airjax.kernels.backend import Backend
 from airjax.nn.build import init_variables
 from airjax.optim.hyperparameters import Hyperparameters
 from airjax.recipes.recipe import Recipe
-from airjax.training.compile import compile_lowered
+from airjax.training.compile import compile_lowered, compiled_once
 from airjax.training.data_parallel import over_devices
 from airjax.training.members import over_members
 from airjax.training.run import split_key
@@ -77,7 +77,7 @@ def compile_step(
     return _compile_step(recipe.split()[0], backend, tuple(leaves), tree)
 
 
-@functools.lru_cache(maxsize=16)
+@compiled_once(maxsize=16)
 def _compile_step(recipe: Recipe, backend: Backend, leaves: tuple[Any, ...], tree: Any) -> Any:
     step = over_devices(backend.mesh, functools.partial(stream_step, recipe, backend), (False, True, False))
     lowered = jax.jit(step, donate_argnums=0).lower(*jax.tree.unflatten(tree, leaves))

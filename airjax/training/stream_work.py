@@ -63,6 +63,5 @@ def save(work: StreamWork, progress: Progress, clock: Clock) -> None:
     """Take a snapshot between two steps, where any are kept; the time until the next stage is not counted."""
     clock.pause()
     if work.snapshots is not None:
-        metrics, steps = join(progress.history, len(work.members)), progress.steps_done
-        seconds = dict(clock.seconds)
-        work.snapshots.save(Snapshot(progress.state, metrics, steps, seconds, progress.position), steps)
+        metrics, seconds = join(progress.history, len(work.members)), dict(clock.seconds)
+        work.snapshots.save(Snapshot(progress.state, metrics, seconds, progress.position), progress.steps_done)

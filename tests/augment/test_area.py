@@ -53,3 +53,17 @@ def test_boxes_of_any_size_are_within_one_level_of_opencv_s(size: int) -> None:
     # OpenCV interpolates in fixed point and sums areas in float32; the others round differently.
     assert np.abs(found - wanted).max() <= 1
     assert (found == wanted).mean() > 0.9
+
+
+@pytest.mark.parametrize(("size", "length"), [(160, 104), (160, 52), (192, 112), (224, 144), (224, 68), (160, 8)])
+def test_a_side_that_grows_takes_the_two_pixels_of_the_formula(size: int, length: int) -> None:
+    # By whole numbers: pixel t is between t L // size and the next, (t + 1) - (first + 1) size / L of the way.
+    image = np.random.default_rng(0).integers(0, 256, (length, 8, 3)).astype(np.uint8)
+    target = np.arange(size)
+    first = target * length // size
+    part = np.maximum((target + 1) * length - (first + 1) * size, 0) / length
+    part[first >= length - 1] = 0
+    second = np.minimum(first + 1, length - 1)
+    column = (1 - part)[:, None] * image[first, 0] + part[:, None] * image[second, 0]
+    found = one(image, (0, 0, length, 8), size)[:, 0].astype(float)
+    assert np.abs(found - column).max() <= 0.5 + 1e-4

@@ -17,9 +17,14 @@ def test_normalize_is_mean_and_deviation_per_channel(random_images: np.ndarray) 
     assert np.allclose(im.normalize(jnp.asarray(random_images), Inputs(), jnp.float32), expected, atol=1e-6)
 
 
-def test_half_precision_constants_are_those_of_the_method() -> None:
-    assert np.array(Inputs().mean, np.float16) == pytest.approx([0.491455, 0.482178, 0.446533], abs=1e-6)
-    assert np.array(Inputs().std, np.float16) == pytest.approx([0.246948, 0.243530, 0.261719], abs=1e-6)
+def test_half_precision_rounds_its_constants_and_after_each_operation(random_images: np.ndarray) -> None:
+    mean, std = (np.array(values, np.float16) for values in (Inputs().mean, Inputs().std))
+    assert mean == pytest.approx([0.491455, 0.482178, 0.446533], abs=1e-6)
+    assert std == pytest.approx([0.246948, 0.243530, 0.261719], abs=1e-6)
+    expected = (random_images.astype(np.float16) / np.float16(255) - mean) / std
+    found = im.normalize(jnp.asarray(random_images), Inputs(), jnp.float16)  # operation by operation
+    assert (found.dtype, expected.dtype) == (jnp.float16, np.float16)
+    np.testing.assert_array_equal(np.asarray(found), expected)
 
 
 def test_reflect_pad_does_not_repeat_the_edge() -> None:

@@ -120,6 +120,12 @@ def test_nothing_is_expected_of_a_changed_recipe_or_of_data_that_nobody_measured
     assert expected(BUILTIN, epochs=2.0) is None
     assert expected(CUSTOM) is None
     assert expected(OFFICIAL) == CLAIMS["mini"].expected_accuracy
+    # Its first 3,000 images are others; what was measured on these counts.
+    assert expected(SHUFFLED) is None
+    measured.write_text(json.dumps({"recipe": "mini", "dataset_sha256": "f1", "changed": {}, "mean": 0.41}) + "\n")
+    assert expected(SHUFFLED) == 0.41
+    assert expected_accuracy("94", {}, SHUFFLED, measured) == CLAIMS["94"].expected_accuracy
+    measured.write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert expected_accuracy("mini", {}, BUILTIN, tmp_path / "none.jsonl") is None
     sentence = describe_result(summary(BUILTIN, 0.52, name="mini", measured=measured))
     assert sentence == (

@@ -109,6 +109,21 @@ def test_batch_moments_do_not_cancel() -> None:
     assert np.allclose(variance, exact.var(axis=(0, 1, 2)), rtol=1e-4)
 
 
+@pytest.mark.parametrize("size", [2, 3, 8, 9])
+def test_a_maximum_over_a_value_that_is_none_is_none(size: int) -> None:
+    for place in {0, 1, size, size**2 - 1}:
+        x = normal(0, 1, size, size, 2).at[0, place // size, place % size, 0].set(jnp.nan)
+        found = OPS.max_pool(x, size)
+        assert np.isnan(found[0, 0, 0, 0]), place
+        assert found[0, 0, 0, 1] == x[..., 1].max()
+
+
+def test_moments_of_float16_do_not_cancel() -> None:
+    x = (1000 + normal(0, 64, 15, 15, 3)).astype(jnp.float16)
+    _, variance = batch_moments(x, reductions.CPU)
+    assert np.allclose(variance, np.asarray(x, np.float64).var(axis=(0, 1, 2)), rtol=1e-3)
+
+
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 @pytest.mark.parametrize("center", [0.0, 3.0, -40.0])
 def test_moments_of_half_precision_are_those_of_their_values(dtype: DTypeLike, center: float) -> None:

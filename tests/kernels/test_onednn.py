@@ -14,7 +14,7 @@ from jax import Array
 from airjax.augment.batch import Batch
 from airjax.kernels import convolution as forms
 from airjax.kernels import onednn
-from airjax.kernels.convolution import Convolution, conv, conv_same, conv_to_pool, default_convolution
+from airjax.kernels.convolution import Convolution, Padding, conv, conv_same, conv_to_pool, default_convolution
 from airjax.nn.build import init_variables
 from airjax.optim.hyperparameters import hyperparameters
 from airjax.recipes.published import get_recipe
@@ -170,6 +170,24 @@ def test_the_library_s_refusal_is_an_error_with_its_name() -> None:
 
 
 @needs_onednn
+def test_arrays_of_two_types_and_padding_that_it_cannot_be_told_are_refused() -> None:
+    x, kernel = jnp.ones((1, 5, 5, 3)), jnp.ones((3, 3, 3, 4))
+    with pytest.raises(ValueError, match="oneDNN convolves arrays of one dtype, not float32 with bfloat16"):
+        onednn.onednn_conv(x, kernel.astype(jnp.bfloat16), ((1, 1), (1, 1)))
+    for padding in (((0, 1), (1, 1)), ((1, 1), (2, 1))):
+        with pytest.raises(ValueError, match="oneDNN's convolutions are not called with padding"):
+            onednn.onednn_conv(x, kernel, padding)
+
+
+@needs_onednn
+@pytest.mark.parametrize("padding", [((0, 1), (0, 1)), ((0, 1), (1, 0)), ((2, 1), (0, 3))])
+def test_zeros_on_any_side_are_where_they_belong(padding: Padding) -> None:
+    key = jax.random.key(0)
+    x, kernel = jax.random.normal(key, (2, 6, 5, 3)), jax.random.normal(key, (3, 3, 3, 4))
+    np.testing.assert_allclose(conv(x, kernel, padding, "onednn"), conv(x, kernel, padding), atol=1e-5)
+
+
+@needs_onednn
 def test_it_is_the_choice_for_what_it_computes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AIRJAX_CONVOLUTION", raising=False)
     assert default_convolution(jnp.float32, "cpu") == "onednn"
@@ -178,6 +196,12 @@ def test_it_is_the_choice_for_what_it_computes(monkeypatch: pytest.MonkeyPatch) 
     for instructions, expected in ((True, "onednn"), (False, "native")):
         monkeypatch.setattr(library, "multiplies_bfloat16", instructions)
         assert default_convolution(jnp.bfloat16, "cpu") == expected
+    monkeypatch.setenv("AIRJAX_CONVOLUTION", "onednn")
+    assert default_convolution(jnp.float32, "cpu") == "onednn"
+    with pytest.raises(ValueError, match="this processor does not multiply bfloat16"):
+        default_convolution(jnp.bfloat16, "cpu")
+    monkeypatch.setattr(library, "multiplies_bfloat16", True)
+    assert default_convolution(jnp.bfloat16, "cpu") == "onednn"
     monkeypatch.setenv("AIRJAX_CONVOLUTION", "native")
     assert default_convolution(jnp.float32, "cpu") == "native"
 

@@ -149,6 +149,6 @@ def test_precision_of_parameters_and_logits(tiny: Recipe, precision: str, params
     recipe = tiny.override(precision=precision)
     variables = initial(recipe)
     assert variables["params"]["block1"]["conv1"].dtype == params
-    assert variables["params"]["block1"]["norm1"]["bias"].dtype == "float32"
+    assert variables["params"]["block1"]["norm1"]["bias"].dtype == norm
     images = jnp.zeros((2, 32, 32, 3), precision)
     assert jax.eval_shape(lambda v: apply_eval(recipe, backend_of(recipe), v, images), variables).dtype == "float32"

@@ -1,12 +1,14 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import airjax
 from airjax.augment.transforms import normalize
 from airjax.kernels.convolution import conv
 from airjax.nn.whitening import SIGN_RATIO, fix_signs, second_moment, whitening_filters
 from airjax.recipes.inputs import Inputs
+from airjax.recipes.published import RECIPES
 
 
 def patches_of(images: np.ndarray) -> np.ndarray:
@@ -63,3 +65,16 @@ def test_no_sign_of_cifar10_is_near_the_edge(cifar10: airjax.Dataset) -> None:
         vectors = np.linalg.eigh(np.asarray(second_moment(images), np.float64))[1]
         # Rounding moves an eigenvector by a thousandth at most.
         assert (abs(weights @ vectors) / np.linalg.norm(weights)).min() > 0.03
+
+
+def test_images_need_not_be_square() -> None:
+    images = jax.random.normal(jax.random.key(0), (20, 8, 10, 3))
+    patches = patches_of(np.asarray(images))
+    assert len(patches) == 20 * 7 * 9
+    np.testing.assert_allclose(second_moment(images), patches.T @ patches / len(patches), atol=1e-5)
+
+
+def test_an_epsilon_of_nothing_is_refused() -> None:
+    # Grey images have eigenvalues of 0, by rounding a little less.
+    with pytest.raises(ValueError, match=r"whiten-epsilon is 0\.0, but it must be a number more than 0 and at most 1"):
+        RECIPES["94"].override(whiten_epsilon=0.0)

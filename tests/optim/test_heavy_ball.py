@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from airjax.kernels.backend import PRECISIONS
 from airjax.nn.build import init_variables
@@ -10,6 +11,9 @@ from airjax.optim.build import make_optimizer
 from airjax.optim.groups import label_decaying
 from airjax.optim.hyperparameters import hyperparameters
 from airjax.optim.schedule import learning_rate_factor
+from airjax.recipes.optimizer import Optimizer, Sgd
+from airjax.recipes.optimizer_heavy_ball import HeavyBall
+from airjax.recipes.optimizer_muon import Muon
 from airjax.recipes.published import RECIPES
 from airjax.training.backend import backend_of
 
@@ -53,3 +57,26 @@ def test_the_rate_rises_to_epoch_2_and_falls_to_nothing_in_straight_lines_by_the
         wanted = np.interp(steps / 1251, [0, 2, recipe.epochs], [1e-4, 1, 0])
         # float32: rounding of a step's number over all of them.
         np.testing.assert_allclose(np.asarray(learning_rate_factor(recipe, jnp.asarray(steps))), wanted, atol=2e-7)
+
+
+@pytest.mark.parametrize(
+    "optimizer", [RECIPES["tiny"].optimizer, Sgd(), Muon(), HeavyBall()], ids=lambda one: type(one).__name__
+)
+def test_every_optimizer_leaves_a_frozen_bias_where_it_is(optimizer: Optimizer) -> None:
+    recipe = RECIPES["tiny"].override(optimizer=optimizer)
+    hyper = hyperparameters(recipe)
+    params = init_variables(recipe, backend_of(recipe), jax.random.key(0))["params"]
+    params = jax.tree.map(lambda leaf: leaf + 0.5, params)
+    training, frozen = (make_optimizer(recipe, PRECISIONS["float32"], hyper, names) for names in ((), ("whiten_bias",)))
+    ones = jax.tree.map(jnp.ones_like, params)
+    updates, state = training.update(ones, training.init(params), params)
+    assert np.abs(updates["whiten"]["bias"]).min() > 0
+    updates, _ = frozen.update(jax.tree.map(jnp.zeros_like, params), state, params)
+    assert not np.asarray(updates["whiten"]["bias"]).any()
+    assert np.asarray(updates["head"]).any()  # the momentum goes on
+
+
+def test_a_group_that_there_is_not_cannot_be_frozen() -> None:
+    recipe = RECIPES["imagenet-resnet18-16"].override(optimizer=Sgd())
+    with pytest.raises(ValueError, match="frozen names whiten_bias, but the groups are "):
+        make_optimizer(recipe, PRECISIONS["float32"], hyperparameters(recipe), ("whiten_bias",))

@@ -121,6 +121,19 @@ def test_the_schedule_of_the_first_bias_ends_where_it_is_frozen() -> None:
     np.testing.assert_allclose(learning_rate_factor(RECIPE, steps, 75)[:3], [1, 1 / 3, 0], atol=1e-7)
 
 
+def test_a_first_bias_that_is_never_frozen_has_the_schedule_of_all() -> None:
+    # With the tail, whose floor keeps the rate above nothing.
+    recipe = RECIPES["94-curriculum"].override(whiten_bias_epochs=None)
+    params = {"whiten": {"bias": jnp.ones(24)}, "head": jnp.ones((3, 2))}
+    optimizer = make_optimizer(recipe, PRECISIONS["float32"], hyperparameters(recipe))
+    state = jax.tree.map(
+        lambda leaf: jnp.int32(recipe.total_steps - 1) if leaf.shape == () and leaf.dtype == jnp.int32 else leaf,
+        optimizer.init(params),
+    )
+    updates, _ = optimizer.update(jax.tree.map(jnp.ones_like, params), state, params)
+    assert np.abs(updates["whiten"]["bias"]).min() > 0
+
+
 def test_a_kernel_is_rescaled_to_a_norm_of_one_for_each_output_channel() -> None:
     kernel = jax.random.normal(jax.random.key(0), (3, 3, 4, 16))
     found = renormalized(kernel)

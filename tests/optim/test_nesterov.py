@@ -85,6 +85,14 @@ def test_a_frozen_bias_stays_exactly_where_it_is_in_spite_of_momentum_and_decay(
     assert not np.array_equal(held["head"], moved["head"])
 
 
+def test_a_lookahead_that_keeps_nothing_gives_half_precision_back() -> None:
+    first, second = jax.random.normal(jax.random.key(0), (2, 1000))
+    fast, slow = first.astype(jnp.float16), (first + 0.02 * second).astype(jnp.float16)
+    same, kept = lookahead_update(fast, lookahead_init(slow), jnp.float32(0), jnp.array(True))
+    np.testing.assert_array_equal(same, fast)
+    np.testing.assert_array_equal(kept.slow, fast)
+
+
 def test_lookahead_moves_only_at_a_sync_and_then_both_ways() -> None:
     fast, state = {"a": jnp.array([1.0, 2.0])}, lookahead_init({"a": jnp.array([0.0, 2.0])})
     same, kept = lookahead_update(fast, state, jnp.float32(0.25), jnp.array(False))

@@ -34,6 +34,13 @@ def test_parameters_and_steps_are_those_of_the_method(name: str, params: int, st
     assert RECIPES[name].total_steps == steps
 
 
+def test_steps_are_counted_in_whole_numbers() -> None:
+    # 50 x 1.1 is 55.00000000000001 in float64, and 25 x 0.28 is 7.000000000000001.
+    for per_epoch, epochs, steps in ((50, 1.1, 55), (25, 0.28, 7), (50, 1.11, 56)):
+        recipe = RECIPES["tiny"].override(train_examples=32 * per_epoch, batch_size=32, epochs=epochs)
+        assert (recipe.steps_per_epoch, recipe.total_steps) == (per_epoch, steps)
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_counted_parameters_are_those_of_the_network(name: str) -> None:
     variables = jax.eval_shape(lambda: init_variables(RECIPES[name], backend_of(RECIPES[name]), jax.random.key(0)))

@@ -1,5 +1,6 @@
 """Arguments of the wrong kind: what was expected and what came."""
 
+import dataclasses
 import re
 from typing import Any
 
@@ -57,6 +58,9 @@ def test_a_range_that_leaves_the_seeds_is_refused_before_a_list_is_built() -> No
         airjax.seed_keys(range(100_000_000_000))
     with pytest.raises(TypeError, match=r"seeds is 3, but it must be a sequence of seeds, such as range\(4\)"):
         airjax.seed_keys(3)  # pyright: ignore[reportArgumentType]
+    for seeds in ({0, 1}, (seed for seed in (0, 1))):
+        with pytest.raises(TypeError, match="it must be a sequence of seeds"):
+            airjax.seed_keys(seeds)  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize(
@@ -139,5 +143,39 @@ def test_pixels_of_another_kind_are_named(pixels: Any, message: str) -> None:
 def test_networks_that_were_not_kept_are_missed(tiny: Recipe) -> None:
     metrics, logits = StepMetrics(np.zeros((1, 16)), np.zeros((1, 16))), np.zeros((1, 100, 10))
     done = airjax.ManyRuns(tiny, "vmap", 1, metrics, logits, np.zeros(1), np.zeros(1, bool), [], {"train": 1.0})
-    with pytest.raises(ValueError, match=r"1 seeds, 1 trainings and 0 networks do not fit .* keep_variables=True"):
+    with pytest.raises(ValueError, match=r"1 seeds, 1 recipes, 1 trainings and 0 networks do not .* keep_variables"):
         done.runs([0])
+
+
+def test_networks_with_rates_of_their_own_can_be_told_their_recipes(tiny: Recipe) -> None:
+    metrics, logits = StepMetrics(np.zeros((2, 16)), np.zeros((2, 16))), np.zeros((2, 100, 10))
+    done = airjax.ManyRuns(tiny, "vmap", 2, metrics, logits, np.zeros(2), np.zeros(2, bool), [{}, {}], {"train": 1.0})
+    recipes = [tiny.override(learning_rate=rate) for rate in (1.0, 2.0)]
+    assert [run.recipe for run in done.runs([0, 1], recipes)] == recipes
+    assert [run.recipe for run in done.runs([0, 1])] == [tiny, tiny]
+    with pytest.raises(ValueError, match="2 seeds, 1 recipes"):
+        done.runs([0, 1], recipes[:1])
+
+
+def test_members_of_another_number_of_examples_are_refused(tiny: Recipe, toy: airjax.Dataset) -> None:
+    subsets = np.arange(64)[None]
+    members = airjax.make_members(tiny.override(train_examples=64), SEED_0, subsets=subsets)
+    with pytest.raises(ValueError, match=r"train on 64 examples each, but the recipe on 256: hand the same recipe"):
+        airjax.run_many(tiny, members, toy)
+
+
+def test_a_run_in_memory_is_of_no_recipe_with_crops() -> None:
+    with pytest.raises(ValueError, match="this recipe has crops, so it learns from a tree of images"):
+        airjax.make_run("imagenet-resnet18-16")
+
+
+def test_a_network_is_evaluated_on_its_own_classes(tiny: Recipe, toy: airjax.Dataset) -> None:
+    model = airjax.train_network(tiny, toy).model
+    labels = {"train_labels": toy.train_labels % 5, "test_labels": toy.test_labels % 5}
+    five = dataclasses.replace(toy, **labels, classes=toy.classes[:5])
+    with pytest.raises(ValueError, match=f"the model has 10 classes, but {toy.name} has 5"):
+        airjax.evaluate(model, five)
+    with pytest.warns(UserWarning, match=f"class 0 is '{toy.classes[0]}' of the model and '{toy.classes[9]}' of"):
+        turned = airjax.evaluate(model, dataclasses.replace(toy, classes=toy.classes[::-1]))
+    numbered = dataclasses.replace(toy, classes=())
+    assert turned == airjax.evaluate(model, toy) == airjax.evaluate(model, numbered)

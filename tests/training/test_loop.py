@@ -1,4 +1,5 @@
 import os
+import pickle
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ from airjax.kernels.backend import Driver, default_driver, make_backend
 from airjax.nn.build import init_variables
 from airjax.recipes.published import RECIPES
 from airjax.recipes.recipe import Recipe
-from airjax.training import evaluate, programs
+from airjax.training import evaluate, loop, programs
 from airjax.training.arrays import to_device
 from airjax.training.backend import backend_of, resolve_precision
 from airjax.training.compile import compilations_at_once
@@ -145,17 +146,15 @@ print(hashlib.sha256(train(RECIPES["tiny"], load_builtin(300, 100), 5).logits.to
 
 
 def test_reports_and_seconds_of_a_run(tiny: Recipe, toy: airjax.Dataset) -> None:
-    steps, reports = [], []
-    done = train(
-        tiny,
-        toy,
-        0,
-        driver="loop",
-        validate=True,
-        on_step=lambda count, _: steps.append(count),
-        on_epoch=reports.append,
-    )
+    steps, losses, reports = [], [], []
+
+    def note(count: int, metrics: StepMetrics) -> None:
+        steps.append(count)
+        losses.append(float(metrics.loss))
+
+    done = train(tiny, toy, 0, driver="loop", validate=True, on_step=note, on_epoch=reports.append)
     assert steps == list(range(1, 17))
+    assert losses == done.metrics.loss.tolist()
     assert [report.epoch for report in reports] == [0, 1]
     assert reports[0].tta_accuracy is None
     assert reports[1].tta_accuracy == done.accuracy
@@ -172,6 +171,19 @@ def test_divergence_is_named_with_its_step(tiny: Recipe, toy: airjax.Dataset) ->
     with pytest.raises(DivergedError, match=message) as raised:
         train(wild, toy, 4)
     assert 0 < raised.value.step < 16
+    again = pickle.loads(pickle.dumps(raised.value))  # as from a process of a pool
+    assert (str(again), again.seed, again.step) == (str(raised.value), 4, raised.value.step)
+
+
+def test_a_last_update_that_diverges_is_told_by_the_logits(
+    tiny: Recipe, toy: airjax.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluate = loop._evaluate
+    monkeypatch.setattr(loop, "_evaluate", lambda *arguments: evaluate(*arguments) * np.nan)
+    with pytest.raises(DivergedError, match="seed 4: the outputs on the test images are not finite; lower") as raised:
+        train(tiny, toy, 4)
+    assert raised.value.step is None
+    assert str(pickle.loads(pickle.dumps(raised.value))) == str(raised.value)
 
 
 def test_too_few_examples_are_refused_with_the_remedy(toy: airjax.Dataset) -> None:
@@ -186,9 +198,16 @@ SWITCHES: list[dict[str, Any]] = [
     *({"flip": "none"}, {"order": "replacement"}, {"order": "fixed"}, {"translate": 0}, {"cutout": 12}),
     *({"crop_sampling": "low-discrepancy"}, {"antithetic": True}, {"order": "flip-flop"}),
     *({"convs_per_block": 3}, {"precision": "float16"}, {"precision": "bfloat16"}),
-    {"convs_per_block": 3, "residual": "before-activation"},
-    {"convs_per_block": 3, "residual": "after-activation"},
-    *({"tta_level": 1}, {"tta_level": 2}, {"tta_level": 2, "tta_mirror": False}),
+    *({"tta_level": 1}, {"tta_level": 2}, {"activation": "silu"}, {"final_pool": "mean"}, {"batchnorm_groups": 2}),
+    *({"unit_head": True}, {"whiten_bias_random": True}, {"whiten_ascending": True}, {"brightness": 0.2}),
+    *({"contrast": 0.2}, {"padding": "zero"}),
+]
+# What is seen only beside another change.
+PAIRS: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"convs_per_block": 3}, {"residual": "before-activation"}),
+    ({"convs_per_block": 3}, {"residual": "after-activation"}),
+    ({"tta_level": 2}, {"tta_mirror": False}),
+    ({"cutout": 12}, {"cutout_form": "clipped"}),
 ]
 
 
@@ -212,6 +231,15 @@ def test_every_switch_changes_the_network(
     assert np.isfinite(done.metrics.loss).all()
     assert done.logits.shape == (20, 10)
     assert not np.array_equal(done.logits, logits_as_it_is)
+
+
+@pytest.mark.parametrize(("beside", "change"), PAIRS, ids=str)
+def test_every_switch_changes_the_network_beside_what_it_needs(
+    few: Recipe, toy: airjax.Dataset, beside: dict[str, Any], change: dict[str, Any]
+) -> None:
+    without, done = (train(few.override(**beside, **both), toy, 0) for both in ({}, change))
+    assert np.isfinite(done.metrics.loss).all()
+    assert not np.array_equal(done.logits, without.logits)
 
 
 def test_the_same_settings_change_nothing(few: Recipe, toy: airjax.Dataset, logits_as_it_is: np.ndarray) -> None:

@@ -1,12 +1,14 @@
 import json
 from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
 import pytest
 
 from airjax.augment.transforms import take_moved
 from airjax.cli.doctor import main
 from airjax.kernels.backend import Ops
+from airjax.training.environment import describe
 from airjax.training.self_check import check_loop, default_ops, fingerprint, run_checks
 
 
@@ -16,6 +18,14 @@ def test_this_compiler_is_right(capsys: pytest.CaptureFixture[str]) -> None:
     assert report["passed"]
     assert len(report["fingerprint"]) == 12
     assert len(report["checks"]) >= 12
+
+
+def test_the_table_begins_with_the_device(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    first, second, *_, last = capsys.readouterr().out.splitlines()
+    assert first == f"{describe()['device']} ({jax.default_backend()}), jax {jax.__version__}"
+    assert second.endswith("right")
+    assert last.startswith("fingerprint ")
 
 
 def scaled_convolution(ops: Ops, factor: float) -> Ops:

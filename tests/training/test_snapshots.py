@@ -12,11 +12,14 @@ import pytest
 import airjax
 from airjax.kernels.backend import Driver
 from airjax.recipes.recipe import Recipe
-from airjax.training import snapshots
-from airjax.training.events import EpochReport
+from airjax.training import loop, programs, snapshots
+from airjax.training.arrays import to_device
+from airjax.training.eval_plans import eval_plan
+from airjax.training.events import Callbacks, Clock, EpochReport
 from airjax.training.loop import TrainedRun, train
 from airjax.training.many import run_many, seed_keys
-from airjax.training.members import Strategy
+from airjax.training.members import Strategy, make_members, strategy_backend
+from airjax.training.programs import plan_calls
 from airjax.training.snapshots import Keeping, StoppedError
 
 
@@ -208,3 +211,137 @@ def test_groups_go_on_to_the_same_bits(four: Recipe, toy: airjax.Dataset, tmp_pa
     resumed = run_many(four, seed_keys([0, 1]), toy, keeping=Keeping(tmp_path / "cut"), **arguments)
     np.testing.assert_array_equal(resumed.metrics.loss, whole.metrics.loss)
     np.testing.assert_array_equal(resumed.logits, whole.logits)
+
+
+def test_a_stop_after_the_last_step_leaves_only_the_evaluation(
+    four: Recipe, toy: airjax.Dataset, tmp_path: Path
+) -> None:
+    whole = train(four, toy, 3, driver="scan", keeping=Keeping(tmp_path / "whole"))
+    with pytest.raises(StoppedError, match="stopped after step 8 of 8"):
+        train(four, toy, 3, driver="scan", keeping=Keeping(tmp_path / "cut", 9, StopAfter(4)))
+    stages: list[str] = []
+    resumed = train(four, toy, 3, driver="scan", keeping=Keeping(tmp_path / "cut"), on_phase=stages.append)
+    assert "evaluate" in stages
+    assert "train" not in stages
+    assert_same(resumed, whole)
+    # Without a folder there is nothing to go on from: it is evaluated.
+    assert_same(train(four, toy, 3, driver="scan", keeping=Keeping(should_stop=StopAfter(4))), whole)
+
+
+def test_a_long_training_that_is_killed_while_it_is_evaluated_is_not_trained_again(
+    four: Recipe, toy: airjax.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def stages_of(seconds: float) -> list[str]:
+        keeping, stages = Keeping(tmp_path / str(seconds), 9), list[str]()
+        with monkeypatch.context() as patch:
+            patch.setattr(loop, "WORTH_KEEPING", seconds)
+            patch.setattr(loop, "_evaluate", killed)
+            with pytest.raises(KeyboardInterrupt):
+                train(four, toy, 3, driver="scan", keeping=keeping)
+        train(four, toy, 3, driver="scan", keeping=keeping, on_phase=stages.append)
+        return stages
+
+    assert "train" not in stages_of(0.0)
+    assert "train" in stages_of(1000.0)  # soon done again
+
+
+def test_finished_groups_are_not_trained_again(four: Recipe, toy: airjax.Dataset, tmp_path: Path) -> None:
+    keys = seed_keys([0, 1, 2])
+    arguments: dict[str, Any] = {"strategy": "sequential", "driver": "scan", "progress": False, "keep_variables": True}
+    whole = run_many(four, keys, toy, keeping=Keeping(tmp_path / "whole"), validate=True, **arguments)
+    assert list((tmp_path / "whole").iterdir()) == []
+    stop = Keeping(tmp_path / "cut", 1, StopAfter(10))  # in the third: four calls each
+    with pytest.raises(StoppedError):
+        run_many(four, keys, toy, keeping=stop, validate=True, **arguments)
+    assert len(list((tmp_path / "cut").glob("*.safetensors"))) == 2
+    stages: list[str] = []
+    resumed = run_many(
+        four, keys, toy, keeping=Keeping(tmp_path / "cut"), validate=True, on_phase=stages.append, **arguments
+    )
+    assert (stages.count("whiten"), stages.count("evaluate")) == (1, 1)
+    np.testing.assert_array_equal(resumed.metrics.loss, whole.metrics.loss)
+    np.testing.assert_array_equal(resumed.logits, whole.logits)
+    np.testing.assert_array_equal(resumed.plain_accuracy, whole.plain_accuracy)
+    jax.tree.map(np.testing.assert_array_equal, resumed.variables, whole.variables)
+    assert list((tmp_path / "cut").iterdir()) == []
+
+
+def test_a_result_without_what_is_asked_for_and_a_damaged_one_are_passed_over(
+    four: Recipe, toy: airjax.Dataset, tmp_path: Path
+) -> None:
+    arguments: dict[str, Any] = {"strategy": "sequential", "driver": "scan", "progress": False}
+
+    def left() -> Keeping:
+        with pytest.raises(StoppedError):  # in the second
+            run_many(four, seed_keys([0, 1]), toy, keeping=Keeping(tmp_path, 9, StopAfter(6)), **arguments)
+        return Keeping(tmp_path)
+
+    stages: list[str] = []
+    run_many(four, seed_keys([0, 1]), toy, keeping=left(), keep_variables=True, on_phase=stages.append, **arguments)
+    assert stages.count("train") > 4
+    keeping = left()
+    (file,) = tmp_path.glob("*.safetensors")
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.warns(UserWarning, match=f"passing over the finished networks in {file}"):
+        run_many(four, seed_keys([0, 1]), toy, keeping=keeping, **arguments)
+
+
+def test_seconds_of_earlier_groups_are_counted_once(four: Recipe, toy: airjax.Dataset, tmp_path: Path) -> None:
+    clock = Clock()
+    clock.add({"train": 1000.0})  # of groups before
+    with pytest.raises(StoppedError):
+        many(four, toy, clock, Keeping(tmp_path, 1, StopAfter(2)))
+    again = Clock()
+    again.add({"train": 500.0})
+    many(four, toy, again, Keeping(tmp_path))
+    assert 500 < again.seconds["train"] < 900
+
+
+def many(recipe: Recipe, data: airjax.Dataset, clock: Clock, keeping: Keeping) -> None:
+    """Train a group of one as `run_many` does, on a clock that has run."""
+    backend = strategy_backend(recipe, "sequential", "scan")
+    calls, arrays = plan_calls(recipe, backend, by_epoch=True), to_device(data, recipe)
+    work = loop.Work(
+        recipe, backend, "sequential", calls, arrays, eval_plan(recipe, backend), Callbacks(), keeping=keeping
+    )
+    loop.train_group(work, make_members(recipe, seed_keys([0])), data, clock)
+
+
+@pytest.mark.parametrize(
+    ("keeping", "error", "message"),
+    [
+        (Keeping(3), TypeError, "keeping.folder is 3, but it must be a path"),  # pyright: ignore[reportArgumentType]
+        (Keeping("DIR", every=0), ValueError, r"keeping.every is 0 \(int\), but it must be a whole number from 1"),
+    ],
+)
+def test_wrong_ways_to_keep_are_refused_before_anything_is_trained(
+    four: Recipe, toy: airjax.Dataset, keeping: Keeping, error: type[Exception], message: str
+) -> None:
+    stages: list[str] = []
+    with pytest.raises(error, match=message):
+        train(four, toy, 3, keeping=keeping, on_phase=stages.append)
+    assert stages == []
+
+
+def test_a_folder_may_be_a_string(four: Recipe, toy: airjax.Dataset, tmp_path: Path) -> None:
+    with pytest.raises(StoppedError):
+        train(four, toy, 3, driver="scan", keeping=Keeping(str(tmp_path), 1, StopAfter(2)))
+    assert list(tmp_path.glob("*/4"))
+
+
+def test_a_snapshot_between_two_calls_of_other_programs_is_not_taken_up(
+    four: Recipe, toy: airjax.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = train(four, toy, 3, driver="chunks")
+    with monkeypatch.context() as patch:
+        patch.setattr(programs, "CHUNK_STEPS", 1)
+        programs._programs_of.cache_clear()
+        with pytest.raises(StoppedError, match="after step 3 of 8"):
+            train(four, toy, 3, driver="chunks", keeping=Keeping(tmp_path, 9, StopAfter(3)))
+    programs._programs_of.cache_clear()
+    with pytest.warns(UserWarning, match="no call begins after the 3 steps of the snapshot: training anew"):
+        resumed = train(four, toy, 3, driver="chunks", keeping=Keeping(tmp_path))
+    assert_same(resumed, whole)
