@@ -18,6 +18,7 @@ import tyro
 import airjax
 from airjax.cli import predict
 from airjax.cli.commands import COMMANDS
+from airjax.cli.display import HEADINGS, WIDTHS
 from airjax.cli.train_options import parse
 from airjax.sweep.plan import load_plan
 from airjax.sweep.store import Writer
@@ -115,7 +116,10 @@ def module_and_arguments(command: str) -> tuple[str, list[str]]:
 
 
 def test_every_block_is_of_a_kind_that_is_checked_here() -> None:
-    assert {block.language for block in ALL} == {"", "python", "toml", "bash", "yaml"}
+    assert {block.language for block in ALL} == {"", "python", "toml", "bash", "yaml", "text"}
+    [printed] = [block for block in ALL if block.language == "text"]
+    head = "".join(f"{name:>{width}}" for name, width in zip(HEADINGS, WIDTHS, strict=True))
+    assert printed.text.splitlines()[0] == head
     assert {block.page for block in ALL if block.language in ("bash", "yaml")} == set(SCRIPTS)
     others = {shlex.split(command)[0] for _, command in commands() if not is_ours(command)}
     assert others - {".venv/bin/python", *INSTALLED} == set(FOREIGN)

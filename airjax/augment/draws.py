@@ -4,7 +4,6 @@ This file and the network's initialisation are the only users of jax.random. Eve
 function of arrays, so that the same draws can be handed to another framework, or written by hand in a test.
 """
 
-import hashlib
 import math
 from typing import NamedTuple
 
@@ -15,6 +14,7 @@ from jax import Array
 from jax.typing import DTypeLike
 from jaxtyping import Bool, Float, Int, Key
 
+from airjax.augment.example_draws import hash_bits
 from airjax.augment.positions import antithetic, flip_flop, low_discrepancy, without_replacement
 from airjax.recipes.augmentation import CropSampling
 from airjax.recipes.recipe import Recipe
@@ -171,8 +171,7 @@ def sample_positions(
 
 def hash_parity(num_examples: int) -> Int[np.ndarray, " {num_examples}"]:
     """Compute the paper's pseudo-random bit of each example index; parity 0 starts mirrored. (§3)"""
-    digests = (hashlib.md5(str(42 * index).encode(), usedforsecurity=False) for index in range(num_examples))
-    return np.array([int(digest.hexdigest()[-8:], 16) % 2 for digest in digests])
+    return hash_bits(0, 42 * np.arange(num_examples))
 
 
 def _sample_coins(key: Array, shape: tuple[int, ...]) -> Array:
