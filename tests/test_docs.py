@@ -118,7 +118,7 @@ def module_and_arguments(command: str) -> tuple[str, list[str]]:
 def test_every_block_is_of_a_kind_that_is_checked_here() -> None:
     assert {block.language for block in ALL} == {"", "python", "toml", "bash", "yaml", "text"}
     [printed] = [block for block in ALL if block.language == "text"]
-    head = "".join(f"{name:>{width}}" for name, width in zip(HEADINGS, WIDTHS, strict=True))
+    head = " ".join(f"{name:>{width}}" for name, width in zip(HEADINGS, WIDTHS, strict=True))
     assert printed.text.splitlines()[0] == head
     assert {block.page for block in ALL if block.language in ("bash", "yaml")} == set(SCRIPTS)
     others = {shlex.split(command)[0] for _, command in commands() if not is_ours(command)}
