@@ -100,4 +100,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *MODULES, "__version__"])
+    return sorted({*__all__, *MODULES, "__version__"})

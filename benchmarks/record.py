@@ -82,7 +82,11 @@ def run_json(module: str, arguments: list[str]) -> tuple[int, dict[str, Any] | N
             code = terminated.exit_code
         except KeyboardInterrupt:
             pass
-        last = shown.result()
+        try:
+            last = shown.result()
+        except (KeyboardInterrupt, TerminatedError):  # a second one does not wait
+            process.kill()
+            raise
     return process.returncode if code is None else code, json.loads(last) if last.startswith("{") else None
 
 

@@ -182,7 +182,7 @@ def command_line(command: str, arguments: list[str]) -> str:
 
 
 def _name_place(before: str, argument: str) -> str:
-    option, assigned, value = argument.rpartition("=")
-    if before == "--data-dir" or option == "--data-dir":
+    option, assigned, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
+    if "--data-dir" in (before, option):
         value = "DATA"
     return option + assigned + (Path(value).name if Path(value).is_absolute() else value)

@@ -19,7 +19,7 @@ from rich.text import Text
 
 from airjax.recipes.recipe import Recipe
 from airjax.training.events import EpochReport, Stage
-from airjax.training.loop import TrainedRun
+from airjax.training.loop import DivergedError, TrainedRun
 from airjax.training.step import StepMetrics
 from airjax.utils.units import format_seconds
 
@@ -137,6 +137,13 @@ class Display:
             if run.seed == status.seeds[-1] and status.done < status.total:
                 text += f", about {format_seconds(seconds_left(status, time.perf_counter(), group_done=True))} left"
         self.line(text)
+
+    def diverged(self, error: DivergedError) -> None:
+        """End a network that diverged: show when."""
+        status = self._status
+        status.done += 1
+        count = f"; {status.done} of {status.total} networks" if status.total > 1 else ""
+        self.line(f"{error}{count}")
 
     def _end_phase(self, following: Stage) -> float:
         # Returns the seconds that the phase before lasted.

@@ -74,7 +74,7 @@ def make_parser(prog: str) -> argparse.ArgumentParser:
     form.add_argument("--hub", action="store_true", help="a network as a folder with config.json and a model card")
     parser.add_argument("--data", metavar="NAME|PATH", help="with --onnx: compare on its test images; default: noise")
     parser.add_argument("--data-dir", type=Path, help="where that data set's files are")
-    parser.add_argument("--licence", help="with --hub: of the weights, as hubs name it; default: mit")
+    parser.add_argument("--licence", help="with --hub: of the weights, as hubs name it; default: unknown")
     return parser
 
 
@@ -95,7 +95,7 @@ def _refuse_unused(parser: argparse.ArgumentParser, options: argparse.Namespace)
 def _export_model(options: argparse.Namespace) -> str:
     # Returns the line that says what was written.
     if options.hub:
-        export_folder(options.sweep, options.file, options.licence or "mit")
+        export_folder(options.sweep, options.file, options.licence or "unknown")
         return f"wrote the network and its card to {options.file}"
     data = None if options.data is None else load_data(options.data, options.data_dir)
     found = export_onnx(options.sweep, options.file, None if data is None else data.test_images)

@@ -1,6 +1,7 @@
 """The trackers that --track names, each imported when it is asked for. Each opens a run with `log` and `close`."""
 
 import functools
+import itertools
 import json
 import os
 import re
@@ -48,8 +49,7 @@ def _open_tensorboard(folder: Path, name: str, config: dict[str, Any]) -> Sink:
     # tensorboardX's, prints a traceback when the disk is full, and the latter's queue then blocks for ever.
     events, summaries = (_part_of_tensorboard(f"compat.proto.{part}_pb2") for part in ("event", "summary"))
     scalars, texts = (_part_of_tensorboard(f"plugins.{part}.summary_v2") for part in ("scalar", "text"))
-    place = folder / re.sub(r"[^\w.-]+", "-", name)
-    place.mkdir(parents=True, exist_ok=True)
+    place = _new_folder(folder, re.sub(r"[^\w.-]+", "-", name))
     now = time.time()
     file = place / f"events.out.tfevents.{int(now)}.{socket.gethostname()}.{os.getpid()}.{time.monotonic_ns()}"
     writer = _part_of_tensorboard(RECORDS).RecordWriter(file.open("wb"))
@@ -66,6 +66,18 @@ def _open_tensorboard(folder: Path, name: str, config: dict[str, Any]) -> Sink:
     text = f"```\n{json.dumps(config, indent=2, sort_keys=True)}\n```"
     write(events.Event(wall_time=now, step=0, summary=texts.text_pb(CONFIG_TAG, text)))
     return Sink(log, writer.close)
+
+
+def _new_folder(folder: Path, name: str) -> Path:
+    # Not one that is there: TensorBoard would draw both trainings as one curve.
+    for number in itertools.count(1):
+        place = folder / (name if number == 1 else f"{name}-run-{number}")
+        try:
+            place.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return place
+    raise AssertionError
 
 
 def _open_trackio(trackio: Any, project: str, name: str, config: dict[str, Any]) -> Sink:

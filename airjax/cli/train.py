@@ -72,6 +72,8 @@ __all__ = ["main", "make_parser", "run"]
 EXIT_OK, EXIT_FAILURE, EXIT_USAGE, EXIT_BELOW_TARGET, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
 NEVER = 1_000_000  # epochs: more than any recipe has
 
+Outcome = TrainedRun | DivergedError  # of one network
+
 
 class Job(NamedTuple):
     """What one command trains, checked."""
@@ -83,7 +85,6 @@ class Job(NamedTuple):
     environment: dict[str, Any]
     notes: list[str]  # warnings about the data
     finished: list[Callable[[], None]]  # what removes the snapshots of networks that are trained
-    diverged: list[DivergedError]  # of the networks that did
     resized: str = ""  # what was done to pictures of one's own
     keeping: Keeping = NOTHING_KEPT  # snapshots of what is in training
     tracker: Opener | None = None  # opens runs of the tracker that is asked for
@@ -125,14 +126,16 @@ def run(options: Options[Recipe], name: str) -> int:
     keep_compiled()
     job = _prepare_alike(options if is_first() else dataclasses.replace(options, track=None), name)
     if options.out is None:
-        return _report(job, *_train(job, {}), mixed={})
+        return _report(job, _train(job, {}), mixed={})
     keep_running()
     with _opened(job, options.out) as found:
         with watch_signals() as request:
             every = options.checkpoint_every or NEVER
             keeping = Keeping(options.out / "snapshots", every, request, on_finished=job.finished.append)
-            done, code = _train(job._replace(keeping=keeping), found.runs)
-        return _report(job, done, request.exit_code if request() and code else code, mixed=found.mixed)
+            done = _train(job._replace(keeping=keeping), found.runs)
+        if done.code == EXIT_INTERRUPTED and request():
+            done = done._replace(code=request.exit_code)
+        return _report(job, done, mixed=found.mixed)
 
 
 @contextlib.contextmanager
@@ -216,7 +219,7 @@ def _prepare(options: Options[Recipe], name: str) -> Job:
         environment = describe()
         if mesh is not None:
             environment |= {"network_devices": mesh.size, "processes": jax.process_count()}
-        return Job(options, name, recipe, dataset, environment, notes, [], [], resized)
+        return Job(options, name, recipe, dataset, environment, notes, [], resized)
     except ValueError as error:
         raise UsageError(error) from error
 
@@ -236,9 +239,17 @@ def _found_at(job: Job) -> dict[str, Any]:
     return places | {"image_size": options.image_size, "validation": options.validation or 0}
 
 
-def _train(job: Job, kept: dict[int, dict[str, Any]]) -> tuple[list[dict[str, Any]], int]:
-    # The records of all networks that are finished, and the exit code of what stopped the training, or EXIT_OK.
-    out, records, code, reason = job.options.out, dict(kept), EXIT_OK, ""
+class Done(NamedTuple):
+    """What came of a command's trainings."""
+
+    runs: list[dict[str, Any]]  # records of all networks that are finished
+    diverged: list[int]  # seeds of those that did
+    code: int  # of what stopped the trainings, or EXIT_OK
+
+
+def _train(job: Job, kept: dict[int, dict[str, Any]]) -> Done:
+    out, records, code, reasons = job.options.out, dict(kept), EXIT_OK, list[str]()
+    diverged: list[DivergedError] = []
     missing = [seed for seed in job.seeds if seed not in kept]
     display = Display(Console(), quiet=job.options.quiet or not is_first(), total=len(missing))
     tracking = _tracking_of(job)
@@ -255,6 +266,10 @@ def _train(job: Job, kept: dict[int, dict[str, Any]]) -> tuple[list[dict[str, An
         watchers = Watchers(display, tracking, EpochLog(out))
         try:
             for trained in _trainings(job, missing, watchers):
+                if isinstance(trained, DivergedError):
+                    diverged.append(trained)
+                    display.diverged(trained)
+                    continue
                 records[trained.seed] = record_run(trained, _shared_batches(job, trained.seed))
                 if out:
                     first_does(functools.partial(_keep, job, trained, records[trained.seed]))
@@ -262,20 +277,22 @@ def _train(job: Job, kept: dict[int, dict[str, Any]]) -> tuple[list[dict[str, An
         except KeyboardInterrupt as error:
             if several():  # the others are in the middle of a step, which they cannot end without this process
                 end_alone(error, EXIT_INTERRUPTED)
-            code, reason = EXIT_INTERRUPTED, "interrupted"
+            code, reasons = EXIT_INTERRUPTED, ["interrupted"]
         except StoppedError as error:
-            code, reason = EXIT_INTERRUPTED, f"{error}, which is kept"
+            code, reasons = EXIT_INTERRUPTED, [f"{error}, which is kept"]
         except ArithmeticError as error:  # of jax_debug_nans
-            code, reason = EXIT_FAILURE, f"error: {error}"
+            code, reasons = EXIT_FAILURE, [f"error: {error}"]
         except OSError as error:
-            code, reason = EXIT_FAILURE, f"error: {describe_os_error(error)}"
+            code, reasons = EXIT_FAILURE, [f"error: {describe_os_error(error)}"]
     done = [records[seed] for seed in job.seeds if seed in records]
-    resume = f"; rerunning the same command resumes in {out}" if out else ""
-    if job.diverged and not code:  # which it does again
-        code, reason, resume = EXIT_FAILURE, f"error: {'; '.join(map(str, job.diverged))}", ""
+    if diverged and is_first():
+        again = f"{'error: ' if not code else ''}{'; '.join(map(str, diverged))}"
+        reasons.append(f"{again}; rerunning the same command ends in the same")
+    resume = f"; rerunning the same command resumes in {out}" if out and code else ""
+    code = code or (EXIT_FAILURE if diverged else EXIT_OK)
     if code and is_first():
-        print(f"{reason}; {len(done)} of {len(job.seeds)} networks are finished{resume}", file=sys.stderr)
-    return done, code
+        print(f"{'; '.join(reasons)}; {len(done)} of {len(job.seeds)} networks are finished{resume}", file=sys.stderr)
+    return Done(done, [error.seed for error in diverged], code)
 
 
 def _shared_batches(job: Job, seed: int) -> int | None:
@@ -291,19 +308,19 @@ def _keep(job: Job, trained: TrainedRun, record: dict[str, Any]) -> None:
     keep_run(job.options.out, model, record, setting, job.environment, trained.logits)
 
 
-def _report(job: Job, runs: list[dict[str, Any]], code: int, *, mixed: dict[str, list[Any]]) -> int:
+def _report(job: Job, done: Done, *, mixed: dict[str, list[Any]]) -> int:
     # Prints the result of all finished networks, and returns the exit code.
-    if not runs:
-        return code
+    if not done.runs:
+        return done.code
     target = int(job.options.target) / 100 if job.options.target else None
-    summary = summarize_runs(job.name, job.recipe, job.dataset, runs, target=target)
+    summary = summarize_runs(job.name, job.recipe, job.dataset, done.runs, diverged=done.diverged, target=target)
     summary |= {"mixed": mixed, "warnings": job.notes} | job.environment
     if is_first():
         Display(Console(), quiet=job.options.quiet).result(describe_result(summary))
         if job.options.json:
             print(dump_json(summary), flush=True)
     met = summary["target_met"] in ("confirmed", "mean")
-    return code or (EXIT_BELOW_TARGET if job.options.require_target and not met else EXIT_OK)
+    return done.code or (EXIT_BELOW_TARGET if job.options.require_target and not met else EXIT_OK)
 
 
 def _tracking_of(job: Job) -> Tracking:
@@ -311,8 +328,8 @@ def _tracking_of(job: Job) -> Tracking:
     return Tracking(job.options.track, job.tracker, data | job.environment)
 
 
-def _trainings(job: Job, seeds: Sequence[int], watchers: Watchers) -> Iterator[TrainedRun]:
-    # One after another, or several at once. What diverges is added to the job's list, and the others go on.
+def _trainings(job: Job, seeds: Sequence[int], watchers: Watchers) -> Iterator[Outcome]:
+    # One after another, or several at once. One that diverges does not stop the others.
     dataset, strategy, group = job.dataset, job.options.strategy, job.options.group
     if isinstance(dataset, Tree):
         yield from _trainings_on_tree(job, dataset, seeds, watchers)
@@ -326,7 +343,7 @@ def _trainings(job: Job, seeds: Sequence[int], watchers: Watchers) -> Iterator[T
         yield from _trainings_in_groups(job, dataset, seeds, strategy, group, watchers)
 
 
-def _trainings_one_by_one(job: Job, dataset: Dataset, seeds: Sequence[int], watchers: Watchers) -> Iterator[TrainedRun]:
+def _trainings_one_by_one(job: Job, dataset: Dataset, seeds: Sequence[int], watchers: Watchers) -> Iterator[Outcome]:
     how: dict[str, Any] = {"on_phase": watchers.phase, "on_step": watchers.step, "on_epoch": watchers.epoch}
     how |= {"validate": _validates(job), "devices": job.options.devices, "keeping": job.keeping}
     for seed in seeds:
@@ -334,7 +351,7 @@ def _trainings_one_by_one(job: Job, dataset: Dataset, seeds: Sequence[int], watc
         try:
             trained = train(job.recipe, dataset, seed, **how)
         except DivergedError as error:
-            job.diverged.append(error)
+            yield error
         else:
             yield from _kept(job, [trained])
 
@@ -343,7 +360,7 @@ def _validates(job: Job) -> bool:
     return job.options.validate_epochs and not job.options.quiet
 
 
-def _trainings_on_tree(job: Job, tree: Tree, seeds: Sequence[int], watchers: Watchers) -> Iterator[TrainedRun]:
+def _trainings_on_tree(job: Job, tree: Tree, seeds: Sequence[int], watchers: Watchers) -> Iterator[Outcome]:
     # In groups that share their batches.
     options = job.options
     how: dict[str, Any] = {"validate": _validates(job), "devices": options.devices, "keeping": job.keeping}
@@ -360,7 +377,7 @@ def _trainings_on_tree(job: Job, tree: Tree, seeds: Sequence[int], watchers: Wat
                 end_alone(error, EXIT_USAGE if isinstance(error, DataError) else EXIT_FAILURE)
             raise
         except DivergedError as error:  # all of them
-            job.diverged.append(error)
+            yield error
         else:
             yield from _kept(job, runs)
 
@@ -372,7 +389,7 @@ def _batches_of(options: Options[Recipe], seed: int) -> int:
 
 def _trainings_in_groups(
     job: Job, dataset: Dataset, seeds: Sequence[int], strategy: Strategy, group: int | None, watchers: Watchers
-) -> Iterator[TrainedRun]:
+) -> Iterator[Outcome]:
     remaining = seeds
     watched = not job.options.quiet or job.tracker is not None or job.options.out is not None
     while remaining:
@@ -397,14 +414,14 @@ def _trainings_in_groups(
         remaining, group = remaining[len(part) :], done.group
 
 
-def _kept(job: Job, runs: Sequence[TrainedRun]) -> Iterator[TrainedRun]:
+def _kept(job: Job, runs: Sequence[TrainedRun]) -> Iterator[Outcome]:
     # Their snapshots are removed once whoever takes these networks has kept all, and comes back for more.
     for run in runs:
         try:
             require_finite(run.recipe, run.seed, run.metrics.loss, len(run.metrics.loss))
             require_finite_logits(run.recipe, run.seed, run.logits)
         except DivergedError as error:
-            job.diverged.append(error)
+            yield error
         else:
             yield run
     _remove_snapshots(job)

@@ -50,6 +50,7 @@ def summarize_runs(
     dataset: Dataset | Tree,
     runs: Sequence[dict[str, Any]],
     *,
+    diverged: Sequence[int] = (),
     target: float | None = None,
     measured: Path = MEASURED,
 ) -> dict[str, Any]:
@@ -59,7 +60,8 @@ def summarize_runs(
         name: the recipe's, whose claim the accuracies are compared with.
         recipe: the recipe as it was trained.
         dataset: what it was trained on.
-        runs: records of networks.
+        runs: records of networks, at least one.
+        diverged: seeds of further networks that diverged. No mean counts them, and with any no target is judged.
         target: accuracy to reach, in [0, 1]; None is the recipe's own.
         measured: the log of accuracies that were reached before, for data sets that the recipe claims nothing about.
     """
@@ -67,7 +69,7 @@ def summarize_runs(
     target = CLAIMS[name].target if target is None else target
     changed = changed_fields(name, recipe)
     verdict: TargetVerdict = "not evaluated"
-    if target is not None and is_whole_test_set(recipe, dataset):
+    if target is not None and is_whole_test_set(recipe, dataset) and not diverged:
         verdict = target_verdict(accuracies, target, CLAIMS[name].expected_sd)
     return {
         "recipe": name,
@@ -82,6 +84,7 @@ def summarize_runs(
         "image_size": recipe.inputs.image_size,
         "resized": dataset.resized,
         "seeds": [run["seed"] for run in runs],
+        "diverged": list(diverged),
         "accuracy": accuracies,
         "mean": float(np.mean(accuracies)),
         "sd": float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else None,
@@ -140,6 +143,8 @@ def describe_result(summary: dict[str, Any]) -> str:
         text += f" (mean of {count}; 95% interval {low:.2%} to {high:.2%}; sd {summary['sd']:.2%})"
     else:
         text += " (one network)"
+    if summary["diverged"]:
+        text += f"; without {len(summary['diverged'])} that diverged"
     if summary["expected"] is not None:
         text += f"; expected {summary['expected']:.2%}"
     if summary["target"]:

@@ -8,18 +8,18 @@ from typing import Any
 import numpy as np
 
 from airjax.data.dataset import DataError
-from airjax.data.unpickle import PlainUnpickler
+from airjax.data.unpickle import Admitted, Array, PlainUnpickler
 
 LIMIT = 1 << 26  # bytes of a member that is unpacked
 NUMPY = b"\x93NUMPY"
 KIND = "file of labels"
 HEADS = 3  # pickles before the object in torch's older format: a magic number, the version and the system
 _STORAGES = {
-    "LongStorage": np.int64,
-    "IntStorage": np.int32,
-    "ShortStorage": np.int16,
-    "CharStorage": np.int8,
-    "ByteStorage": np.uint8,
+    "LongStorage": "int64",
+    "IntStorage": "int32",
+    "ShortStorage": "int16",
+    "CharStorage": "int8",
+    "ByteStorage": "uint8",
 }
 
 
@@ -32,22 +32,26 @@ class _TensorUnpickler(PlainUnpickler):
 
     def find_class(self, module_name: str, global_name: str) -> Any:
         if module_name == "torch" and global_name in _STORAGES:
-            return np.dtype(_STORAGES[global_name])
+            return _STORAGES[global_name]
         if (module_name, global_name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return _rebuild
+            return Admitted(_rebuild)
         if (module_name, global_name) == ("collections", "OrderedDict"):
-            return dict
+            return Admitted(dict)
         return super().find_class(module_name, global_name)
 
-    def persistent_load(self, pid: Any) -> np.ndarray:
+    def persistent_load(self, pid: Any) -> Array:
         _, dtype, key, _, count = pid
-        return np.frombuffer(self.read_storage(key), dtype, count)
+        if dtype not in _STORAGES.values():
+            raise ValueError(f"a tensor of {dtype!r}")
+        return Array(np.frombuffer(self.read_storage(key), dtype, count))
 
 
-def _rebuild(storage: np.ndarray, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: object) -> Any:
-    if len(size) != 1 or stride != (1,) or not 0 <= offset <= offset + size[0] <= len(storage):
+def _rebuild(storage: Any, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: object) -> Array:
+    if not isinstance(storage, Array) or storage.value is None:
+        raise ValueError("a tensor without numbers")
+    if len(size) != 1 or stride != (1,) or not 0 <= offset <= offset + size[0] <= len(storage.value):
         raise ValueError(f"a tensor of size {size} and stride {stride}")
-    return storage[offset : offset + size[0]]
+    return Array(storage.value[offset : offset + size[0]])
 
 
 def read_table(content: bytes, name: str) -> dict[str, np.ndarray]:

@@ -26,8 +26,8 @@ def default_convolution(dtype: DTypeLike, platform: str) -> Convolution:
     """Return the fastest form for one network that computes in dtype, as measured (docs/performance.md).
 
     The variable AIRJAX_CONVOLUTION, native or onednn, decides instead where it is set. Raises ValueError for another
-    value, and for onednn where it cannot compute in float32 or bfloat16, whichever of them dtype is. Other dtypes and
-    platforms are XLA's in any case.
+    value, and for onednn where it is unavailable. What oneDNN does not compute here is XLA's in any case: other dtypes
+    and platforms, and bfloat16 where the processor has no instructions for it.
     """
     wanted = os.environ.get("AIRJAX_CONVOLUTION") or None
     if wanted not in (None, "native", "onednn"):
@@ -36,11 +36,6 @@ def default_convolution(dtype: DTypeLike, platform: str) -> Convolution:
         return "native"
     if wanted == "onednn" and not onednn_available():
         raise ValueError("AIRJAX_CONVOLUTION is onednn, but that does not load; pip install 'airjax[cpu]'")
-    if wanted == "onednn" and jnp.dtype(dtype) == jnp.bfloat16 and not onednn_available(dtype):
-        raise ValueError(
-            "AIRJAX_CONVOLUTION is onednn, but this processor does not multiply bfloat16, in which it would "
-            "take long; unset it, or train in float32"
-        )
     return "onednn" if onednn_available(dtype) else "native"
 
 

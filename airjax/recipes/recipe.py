@@ -114,7 +114,7 @@ class Recipe:
     def total_steps(self) -> int:
         """Optimizer steps of a run."""
         # Rounded first: 50 steps of 1.1 epochs are 55.000000000000007 in float64.
-        return math.ceil(round(self.steps_per_epoch * self.epochs, 6))
+        return max(1, math.ceil(round(self.steps_per_epoch * self.epochs, 6)))
 
     @property
     def schedule_steps(self) -> int:
@@ -213,7 +213,7 @@ class Recipe:
             )
         others = {
             **{"curriculum": self.resolution, "proxy": self.selection, "whiten": self.network.examples_at_start},
-            "whiten-bias-epochs": self.network.freeze_epochs,
+            "whiten-bias-epochs": self.network.freeze_epochs is not None,
         }
         self.cropping.require_parts(self.augmentation, self.evaluation, others)
 

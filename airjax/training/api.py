@@ -27,8 +27,10 @@ class Trained(NamedTuple):
     """A trained network and how it did."""
 
     model: Model
-    accuracy: float  # on the test split, with the recipe's test-time augmentation, in [0, 1]
-    logits: Float[np.ndarray, "m l"]  # of the test images
+    # In [0, 1], with the recipe's test-time augmentation, on as many of the test images as the recipe uses: the first
+    # 2,000 of mini, where `evaluate` takes all of a data set.
+    accuracy: float
+    logits: Float[np.ndarray, "m l"]  # of these images
     losses: Float[np.ndarray, " t"]  # mean training loss of every step
     seconds: dict[str, float]  # compile, whiten, train, evaluate
 
@@ -42,6 +44,7 @@ def train_network(
     *,
     seed: int = 0,
     epochs: float | None = None,
+    validate: bool = False,
     progress: bool | None = None,
     on_phase: Callable[[Stage], None] | None = None,
     on_step: Callable[[int, StepMetrics], None] | None = None,
@@ -56,6 +59,7 @@ def train_network(
         data: the data set; `data.subset(indices)` trains on some of its examples.
         seed: everything random follows from it: a whole number from 0 to 2**32 - 1.
         epochs: overrides the recipe's.
+        validate: also evaluate without test-time augmentation after every epoch, for on_epoch; outside the clock.
         progress: show a line with what is being done; None does so on a terminal and in notebooks.
         on_phase: called with what begins, before it does: "compile", "whiten", "train" or "evaluate".
         on_step: called for every few steps with the number of steps done and the metrics of the latest of them.
@@ -83,6 +87,7 @@ def train_network(
             recipe,
             data,
             seed,
+            validate=validate,
             on_phase=called.on_phase,
             on_step=called.on_step,
             on_epoch=called.on_epoch,

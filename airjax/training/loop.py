@@ -268,7 +268,9 @@ def run_group(work: Work, programs: Programs, members: Members, clock: Clock) ->
             work.called.on_epoch(report_epoch(epoch, metrics, plain, None, clock))
         if stopping and (not trained or work.snapshots is not None):  # what is not kept may as well be evaluated
             _stop(work, state, history, steps_done, clock)
-        if work.snapshots is not None and (_is_worth_keeping(work, clock) if trained else work.snapshots.due(epoch)):
+        if trained and work.snapshots is not None and _is_worth_keeping(work, clock):
+            _save_if_there_is_room(work, state, history, steps_done, clock)
+        elif not trained and work.snapshots is not None and work.snapshots.due(epoch):
             _save(work, state, history, steps_done, clock)
     variables = programs.variables(state, averaged=True)
     del state
@@ -287,7 +289,7 @@ def _resume(work: Work, state: TrainState, clock: Clock) -> tuple[TrainState, li
     if found is None:
         return state, [], 0
     steps_done = found.metrics.loss.shape[1]
-    ends = [_steps_of(work.calls[:count]) for count in range(len(work.calls) + 1)]
+    ends = list(itertools.accumulate((call.segment.num_steps for call in work.calls), initial=0))
     if steps_done not in ends:
         warnings.warn(f"no call begins after the {steps_done} steps of the snapshot: training anew", stacklevel=2)
         return state, [], 0
@@ -328,6 +330,16 @@ def _save(work: Work, state: TrainState, history: list[StepMetrics], steps_done:
     if work.snapshots is not None:
         metrics = join(history, len(history[0].loss))
         work.snapshots.save(Snapshot(state, metrics, _own_seconds(work, clock)), steps_done)
+
+
+def _save_if_there_is_room(
+    work: Work, state: TrainState, history: list[StepMetrics], steps_done: int, clock: Clock
+) -> None:
+    # Nobody asked for this one: without it the evaluation goes on all the same.
+    try:
+        _save(work, state, history, steps_done, clock)
+    except OSError as error:
+        warnings.warn(f"no snapshot before the evaluation: {error}", stacklevel=2)
 
 
 def _stop(work: Work, state: TrainState, history: list[StepMetrics], steps_done: int, clock: Clock) -> NoReturn:

@@ -1,5 +1,6 @@
 """Many networks at once: one interface, several strategies, the same networks whichever is chosen."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Literal, NamedTuple
@@ -15,8 +16,9 @@ from airjax.nn.build import Variables
 from airjax.recipes.published import get_recipe
 from airjax.recipes.recipe import Recipe
 from airjax.training.arguments import check_choice, check_count, check_data
-from airjax.training.arrays import to_device
+from airjax.training.arrays import fit_recipe, to_device
 from airjax.training.backend import resolve_precision
+from airjax.training.checkpoint import Model
 from airjax.training.eval_plans import EvalPlan, eval_plan
 from airjax.training.events import Callbacks, Clock, EpochReport, Stage
 from airjax.training.group_results import GroupResult, read_result, write_result
@@ -45,9 +47,19 @@ class ManyRuns(NamedTuple):
     variables: list[Variables]  # k networks; empty unless asked for
     seconds: dict[str, float]  # compile, whiten, train, evaluate: of all members together
     plain_accuracy: Float[np.ndarray, " k"] | None = None  # without test-time augmentation, where that was asked for
+    classes: tuple[str, ...] = ()  # of the data
 
     def __repr__(self) -> str:
         return one_line(self)
+
+    def models(self) -> list[Model]:
+        """Return the k networks, as `airjax.infer` and `airjax.save_model` take them, each with the common recipe.
+
+        Raises ValueError where they were not kept.
+        """
+        if len(self.variables) != len(self.accuracy):
+            raise ValueError("the networks were not kept; run_many keeps them with keep_variables=True")
+        return [Model(self.recipe, variables, self.classes) for variables in self.variables]
 
     def runs(self, seeds: Sequence[int], recipes: Sequence[Recipe] | None = None) -> list[TrainedRun]:
         """Return the trainings one by one, each with an equal fraction of the time.
@@ -99,7 +111,7 @@ def run_many(
     """Train many networks.
 
     Args:
-        recipe: the method of all of them, or its name.
+        recipe: the method of all of them, or its name. With keys it uses no more examples than the data has.
         members: what differs, as `make_members` of the same recipe returns it, or simply their keys; `seed_keys` gives
             those of seeds.
         data: the data set. With subsets its training split may be larger than the recipe's train_examples.
@@ -122,16 +134,18 @@ def run_many(
         on_epoch: called after every epoch of a group, with the means over its members.
         on_group: called with the number of members finished so far.
         keeping: where and how often snapshots of each group are taken. Rerunning the same call resumes from the last:
-            finished groups stay as files beside the snapshots until all are finished.
+            finished groups stay as files beside the snapshots until all are finished; one of another size begins anew.
 
     Raises ValueError for members or a group that do not fit, or fewer examples than the recipe uses, and TypeError for
     arguments of another type.
     """
     from airjax.training.progress import progress_line
 
-    recipe, data = resolve_precision(get_recipe(recipe)), check_data(data)
-    if not isinstance(members, Members):
+    data = check_data(data)
+    if not isinstance(members, Members):  # which were made for a recipe's number of examples
+        recipe = fit_recipe(recipe, data)
         members = make_members(recipe, members)
+    recipe = resolve_precision(get_recipe(recipe))
     count = len(members.keys)
     group = None if group is None else check_count("group", group)
     check_choice("strategy", strategy, ("auto", *STRATEGIES))
@@ -173,6 +187,7 @@ def run_many(
         variables,
         clock.seconds,
         np.concatenate(plain)[:count] if plain else None,
+        data.classes,
     )
 
 
@@ -250,7 +265,10 @@ def _train_part(
     networks = _networks(work.strategy, trained) if keep_variables else []
     result = GroupResult(trained.metrics, trained.logits, trained.plain_accuracy, networks, seconds)
     if snapshots is not None and keep_result:
-        write_result(snapshots.result, result)
+        try:
+            write_result(snapshots.result, result)
+        except OSError as error:  # the networks are at hand: only a later call would miss the file
+            warnings.warn(f"the result of a finished group is not kept: {error}", stacklevel=2)
     return result
 
 

@@ -196,3 +196,14 @@ def test_trackio_keeps_a_run_on_this_machine(
     logged = storage.get_logs("here", "tiny seed 4")
     assert [entry["step"] for entry in logged] == [1, 8, 16, 16]
     assert logged[-1]["test/accuracy"] == 0.5
+
+
+def test_a_training_of_the_same_name_is_a_tensorboard_run_of_its_own(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard", reason="tensorboard is not installed (pip install '.[tensorboard]')")
+    for _ in range(3):
+        find_tracker("tensorboard", tmp_path)("tiny/seed 0", {}).close()
+    assert sorted(place.name for place in tmp_path.iterdir()) == [
+        "tiny-seed-0",
+        "tiny-seed-0-run-2",
+        "tiny-seed-0-run-3",
+    ]

@@ -325,7 +325,8 @@ def test_divergence_exits_with_1_and_counts_steps_and_epochs_from_1(
     error = capsys.readouterr().err
     step, epoch = map(int, re.search(r"the loss is not finite at step (\d+) of 16 \(epoch (\d) of 2\)", error).groups())
     assert epoch == (step - 1) // 8 + 1
-    assert error.rstrip().endswith("or momentum; 0 of 1 networks are finished")  # a rerun would diverge again
+    again = "or momentum; rerunning the same command ends in the same; 0 of 1 networks are finished"
+    assert error.rstrip().endswith(again)
 
 
 @pytest.mark.usefixtures("small_builtin")
@@ -340,12 +341,16 @@ def test_a_network_that_diverges_does_not_stop_the_others(
         return real(recipe, data, seed, **how)
 
     monkeypatch.setattr(train, "train", train_all_but_one)
-    command = [*TINY, "--seeds", "3", "--strategy", "sequential", "--out", str(tmp_path), "--quiet", "--json"]
+    command = [*TINY, "--seeds", "3", "--strategy", "sequential", "--out", str(tmp_path), "--json"]
     assert main(command) == 1
     captured = capsys.readouterr()
     assert captured.err.startswith("error: seed 1: the loss is not finite at step 4 of 16 (epoch 1 of 2); lower")
     assert captured.err.rstrip().endswith("; 2 of 3 networks are finished")
-    assert result_of(captured.out)["seeds"] == [0, 2]
+    told = [line for line in captured.out.splitlines() if line.startswith("seed")]
+    assert [line.rpartition("; ")[2] for line in told[-2:]] == ["2 of 3 networks", "3 of 3 networks"]
+    result = result_of(captured.out)
+    assert (result["seeds"], result["diverged"], result["target_met"]) == ([0, 2], [1], "not evaluated")
+    assert "; without 1 that diverged" in captured.out
     assert [line["seed"] for line in read_lines(tmp_path / "runs.jsonl")] == [0, 2]
 
 

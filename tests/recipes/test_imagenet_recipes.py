@@ -80,8 +80,9 @@ def test_what_is_not_done_to_images_of_a_tree_is_refused_with_the_remedy(change:
 
 def test_a_bias_that_is_to_be_frozen_is_refused_where_nothing_freezes() -> None:
     plain = RECIPES["94"].override(crops=True, whiten=False, flip="random", translate=0, tta_level=1)
-    with pytest.raises(ValueError, match="whiten-bias-epochs is set, but not for images of a tree"):
-        plain.require_crops()
+    for epochs in (3.0, 0.0):
+        with pytest.raises(ValueError, match=r"whiten-bias-epochs is set, but not for images .*; set it to None"):
+            plain.override(whiten_bias_epochs=epochs).require_crops()
     plain.override(whiten_bias_epochs=None).require_crops()
 
 

@@ -39,6 +39,7 @@ def test_steps_are_counted_in_whole_numbers() -> None:
     for per_epoch, epochs, steps in ((50, 1.1, 55), (25, 0.28, 7), (50, 1.11, 56)):
         recipe = RECIPES["tiny"].override(train_examples=32 * per_epoch, batch_size=32, epochs=epochs)
         assert (recipe.steps_per_epoch, recipe.total_steps) == (per_epoch, steps)
+    assert RECIPES["tiny"].override(epochs=1e-8).total_steps == 1
 
 
 @pytest.mark.parametrize("name", RECIPES)

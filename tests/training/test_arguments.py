@@ -157,6 +157,17 @@ def test_networks_with_rates_of_their_own_can_be_told_their_recipes(tiny: Recipe
         done.runs([0, 1], recipes[:1])
 
 
+def test_many_networks_are_models_of_the_data_s_classes(tiny: Recipe, toy: airjax.Dataset) -> None:
+    named = dataclasses.replace(toy, classes=tuple("abcdefghij"))
+    some = named.head(64, 20)  # fewer than the recipe's: it is fitted, as train_network fits it
+    done = airjax.run_many(tiny, SEED_0, some, keep_variables=True, progress=False)
+    [model] = done.models()
+    assert (model.classes, model.recipe.train_examples) == (named.classes, 64)
+    np.testing.assert_allclose(airjax.infer(model, some.test_images), done.logits[0], atol=1e-4)
+    with pytest.raises(ValueError, match="the networks were not kept; run_many keeps them with keep_variables=True"):
+        done._replace(variables=[]).models()
+
+
 def test_members_of_another_number_of_examples_are_refused(tiny: Recipe, toy: airjax.Dataset) -> None:
     subsets = np.arange(64)[None]
     members = airjax.make_members(tiny.override(train_examples=64), SEED_0, subsets=subsets)
