@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 
 from airjax.data import Dataset
 from airjax.recipes.recipe import Recipe
@@ -23,8 +23,18 @@ class Cell(NamedTuple):
 
     @property
     def accuracies(self) -> Float[np.ndarray, " r"]:
-        """In percent."""
-        return np.array([100 * row["accuracy"] for row in self.results.rows])
+        """In percent, by ascending seeds."""
+        return np.array([100 * row["accuracy"] for row in self._rows])
+
+    @property
+    def seeds(self) -> Int[np.ndarray, " r"]:
+        """Those of the networks, ascending; of networks on subsets several have the same."""
+        return np.array([row["seed"] for row in self._rows], np.int64)
+
+    @property
+    def _rows(self) -> list[dict[str, Any]]:
+        # Workers finish them in any order.
+        return sorted(self.results.rows, key=lambda row: (row["seed"], row["id"]))
 
 
 class Cells(NamedTuple):
@@ -58,6 +68,15 @@ class Cells(NamedTuple):
     def accuracies(self, **wanted: Any) -> Float[np.ndarray, " r"]:
         """Accuracies in percent of all networks whose recipes have those values. Raises ResultsError for none."""
         return np.concatenate([cell.accuracies for cell in self.having(**wanted)])
+
+    def seeds(self, **wanted: Any) -> Int[np.ndarray, " r"]:
+        """Return the seeds of the networks whose `accuracies` these are, in the same order."""
+        return np.concatenate([cell.seeds for cell in self.having(**wanted)])
+
+    def seeds_by_epochs(self, **wanted: Any) -> dict[float, Int[np.ndarray, " r"]]:
+        """Return the seeds of the networks of `by_epochs`, in the same order."""
+        mine = Cells(self.having(**wanted))
+        return {epochs: mine.seeds(epochs=epochs) for epochs in sorted({cell.fields["epochs"] for cell in mine.cells})}
 
     def by_epochs(self, **wanted: Any) -> dict[float, Float[np.ndarray, " r"]]:
         """Return the accuracies in percent of all networks that have those values, by their length, in its order.

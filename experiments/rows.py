@@ -75,7 +75,7 @@ def difference_row(
     resolve nothing.
 
     paper_n: networks that each of the paper's means is of, the fewer where they differ, where that is known.
-    paired: the same networks, in the same order, twice.
+    paired: the same networks, or those of the same seeds, in the same order, twice.
     claimed: whether the paper's number is more than chance.
     """
     n = min(len(first), len(second))

@@ -5,7 +5,8 @@ the two between which the mean accuracy, made monotone (isotonic regression), pa
 many networks close to where it does: a little shorter, there, and a little longer. So nearly all networks are spent
 where they say something. The estimate is from those later rounds alone: accuracy as a straight line in log(epochs),
 fitted by least squares over so short a piece of the curve that it hardly bends. Its interval is a bootstrap of the
-networks' distances from the mean of their length. A round's lengths depend on the rounds before, most of all on the
+seeds: networks of one seed at several lengths begin alike and see their examples in the same order, and are good or bad
+together. A round's lengths depend on the rounds before, most of all on the
 first, which is left out of the fit; tests/experiments/test_search.py has bias and coverage of the whole procedure.
 """
 
@@ -14,9 +15,10 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 Points = Mapping[float, Float[np.ndarray, " _"]]  # accuracies in percent of the networks trained so many epochs
+Seeds = Mapping[float, Int[np.ndarray, " _"]]  # theirs, in the same order
 
 RESAMPLES = 2_000
 STEP = 0.05  # epochs: lengths are multiples of it
@@ -76,8 +78,18 @@ def estimate_close(points: Points, target: float) -> float:
     return bracket(points, target) if crossing is None else crossing
 
 
-def find_crossing(points: Points, target: float, seed: int = 0, resamples: int = RESAMPLES) -> Crossing:
+def find_crossing(
+    points: Points, target: float, seeds: Seeds | None = None, draw: int = 0, resamples: int = RESAMPLES
+) -> Crossing:
     """Fit accuracies near the target by a line in log(epochs), and find where it passes the target.
+
+    Args:
+        points: accuracies by length.
+        target: in percent.
+        seeds: of the same networks. Those of one seed are resampled together. None: all are independent.
+        draw: number of the bootstrap's random draws. Two methods of the same rounds have the same seeds resampled, so
+            that a ratio of the two is of common ones.
+        resamples: how many.
 
     Raises ValueError for fewer than two lengths, or not more networks than lengths.
     """
@@ -88,15 +100,46 @@ def find_crossing(points: Points, target: float, seed: int = 0, resamples: int =
     lengths = np.array(sorted(points))
     groups = [np.asarray(points[e], np.float64) for e in lengths]
     weights = np.array([len(group) for group in groups], np.float64)
-    generator = np.random.default_rng(seed)
     means = np.array([group.mean() for group in groups])
-    # Distances from the mean of their length, of all lengths together: those of a few networks are too small.
-    distances = np.concatenate([group - mean for group, mean in zip(groups, means, strict=True)])
-    distances *= math.sqrt(len(distances) / (len(distances) - len(groups)))
-    moved = np.stack([generator.choice(distances, (resamples, len(group))).mean(1) for group in groups], axis=1)
+    moved = _resample(groups, None if seeds is None else [seeds[e] for e in lengths], draw, resamples)
     found = _solve(np.log(lengths), means[None], weights, target)[0]
     resampled = _solve(np.log(lengths), means + moved, weights, target)
     return Crossing(None if math.isnan(found) else float(found), resampled, int(weights.sum()))
+
+
+def _resample(
+    groups: Sequence[Float[np.ndarray, " _"]], seeds: Sequence[Int[np.ndarray, " _"]] | None, draw: int, resamples: int
+) -> Float[np.ndarray, "{resamples} t"]:
+    # How far the means of the lengths move in a bootstrap of the seeds.
+    generator, moved = np.random.default_rng(draw), np.zeros((resamples, len(groups)))
+    kinds = _kinds(groups, seeds)
+    for count in sorted({len(places) for places in kinds}):
+        # Seeds at equally many lengths are drawn from together; distances from the means of a few are too small.
+        mine = {places: values for places, values in kinds.items() if len(places) == count}
+        distances = np.concatenate([values - values.mean(0) for values in mine.values()])
+        distances *= math.sqrt(len(distances) / max(1, len(distances) - len(mine)))
+        for places, values in mine.items():
+            chosen = generator.integers(len(distances), size=(resamples, len(values)))
+            shares = [len(values) / len(groups[place]) for place in places]
+            moved[:, places] += distances[chosen].mean(1) * shares
+    return moved
+
+
+def _kinds(
+    groups: Sequence[Float[np.ndarray, " _"]], seeds: Sequence[Int[np.ndarray, " _"]] | None
+) -> dict[tuple[int, ...], Float[np.ndarray, "s _"]]:
+    # The accuracies [s,t] of seeds that have networks at the same t lengths, by the places of these; seeds ascend.
+    if seeds is None:  # each network its own
+        return {(place,): np.asarray(group)[:, None] for place, group in enumerate(groups)}
+    networks: dict[int, dict[int, float]] = {}
+    for place, (group, own) in enumerate(zip(groups, seeds, strict=True)):
+        for value, seed in zip(group, own, strict=True):
+            networks.setdefault(int(seed), {})[place] = float(value)
+    kinds: dict[tuple[int, ...], list[list[float]]] = {}
+    for seed in sorted(networks):
+        places = tuple(sorted(networks[seed]))
+        kinds.setdefault(places, []).append([networks[seed][place] for place in places])
+    return {places: np.array(values) for places, values in kinds.items()}
 
 
 def isotonic(values: Sequence[float], weights: Sequence[float]) -> Float[np.ndarray, " _"]:

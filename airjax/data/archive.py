@@ -47,7 +47,7 @@ def stream_members(
     left = limit
     with _said_to_be_damaged(str(file), TARS), _open_stream(file) as stream:
         with tarfile.open(fileobj=stream, mode="r|") as archive:
-            for member in archive:
+            for member in _forward(archive):
                 path = PurePosixPath(member.name)
                 if not member.isfile() or "__MACOSX" in path.parts or not is_wanted(path):
                     continue
@@ -99,13 +99,23 @@ def _zip_members(content: bytes, source: str, title: str, wanted: set[str]) -> I
 def _tar_members(content: bytes, source: str, title: str, wanted: set[str]) -> Iterator[tuple[PurePosixPath, bytes]]:
     left = LIMIT  # of a sparse member the archive has only a small part of what it unpacks to
     with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
-        for member in archive:
+        for member in _forward(archive):
             path = PurePosixPath(member.name)
             if _counts(path, wanted) and member.isfile() and (file := archive.extractfile(member)) is not None:
                 left -= member.size
                 if left < 0:
                     raise _too_large(source, title)
                 yield path, file.read()
+
+
+def _forward(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    # A member of negative size leads back to an earlier one, for ever.
+    last = -1
+    for member in archive:
+        if member.size < 0 or member.offset <= last:
+            raise tarfile.ReadError(f"the size of {member.name} leads back")
+        last = member.offset
+        yield member
 
 
 def _decompress(content: bytes, source: str, title: str) -> bytes:

@@ -1,18 +1,19 @@
 """Arrays of your own in an .npz file, under the names that Keras uses: x_train, y_train, x_test and y_test."""
 
 import hashlib
-import io
 import tokenize
 import warnings
 import zipfile
 import zlib
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
 from airjax.data.cache import cache_folder, through_cache
 from airjax.data.dataset import OWN, DataError, Dataset
 from airjax.data.image_files import fit_pixels
+from airjax.data.official import digest_file
 from airjax.data.place import named_in_errors
 
 NAMES = ("x_train", "y_train", "x_test", "y_test")
@@ -32,14 +33,14 @@ def load_npz(place: Path, image_size: int | None = None) -> Dataset:
     Raises DataError, naming the file, for one that is damaged or holds Python objects, an array that is missing or of
     another kind, and a label that only one split has.
     """
-    with named_in_errors(place):
-        content = place.read_bytes()
     if image_size is None:
-        dataset = _parse(place, content, None)
+        dataset = _parse(place, None)
     else:
-        key = hashlib.sha256(content + f"\0{image_size}".encode()).hexdigest()[:16]
+        with named_in_errors(place):
+            known = digest_file(place)
+        key = hashlib.sha256(f"{known} {image_size}".encode()).hexdigest()[:16]
         file = cache_folder() / f"own-{key}.safetensors"
-        dataset = through_cache(file, lambda: _parse(place, content, image_size))
+        dataset = through_cache(file, lambda: _parse(place, image_size))
     if (np.diff(dataset.train_labels) >= 0).all():
         warnings.warn(
             f"{place}: y_train is sorted by class, so that the first images show the first classes alone: whitening "
@@ -49,8 +50,9 @@ def load_npz(place: Path, image_size: int | None = None) -> Dataset:
     return dataset
 
 
-def _parse(place: Path, content: bytes, image_size: int | None) -> Dataset:
-    arrays = _read_arrays(place, content)
+def _parse(place: Path, image_size: int | None) -> Dataset:
+    with named_in_errors(place), place.open("rb") as file:
+        arrays = _read_arrays(place, file)
     images = {name: _with_channels(arrays[name]) for name in ("x_train", "x_test")}
     labels = {name: _flat_labels(place, name, arrays[name]) for name in ("y_train", "y_test")}
     for here, there in (("y_train", "y_test"), ("y_test", "y_train")):
@@ -61,23 +63,36 @@ def _parse(place: Path, content: bytes, image_size: int | None) -> Dataset:
     resized = 0
     if image_size is not None:
         images, resized = _resize(place, images, image_size)
-    classes = tuple(map(str, arrays[CLASSES].tolist())) if CLASSES in arrays else ()
+    classes = _read_classes(place, arrays[CLASSES]) if CLASSES in arrays else ()
     (train, test), (train_labels, test_labels) = images.values(), labels.values()
     return Dataset(OWN, train, train_labels, test, test_labels, classes, resized=resized).with_statistics()
 
 
-def _read_arrays(place: Path, content: bytes) -> dict[str, np.ndarray]:
+def _read_arrays(place: Path, stream: IO[bytes]) -> dict[str, np.ndarray]:
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as file:
+        with np.load(stream, allow_pickle=False) as file:
             found = set(file.files)
             if missing := [name for name in NAMES if name not in found]:
                 raise DataError(
                     f"{place} has no array {missing[0]}, but {', '.join(sorted(found)) or 'none at all'}; need "
                     f"{', '.join(NAMES)}"
                 )
-            return {name: file[name] for name in (*NAMES, CLASSES) if name in found}
+            arrays = {name: file[name] for name in (*NAMES, CLASSES) if name in found}
     except (*_DAMAGED, TypeError, AttributeError) as error:  # a single array has no files
         raise DataError(f"{place} is no .npz of plain arrays, or is damaged: {error}") from error
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):  # a member of another kind comes as its bytes
+            raise DataError(f"{place} is no .npz of plain arrays, or is damaged: {name} is no array")
+    return arrays
+
+
+def _read_classes(place: Path, names: np.ndarray) -> tuple[str, ...]:
+    if names.ndim != 1 or names.dtype.kind not in "SU":
+        raise DataError(f"{place}: {CLASSES} is {names.dtype} {names.shape}; need a text for each class")
+    try:
+        return tuple(name.decode() if isinstance(name, bytes) else name for name in names.tolist())
+    except UnicodeDecodeError as error:
+        raise DataError(f"{place}: {CLASSES} has a name that is no text: {error}") from error
 
 
 def _with_channels(images: np.ndarray) -> np.ndarray:

@@ -1,6 +1,8 @@
 """The user's cache of parsed data sets: one checksummed file each, written whole or not at all."""
 
 import contextlib
+import functools
+import hashlib
 import json
 import os
 import stat
@@ -35,11 +37,12 @@ def cache_folder() -> Path:
     try:
         return Path.home() / ".cache" / "airjax"
     except RuntimeError:  # a container's bare user id: neither HOME nor an entry among the users
-        return _temporary_folder()
+        return _temporary_folder(tempfile.gettempdir())
 
 
-def _temporary_folder() -> Path:
-    folder = Path(tempfile.gettempdir()) / f"airjax-{os.getuid()}"
+@functools.cache  # where another one is made, it is the same for all files
+def _temporary_folder(parent: str) -> Path:
+    folder = Path(parent) / f"airjax-{os.getuid()}"
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         # Compiled programs are read from it: nobody else may write there, or have put a link there.
@@ -58,7 +61,8 @@ def save_cached(file: Path, dataset: Dataset) -> None:
 
     arrays = {name: getattr(dataset, name) for name in ARRAYS}
     details = {name: getattr(dataset, name) for name in DETAILS}
-    metadata = {"name": dataset.name, "sha256": dataset.fingerprint, "details": json.dumps(details)}
+    told = {"name": dataset.name, "details": json.dumps(details)}
+    metadata = told | {"sha256": dataset.fingerprint, "told": _digest_of(told)}
     content = save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, metadata)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -92,9 +96,19 @@ def load_cached(file: Path) -> Dataset | None:
     found = digest(arrays)
     if found != metadata.get("sha256"):
         return _damaged(file, f"sha256 is {found}, expected {metadata.get('sha256')}")
-    dataset = Dataset(metadata["name"], *arrays, **_read_details(metadata))
+    # Caches of earlier versions have no digest of what is told of the arrays.
+    if metadata.get("told") not in (None, _digest_of(metadata)):
+        return _damaged(file, "what it says of its arrays has another checksum")
+    try:
+        dataset = Dataset(metadata["name"], *arrays, **_read_details(metadata))
+    except (KeyError, TypeError, ValueError, AttributeError, DataError) as error:
+        return _damaged(file, f"{type(error).__name__}: {error}")
     dataset.__dict__["fingerprint"] = found  # what the property would compute once more
     return dataset
+
+
+def _digest_of(told: dict[str, str]) -> str:
+    return hashlib.sha256(json.dumps([told.get("name"), told.get("details")]).encode()).hexdigest()
 
 
 def _read_details(metadata: dict[str, str]) -> dict[str, Any]:

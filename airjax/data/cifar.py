@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from airjax.data.archive import read_members
+from airjax.data.archive import LIMIT, read_members
 from airjax.data.content import Split
 from airjax.data.dataset import DataError, Dataset
 from airjax.data.official import Found, digest_bytes
@@ -116,6 +116,12 @@ def _found_folder(form: Form, folder: Path, layout: Layout) -> Found:
 
 
 def _found_archive(form: Form, archive: Path) -> Found:
+    size = archive.stat().st_size if archive.exists() else 0
+    if size > LIMIT:  # before it is read into memory
+        raise DataError(
+            f"{archive} has {size / 2**30:.1f} GiB, which no archive of {form.title} has; name that, or the folder "
+            "that it unpacks to"
+        )
     content = _read_file(archive)
     return Found(digest_bytes([content]), lambda: read_archive(form, content, str(archive)))
 

@@ -15,6 +15,7 @@ from airjax.recipes.inputs import LARGEST_IMAGE, Inputs
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 TEST_LABELS = ("cifar10h",)  # of the names of labels (`airjax.data.labels`), those of test images
 CUSTOM = "custom"  # name of a data set that has CIFAR-10's form and other content
+LARGEST_LABEL = 100_000  # classes that a network may have (`airjax.recipes.inputs`)
 OWN = "own"  # name of your own data, until it is that of its folder or file
 SYNTHETIC = "synthetic"  # name of the data set that is made on the spot (`airjax.data.builtin`)
 NAMED_CLASSES = {"cifar10": CIFAR10_CLASSES, CUSTOM: CIFAR10_CLASSES}
@@ -154,6 +155,11 @@ class Dataset:
 
     def _numbered_classes(self) -> tuple[str, ...]:
         largest = max([0, *(int(labels.max()) for labels in (self.train_labels, self.test_labels) if len(labels))])
+        if largest >= LARGEST_LABEL:
+            raise DataError(
+                f"{self.name}: a label is {largest}, but classes are numbered from 0 to at most {LARGEST_LABEL - 1}; "
+                "np.unique(labels, return_inverse=True) numbers labels of any kind"
+            )
         return tuple(map(str, range(largest + 1)))
 
 

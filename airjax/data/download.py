@@ -111,13 +111,16 @@ def resume_download(
     del pooch_object
     partial = _partial(Path(output_file).parent / name)
     done = partial.stat().st_size if partial.exists() else 0
-    headers = {"Range": f"bytes={done}-"} if done else {}
+    # As it is: what is unpacked on the way has another md5 sum, and ranges are of what is sent.
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={done}-"} if done else {})
     with requests.get(url, headers=headers, stream=True, timeout=(CONNECT_TIMEOUT, READ_TIMEOUT)) as response:
         if response.status_code == 416:  # nothing is left to send
             partial.replace(output_file)
             return None
         response.raise_for_status()
         if response.status_code != 206:  # the server sends everything from the start
+            if 0 < int(response.headers.get("Content-Length", done)) < done:  # some page, by which nothing is replaced
+                raise requests.RequestException("its answer is shorter than what is here already")
             done = 0
         total = done + int(response.headers.get("Content-Length", 0))
         columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())

@@ -7,7 +7,7 @@ ignored. Of an image that is not square the square in its middle counts.
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
@@ -22,6 +22,8 @@ TIFF_BITS, TIFF_PHOTOMETRIC, TIFF_SAMPLE_FORMAT = 258, 262, 339
 WHITE_IS_ZERO, SIGNED = 0, 2
 
 GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N")  # Pillow's
+
+PROGRAMS = ("EPS", "FPX", "MIC", "WMF", "BUFR", "GRIB", "HDF5")  # formats of Pillow that other programs draw
 
 # What Pillow multiplies a PNG's grey samples of few bits by, but not the one of them that is transparent.
 PNG_FACTORS = {"L;2": 85, "L;4": 17}
@@ -104,12 +106,12 @@ def _open_image(file: Path, check: Callable[[Any], None] | None = None) -> tuple
             raise ImageError(f"{file} does not exist")
         if file.is_dir():
             raise ImageError(f"{file} is a folder; name the image files in it: {file}/*")
-        with Image.open(file) as image:
+        with open_image(file) as image:
             if check is not None:
                 check(image)
-            _scale_transparency(file, image)
+            scale_transparency(file, image)
             grey = image.mode in GREY_MODES
-            return _to_rgb(file, image, ImageOps.exif_transpose(image)), grey
+            return to_rgb(file, image, ImageOps.exif_transpose(image)), grey
     except ImageError:
         raise
     except Image.UnidentifiedImageError as error:
@@ -130,8 +132,22 @@ def _check_kind(file: Path, image: Any, size: int, mode: str) -> None:
         raise ImageError(f"{file} is {width}x{height} pixels, not {size}x{size}; pass --fit to scale it")
 
 
-def _scale_transparency(file: Path, image: Any) -> None:
-    # To be called before the image is decoded.
+def open_image(source: Path | IO[bytes]) -> Any:
+    """Open an image as `PIL.Image.open` does, but for what a program of its own would have to draw.
+
+    Pillow tells formats apart by content: a file of any name that holds PostScript would start Ghostscript.
+    """
+    from PIL import Image
+
+    Image.init()
+    return Image.open(source, formats=[name for name in Image.OPEN if name not in PROGRAMS])
+
+
+def scale_transparency(file: Path | str, image: Any) -> None:
+    """Give a PNG's transparent grey value the scale of its samples; to be called before the image is decoded.
+
+    Raises ImageError, naming the file, where that cannot be told.
+    """
     transparent, stored_as = image.info.get("transparency"), image.tile[0].args if image.tile else None
     if image.format != "PNG" or transparent is None:
         return
@@ -141,8 +157,16 @@ def _scale_transparency(file: Path, image: Any) -> None:
         image.info["transparency"] = transparent * PNG_FACTORS[stored_as]
 
 
-def _to_rgb(file: Path, image: Any, upright: Any) -> Any:
-    # image as the file has it, with the tags of its format; upright: the same, turned as EXIF says.
+def to_rgb(file: Path | str, image: Any, upright: Any) -> Any:
+    """Return an image of Pillow's in RGB: samples of more than 8 bits scaled, transparent pixels on white.
+
+    Args:
+        file: its name, for messages.
+        image: as the file has it, with the tags of its format.
+        upright: the same, turned as EXIF says where that is wanted.
+
+    Raises ImageError for samples whose range the format does not state.
+    """
     from PIL import Image
 
     signed = image.format == "TIFF" and SIGNED in image.tag_v2.get(TIFF_SAMPLE_FORMAT, ())
@@ -167,7 +191,7 @@ def _to_bytes(image: Any, samples: np.ndarray, largest: int) -> Any:
     return grey
 
 
-def _largest_sample(file: Path, image: Any) -> int:
+def _largest_sample(file: Path | str, image: Any) -> int:
     # Of an image whose samples are not bytes.
     if image.format == "TIFF" and image.mode.startswith("I;16"):
         return 2 ** image.tag_v2[TIFF_BITS][0] - 1

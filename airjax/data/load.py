@@ -47,7 +47,7 @@ def load_data(
 def _load_images(name: str | Path, data_dir: str | Path | None, image_size: int | None) -> Dataset:
     if image_size is not None and not 1 <= image_size <= LARGEST_IMAGE:
         raise DataError(f"image-size is {image_size}, but it must be from 1 to {LARGEST_IMAGE} pixels")
-    entry = find_entry(str(name))
+    entry = find_entry(name) if isinstance(name, str) else None  # a Path is a place, whatever it is called
     if entry is None and name != "auto":
         if data_dir is not None:
             raise DataError(f"data is {shortened(name)}, which names a place already; leave --data-dir out")

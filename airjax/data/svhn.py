@@ -100,7 +100,10 @@ def read_mat(file: Path, size: int) -> Split:
     from scipy.io import loadmat, whosmat
 
     try:
-        found = {name: (shape, kind) for name, shape, kind in whosmat(file)}
+        listed = whosmat(file)
+        found = {name: (shape, kind) for name, shape, kind in listed}
+        if len(found) < len(listed):
+            raise DataError(f"{file} holds two arrays of one name, which the official files do not. Fetch it again")
         shapes = found.get("X", ((), ""))[0], found.get("y", ((), ""))[0]
         if shapes != ((32, 32, 3, size), (size, 1)) or found["X"][1] != "uint8" or found["y"][1] not in NUMBERS:
             raise DataError(

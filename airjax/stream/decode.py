@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from airjax.data.image_files import ImageError
+from airjax.data.image_files import ImageError, open_image, scale_transparency, to_rgb
 from airjax.utils.extras import import_extra
 
 EXTRA, PURPOSE = "imagenet", "decoding images while a network trains"
 JPEG = b"\xff\xd8\xff"
 OTHER_COLOURS = ("CMYK", "YCCK")  # which libjpeg-turbo does not turn into RGB
+LARGEST = 2 * 89_478_485  # pixels, from which on Pillow, too, refuses an image: its head alone can claim any number
 SUPERFLUOUS = "extraneous bytes before marker"  # libjpeg's warning of bytes that no pixel needs: no damage
 
 
@@ -36,22 +37,29 @@ def read_file(file: str | Path) -> bytes:
 def decode(content: bytes, name: str) -> UInt8[np.ndarray, "h w 3"]:
     """Decode an image to RGB: grey has three equal channels, CMYK is converted, and nothing is turned as EXIF says.
 
+    Samples of more than 8 bits are scaled, and transparent pixels shown on white, as in `airjax.data.image_files`.
+
     name: of the image, for messages. Raises ImageError where it is damaged or truncated, and MissingExtraError where
     the decoder is not installed.
     """
     simplejpeg = import_extra("simplejpeg", EXTRA, PURPOSE)
     try:
-        pixels = _by_libjpeg(content, simplejpeg) if content.startswith(JPEG) else None
-        return _by_pillow(content) if pixels is None else pixels
+        pixels = _by_libjpeg(content, simplejpeg, name) if content.startswith(JPEG) else None
+        return _by_pillow(content, name) if pixels is None else pixels
+    except ImageError:
+        raise
     except Exception as error:  # Pillow's decoders raise whatever a damaged file leads them to
         reason = str(error) or type(error).__name__
         raise ImageError(f"{name} cannot be decoded: {reason}; mend or remove it, or skip what is damaged") from error
 
 
-def _by_libjpeg(content: bytes, simplejpeg: Any) -> UInt8[np.ndarray, "h w 3"] | None:
+def _by_libjpeg(content: bytes, simplejpeg: Any, name: str) -> UInt8[np.ndarray, "h w 3"] | None:
     # None: it is left to Pillow. libjpeg stops at its first warning, and may not have come to one of real damage.
     try:
-        if simplejpeg.decode_jpeg_header(content)[2] in OTHER_COLOURS:
+        height, width, colours, *_ = simplejpeg.decode_jpeg_header(content)
+        if height * width > LARGEST:
+            raise ImageError(f"{name} has {width}x{height} pixels, more than {LARGEST:,}; scale it down or remove it")
+        if colours in OTHER_COLOURS:
             return None
         return simplejpeg.decode_jpeg(content, "RGB")
     except ValueError as error:
@@ -60,11 +68,10 @@ def _by_libjpeg(content: bytes, simplejpeg: Any) -> UInt8[np.ndarray, "h w 3"] |
         raise
 
 
-def _by_pillow(content: bytes) -> UInt8[np.ndarray, "h w 3"]:
-    from PIL import Image
-
-    with Image.open(io.BytesIO(content)) as image:
-        return np.asarray(image.convert("RGB"))
+def _by_pillow(content: bytes, name: str) -> UInt8[np.ndarray, "h w 3"]:
+    with open_image(io.BytesIO(content)) as image:
+        scale_transparency(name, image)
+        return np.asarray(to_rgb(name, image, image))
 
 
 def image_size(file: Path) -> tuple[int, int]:
@@ -72,7 +79,7 @@ def image_size(file: Path) -> tuple[int, int]:
     from PIL import Image
 
     try:
-        with file.open("rb") as stream, Image.open(stream) as image:
+        with file.open("rb") as stream, open_image(stream) as image:
             return image.height, image.width
     except Image.UnidentifiedImageError as error:
         raise ImageError(f"{file} cannot be read as an image: its format is unknown; mend or remove it") from error

@@ -113,9 +113,9 @@ def map_index(file: Path) -> Index:
     try:
         parts = [Listing(*(arrays[f"{split}_{field}"] for field in Listing._fields)) for split in ("train", "val")]
         place, classes, skipped = (json.loads(metadata[key]) for key in ("place", "classes", "skipped"))
+        told = metadata["sha256"], metadata["listing"]
     except (KeyError, ValueError) as error:
         raise DataError(f"{file} is no index of a tree of images; remove it, to have it made again") from error
-    told = metadata["sha256"], metadata["listing"]
     return Index(Path(place), file, tuple(classes), parts[0], parts[1], tuple(skipped), *told)
 
 

@@ -116,14 +116,19 @@ def open_prepared(file: str | Path) -> Source:
     arrays, metadata = map_arrays(target)
     if metadata.get("format") != "prepared-1":
         raise DataError(f"{target} is not a prepared split; make it with airjax.stream.prepared.prepare")
+    if {"ends", "labels", "sizes", "records"} - set(arrays) or {"records", "sha256", "kind"} - set(metadata):
+        raise DataError(f"{target} is damaged: its head lacks what every prepared split has; prepare it again")
     if _digest(arrays["ends"], arrays["labels"], arrays["sizes"], metadata["records"]) != metadata["sha256"]:
         raise DataError(f"{target} is damaged: its checksum is wrong; prepare it again")
     return Source(target, metadata["sha256"])
 
 
 def contents_of(source: Source) -> dict[str, Any]:
-    """Return what was said of a prepared split when it was written."""
-    return json.loads(map_arrays(source.file)[1].get("contents", "{}"))
+    """Return what was said of a prepared split when it was written. Raises DataError where that is damaged."""
+    try:
+        return dict(json.loads(map_arrays(source.file)[1].get("contents", "{}")))
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{source.file} is damaged: what it says of its tree is no JSON; prepare it again") from error
 
 
 def verify_prepared(source: Source) -> None:

@@ -176,6 +176,8 @@ def _open_prepared_tree(folder: Path) -> Tree:
     contents = contents_of(val)
     if not contents or contents != contents_of(train):
         raise DataError(f"{folder} has splits of different trees; airjax data prepare writes both")
+    if {"classes", "split"} - set(contents):
+        raise DataError(f"{folder} is damaged: its splits lack what is said of their tree; prepare it again")
     contents.pop(LISTED, None)
     fingerprint = hashlib.sha256(f"{train.sha256} {val.sha256} {contents}".encode()).hexdigest()
     return Tree(_name_of(folder), folder, tuple(contents["classes"]), fingerprint, train, val, contents["split"])

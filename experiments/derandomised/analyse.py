@@ -57,9 +57,19 @@ class Panel(NamedTuple):
 
     def accuracies(self, cells: Cells, changes: dict[str, Any]) -> Accuracies:
         """Return the accuracies of the cell with these changes, in the order of the epochs; none where it is not."""
+        mine = self._having(cells, changes)
+        return mine.by_epochs() if mine.cells else {}
+
+    def common(self, cells: Cells, changes: dict[str, Any]) -> set[float]:
+        """Return the epochs at which that cell has networks of the same seeds as random draws have."""
+        mine, random = (self._having(cells, one) for one in (changes, RANDOM))
+        ours = mine.seeds_by_epochs() if mine.cells else {}
+        theirs = random.seeds_by_epochs()
+        return {epochs for epochs, seeds in ours.items() if np.array_equal(seeds, theirs.get(epochs, []))}
+
+    def _having(self, cells: Cells, changes: dict[str, Any]) -> Cells:
         wanted = RANDOM | {"cutout": self.cutout, "tta_level": self.tta_level} | changes
-        mine = [cell for cell in cells.cells if all(cell.fields[name] == value for name, value in wanted.items())]
-        return Cells(tuple(mine)).by_epochs() if mine else {}
+        return Cells(tuple(one for one in cells.cells if all(one.fields[k] == value for k, value in wanted.items())))
 
 
 PANELS = {
@@ -76,12 +86,15 @@ def analyse(context: Context) -> Analysis:
     for panel in PANELS[scale]:
         random = panel.accuracies(cells, RANDOM)
         others = {name: panel.accuracies(cells, changes) for name, changes in DERANDOMISED.items()}
+        common = {name: panel.common(cells, changes) for name, changes in DERANDOMISED.items()}
+        flipped, both = panel.accuracies(cells, CONTROL), panel.common(cells, CONTROL)
         gains = {
-            "alternating flip (control)": _control_gains(panel, random, panel.accuracies(cells, CONTROL), scale),
-            **_gains(panel, random, others, scale),
+            "alternating flip (control)": _control_gains(panel, random, flipped, both, scale),
+            **_gains(panel, random, others, common, scale),
         }
         rows += [row for several in gains.values() for row in several.values()]
-        rows += [row for several in _speedups(panel, random, others, scale).values() for row in several.values()]
+        speedups = _speedups(panel, random, others, common, scale)
+        rows += [row for several in speedups.values() for row in several.values()]
         rows += _accuracy_rows(panel, random, scale)
         series += [
             {"panel": panel.name, "name": name, "epochs": epochs, "gain": row.ours, "interval": row.interval}
@@ -91,22 +104,29 @@ def analyse(context: Context) -> Analysis:
     return Analysis(rows, {"gains": series}, cells.networks, cells.diverged, cells.content)
 
 
-def _control_gains(panel: Panel, alternating: Accuracies, flipped: Accuracies, scale: str) -> dict[float, Row]:
+def _control_gains(
+    panel: Panel, alternating: Accuracies, flipped: Accuracies, common: set[float], scale: str
+) -> dict[float, Row]:
     # Of which the paper has numbers: those of the length at the same place of its four.
     gains = {}
     for epochs in flipped:
         _, random, paper = ACCURACIES[bool(panel.cutout), bool(panel.tta_level)][list(alternating).index(epochs)]
         cell = f"alternating minus random flip (control), {epochs:g} epochs, {panel.name}"
-        gains[epochs] = difference_row(cell, flipped[epochs], alternating[epochs], paper - random, scale)
+        pair = flipped[epochs], alternating[epochs]
+        gains[epochs] = difference_row(cell, *pair, paper - random, scale, paired=epochs in common)
     return gains
 
 
-def _gains(panel: Panel, random: Accuracies, others: dict[str, Accuracies], scale: str) -> dict[str, dict[float, Row]]:
+def _gains(
+    panel: Panel, random: Accuracies, others: dict[str, Accuracies], common: dict[str, set[float]], scale: str
+) -> dict[str, dict[float, Row]]:
     # The paper has no number, so at either scale it is the sign that is judged.
     gains = {
         name: {
             epochs: difference_row(
-                f"{name} minus random, {epochs:g} epochs, {panel.name}", random[epochs], values, None, scale
+                f"{name} minus random, {epochs:g} epochs, {panel.name}",
+                *(random[epochs], values, None, scale),
+                paired=epochs in common[name],
             )
             for epochs, values in found.items()
         }
@@ -116,14 +136,15 @@ def _gains(panel: Panel, random: Accuracies, others: dict[str, Accuracies], scal
 
 
 def _speedups(
-    panel: Panel, random: Accuracies, others: dict[str, Accuracies], scale: str
+    panel: Panel, random: Accuracies, others: dict[str, Accuracies], common: dict[str, set[float]], scale: str
 ) -> dict[str, dict[float, Row]]:
     if len(random) < len(EPOCHS):  # the curve has three numbers
         return {}
     places = [(name, epochs) for name, found in others.items() for epochs in found]
     groups = [others[name][epochs] for name, epochs in places]
     at = [epochs for _, epochs in places]
-    values, resampled = find_speedups(list(random), list(random.values()), groups, RESAMPLES, at, relative=True)
+    how = {"relative": True, "paired": [epochs in common[name] for name, epochs in places]}
+    values, resampled = find_speedups(list(random), list(random.values()), groups, RESAMPLES, at, **how)
     rows: dict[str, dict[float, Row]] = {name: {} for name in others}
     for number, (name, epochs) in enumerate(places):
         cell, n = f"effective speedup of {name}, {epochs:g} epochs, {panel.name}", len(groups[number])

@@ -25,7 +25,17 @@ from experiments.ladder.features import (
 )
 from experiments.rounds import follow_rounds
 from experiments.rows import Row, effect_row, percentiles, value_verdict
-from experiments.search import Crossing, Points, Round, Search, bracket, estimate_close, find_crossing, next_lengths
+from experiments.search import (
+    Crossing,
+    Points,
+    Round,
+    Search,
+    Seeds,
+    bracket,
+    estimate_close,
+    find_crossing,
+    next_lengths,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -59,14 +69,18 @@ def points_of(cells: Cells, method: Method) -> Points:
     return cells.by_epochs(**fields_of(method))
 
 
+def seeds_of(cells: Cells, method: Method) -> Seeds:
+    """Return the seeds of a method's networks, in the same order."""
+    return cells.seeds_by_epochs(**fields_of(method))
+
+
 def analyse(context: Context) -> Analysis:
     """Estimate each method's epochs to the target from the rounds after the first, and what each feature saves."""
     scale, search = context.scale, SEARCHES[context.scale]
     every = read_cells(context.folders, mixed=context.mixed)
     close = Cells(tuple(cell for cell in every.cells if cell.folder.name != COARSE))
     found = {
-        method: find_crossing(points_of(close, method), search.target, seed)
-        for seed, method in enumerate(methods())  # a bootstrap of its own for each: ratios take them as independent
+        method: find_crossing(points_of(close, method), search.target, seeds_of(close, method)) for method in methods()
     }
     rows = [_saved_row(name, found, with_it, without, paper, scale) for name, with_it, without, paper in _comparisons()]
     rows += [_epochs_row(name, found[method], paper, scale) for name, method, paper in _methods_by_name()]

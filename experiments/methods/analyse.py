@@ -14,7 +14,17 @@ from experiments.known import pilot_sd
 from experiments.methods.methods import FAMILIES, METHODS, Method, base_of
 from experiments.rounds import follow_rounds
 from experiments.rows import Row, effect_row, percentiles
-from experiments.search import Crossing, Points, Round, Search, bracket, estimate_close, find_crossing, next_lengths
+from experiments.search import (
+    Crossing,
+    Points,
+    Round,
+    Search,
+    Seeds,
+    bracket,
+    estimate_close,
+    find_crossing,
+    next_lengths,
+)
 from experiments.verdict import NOT_COMPARABLE
 
 if TYPE_CHECKING:
@@ -106,8 +116,8 @@ def analyse(context: Context) -> Analysis:
         for coarse in (True, False)
     )
     found = {
-        method: find_crossing(_points_close(close, method), SEARCH.target, seed)
-        for seed, method in enumerate(METHODS)  # a bootstrap of its own for each: ratios take them as independent
+        method: find_crossing(_points_close(close, method), SEARCH.target, _seeds_close(close, method))
+        for method in METHODS
     }
     rows = [_rate_row(close, method, found[method].networks) for method in METHODS]
     rows += [row for method in METHODS for row in _cost_rows(method, found[method])]
@@ -121,6 +131,11 @@ def analyse(context: Context) -> Analysis:
 def _points_close(close: Cells, method: Method) -> Points:
     (rate,) = rates_in(close, method)  # the one that the first round chose
     return points_of(close, method, rate)
+
+
+def _seeds_close(close: Cells, method: Method) -> Seeds:
+    (rate,) = rates_in(close, method)
+    return _cells_of(close, method).seeds_by_epochs(learning_rate=rate)
 
 
 def _rate_row(close: Cells, method: Method, networks: int) -> Row:

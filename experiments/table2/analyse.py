@@ -37,6 +37,7 @@ class Panel(NamedTuple):
     augmented: bool
     lengths: list[float]  # epochs, ascending
     by_flip: dict[str, Accuracies]
+    paired: list[bool]  # for each length: whether the ways to flip have networks of the same seeds, in the same order
 
     @property
     def name(self) -> str:
@@ -55,7 +56,9 @@ def read_panels(cells: Cells, scale: str) -> Iterator[Panel]:
         mine = Cells(tuple(cell for cell in wanted if bool(cell.fields["cutout"]) == cutout))
         flips = FLIPS if recipe == "94" else FLIPS[1:]
         by_flip = {flip: [mine.accuracies(flip=flip, epochs=epochs) for epochs in lengths] for flip in flips}
-        yield Panel(CPU_NETWORK if scale == "cpu" else recipe, cutout, augmented, lengths, by_flip)
+        seeds = [[mine.seeds(flip=flip, epochs=epochs).tolist() for flip in flips] for epochs in lengths]
+        paired = [all(one == several[0] for one in several) for several in seeds]
+        yield Panel(CPU_NETWORK if scale == "cpu" else recipe, cutout, augmented, lengths, by_flip, paired)
 
 
 def analyse(context: Context) -> Analysis:
@@ -81,6 +84,7 @@ def find_speedups(
     at: list[float] | None = None,
     *,
     relative: bool = False,
+    paired: list[bool] | None = None,
 ) -> tuple[Float[np.ndarray, " u"], Float[np.ndarray, "{resamples} u"]]:
     """Find the effective speedup in percent at each length, and its bootstrap distribution over the networks.
 
@@ -96,16 +100,20 @@ def find_speedups(
         relative: for where the sign is judged: over the epochs that the curve has for the first method's own error. It
             goes through no point exactly, so that by the paper's formula, over the epochs trained, a method without
             any effect has a speedup that is not 0.
+        paired: for each length of the second method: whether its networks are of the same seeds as the first's at this
+            length, in the same order, so that both are resampled together. None: none are.
     """
     generator, at = np.random.default_rng(0), lengths if at is None else at
 
-    def resample(groups: Accuracies) -> np.ndarray:
-        return np.stack([resample_means(one) for one in groups], axis=1)
+    def draw(one: np.ndarray) -> np.ndarray:
+        return generator.integers(len(one), size=(resamples, len(one)))
 
-    def resample_means(one: np.ndarray) -> np.ndarray:
+    def resample(groups: Accuracies, drawn: list[np.ndarray]) -> np.ndarray:
+        return np.stack([resample_means(one, chosen) for one, chosen in zip(groups, drawn, strict=True)], axis=1)
+
+    def resample_means(one: np.ndarray, chosen: np.ndarray) -> np.ndarray:
         # Resampled means of a few networks are too close to their mean: by the root of (n - 1) / n.
-        moved = generator.choice(one, (resamples, len(one))).mean(1) - one.mean()
-        return one.mean() + moved * math.sqrt(len(one) / max(1, len(one) - 1))
+        return one.mean() + (one[chosen].mean(1) - one.mean()) * math.sqrt(len(one) / max(1, len(one) - 1))
 
     def speedups(random: np.ndarray, alternating: np.ndarray) -> np.ndarray:
         try:
@@ -119,7 +127,13 @@ def find_speedups(
             found = [effective_speedup(curve, *pair) for pair in zip(at, alternating, strict=True)]
         return 100 * np.minimum(found, LARGEST)
 
-    pairs = zip(100 - resample(random), 100 - resample(alternating), strict=True)
+    drawn = [draw(one) for one in random]
+    together = [False] * len(at) if paired is None else paired
+    others = [
+        drawn[lengths.index(epochs)] if common else draw(one)
+        for one, epochs, common in zip(alternating, at, together, strict=True)
+    ]
+    pairs = zip(100 - resample(random, drawn), 100 - resample(alternating, others), strict=True)
     first, second = (100 - np.array([one.mean() for one in groups]) for groups in (random, alternating))
     resampled = np.stack([speedups(one, other) for one, other in pairs])
     alike = np.array([np.ptp(one) == 0 for one in alternating]) | any(np.ptp(one) == 0 for one in random)
@@ -132,7 +146,8 @@ def _speedup_rows(panel: Panel, scale: str) -> Iterator[Row]:
         return
     random, alternating = panel.by_flip["random"], panel.by_flip["alternating"]
     relative = scale == "cpu"  # where the sign alone is judged
-    found, resampled = find_speedups(panel.lengths, random, alternating, RESAMPLES, relative=relative)
+    how = {"relative": relative, "paired": panel.paired}
+    found, resampled = find_speedups(panel.lengths, random, alternating, RESAMPLES, **how)
     for number, (epochs, reported) in enumerate(zip(panel.lengths, paper, strict=True)):
         if reported is not None:
             n = min(len(random[number]), len(alternating[number]))
@@ -149,7 +164,8 @@ def _difference_rows(panel: Panel, scale: str) -> Iterator[Row]:
         for second, first in ((2, 1), (1, 0)):
             cell = f"{FLIPS[second]} minus {FLIPS[first]}, {epochs:g} epochs, {panel.name}"
             a, b = (panel.by_flip[FLIPS[one]][number] for one in (first, second))
-            yield difference_row(cell, a, b, accuracies[second] - accuracies[first], scale)
+            effect = accuracies[second] - accuracies[first]
+            yield difference_row(cell, a, b, effect, scale, paired=panel.paired[number])
 
 
 def _accuracy_rows(panel: Panel, scale: str) -> Iterator[Row]:

@@ -1,10 +1,12 @@
 """An .npz of one's own arrays: Keras' names, every kind of labels, and what is refused."""
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from data_files import Hostile
 
 import airjax
 from airjax.data import load_data
@@ -60,16 +62,6 @@ def test_images_are_scaled_only_when_asked_for(tmp_path: Path) -> None:
     assert data.train_images[0, 0, :, 0].tolist() == [100] * 7 + [0] * 7
     assert load_data(file, image_size=14).fingerprint == data.fingerprint
     assert load_data(write(tmp_path / "square.npz"), image_size=28).resized == 0
-
-
-class Hostile:
-    """Unpickling it would create a file."""
-
-    def __init__(self, file: Path) -> None:
-        self.file = file
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (Path.touch, (self.file,))
 
 
 def test_python_objects_are_never_loaded(tmp_path: Path) -> None:
@@ -130,3 +122,27 @@ def test_labels_in_the_order_of_their_classes_are_warned_about(tmp_path: Path) -
     file = write(tmp_path / "sorted.npz", y_train=np.repeat([0, 1, 2], 4))
     with pytest.warns(UserWarning, match="y_train is sorted by class, so that the first images show the first classes"):
         load_data(file)
+
+
+def test_names_of_classes_are_texts_one_for_each(tmp_path: Path) -> None:
+    found = load_data(write(tmp_path / "bytes.npz", classes=np.array([b"cat", "k\u00e4fer".encode(), b"dog"])))
+    assert found.classes == ("cat", "k\u00e4fer", "dog")
+    for classes, shape in ((np.array("cat"), r"<U3 \(\)"), (np.arange(3), r"int64 \(3,\)")):
+        with pytest.raises(airjax.DataError, match=f"classes is {shape}; need a text for each class"):
+            load_data(write(tmp_path / "odd.npz", classes=classes))
+    with pytest.raises(airjax.DataError, match="classes has a name that is no text"):
+        load_data(write(tmp_path / "odd.npz", classes=np.array([b"a", b"b", b"\xff"])))
+
+
+def test_a_member_that_is_no_array_is_refused(tmp_path: Path) -> None:
+    file = write(tmp_path / "odd.npz", x_train=None)
+    with zipfile.ZipFile(file, "a") as archive:
+        archive.writestr("x_train.npy", b"text")
+    with pytest.raises(airjax.DataError, match=r"odd\.npz is no .npz of plain arrays, or is damaged"):
+        load_data(file)
+
+
+def test_labels_that_are_numbers_of_something_else_are_refused_before_each_has_a_name(tmp_path: Path) -> None:
+    labels = {name: np.where(arrays()[name] == 0, 1_000_000_000, 0) for name in ("y_train", "y_test")}
+    with pytest.raises(airjax.DataError, match=r"a label is 1000000000, but classes are numbered .* np\.unique"):
+        load_data(write(tmp_path / "ids.npz", **labels))

@@ -370,6 +370,22 @@ def test_a_shuffled_copy_is_said_to_be_one(cifar10: airjax.Dataset, tmp_path: Pa
     assert (data.name, data.content) == ("cifar10", "shuffled")
 
 
+def test_a_tar_whose_members_lead_back_ends(tmp_path: Path) -> None:
+    # Of three members the last one has the size -1536: behind it is the second again.
+    with tarfile.open(tmp_path / "back.tar", "w") as archive:
+        for name in ("a", "b", "c"):
+            archive.addfile(tarfile.TarInfo(name))
+    content = bytearray((tmp_path / "back.tar").read_bytes())
+    header = content[1024:1536]
+    header[124:136] = b"\xff" * 8 + (-1024).to_bytes(4, "big", signed=True)
+    header[148:156] = b" " * 8
+    header[148:156] = f"{sum(header):06o}".encode() + b"\0 "
+    content[1024:1536] = header
+    (tmp_path / "back.tar").write_bytes(content)
+    with pytest.raises(airjax.DataError, match=r"truncated or damaged archive.* leads back"):
+        airjax.load_cifar10(tmp_path / "back.tar")
+
+
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can be somebody else")
 def test_a_user_without_a_home_has_a_cache_of_its_own() -> None:
     # The user is changed once Python and airjax are loaded, which may lie in a home that nobody else can read.
@@ -584,8 +600,9 @@ def test_a_data_set_is_shown_in_one_line(toy: airjax.Dataset) -> None:
 
 def test_a_data_set_with_other_classes_than_the_recipe_s_is_refused_before_training(toy: airjax.Dataset) -> None:
     twelve, tiny = replace(toy, classes=tuple("abcdefghijkl")), airjax.RECIPES["tiny"]
+    members = airjax.make_members(tiny, airjax.seed_keys([0]))  # for this recipe; keys alone would be fitted
     with pytest.raises(ValueError, match="synthetic has 12 classes, but the network has 10 outputs"):
-        airjax.run_many(tiny, airjax.seed_keys([0]), twelve)
+        airjax.run_many(tiny, members, twelve)
     assert airjax.fit_recipe(tiny, twelve).inputs.num_classes == 12
 
 

@@ -173,3 +173,19 @@ def test_other_images_are_refused_unless_they_are_to_be_fitted(tmp_path: Path) -
     ):
         with pytest.raises(ImageError, match=message):
             read_image(tmp_path / name, fit=False)
+
+
+def test_no_program_draws_an_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Ghostscript is what Pillow draws PostScript with, whatever the file is called.
+    started = tmp_path / "started"
+    (tmp_path / "gs").write_text(f"#!/bin/sh\ntouch {started}\n")
+    (tmp_path / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    file = tmp_path / "1.png"
+    file.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 32 32\n%%EndComments\nshowpage\n%%EOF\n")
+    with pytest.raises(ImageError, match="its format is unknown"):
+        read_image(file, fit=True)
+    assert not started.exists()
+    with pytest.raises(OSError), Image.open(file) as image:  # noqa: PT011 whatever it makes of a program that draws nothing
+        image.load()
+    assert started.exists(), "the file of this test is no danger at all"

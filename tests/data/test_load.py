@@ -7,7 +7,7 @@ import pytest
 
 import airjax
 from airjax.data import load_data
-from airjax.data.cache import cache_folder, find_cached, save_cached
+from airjax.data.cache import cache_folder, find_cached, load_cached, save_cached
 from airjax.data.registry import ALIASES, REGISTRY, find_entry
 
 
@@ -86,3 +86,36 @@ def test_the_cache_calls_other_content_custom(
     found = find_cached(other.fingerprint)
     assert found is not None
     assert (found.name, found.classes, found.fingerprint) == ("custom", toy.classes, toy.fingerprint)
+
+
+def test_a_path_is_a_place_even_where_it_is_called_as_a_data_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("svhn", "synthetic", "auto"):
+        with pytest.raises(airjax.DataError, match="and no such folder or file"):
+            load_data(Path(name))
+
+
+def test_a_file_that_is_too_large_to_be_cifar10_is_not_read(tmp_path: Path) -> None:
+    large = tmp_path / "imagenet.tar"
+    with large.open("wb") as file:
+        file.truncate(5 << 30)  # of holes
+    with pytest.raises(airjax.DataError, match=r"imagenet\.tar has 5\.0 GiB, which no archive of CIFAR-10 has"):
+        load_data(str(large))
+
+
+def test_a_cache_whose_head_is_damaged_is_replaced(tmp_path: Path, small_builtin: airjax.Dataset) -> None:
+    file = tmp_path / "data.safetensors"
+    save_cached(file, small_builtin)
+    whole = file.read_bytes()
+    assert load_cached(file) is not None
+    for old, new in (
+        (b'"name"', b'"Name"'),
+        (small_builtin.classes[0].encode(), b"\x41" * len(small_builtin.classes[0])),
+    ):
+        assert whole.count(old) >= 1
+        file.write_bytes(whole.replace(old, new, 1))
+        with pytest.warns(UserWarning, match="the cached data set is damaged .*; reading it from its source again"):
+            assert load_cached(file) is None
+        assert not file.exists()

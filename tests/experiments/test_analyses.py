@@ -185,14 +185,18 @@ def test_a_speedup_without_an_effect_is_none_where_the_sign_is_judged(monkeypatc
         assert low < 0 < high
     better, _ = find_speedups(lengths, random, [random[1] + 1.0], 3, [16.0], relative=True)
     assert better[0] > 0
+    # Of the same seeds both move together: without an effect the speedup is none in every resample.
+    _, together = find_speedups(lengths, random, random, 200, relative=True, paired=[True] * 4)
+    assert (together == 0).all()
     monkeypatch.setattr(table2, "RESAMPLES", 20)
     monkeypatch.setattr(derandomised, "RESAMPLES", 20)
-    panel = table2.Panel("94", False, False, lengths, {"random": random, "alternating": random})
+    panel = table2.Panel("94", False, False, lengths, {"random": random, "alternating": random}, [False] * 4)
     rows = {scale: list(table2._speedup_rows(panel, scale)) for scale in ("cpu", "paper")}
     assert [row.ours for row in rows["cpu"]] == [0.0] * 4
     assert [row.ours for row in rows["paper"]] == pytest.approx(list(by_paper))
     by_length = dict(zip(lengths, random, strict=True))
-    drawn = derandomised._speedups(derandomised.PANELS["paper"][0], by_length, {"none": by_length}, "paper")
+    others, common = {"none": by_length}, {"none": set(lengths)}  # of the same seeds
+    drawn = derandomised._speedups(derandomised.PANELS["paper"][0], by_length, others, common, "paper")
     assert [row.ours for row in drawn["none"].values()] == [0.0] * 4
 
 
@@ -200,7 +204,9 @@ def test_a_method_that_the_other_never_reaches_is_ahead(monkeypatch: pytest.Monk
     monkeypatch.setattr(table2, "RESAMPLES", 50)
     spread = 0.1 * np.array([-1.0, 0.0, 1.0, 0.5])
     random = [mean + spread for mean in (40.0, 50.0, 55.0, 57.5)]
-    panel = table2.Panel("mini", False, False, [8.0, 16.0, 32.0, 64.0], {"random": random, "alternating": []})
+    panel = table2.Panel(
+        "mini", False, False, [8.0, 16.0, 32.0, 64.0], {"random": random, "alternating": []}, [False] * 4
+    )
     panel.by_flip["alternating"] = [mean + 6.0 for mean in random]
     *_, last = table2._speedup_rows(panel, "cpu")
     assert (last.ours, last.interval, last.verdict) == (1000.0, (1000.0, 1000.0), "agrees")
@@ -244,21 +250,25 @@ def test_derandomised_draws_are_compared_with_random_ones(tmp_path: Path, monkey
         epochs = setting.recipe.epochs * (1.25 if augmentation.crop_sampling == "low-discrepancy" else 1)
         gain = 0 if augmentation.crop_sampling == "low-discrepancy" else gains[augmentation.crop_sampling]
         gain -= 3.0 * (augmentation.order == "flip-flop") + 1.5 * (augmentation.flip == "random")
-        return 100 - (20 + 200 / epochs) + gain + 0.3 * quantile(seed, 110 if setting.recipe.epochs == 16 else 12)
+        # What a seed does to all cells alike, and what it does to each.
+        own = 0.05 * np.random.default_rng([seed, *repr(augmentation).encode()]).normal()
+        return 100 - (20 + 200 / epochs) + gain + 0.3 * quantile(seed, 110 if setting.recipe.epochs == 16 else 12) + own
 
     monkeypatch.setattr(derandomised, "RESAMPLES", 400)  # enough for a p-value that Holm's method leaves below 0.05
     rows = analyse("derandomised", tmp_path, accuracy)
     control = rows["alternating minus random flip (control), 16 epochs, mini, no cutout, no TTA"]
-    assert (control.ours, control.n, control.verdict) == (pytest.approx(1.5), 110, "agrees")
+    assert (control.ours, control.n, control.verdict) == (pytest.approx(1.5, abs=0.03), 110, "agrees")
+    assert control.interval is not None
+    assert control.interval[1] - control.interval[0] < 0.05  # of pairs: 0.3 points are common to both
     assert control.paper == pytest.approx(93.8652 - 93.7446)
     crops = rows["crops without replacement minus random, 16 epochs, mini, no cutout, no TTA"]
-    assert (crops.ours, crops.n, crops.paper, crops.verdict) == (pytest.approx(0.8), 110, None, "agrees")
+    assert (crops.ours, crops.n, crops.paper, crops.verdict) == (pytest.approx(0.8, abs=0.03), 110, None, "agrees")
     assert crops.note.startswith("of 4, by Holm: p = ")
     joint = rows["flips and crops jointly minus random, 32 epochs, mini, no cutout, no TTA"]
-    assert (joint.ours, joint.n, joint.note[:4]) == (pytest.approx(1.0), 32, "of 5")
+    assert (joint.ours, joint.n, joint.note[:4]) == (pytest.approx(1.0, abs=0.05), 32, "of 5")
     assert rows["flip-flop order minus random, 16 epochs, mini, no cutout, no TTA"].verdict == "differs"
     none = rows["antithetic crops minus random, 16 epochs, mini, no cutout, no TTA"]
-    assert (none.ours, none.verdict) == (pytest.approx(0.0), "not resolved at this n")
+    assert (none.ours, none.verdict) == (pytest.approx(0.0, abs=0.03), "not resolved at this n")
     assert rows["low-discrepancy cutouts minus random, 16 epochs, mini, cutout, no TTA"].n == 110
     speedup = rows["effective speedup of low-discrepancy crops, 16 epochs, mini, no cutout, no TTA"]
     assert (speedup.ours, speedup.paper, speedup.verdict) == (pytest.approx(25, rel=0.05), None, "agrees")
@@ -268,8 +278,10 @@ def test_derandomised_draws_are_compared_with_random_ones(tmp_path: Path, monkey
 def test_a_gain_of_several_is_resolved_by_its_adjusted_p_value() -> None:
     spread = np.array([quantile(seed, 50) for seed in range(50)])
     panel, random = derandomised.PANELS["cpu"][0], {16.0: 60 + spread}
-    alone = derandomised._gains(panel, random, {"one": {16.0: 60.45 + spread}}, "cpu")
-    both = derandomised._gains(panel, random, {"one": {16.0: 60.45 + spread}, "two": {16.0: 60.45 + spread}}, "cpu")
+    gains = {"one": {16.0: 60.45 + spread}, "two": {16.0: 60.45 + spread}}
+    none = {key: set[float]() for key in gains}  # of the same seeds
+    alone = derandomised._gains(panel, random, {"one": gains["one"]}, none, "cpu")
+    both = derandomised._gains(panel, random, gains, none, "cpu")
     row = both["one"][16.0]
     assert (alone["one"][16.0].verdict, row.verdict) == ("agrees", "not resolved at this n")
     assert row.p is not None
@@ -282,14 +294,15 @@ def test_a_speedup_of_several_is_resolved_by_its_adjusted_p_value() -> None:
     panel = derandomised.PANELS["cpu"][0]
     random = {e: 100 - (20 + 200 / e) + spread for e in (8.0, 16.0, 32.0, 64.0)}
     one = {16.0: random[16.0] + 0.45}
-    alone = derandomised._speedups(panel, random, {"one": one}, "cpu")["one"][16.0]
     several = {"one": one, **{f"none {n}": {16.0: random[16.0]} for n in range(30)}}
-    row = derandomised._speedups(panel, random, several, "cpu")["one"][16.0]
+    common = {key: set[float]() for key in several}
+    alone = derandomised._speedups(panel, random, {"one": one}, common, "cpu")["one"][16.0]
+    row = derandomised._speedups(panel, random, several, common, "cpu")["one"][16.0]
     assert (alone.verdict, row.verdict) == ("agrees", "not resolved at this n")
     assert row.p is not None
     assert row.p < 0.05 < 31 * row.p
     assert row.note.startswith("of 31, by Holm: p = ")
-    assert not derandomised._speedups(panel, {16.0: random[16.0]}, {"one": one}, "cpu")  # no curve
+    assert not derandomised._speedups(panel, {16.0: random[16.0]}, {"one": one}, common, "cpu")  # no curve
 
 
 @pytest.mark.parametrize(("more", "verdict"), [(0.1, "agrees"), (0.4, "differs"), (0.9, "differs")])
@@ -499,8 +512,9 @@ def test_table5_says_whether_large_networks_begin_to_learn(
     assert (cutout.ours, cutout.n, cutout.verdict) == (pytest.approx(1.0), 6, "agrees")
     start = rows["mean loss, resnet18-80, one epoch of CIFAR-100"]
     # The losses that are made up: 2.0 over the epoch and 1.0 at its end, less than log 10 of the toy's classes.
-    assert (start.ours, start.verdict) == (2.0, "agrees")
-    assert rows["loss of the last step, 96-paper, one epoch of CIFAR-100"].ours == 1.0
+    assert (start.ours, start.verdict) == (2.0, "not comparable at this scale")
+    last = rows["loss of the last step, 96-paper, one epoch of CIFAR-100"]
+    assert (last.ours, last.note) == (1.0, "below the mean: the loss falls")
 
 
 @pytest.mark.parametrize(("sd", "verdict"), [(0.01, "agrees"), (0.11, "not resolved at this n")])

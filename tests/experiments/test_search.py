@@ -45,12 +45,52 @@ def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
     covered, widths = 0, []
     for trial in range(TRIALS):
         points = {epochs: line(epochs) + 1.5 * generator.normal(size=14) for epochs in (8.0, 10.0, 12.0)}
-        low, high = np.percentile(find_crossing(points, 50.0, trial, 500).resampled, (2.5, 97.5))
+        low, high = np.percentile(find_crossing(points, 50.0, None, trial, 500).resampled, (2.5, 97.5))
         covered += low <= 10.0 <= high
         widths.append(math.log(high / low))
     assert 0.92 <= covered / TRIALS <= 0.98  # of 95%
     # 42 networks: a standard error of 1.5 / sqrt(42) points, of a slope of 20 points.
     assert np.mean(widths) == pytest.approx(2 * 1.96 * 1.5 / math.sqrt(42) / 20, rel=0.1)
+
+
+def alike(generator: np.random.Generator, lengths: int, seeds: int) -> np.ndarray:
+    """Deviations [lengths, seeds] of 1.5 points, of which four fifths of the variance are a seed's own."""
+    own, other = generator.normal(size=seeds), generator.normal(size=(lengths, seeds))
+    return 1.5 * (math.sqrt(0.8) * own + math.sqrt(0.2) * other)
+
+
+def test_networks_of_one_seed_count_as_what_they_are() -> None:
+    generator = np.random.default_rng(0)
+    seeds = {epochs: np.arange(14) for epochs in (8.0, 10.0, 12.0)}
+    covered = {"by seeds": 0, "each for itself": 0}
+    for trial in range(TRIALS):
+        points = {epochs: line(epochs) + own for epochs, own in zip(seeds, alike(generator, 3, 14), strict=True)}
+        for name, known in (("by seeds", seeds), ("each for itself", None)):
+            low, high = np.percentile(find_crossing(points, 50.0, known, trial, 300).resampled, (2.5, 97.5))
+            covered[name] += low <= 10.0 <= high
+    assert 0.91 <= covered["by seeds"] / TRIALS <= 0.98  # of 95%
+    assert covered["each for itself"] / TRIALS < 0.85
+
+
+def test_two_methods_of_the_same_seeds_have_these_resampled_together() -> None:
+    generator = np.random.default_rng(0)
+    lengths = (8.0, 10.0, 12.0)
+    rounds = alike(generator, 3, 4), alike(generator, 3, 10)
+    seeds = {epochs: np.r_[np.arange(1000, 1004), np.arange(2000, 2010)] for epochs in lengths}
+    own = {epochs: np.r_[rounds[0][place], rounds[1][place]] for place, epochs in enumerate(lengths)}
+    first, second = (
+        find_crossing({epochs: line(epochs, at) + own[epochs] for epochs in lengths}, 50.0, seeds) for at in (10.0, 9.0)
+    )
+    ratio = first.resampled / second.resampled
+    # What is theirs together moves both alike; of two that are independent it would be 1.4 times as much.
+    assert np.std(ratio) < 0.5 * np.std(first.resampled / 9)
+    # In another order, and with rounds at lengths of their own, they are the same seeds.
+    turned = find_crossing(
+        {epochs: (line(epochs) + own[epochs])[::-1] for epochs in lengths},
+        50.0,
+        {epochs: seeds[epochs][::-1] for epochs in lengths},
+    )
+    np.testing.assert_allclose(turned.resampled, first.resampled)
 
 
 def test_the_whole_search_finds_the_epochs_of_a_curve_like_minis() -> None:
@@ -70,7 +110,7 @@ def test_the_whole_search_finds_the_epochs_of_a_curve_like_minis() -> None:
             for epochs, values in train(next_lengths(estimate, one.factors), one.networks).items():
                 close[epochs] = np.concatenate([close.get(epochs, np.zeros(0)), values])
             estimate = find_crossing(close, plan.target, resamples=1).epochs or estimate
-        crossing = find_crossing(close, plan.target, trial, 500)
+        crossing = find_crossing(close, plan.target, None, trial, 500)
         assert crossing.epochs is not None
         found.append(crossing.epochs)
         low, high = np.percentile(crossing.resampled, (2.5, 97.5))

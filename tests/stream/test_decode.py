@@ -1,5 +1,7 @@
 """Image files as pixels: the same as Pillow's, by content and not by name, and errors that name the file."""
 
+import io
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -100,3 +102,25 @@ def test_original_files_of_imagenet_have_the_pixels_that_torchvision_reads(image
             modes.add((image.mode, image.getexif().get(0x0112)))
         assert np.array_equal(decode_file(file), as_torchvision(file)), file
     assert {("L", None), ("RGB", 6)} <= modes
+
+
+def test_samples_of_16_bits_are_scaled_and_transparent_pixels_are_white() -> None:
+    grey = Image.fromarray(np.full((4, 5), 0x3333, np.uint16))
+    stream = io.BytesIO()
+    grey.save(stream, "PNG")
+    assert (decode(stream.getvalue(), "x") == 0x33).all()
+    stream = io.BytesIO()
+    Image.new("RGBA", (5, 4), (255, 0, 0, 0)).save(stream, "PNG")
+    assert (decode(stream.getvalue(), "x") == 255).all()
+    stream = io.BytesIO()
+    Image.fromarray(np.full((4, 5), 0.5, np.float32)).save(stream, "TIFF")
+    with pytest.raises(ImageError, match=r"has floating-point samples .* whose range TIFF does not state"):
+        decode(stream.getvalue(), "x")
+
+
+def test_a_head_that_claims_too_many_pixels_is_refused_before_they_have_room() -> None:
+    content = bytearray(encode(PIXELS))
+    frame = content.index(b"\xff\xc0") + 5
+    content[frame : frame + 4] = struct.pack(">HH", 60_000, 60_000)
+    with pytest.raises(ImageError, match=r"x has 60000x60000 pixels, more than 178,956,970; scale it down"):
+        decode(bytes(content), "x")
