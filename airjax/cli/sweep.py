@@ -25,7 +25,7 @@ from airjax.sweep.folder import SweepError, check_data, planned_ids, prepare_fol
 from airjax.sweep.plan import Plan, PlanError, Run, load_plan, title
 from airjax.sweep.pool import LocalPool
 from airjax.sweep.shard import WHOLE, Shard, own_shard, parse_shard, prepared_alone
-from airjax.sweep.status import clear_phases, read_phases
+from airjax.sweep.status import clear_phases, phases_of, read_phases
 from airjax.sweep.store import ResultsError, Writer, completed_ids, read_plan, tally
 from airjax.sweep.watch import Watch, print_line
 from airjax.sweep.worker import Chunk, Job, Outcome, Report, Source, WorkerError, run_record, train_chunk, worker_name
@@ -92,7 +92,7 @@ def run_sweep(options: argparse.Namespace) -> int:
             of_all = "" if shard == WHOLE else f" of the {plan.num_runs:,}, shard {shard.number} of {shard.num_shards}"
             print(f"{total:,} networks{of_all}, {mine:,} of them finished before", flush=True)
             require_space(out, _bytes_of(plan, data, missing))
-            job = Job(plan, out, data_dir, options.strategy, pool.platform, data, options.checkpoint_every)
+            job = Job(plan, out, data_dir, options.strategy, pool.platform, data, options.checkpoint_every, shard.name)
             chunks = make_chunks(plan, names, finished, options.chunk, shard)
             try:
                 failed = _train_all(job, pool, chunks, missing, options.minutes)
@@ -230,8 +230,9 @@ class _Attempt(NamedTuple):
 def _train_all(
     job: Job, pool: LocalPool | ClusterPool, chunks: Iterator[Chunk], count: int, minutes: float | None
 ) -> int:
-    clear_phases(job.out)
-    watch = Watch(Console(), job.plan, count, functools.partial(read_phases, job.out))
+    phases = phases_of(job.out, job.shard)
+    clear_phases(phases)
+    watch = Watch(Console(), job.plan, count, functools.partial(read_phases, phases))
     try:
         with watch:
             if count:
@@ -239,7 +240,7 @@ def _train_all(
             _drain(job, pool, map(_Attempt, chunks), watch, minutes)
     finally:
         pool.close()
-        clear_phases(job.out)
+        clear_phases(phases)
     return watch.failed
 
 
@@ -286,7 +287,7 @@ def _settle(
     try:
         outcomes, environment = future.result()
     except (concurrent.futures.CancelledError, ProcessExpired, NodeLostError, StoppedError) as error:
-        clear_phases(job.out)  # of the worker that is gone; the others say soon what they do next
+        clear_phases(phases_of(job.out, job.shard))  # of the worker that is gone; the others say soon what they do next
         finished = completed_ids(job.out)
         left = tuple(run for run in chunk.runs if run.id not in finished)
         watch.kept(len(chunk.runs) - len(left))

@@ -18,6 +18,11 @@ class Shard(NamedTuple):
     number: int  # from 0
     num_shards: int
 
+    @property
+    def name(self) -> str:
+        """Return what its files are called: "2-of-8"; of the whole sweep nothing."""
+        return "" if self == WHOLE else f"{self.number}-of-{self.num_shards}"
+
     def has(self, name: str) -> bool:
         """Say whether a network is this shard's, by its id: which shard it falls to depends on nothing else."""
         return zlib.crc32(name.encode()) % self.num_shards == self.number
@@ -46,7 +51,7 @@ def own_shard(out: Path, shard: Shard, patience: float = PATIENCE) -> Iterator[N
     with contextlib.ExitStack() as held:
         # Else a folder that is trained as a whole would be marked as one of shards.
         with prepared_alone(out, shard, patience):
-            held.enter_context(lock_folder(out / "shards" / f"{shard.number}-of-{shard.num_shards}"))
+            held.enter_context(lock_folder(out / "shards" / shard.name))
         yield
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from airjax.data import DataError, Dataset, load_data
 from airjax.data.registry import find_entry
 from airjax.sweep.plan import Plan, Run
-from airjax.sweep.status import write_phase
+from airjax.sweep.status import phases_of, write_phase
 from airjax.sweep.store import Writer
 from airjax.training.arrays import fit_recipe
 from airjax.training.backend import backend_of
@@ -74,6 +74,7 @@ class Job:
     platform: str  # that the plan's precision was resolved for
     data: dict[str, Source]
     checkpoint_every: int | None = None  # epochs between two snapshots of what is in training; None: none are taken
+    shard: str = ""  # whose networks these are, such as "2-of-8"; of the whole sweep none's
 
 
 class Chunk(NamedTuple):
@@ -289,7 +290,7 @@ def _keeping(job: Job, on_finished: Callable[[Callable[[], None]], None]) -> Kee
 
 
 def _say(job: Job, phase: str | None, finished: int = 0) -> None:
-    write_phase(job.out, f"{os.uname().nodename}-{os.getpid()}", phase, finished)
+    write_phase(phases_of(job.out, job.shard), f"{os.uname().nodename}-{os.getpid()}", phase, finished)
 
 
 def _finish(worker: _Worker, run: Run, done: ManyRuns | None, place: int, error: str | None) -> Outcome:

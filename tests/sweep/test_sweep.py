@@ -29,7 +29,7 @@ from airjax.sweep import worker as workers
 from airjax.sweep.cluster import NodeLostError
 from airjax.sweep.folder import planned_ids, prepare_folder
 from airjax.sweep.plan import SAME_NUMBERS_SINCE, Plan, Subsets, identity_of, make_plan, subset_of
-from airjax.sweep.status import read_phases
+from airjax.sweep.status import phases_of, read_phases
 from airjax.sweep.watch import Watch
 from airjax.sweep.worker import Chunk, Job, Outcome, Report, Source
 from airjax.training import self_check
@@ -622,7 +622,7 @@ def await_training(out: Path) -> int:
     """Wait until a worker trains, and return its process."""
     deadline = time.monotonic() + 200
     while time.monotonic() < deadline:
-        for worker, phase in read_phases(out).items():
+        for worker, phase in read_phases(phases_of(out)).items():
             if phase.phase == "training":
                 time.sleep(1.0)  # some steps
                 return int(worker.rpartition("-")[2])
