@@ -57,13 +57,18 @@ class Training(NamedTuple):
 
 
 def train_cells(trainings: Sequence[Training], out: Path, data_dir: Path | None) -> int:
-    """Train what the cells lack, in order. Returns the exit code of the first that fails, or 0."""
+    """Train what the cells lack, in order. Returns the exit code of what ended it, or of a cell that failed, or 0.
+
+    A cell in which a network diverged, or could not be written, does not keep the others from being trained.
+    """
+    last = train.EXIT_OK
     for training in trainings:
         if count_trained(training, out) < training.seeds:
             code = train.main(training.arguments(out, data_dir), "python -m airjax train")
-            if code != train.EXIT_OK:
+            if code not in (train.EXIT_OK, train.EXIT_FAILURE):
                 return code
-    return train.EXIT_OK
+            last = max(last, code)
+    return last
 
 
 def count_trained(training: Training, out: Path) -> int:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from airjax.cli import train
 from airjax.cli.train_options import parse
 from airjax.sweep.store import ResultsError
 from experiments.experiment import SCALES, Context, Scale
@@ -14,6 +15,7 @@ from experiments.record import draw, rows_of, save
 from experiments.table3.analyse import TABLE3_EXPERIMENT, trainings
 from experiments.table3.paper import TABLE3
 from experiments.train import folders_of
+from experiments.trainings import Training, train_cells
 
 
 def write_cells(scale: Scale, out: Path) -> None:
@@ -105,3 +107,20 @@ def test_a_cell_that_lacks_networks_is_named(tmp_path: Path) -> None:
     with pytest.raises(ResultsError, match=r"heavy-16-random has 7 of 10 networks; rerunning the experiment trains"):
         TABLE3_EXPERIMENT.analyse(Context("cpu", folders, None))
     assert forecast(TABLE3_EXPERIMENT, "cpu", tmp_path).finished == 57
+
+
+def test_a_cell_that_fails_does_not_keep_the_others_from_being_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codes, called = iter((0, 1, 0, 130, 0)), list[str]()
+
+    def main(arguments: list[str], _: str) -> int:
+        called.append(arguments[arguments.index("--out") + 1])
+        return next(codes)
+
+    monkeypatch.setattr(train, "main", main)
+    cells = [Training(f"cell-{number}", "tiny", {}, 2) for number in range(5)]
+    assert train_cells(cells[:3], tmp_path, None) == 1
+    assert len(called) == 3
+    assert train_cells(cells[3:], tmp_path, None) == 130  # who stops it stops it
+    assert len(called) == 4
