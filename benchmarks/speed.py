@@ -183,6 +183,6 @@ def command_line(command: str, arguments: list[str]) -> str:
 
 def _name_place(before: str, argument: str) -> str:
     option, assigned, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
-    if "--data-dir" in (before, option):
+    if before == "--data-dir" or (assigned and option == "--data-dir"):
         value = "DATA"
     return option + assigned + (Path(value).name if Path(value).is_absolute() else value)

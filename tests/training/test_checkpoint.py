@@ -141,10 +141,10 @@ def test_a_folder_is_no_model(tmp_path: Path) -> None:
 def test_two_processes_write_the_same_bytes(tmp_path: Path) -> None:
     script = """
 import sys, jax, numpy, airjax
-from airjax.training.checkpoint import needed_tensors, _nested
+from airjax.training.checkpoint import needed_tensors, nest
 recipe = airjax.RECIPES["tiny"]
 tensors = {name: numpy.zeros(leaf.shape, leaf.dtype) for name, leaf in needed_tensors(recipe).items()}
-airjax.save_model(sys.argv[1], airjax.Model(recipe, _nested(tensors)))
+airjax.save_model(sys.argv[1], airjax.Model(recipe, nest(tensors)))
 """
     files = [tmp_path / "first", tmp_path / "second"]
     for file in files:

@@ -76,7 +76,7 @@ def test_an_evaluation_looped_over_inside_takes_hardly_an_image_too_many(example
 @pytest.mark.parametrize("level", [3, -1, True, 1.5, "2"])
 def test_other_levels_are_refused_wherever_they_come_in(tiny: Recipe, toy: airjax.Dataset, level: Any) -> None:
     recipe = resolve_precision(tiny)
-    model = airjax.Model(recipe, {"frozen": {}} | initial(recipe))
+    model = airjax.Model(recipe, {"frozen": {}} | initial(recipe), toy.classes)
     airjax.infer(model, toy.test_images[:1], tta_level=1)  # its program is kept, and True is equal to 1
     message = f"tta-level is {level!r}, but it must be a whole number from 0 to 2"
     with pytest.raises(ValueError, match=message):
