@@ -75,17 +75,20 @@ class Cells(NamedTuple):
 
     def seeds_by_epochs(self, **wanted: Any) -> dict[float, Int[np.ndarray, " r"]]:
         """Return the seeds of the networks of `by_epochs`, in the same order."""
-        mine = Cells(self.having(**wanted))
-        return {epochs: mine.seeds(epochs=epochs) for epochs in sorted({cell.fields["epochs"] for cell in mine.cells})}
+        return {epochs: mine.seeds() for epochs, mine in self._by_length(wanted)}
 
     def by_epochs(self, **wanted: Any) -> dict[float, Float[np.ndarray, " r"]]:
         """Return the accuracies in percent of all networks that have those values, by their length, in its order.
 
         Raises ResultsError for none.
         """
-        mine = Cells(self.having(**wanted))
-        lengths = sorted({cell.fields["epochs"] for cell in mine.cells})
-        return {epochs: mine.accuracies(epochs=epochs) for epochs in lengths}
+        return {epochs: mine.accuracies() for epochs, mine in self._by_length(wanted)}
+
+    def _by_length(self, wanted: dict[str, Any]) -> Iterator[tuple[float, "Cells"]]:
+        # The cells of each length, by ascending lengths.
+        found = self.having(**wanted)
+        for epochs in sorted({cell.fields["epochs"] for cell in found}):
+            yield epochs, Cells(tuple(cell for cell in found if cell.fields["epochs"] == epochs))
 
     def one(self, **wanted: Any) -> Cell:
         """Return the only cell that has those values. Raises ResultsError where there are more, or none."""

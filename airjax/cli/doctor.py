@@ -11,12 +11,11 @@ def main(arguments: list[str] | None = None, prog: str = "python -m airjax.docto
     """Print the device and the checks, as a table or with --json as one line. Returns 1 where one fails, else 0."""
     options = make_parser(prog).parse_args(arguments)
     checks = run_checks()
-    passed = all(check.passed for check in checks)
+    passed, about = all(check.passed for check in checks), describe()
     if options.json:
         rows = [check._asdict() | {"passed": check.passed} for check in checks]
-        print(dump_json({"passed": passed, "fingerprint": fingerprint(checks), "checks": rows} | describe()))
+        print(dump_json({"passed": passed, "fingerprint": fingerprint(checks), "checks": rows} | about))
     else:
-        about = describe()
         print(f"{about['device']} ({about['platform']}), jax {about['versions']['jax']}")
         for check in checks:
             state = "right" if check.passed else "WRONG"

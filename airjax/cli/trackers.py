@@ -1,7 +1,6 @@
 """The trackers that --track names, each imported when it is asked for. Each opens a run with `log` and `close`."""
 
 import functools
-import itertools
 import json
 import os
 import re
@@ -70,14 +69,14 @@ def _open_tensorboard(folder: Path, name: str, config: dict[str, Any]) -> Sink:
 
 def _new_folder(folder: Path, name: str) -> Path:
     # Not one that is there: TensorBoard would draw both trainings as one curve.
-    for number in itertools.count(1):
-        place = folder / (name if number == 1 else f"{name}-run-{number}")
+    place, number = folder / name, 1
+    while True:
         try:
             place.mkdir(parents=True)
+            return place
         except FileExistsError:
-            continue
-        return place
-    raise AssertionError
+            number += 1
+            place = folder / f"{name}-run-{number}"
 
 
 def _open_trackio(trackio: Any, project: str, name: str, config: dict[str, Any]) -> Sink:

@@ -352,6 +352,7 @@ def _trainings_one_by_one(job: Job, dataset: Dataset, seeds: Sequence[int], watc
             trained = train(job.recipe, dataset, seed, **how)
         except DivergedError as error:
             yield error
+            _remove_snapshots(job)
         else:
             yield from _kept(job, [trained])
 

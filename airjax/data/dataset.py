@@ -10,12 +10,11 @@ from jaxtyping import Integer, UInt8
 from airjax.data.content import Content, Split, content_of, digest
 from airjax.data.info import PUBLISHED, DatasetInfo, Statistics, pixel_statistics
 from airjax.data.validation import draw_validation
-from airjax.recipes.inputs import LARGEST_IMAGE, Inputs
+from airjax.recipes.inputs import LARGEST_CLASSES, LARGEST_IMAGE, Inputs
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 TEST_LABELS = ("cifar10h",)  # of the names of labels (`airjax.data.labels`), those of test images
 CUSTOM = "custom"  # name of a data set that has CIFAR-10's form and other content
-LARGEST_LABEL = 100_000  # classes that a network may have (`airjax.recipes.inputs`)
 OWN = "own"  # name of your own data, until it is that of its folder or file
 SYNTHETIC = "synthetic"  # name of the data set that is made on the spot (`airjax.data.builtin`)
 NAMED_CLASSES = {"cifar10": CIFAR10_CLASSES, CUSTOM: CIFAR10_CLASSES}
@@ -155,9 +154,9 @@ class Dataset:
 
     def _numbered_classes(self) -> tuple[str, ...]:
         largest = max([0, *(int(labels.max()) for labels in (self.train_labels, self.test_labels) if len(labels))])
-        if largest >= LARGEST_LABEL:
+        if largest >= LARGEST_CLASSES:
             raise DataError(
-                f"{self.name}: a label is {largest}, but classes are numbered from 0 to at most {LARGEST_LABEL - 1}; "
+                f"{self.name}: a label is {largest}, but classes are numbered from 0 to at most {LARGEST_CLASSES - 1}; "
                 "np.unique(labels, return_inverse=True) numbers labels of any kind"
             )
         return tuple(map(str, range(largest + 1)))

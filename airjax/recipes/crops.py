@@ -99,5 +99,4 @@ class Crops:
             raise ValueError("tta-fraction and tta-uniform are not for images of a tree: leave them as they are")
         for name, part in others.items():
             if part:
-                off = "set it to None" if name == "whiten-bias-epochs" else "leave it out"
-                raise ValueError(f"{name} is set, but not for images of a tree, which are cropped; {off}")
+                raise ValueError(f"{name} is set, but not for images of a tree, which are cropped; leave it out")

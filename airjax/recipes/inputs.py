@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from airjax.utils.fields import Range, check_fields
 
 LARGEST_IMAGE = 512  # pixels
+LARGEST_CLASSES = 100_000
 
 # Of fields that are the side of an image, or several.
 SIDE: Range = (lambda side: 1 <= side <= LARGEST_IMAGE, f"from 1 to {LARGEST_IMAGE} pixels")
@@ -16,7 +17,7 @@ SIDES: Range = (
 _RANGES: dict[str, Range] = {
     "image_size": SIDE,
     "channels": (lambda channels: 1 <= channels <= 4, "from 1 to 4"),
-    "num_classes": (lambda count: 2 <= count <= 100_000, "from 2 to 100000"),
+    "num_classes": (lambda count: 2 <= count <= LARGEST_CLASSES, f"from 2 to {LARGEST_CLASSES}"),
     "mean": (lambda mean: all(-10 <= value <= 10 for value in mean), "of numbers from -10 to 10"),
     "std": (lambda std: all(0 < value <= 10 for value in std), "of numbers above 0 and at most 10"),
 }

@@ -211,11 +211,12 @@ class Recipe:
                 "this recipe learns from a data set in memory, not from a tree of images; choose one with crops, such "
                 "as imagenet-resnet18-16"
             )
-        others = {
-            **{"curriculum": self.resolution, "proxy": self.selection, "whiten": self.network.examples_at_start},
-            "whiten-bias-epochs": self.network.freeze_epochs is not None,
-        }
+        others = {"curriculum": self.resolution, "proxy": self.selection, "whiten": self.network.examples_at_start}
         self.cropping.require_parts(self.augmentation, self.evaluation, others)
+        if self.network.freeze_epochs is not None:
+            raise ValueError(
+                "whiten-bias-epochs is set, but not for images of a tree, on which nothing is frozen; set it to None"
+            )
 
     def require_in_memory(self) -> None:
         """Raise ValueError for a recipe that learns from a tree of images."""

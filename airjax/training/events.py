@@ -1,7 +1,7 @@
 """What a training reports while it runs, and how long each of its stages took."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple
 
 from airjax.training.step import StepMetrics
@@ -58,6 +58,10 @@ class Clock:
         """Add what an earlier process spent on each stage."""
         for stage, spent in seconds.items():
             self.seconds[stage] = self.seconds.get(stage, 0.0) + spent
+
+    def since(self, before: Mapping[str, float]) -> dict[str, float]:
+        """Return the seconds of each stage since the clock had those."""
+        return {stage: seconds - before.get(stage, 0.0) for stage, seconds in self.seconds.items()}
 
     def pause(self) -> None:
         """End the stage, if there is one: the time until the next is not counted."""

@@ -180,7 +180,7 @@ def train(
         keeping if keeping is NOTHING_KEPT else keeping._replace(should_stop=agree_to_stop(keeping.should_stop)),
     )
     members = replicate(mesh, make_members(recipe, make_keys([seed])))
-    done = train_group(work, members, data, clock)
+    done = train_group(work, members, snapshots_for(work, members, data), clock)
     require_finite_logits(recipe, seed, done.logits[0])
     metrics = StepMetrics(*(column[0] for column in done.metrics))
     accuracy = float((done.logits[0].argmax(1) == np.asarray(work.arrays.test_labels)).mean())
@@ -202,12 +202,16 @@ def group_programs(work: Work, members: Members) -> Programs:
     return programs_of(work.recipe, work.backend, work.strategy, arguments)
 
 
-def train_group(work: Work, members: Members, data: Dataset, clock: Clock) -> Finished:
+def snapshots_for(work: Work, members: Members, data: Dataset) -> Snapshots | None:
+    """Return the snapshots of a group's training on this data, or None where none are kept."""
+    return open_snapshots(work.keeping, work.recipe, work.backend, work.strategy, members, data)
+
+
+def train_group(work: Work, members: Members, snapshots: Snapshots | None, clock: Clock) -> Finished:
     """Train a group of networks, from its last snapshot if there is one, and evaluate them.
 
     No snapshot is left, unless keeping.on_finished leaves them.
     """
-    snapshots = open_snapshots(work.keeping, work.recipe, work.backend, work.strategy, members, data)
     work = work._replace(snapshots=snapshots, before=dict(clock.seconds))
     done = run_group(work, group_programs(work, members), members, clock)
     if snapshots is not None:
@@ -237,7 +241,7 @@ def run_group(work: Work, programs: Programs, members: Members, clock: Clock) ->
     clock.pause()
     task = Task(arrays.train_images, arrays.train_labels, draws, members.hyper, members.selection)
     state, history, calls_done = _resume(work, state, clock)
-    steps_done = _steps_of(work.calls[:calls_done])
+    steps_done = sum(call.segment.num_steps for call in work.calls[:calls_done])
     last_epoch = work.calls[-1].segment.epoch
     for epoch, group in itertools.groupby(work.calls[calls_done:], key=lambda call: call.segment.epoch):
         calls = list(group)
@@ -297,10 +301,6 @@ def _resume(work: Work, state: TrainState, clock: Clock) -> tuple[TrainState, li
     return found.state, [found.metrics], ends.index(steps_done)
 
 
-def _steps_of(calls: Sequence[Call]) -> int:
-    return sum(call.segment.num_steps for call in calls)
-
-
 def _tell_step(work: Work, recent: list[StepMetrics], steps_before: int, steps: int) -> None:
     # A chunk is at hand once its call is over; of other calls the one before.
     if work.called.on_step is None:
@@ -318,18 +318,13 @@ def _tell_last(work: Work, recent: list[StepMetrics], steps_done: int) -> None:
 
 def _is_worth_keeping(work: Work, clock: Clock) -> bool:
     # Before the last evaluation. Several processes, whose clocks differ, all do the same.
-    return several() or _own_seconds(work, clock)["train"] >= WORTH_KEEPING
-
-
-def _own_seconds(work: Work, clock: Clock) -> dict[str, float]:
-    # Of this group alone.
-    return {stage: seconds - work.before.get(stage, 0.0) for stage, seconds in clock.seconds.items()}
+    return several() or clock.since(work.before)["train"] >= WORTH_KEEPING
 
 
 def _save(work: Work, state: TrainState, history: list[StepMetrics], steps_done: int, clock: Clock) -> None:
     if work.snapshots is not None:
         metrics = join(history, len(history[0].loss))
-        work.snapshots.save(Snapshot(state, metrics, _own_seconds(work, clock)), steps_done)
+        work.snapshots.save(Snapshot(state, metrics, clock.since(work.before)), steps_done)
 
 
 def _save_if_there_is_room(

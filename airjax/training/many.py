@@ -22,12 +22,12 @@ from airjax.training.checkpoint import Model
 from airjax.training.eval_plans import EvalPlan, eval_plan
 from airjax.training.events import Callbacks, Clock, EpochReport, Stage
 from airjax.training.group_results import GroupResult, read_result, write_result
-from airjax.training.loop import Finished, TrainedRun, Work, compile_group, train_group
+from airjax.training.loop import Finished, TrainedRun, Work, compile_group, snapshots_for, train_group
 from airjax.training.members import STRATEGIES, Members, Strategy, make_members, strategy_backend
 from airjax.training.memory import available_bytes, is_out_of_memory, predicted_bytes
 from airjax.training.programs import plan_calls
 from airjax.training.run import Arrays
-from airjax.training.snapshots import NOTHING_KEPT, Keeping, open_snapshots
+from airjax.training.snapshots import NOTHING_KEPT, Keeping
 from airjax.training.step import StepMetrics
 from airjax.training.strategy import choose_strategy
 from airjax.utils.reprs import one_line
@@ -252,7 +252,7 @@ def _train_part(
     work: Work, part: Members, data: Dataset, clock: Clock, *, keep_variables: bool, keep_result: bool
 ) -> GroupResult:
     # Trains a group, or takes its result from an earlier call that was stopped.
-    snapshots = open_snapshots(work.keeping, work.recipe, work.backend, work.strategy, part, data)
+    snapshots = snapshots_for(work, part, data)
     if snapshots is not None:
         found = read_result(snapshots.result, plain=work.validate, networks=keep_variables)
         if found is not None:
@@ -260,10 +260,9 @@ def _train_part(
             work.keeping.on_finished(snapshots.clear)
             return found
     before = dict(clock.seconds)
-    trained = train_group(work, part, data, clock)
-    seconds = {stage: total - before.get(stage, 0.0) for stage, total in clock.seconds.items()}
+    trained = train_group(work, part, snapshots, clock)
     networks = _networks(work.strategy, trained) if keep_variables else []
-    result = GroupResult(trained.metrics, trained.logits, trained.plain_accuracy, networks, seconds)
+    result = GroupResult(trained.metrics, trained.logits, trained.plain_accuracy, networks, clock.since(before))
     if snapshots is not None and keep_result:
         try:
             write_result(snapshots.result, result)

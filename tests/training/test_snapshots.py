@@ -307,7 +307,8 @@ def many(recipe: Recipe, data: airjax.Dataset, clock: Clock, keeping: Keeping) -
     work = loop.Work(
         recipe, backend, "sequential", calls, arrays, eval_plan(recipe, backend), Callbacks(), keeping=keeping
     )
-    loop.train_group(work, make_members(recipe, seed_keys([0])), data, clock)
+    members = make_members(recipe, seed_keys([0]))
+    loop.train_group(work, members, loop.snapshots_for(work, members, data), clock)
 
 
 @pytest.mark.parametrize(
